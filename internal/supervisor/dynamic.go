@@ -1,0 +1,335 @@
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// DynamicSpec describes a supervisor whose children are all started at run time.
+type DynamicSpec struct {
+	Name        string
+	MaxChildren int           // how many may exist at once; zero: no limit
+	MaxRestarts int           // as in Spec
+	Within      time.Duration // as in Spec
+	Backoff     Backoff       // as in Spec
+	OnEvent     func(Event)   // called from the goroutines of the children, at the same time; must not block; nil: none
+}
+
+// Dynamic supervises any number of independent children, one for one. They have no order: they stop all at the same
+// time. Names need not be unique. All methods are safe for concurrent use.
+//
+// Unlike a Supervisor it has no goroutine that decides: each child ends on its own and takes the lock to leave, so that
+// a temporary child, such as a job, costs little more than its goroutine.
+type Dynamic struct {
+	spec DynamicSpec
+
+	mu        sync.Mutex
+	derive    func() (context.Context, context.CancelCauseFunc) // a child's context; nil unless children are admitted
+	children  map[*dynamicChild]struct{}
+	intensity intensity
+	seq       uint64
+	abandoned int
+	gaveUp    chan error // capacity 1: the first give-up of this run
+	since     time.Time
+	running   bool
+}
+
+// dynamicChild is a child of a Dynamic, over all its restarts. Its fields belong to Dynamic.mu.
+type dynamicChild struct {
+	Child
+	status
+	seq    uint64 // start order
+	cancel context.CancelCauseFunc
+	inARow int           // restarts without a run longer than Within between them
+	gone   chan struct{} // made by the first to wait for the end of this child
+	left   bool          // it is no longer a child, but its goroutine still runs
+}
+
+// NewDynamic returns a supervisor without children that is not started yet. The error matches [ErrSpec].
+func NewDynamic(spec DynamicSpec) (*Dynamic, error) {
+	if err := validateLimits(spec.Name, spec.MaxRestarts, spec.Within, spec.Backoff); err != nil {
+		return nil, err
+	}
+	if spec.MaxChildren < 0 {
+		return nil, fmt.Errorf("%w: supervisor %s: MaxChildren %d", ErrSpec, spec.Name, spec.MaxChildren)
+	}
+	spec.MaxRestarts, spec.Within = intensityOf(spec.MaxRestarts, spec.Within)
+	return &Dynamic{spec: spec, children: make(map[*dynamicChild]struct{})}, nil
+}
+
+// Run admits children until ctx is done or the supervisor gives up; then it stops them all at once and waits for each
+// up to its StopTimeout. It returns nil after ctx was done, an [*IntensityError] when it gave up, [ErrAlreadyStarted]
+// while another Run is in progress, and matches [ErrStopTimeout] if children were abandoned on the way out.
+func (d *Dynamic) Run(ctx context.Context) error {
+	return d.RunReady(ctx, func() {})
+}
+
+// RunReady is Run that reports when children are admitted.
+func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
+	// Not derived from ctx's cancellation: children learn that they are to stop from their supervisor, with its cause.
+	group, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	d.mu.Lock()
+	if d.running {
+		d.mu.Unlock()
+		return fmt.Errorf("%s: %w", d.spec.Name, ErrAlreadyStarted)
+	}
+	d.running, d.since = true, time.Now().UTC()
+	d.intensity = intensity{maxRestarts: d.spec.MaxRestarts, within: d.spec.Within}
+	d.gaveUp = make(chan error, 1)
+	d.derive = func() (context.Context, context.CancelCauseFunc) { return context.WithCancelCause(group) }
+	d.mu.Unlock()
+	ready()
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-d.gaveUp:
+	}
+	d.mu.Lock()
+	d.derive = nil
+	d.mu.Unlock()
+	stop(ErrShutdown)
+	err = errors.Join(err, d.awaitAll())
+	d.mu.Lock()
+	d.running, d.since = false, time.Now().UTC()
+	d.mu.Unlock()
+	return err
+}
+
+// Start starts c and returns without waiting for it in any way. A zero Restart is Permanent, as everywhere: say
+// Temporary for what runs once. Significant has no meaning here. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
+func (d *Dynamic) Start(c Child) error {
+	_, err := d.start(c)
+	return err
+}
+
+func (d *Dynamic) start(c Child) (*dynamicChild, error) {
+	if err := c.validate(Never); err != nil {
+		return nil, err
+	}
+	child := &dynamicChild{Child: c, status: status{state: StateRunning, since: time.Now().UTC()}}
+	d.mu.Lock()
+	if d.derive == nil {
+		d.mu.Unlock()
+		return nil, fmt.Errorf("supervisor %s: %w", d.spec.Name, ErrNotRunning)
+	}
+	if d.spec.MaxChildren > 0 && len(d.children) >= d.spec.MaxChildren {
+		d.mu.Unlock()
+		return nil, fmt.Errorf("supervisor %s: %w: %d", d.spec.Name, ErrMaxChildren, d.spec.MaxChildren)
+	}
+	ctx, cancel := d.derive()
+	d.seq++
+	child.seq, child.cancel = d.seq, cancel
+	d.children[child] = struct{}{}
+	d.mu.Unlock()
+	d.emit(Event{Kind: ChildStarted, Child: c.Name})
+	go d.run(ctx, child)
+	return child, nil
+}
+
+// run is one life of a child: the whole of its goroutine.
+func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
+	err := errGoexit
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+		d.onEnd(ctx, c, err)
+	}()
+	err = c.Child.run(ctx, func() {})
+}
+
+// onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.
+func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
+	stopped := ctx.Err() != nil
+	d.emitEnd(c, err, stopped)
+	if stopped || c.Restart.onEnd(clean(err)) != restart {
+		d.leave(c)
+		return
+	}
+	delay, allowed := d.countRestart(c, err)
+	if !allowed {
+		d.giveUp(c, err)
+		d.leave(c)
+		return
+	}
+	d.emit(Event{
+		Kind: ChildRestarting, Child: c.Name, Err: err, Restarts: c.restarts, Group: []string{c.Name}, Delay: delay,
+	})
+	go d.rerun(ctx, c, delay)
+}
+
+// rerun is run after a delay.
+func (d *Dynamic) rerun(ctx context.Context, c *dynamicChild, delay time.Duration) {
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			d.leave(c)
+			return
+		}
+	}
+	d.mu.Lock()
+	c.state, c.since = StateRunning, time.Now().UTC()
+	d.mu.Unlock()
+	d.emit(Event{Kind: ChildStarted, Child: c.Name, Restarts: c.restarts})
+	d.run(ctx, c)
+}
+
+// countRestart asks the intensity for a restart of c, which ended with err, and returns how long to wait before it.
+func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration, allowed bool) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.intensity.restart(now) {
+		return 0, false
+	}
+	if now.Sub(c.since) > d.spec.Within {
+		c.inARow = 0
+	}
+	c.inARow++
+	c.restarts++
+	c.state, c.since = StateRestarting, now.UTC()
+	if !clean(err) {
+		c.err = err
+	}
+	return d.spec.Backoff.delay(c.inARow, rand.Float64()), true
+}
+
+// giveUp ends the run. Several children may get here at the same time; the first one is the reason.
+func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
+	err := &IntensityError{
+		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
+	}
+	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts})
+	select {
+	case d.gaveUp <- err:
+	default:
+	}
+}
+
+// leave is the last act of a child's last goroutine.
+func (d *Dynamic) leave(c *dynamicChild) {
+	c.cancel(nil)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.left {
+		d.abandoned--
+		return
+	}
+	d.forget(c)
+}
+
+// forget must be called with mu held.
+func (d *Dynamic) forget(c *dynamicChild) {
+	delete(d.children, c)
+	if c.gone != nil {
+		close(c.gone)
+	}
+}
+
+// awaitAll waits for every child, each up to its StopTimeout from now on.
+func (d *Dynamic) awaitAll() error {
+	begin := time.Now()
+	d.mu.Lock()
+	children := slices.Collect(maps.Keys(d.children))
+	for _, c := range children {
+		c.state, c.since = StateStopping, begin.UTC()
+	}
+	d.mu.Unlock()
+	slices.SortFunc(children, func(a, b *dynamicChild) int {
+		return cmp.Or(cmp.Compare(a.stopTimeout(), b.stopTimeout()), cmp.Compare(a.seq, b.seq))
+	})
+	var errs []error
+	for _, c := range children {
+		timeout := c.stopTimeout()
+		if timeout != AtOnce && timeout != Forever {
+			timeout = max(0, timeout-time.Since(begin))
+		}
+		errs = append(errs, d.stop(c, timeout))
+	}
+	return errors.Join(errs...)
+}
+
+// stop cancels c and waits up to timeout for its end; then it is abandoned, and the error matches ErrStopTimeout.
+func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration) error {
+	c.cancel(ErrShutdown)
+	d.mu.Lock()
+	if _, ok := d.children[c]; !ok {
+		d.mu.Unlock()
+		return nil
+	}
+	if c.gone == nil {
+		c.gone = make(chan struct{})
+	}
+	d.mu.Unlock()
+	if !within(timeout, c.gone) {
+		return d.abandon(c, timeout)
+	}
+	return nil
+}
+
+// abandon forgets a child whose goroutine has not ended.
+func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
+	d.mu.Lock()
+	if _, ok := d.children[c]; !ok {
+		d.mu.Unlock()
+		return nil
+	}
+	d.forget(c)
+	c.left = true
+	d.abandoned++
+	d.mu.Unlock()
+	if timeout == AtOnce {
+		d.emit(Event{Kind: ChildStopped, Child: c.Name})
+		return nil
+	}
+	err := fmt.Errorf("%s: %s: %w after %v", d.spec.Name, c.Name, ErrStopTimeout, c.stopTimeout())
+	d.emit(Event{Kind: ChildAbandoned, Child: c.Name, Err: err})
+	return err
+}
+
+// Abandoned counts the goroutines of children that were given up and still run.
+func (d *Dynamic) Abandoned() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.abandoned
+}
+
+// emitEnd tells how c ended, or that it came back after it was abandoned.
+func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped bool) {
+	if d.spec.OnEvent == nil {
+		return
+	}
+	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err)}
+	d.mu.Lock()
+	left := c.left
+	d.mu.Unlock()
+	switch {
+	case left:
+		e.Kind = ChildReturned
+	case stopped:
+		e.Kind = ChildStopped
+		if clean(err) || errors.Is(err, context.Canceled) {
+			e.Err = nil
+		}
+	}
+	d.emit(e)
+}
+
+func (d *Dynamic) emit(e Event) {
+	if d.spec.OnEvent != nil {
+		e.Supervisor = d.spec.Name
+		d.spec.OnEvent(e)
+	}
+}

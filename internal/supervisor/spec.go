@@ -1,0 +1,214 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Defaults, as in supervisor(3).
+const (
+	DefaultMaxRestarts = 3
+	DefaultWithin      = 5 * time.Second
+	DefaultStopTimeout = 5 * time.Second
+)
+
+// NoRestarts as MaxRestarts makes the first restart one too many.
+const NoRestarts = -1
+
+// Special values of a timeout, whose zero value is a default.
+const (
+	AtOnce  time.Duration = -1            // do not wait at all
+	Forever time.Duration = math.MaxInt64 // wait however long it takes
+)
+
+// Spec describes a supervisor. Its zero values are OTP's defaults.
+type Spec struct {
+	Name         string
+	Strategy     Strategy      // whom a restart concerns; zero: OneForOne
+	MaxRestarts  int           // restarts allowed in any period of length Within; zero: 3, NoRestarts: none
+	Within       time.Duration // zero: 5 s
+	Backoff      Backoff       // delay before a restart; zero: none
+	AutoShutdown AutoShutdown  // whether the end of significant children ends the supervisor; zero: Never
+	Children     []Child       // in start order
+	OnEvent      func(Event)   // called in order, from the supervisor's goroutine; must not block; nil: none
+}
+
+// Child describes one child: a function or a [Part]. Exactly one of Run, RunReady and Part is set.
+//
+// The function owns everything it starts and returns after all of that has ended. Its context is cancelled, with
+// cause [ErrShutdown], when its supervisor stops it. What it returns is how it ended: nil or [ErrShutdown] is clean,
+// any other error and a panic are not.
+type Child struct {
+	Name     string // unique in its supervisor
+	Run      func(ctx context.Context) error
+	RunReady func(ctx context.Context, ready func()) error // the next child starts after ready was called, see Part
+	Part     Part                                          // a supervisor below this one, or another part that shows itself
+
+	Restart     Restart       // what its end means; zero: Permanent
+	StopTimeout time.Duration // how long a stop waits for it; zero: 5 s, or Forever if Part is a supervisor
+	Significant bool          // its end counts for AutoShutdown; not for permanent children
+}
+
+// Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server].
+type Part interface {
+	// RunReady runs until ctx is done or the part ends. It calls ready, once, as soon as others may depend on it.
+	// Returning before that is a failed start, or with [ErrIgnore] the wish not to be started.
+	RunReady(ctx context.Context, ready func()) error
+	// Tree describes the part as it is now. It may be called at any time, from any goroutine, and does not block.
+	Tree() Node
+}
+
+// Restart says what the end of a child means for it.
+type Restart uint8
+
+const (
+	Permanent Restart = iota // it is always started again
+	Transient                // it is started again unless it ended cleanly
+	Temporary                // it is never started again, and forgotten
+)
+
+// String returns OTP's name of the value.
+func (r Restart) String() string { return nameOf(r, "permanent", "transient", "temporary") }
+
+// Strategy says which children a restart concerns.
+type Strategy uint8
+
+const (
+	OneForOne  Strategy = iota // the one that ended
+	OneForAll                  // all of them
+	RestForOne                 // the one that ended and those started after it
+)
+
+// String returns OTP's name of the strategy.
+func (s Strategy) String() string { return nameOf(s, "one_for_one", "one_for_all", "rest_for_one") }
+
+// AutoShutdown says whether a supervisor ends with its significant children.
+type AutoShutdown uint8
+
+const (
+	Never          AutoShutdown = iota
+	AnySignificant              // it ends when one of them ended for good
+	AllSignificant              // it ends when the last of them ended for good
+)
+
+// String returns OTP's name of the value.
+func (a AutoShutdown) String() string {
+	return nameOf(a, "never", "any_significant", "all_significant")
+}
+
+func nameOf[T ~uint8](v T, names ...string) string {
+	if int(v) >= len(names) {
+		return fmt.Sprintf("invalid(%d)", v)
+	}
+	return names[v]
+}
+
+// withDefaults replaces zero values by what they stand for.
+func (s Spec) withDefaults() Spec {
+	s.MaxRestarts, s.Within = intensityOf(s.MaxRestarts, s.Within)
+	if s.OnEvent == nil {
+		s.OnEvent = func(Event) {}
+	}
+	return s
+}
+
+// intensityOf resolves the zero values of a restart intensity.
+func intensityOf(maxRestarts int, within time.Duration) (int, time.Duration) {
+	switch {
+	case maxRestarts == 0:
+		maxRestarts = DefaultMaxRestarts
+	case maxRestarts < 0:
+		maxRestarts = 0
+	}
+	if within == 0 {
+		within = DefaultWithin
+	}
+	return maxRestarts, within
+}
+
+func (s Spec) validate() error {
+	if err := validateLimits(s.Name, s.MaxRestarts, s.Within, s.Backoff); err != nil {
+		return err
+	}
+	if s.Strategy > RestForOne {
+		return fmt.Errorf("%w: supervisor %s: strategy %v", ErrSpec, s.Name, s.Strategy)
+	}
+	if s.AutoShutdown > AllSignificant {
+		return fmt.Errorf("%w: supervisor %s: auto-shutdown %v", ErrSpec, s.Name, s.AutoShutdown)
+	}
+	names := make(map[string]bool, len(s.Children))
+	for _, c := range s.Children {
+		if names[c.Name] {
+			return fmt.Errorf("%w: supervisor %s: duplicate child name %s", ErrSpec, s.Name, c.Name)
+		}
+		names[c.Name] = true
+		if err := c.validate(s.AutoShutdown); err != nil {
+			return fmt.Errorf("%w (in supervisor %s)", err, s.Name)
+		}
+	}
+	return nil
+}
+
+func validateLimits(name string, maxRestarts int, within time.Duration, b Backoff) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: supervisor without a name", ErrSpec)
+	case maxRestarts < NoRestarts:
+		return fmt.Errorf("%w: supervisor %s: MaxRestarts %d", ErrSpec, name, maxRestarts)
+	case within < 0:
+		return fmt.Errorf("%w: supervisor %s: Within %v", ErrSpec, name, within)
+	case b.First < 0 || b.Max < 0 || b.Max > 0 && b.Max < b.First:
+		return fmt.Errorf("%w: supervisor %s: Backoff from %v to %v", ErrSpec, name, b.First, b.Max)
+	}
+	return nil
+}
+
+func (c Child) validate(auto AutoShutdown) error {
+	ways := 0
+	for _, set := range []bool{c.Run != nil, c.RunReady != nil, c.Part != nil} {
+		if set {
+			ways++
+		}
+	}
+	switch {
+	case c.Name == "":
+		return fmt.Errorf("%w: child without a name", ErrSpec)
+	case ways != 1:
+		return fmt.Errorf("%w: child %s: want one of Run, RunReady, Part; got %d", ErrSpec, c.Name, ways)
+	case c.Restart > Temporary:
+		return fmt.Errorf("%w: child %s: restart %v", ErrSpec, c.Name, c.Restart)
+	case c.StopTimeout < AtOnce:
+		return fmt.Errorf("%w: child %s: StopTimeout %v", ErrSpec, c.Name, c.StopTimeout)
+	case c.Significant && c.Restart == Permanent:
+		return fmt.Errorf("%w: child %s: significant, but permanent", ErrSpec, c.Name)
+	case c.Significant && auto == Never:
+		return fmt.Errorf("%w: child %s: significant, but the supervisor never shuts down by itself", ErrSpec, c.Name)
+	}
+	return nil
+}
+
+// stopTimeout resolves the zero value: a supervisor is waited for as long as its own children take.
+func (c *Child) stopTimeout() time.Duration {
+	if c.StopTimeout != 0 {
+		return c.StopTimeout
+	}
+	switch c.Part.(type) {
+	case *Supervisor, *Dynamic:
+		return Forever
+	}
+	return DefaultStopTimeout
+}
+
+// run calls whichever function the child is made of.
+func (c *Child) run(ctx context.Context, ready func()) error {
+	switch {
+	case c.Part != nil:
+		return c.Part.RunReady(ctx, ready)
+	case c.RunReady != nil:
+		return c.RunReady(ctx, ready)
+	default:
+		return c.Run(ctx)
+	}
+}
