@@ -1,0 +1,78 @@
+package stages
+
+// Keep says which events stay when a buffer is full.
+type Keep uint8
+
+const (
+	KeepLast  Keep = iota // Discard the oldest buffered events.
+	KeepFirst             // Discard the newly emitted events.
+)
+
+// Limits of a buffer that are no numbers of events.
+const (
+	Unlimited  = -1
+	Unbuffered = -2 // What is emitted without demand is refused, or discarded.
+)
+
+// DefaultBuffer is the number of events a producer keeps for lack of demand.
+const DefaultBuffer = 10_000
+
+// buffer holds what was emitted without demand: a ring that grows up to its limit and keeps its memory.
+type buffer[T any] struct {
+	limit int // Events; negative: none.
+	keep  Keep
+	ring  []T
+	head  int // Index of the oldest event.
+	size  int
+}
+
+// store appends events and returns how many events were discarded, old or new ones according to keep.
+func (b *buffer[T]) store(events []T) (discarded int) {
+	if b.limit >= 0 {
+		discarded = max(b.size+len(events)-b.limit, 0)
+	}
+	switch {
+	case discarded == 0:
+	case b.keep == KeepFirst:
+		events = events[:len(events)-discarded]
+	default:
+		old := min(discarded, b.size)
+		b.drop(old)
+		events = events[discarded-old:]
+	}
+	b.grow(len(events))
+	tail := (b.head + b.size) % max(len(b.ring), 1)
+	n := copy(b.ring[tail:], events)
+	copy(b.ring, events[n:])
+	b.size += len(events)
+	return discarded
+}
+
+// front returns up to n of the oldest events: fewer, though never none of some, where the ring wraps. They stay buffered.
+func (b *buffer[T]) front(n int) []T {
+	n = min(n, b.size, len(b.ring)-b.head)
+	return b.ring[b.head : b.head+n]
+}
+
+// drop removes the n oldest events.
+func (b *buffer[T]) drop(n int) {
+	for n > 0 {
+		old := b.front(n)
+		clear(old) // The events are the consumer's now; do not keep them alive.
+		b.head = (b.head + len(old)) % len(b.ring)
+		b.size -= len(old)
+		n -= len(old)
+	}
+}
+
+// grow makes room for n more events.
+func (b *buffer[T]) grow(n int) {
+	if b.size+n <= len(b.ring) {
+		return
+	}
+	ring := make([]T, max(b.size+n, 2*len(b.ring)))
+	old := b.front(b.size)
+	k := copy(ring, old)
+	copy(ring[k:], b.ring[:b.size-k])
+	b.ring, b.head = ring, 0
+}

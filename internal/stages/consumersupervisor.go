@@ -1,0 +1,152 @@
+package stages
+
+import (
+	"context"
+	"time"
+)
+
+// ConsumerSupervisorConfig describes a ConsumerSupervisor.
+type ConsumerSupervisorConfig[T any] struct {
+	Hooks[T]
+
+	// Start starts the child for one event and returns at once, from the goroutine of Run. It sees to it that ended is
+	// called exactly once, from anywhere, when the child has ended, with what it ended with; or it returns an error, and
+	// then ended must not be called. ctx is the child's.
+	Start func(ctx context.Context, event T, ended func(error)) error
+
+	// Restart is Temporary: a child that ended has freed its slot, whatever it ended with; or Transient: one that failed
+	// is started again with the same event in the same slot. Permanent is refused: no event would ever be done.
+	Restart Mode
+
+	// MaxRestarts is how often the child of one event is started again; 0: DefaultMaxRestarts. It is a budget for each
+	// event, not a common one as GenStage's: one poisonous event must not end the work on the others.
+	MaxRestarts int
+
+	OnFree   func(slots int)          // So many children have ended, or failed to start.
+	OnGiveUp func(event T, err error) // The child failed for good: it could not be started, or not again.
+
+	// Grace is how long children go on after the context of Run was cancelled, before theirs is; 0: as long as they need.
+	Grace time.Duration
+}
+
+// DefaultMaxRestarts is Elixir's max_restarts.
+const DefaultMaxRestarts = 3
+
+// A ConsumerSupervisor starts one child for each event, in order, and asks for new events only as children end: so at most
+// max demand of them run for one subscription. With manual subscriptions the bound is whatever was asked for.
+type ConsumerSupervisor[T any] struct {
+	*intake[T]
+	config  ConsumerSupervisorConfig[T]
+	running int
+	freed   int // Slots that OnFree has not been told of.
+}
+
+// child is one event's work.
+type child[T any] struct {
+	sub      *Subscription[T]
+	event    T
+	restarts int
+}
+
+// NewConsumerSupervisor returns one that is not running yet. The error wraps ErrInvalidOption.
+func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSupervisor[T], error) {
+	switch {
+	case c.Start == nil:
+		return nil, invalid("a consumer supervisor needs Start")
+	case c.Restart != Transient && c.Restart != Temporary:
+		return nil, invalid("restart mode of an event's child is permanent, want Transient or Temporary")
+	case c.MaxRestarts < 0:
+		return nil, invalid("max restarts is %d", c.MaxRestarts)
+	case c.MaxRestarts == 0:
+		c.MaxRestarts = DefaultMaxRestarts
+	}
+	return &ConsumerSupervisor[T]{intake: newIntake(newBell(), c.Hooks), config: c}, nil
+}
+
+// Run starts children until ctx is cancelled or a subscription ends that the stage does not outlive, as Consumer.Run does.
+// It returns after all children have ended. Events that were delivered before the producers confirmed are still started.
+func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
+	childCtx, cancel := graceful(ctx, s.config.Grace)
+	defer cancel()
+	reason := ErrCrashed
+	s.open()
+	defer func() { s.close(reason) }()
+	for {
+		s.absorb(ctx)
+		for n, ok := s.head(); ok; n, ok = s.head() {
+			if n.kind == noticeEvents {
+				s.begin(childCtx, n.link.sub, s.whole())
+			} else {
+				s.next++
+				s.ended(childCtx, n.child, n.err)
+			}
+		}
+		s.reportFree()
+		if s.finished() && s.running == 0 {
+			reason = s.reason
+			return result(ctx, reason)
+		}
+		s.bell.wait(ctx, s.ending)
+	}
+}
+
+// begin starts a child for each event of one delivery.
+func (s *ConsumerSupervisor[T]) begin(ctx context.Context, sub *Subscription[T], events []T) {
+	for _, event := range events {
+		s.running++
+		sub.running++
+		s.start(ctx, &child[T]{sub: sub, event: event})
+	}
+}
+
+func (s *ConsumerSupervisor[T]) start(ctx context.Context, c *child[T]) {
+	err := s.config.Start(ctx, c.event, func(err error) {
+		s.post(notice[T]{kind: noticeEnded, child: c, err: err})
+	})
+	if err != nil {
+		s.giveUp(c, err)
+	}
+}
+
+// ended starts a failed child again, if it may be, or frees its slot.
+func (s *ConsumerSupervisor[T]) ended(ctx context.Context, c *child[T], err error) {
+	switch {
+	case Clean(err):
+		s.free(c)
+	case s.config.Restart == Transient && c.restarts < s.config.MaxRestarts:
+		c.restarts++
+		s.start(ctx, c)
+	default:
+		s.giveUp(c, err)
+	}
+}
+
+func (s *ConsumerSupervisor[T]) giveUp(c *child[T], err error) {
+	if s.config.OnGiveUp != nil {
+		s.config.OnGiveUp(c.event, err)
+	}
+	s.free(c)
+}
+
+// free makes a slot available: new events are asked for once min demand of them are. GenStage: consumer_supervisor.ex.
+func (s *ConsumerSupervisor[T]) free(c *child[T]) {
+	s.running--
+	s.freed++
+	sub := c.sub
+	sub.running--
+	if sub.options.Manual || sub.link == nil || !sub.link.open || sub.link.closing {
+		return
+	}
+	sub.finished++
+	if sub.finished >= sub.options.MinDemand {
+		sub.from.post(order[T]{kind: orderAsk, link: sub.link, n: sub.finished})
+		sub.finished = 0
+	}
+}
+
+func (s *ConsumerSupervisor[T]) reportFree() {
+	if s.freed > 0 && s.config.OnFree != nil {
+		s.config.OnFree(s.freed)
+	}
+	s.freed = 0
+}

@@ -1,0 +1,338 @@
+package stages
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// outlet is the producing side of a stage: its subscribers, the dispatcher, and the buffer for what has no demand. The
+// buffer survives a restart of the stage; subscribers and their demand do not.
+type outlet[T any] struct {
+	bell   bell
+	config OutletConfig[T]
+	buffer buffer[T]
+
+	// Of the goroutine of Run.
+	dispatcher Dispatcher[T]
+	links      map[ConsumerID]*link[T]
+	lastID     ConsumerID
+	credit     int        // Buffered events delivered against demand that had been asked of the producer before.
+	demands    []int      // What to ask of the producer, one entry an ask. GenStage does not merge them.
+	reasks     []order[T] // Made by the dispatcher in the present call.
+	desk       []order[T] // Taken from the mail.
+	work       []order[T] // What of desk is not done yet.
+	held       []order[T] // Asks and emissions that wait for Resume.
+	paused     bool
+	left       bool // A subscriber has cancelled during this Run.
+
+	mu    sync.Mutex
+	mail  []order[T]
+	state runState
+}
+
+type runState uint8
+
+const (
+	idle runState = iota // Run has not been called yet: orders wait for it.
+	running
+	stopped // Run has returned.
+)
+
+// OutletConfig is what producing stages have in common. The zero value is usable.
+type OutletConfig[T any] struct {
+	Dispatcher func() Dispatcher[T] // Makes the dispatcher of each Run; nil: a DemandDispatcher.
+	Buffer     int                  // Events kept for lack of demand; 0: the stage's default; else Unlimited or Unbuffered.
+	Keep       Keep                 // What to keep of too many.
+	Paused     bool                 // Begin each Run paused.
+
+	OnDiscard   func(events int) // A full buffer cost so many events; called once an emission.
+	OnSubscribe func()           // A consumer has subscribed.
+	OnCancel    func(error)      // A subscription has ended for this reason.
+}
+
+// order is a message to a producing stage.
+type order[T any] struct {
+	kind     orderKind
+	n        int
+	link     *link[T]
+	err      error
+	emission *emission[T]
+}
+
+type orderKind uint8
+
+const (
+	orderSubscribe orderKind = iota // Take link as a subscriber.
+	orderAsk                        // link asks for n more events.
+	orderCancel                     // link is to end for reason err.
+	orderEmit                       // Dispatch the emission.
+	orderGiveBack                   // n events that were asked of the producer will not come.
+	orderPause                      // Hold asks and emissions.
+	orderResume                     // Do what was held, in order.
+)
+
+// emission is one call of Emit. Who sets claimed first owns the events: the stage, or a caller whose context is done.
+type emission[T any] struct {
+	events  []T
+	claimed atomic.Bool
+	reply   chan error // Capacity 1: the stage never waits.
+}
+
+func (e *emission[T]) claim() bool { return e.claimed.CompareAndSwap(false, true) }
+
+func (e *emission[T]) refuse(err error) {
+	if e.claim() {
+		e.reply <- err
+	}
+}
+
+func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T], error) {
+	if c.Buffer == 0 {
+		c.Buffer = defaultBuffer
+	}
+	if c.Buffer < Unbuffered || c.Keep > KeepFirst {
+		return nil, invalid("buffer of %d events, keep %d", c.Buffer, c.Keep)
+	}
+	if c.Dispatcher == nil {
+		c.Dispatcher = func() Dispatcher[T] { return new(DemandDispatcher[T]) }
+	}
+	limit := c.Buffer
+	if limit == Unbuffered {
+		limit = 0
+	}
+	return &outlet[T]{bell: b, config: c, buffer: buffer[T]{limit: limit, keep: c.Keep}}, nil
+}
+
+func (o *outlet[T]) source() *outlet[T] { return o }
+
+// post leaves an order. It reports false if nobody will carry it out: the stage has stopped or, for a cancellation, is
+// not running, in which case the link's earlier orders are withdrawn.
+func (o *outlet[T]) post(m order[T]) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.state == running:
+	case m.kind == orderCancel:
+		o.mail = slices.DeleteFunc(o.mail, func(earlier order[T]) bool { return earlier.link == m.link })
+		return false
+	case o.state == stopped && (m.kind != orderSubscribe || !m.link.sub.options.Resubscribe):
+		return false
+	}
+	o.mail = append(o.mail, m)
+	o.bell.ring()
+	return true
+}
+
+// open begins a Run, with a new dispatcher: whoever asked the last Run for events will ask again.
+func (o *outlet[T]) open() {
+	o.dispatcher = o.config.Dispatcher()
+	o.links = make(map[ConsumerID]*link[T])
+	o.credit, o.demands, o.left = 0, o.demands[:0], false
+	o.paused = o.config.Paused
+	o.mu.Lock()
+	o.state = running
+	o.mu.Unlock()
+}
+
+// close ends a Run, also one that panicked: subscribers are told the reason, emitters are refused, and subscriptions that
+// wait for a restart stay in the mail.
+func (o *outlet[T]) close(reason error) {
+	o.mu.Lock()
+	o.state = stopped
+	left := slices.Concat(o.held, o.work, o.mail)
+	o.held, o.work = nil, nil
+	o.mail = slices.DeleteFunc(slices.Clone(left), func(m order[T]) bool {
+		return m.kind != orderSubscribe || !m.link.sub.options.Resubscribe || cancels(left, m.link)
+	})
+	waiting := slices.Clone(o.mail)
+	o.mu.Unlock()
+
+	for _, l := range o.links {
+		o.unsubscribe(l, reason)
+	}
+	for _, m := range left {
+		switch {
+		case m.kind == orderEmit:
+			m.emission.refuse(ErrNotRunning)
+		case m.kind == orderSubscribe && !slices.ContainsFunc(waiting, func(w order[T]) bool { return w.link == m.link }):
+			m.link.sub.to.post(notice[T]{kind: noticeCancelled, link: m.link, err: reason})
+		}
+	}
+}
+
+func cancels[T any](orders []order[T], l *link[T]) bool {
+	return slices.ContainsFunc(orders, func(m order[T]) bool { return m.kind == orderCancel && m.link == l })
+}
+
+// step does one order, and reports false if there is none. What the producer is to be asked is in o.demands afterwards.
+func (o *outlet[T]) step() bool {
+	if len(o.work) == 0 && !o.collect() {
+		return false
+	}
+	m := o.work[0]
+	o.work = o.work[1:]
+	if o.paused && (m.kind == orderAsk || m.kind == orderEmit) {
+		o.held = append(o.held, m)
+		return true
+	}
+	o.do(m)
+	o.doReasks()
+	return true
+}
+
+// collect takes the mail, and gives the memory of what was done before back to it.
+func (o *outlet[T]) collect() bool {
+	clear(o.desk)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.desk, o.mail = o.mail, o.desk[:0]
+	o.work = o.desk
+	return len(o.work) > 0
+}
+
+func (o *outlet[T]) do(m order[T]) {
+	switch m.kind {
+	case orderSubscribe:
+		o.subscribe(m.link)
+	case orderAsk:
+		if o.links[m.link.id] == m.link { // Else it has left: nobody wants these events any more.
+			o.serve(o.dispatcher.Ask(m.link.id, m.n, o.outbox()))
+		}
+	case orderCancel:
+		if o.links[m.link.id] == m.link {
+			o.left = true
+			o.serve(o.unsubscribe(m.link, m.err))
+		}
+	case orderEmit:
+		if m.emission.claim() {
+			m.emission.reply <- o.emit(m.emission.events, true)
+		}
+	case orderGiveBack:
+		o.dispatcher.Return(m.n, o.outbox())
+	case orderPause:
+		o.paused = true
+	case orderResume:
+		o.paused = false
+		o.work = slices.Concat(o.held, o.work)
+		o.held = nil
+	}
+}
+
+// doReasks does what the dispatcher asked for on behalf of consumers. GenStage sends these asks to itself.
+func (o *outlet[T]) doReasks() {
+	for len(o.reasks) > 0 {
+		m := o.reasks[0]
+		o.reasks = o.reasks[1:]
+		o.do(m)
+	}
+}
+
+func (o *outlet[T]) subscribe(l *link[T]) {
+	o.lastID++
+	l.id = o.lastID
+	if err := o.dispatcher.Subscribe(l.id, l.sub.options); err != nil {
+		l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: err})
+		return
+	}
+	o.links[l.id] = l
+	l.sub.to.post(notice[T]{kind: noticeAccepted, link: l})
+	if o.config.OnSubscribe != nil {
+		o.config.OnSubscribe()
+	}
+	o.serve(0)
+}
+
+// unsubscribe removes a subscriber and returns what its leaving makes the dispatcher ask of the producer.
+func (o *outlet[T]) unsubscribe(l *link[T], reason error) (upstream int) {
+	upstream = o.dispatcher.Cancel(l.id, o.outbox())
+	delete(o.links, l.id)
+	l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: reason})
+	if o.config.OnCancel != nil {
+		o.config.OnCancel(reason)
+	}
+	return upstream
+}
+
+// serve offers buffered events to the dispatcher, and asks the producer for what remains of upstream.
+//
+// GenStage takes only upstream events out of its buffer, so that events stay hidden in it while there is demand that was
+// asked for on behalf of an earlier consumer, and newer events overtake them. Here all that can be dispatched is, and what
+// that saves is credited to later asks.
+func (o *outlet[T]) serve(upstream int) {
+	served := o.flush()
+	upstream -= served + o.credit
+	if upstream <= 0 {
+		o.credit = -upstream
+		return
+	}
+	o.credit = 0
+	o.demands = append(o.demands, upstream)
+}
+
+// flush dispatches buffered events as far as there is demand and returns how many.
+// Invariant afterwards: the buffer is empty or nothing can be dispatched.
+func (o *outlet[T]) flush() (served int) {
+	for o.buffer.size > 0 {
+		events := o.buffer.front(o.dispatcher.Waiting())
+		if len(events) == 0 {
+			break
+		}
+		taken := o.dispatcher.Dispatch(events, o.outbox())
+		o.buffer.drop(taken)
+		served += taken
+		if taken < len(events) {
+			break
+		}
+	}
+	return served
+}
+
+// emit dispatches events and buffers what has no demand. A refusable surplus is left to the caller if there is no buffer.
+func (o *outlet[T]) emit(events []T, refusable bool) error {
+	taken := o.dispatcher.Dispatch(events, o.outbox())
+	surplus := events[taken:]
+	if len(surplus) == 0 {
+		return nil
+	}
+	if refusable && o.config.Buffer == Unbuffered {
+		return &SurplusError{Events: len(surplus)}
+	}
+	if n := o.buffer.store(surplus); n > 0 && o.config.OnDiscard != nil {
+		o.config.OnDiscard(n)
+	}
+	return nil
+}
+
+// demanded takes the next number of events to ask of the producer.
+func (o *outlet[T]) demanded() (n int, ok bool) {
+	if len(o.demands) == 0 {
+		return 0, false
+	}
+	n = o.demands[0]
+	o.demands = slices.Delete(o.demands, 0, 1)
+	return n, true
+}
+
+// outbox is an outlet as its dispatcher sees it.
+type outbox[T any] outlet[T]
+
+func (o *outlet[T]) outbox() Outbox[T] { return (*outbox[T])(o) }
+
+func (o *outbox[T]) Deliver(c ConsumerID, events []T) {
+	if l := o.links[c]; l != nil && len(events) > 0 {
+		l.sub.to.deliver(l, events)
+	}
+}
+
+func (o *outbox[T]) Reask(c ConsumerID, n int) {
+	if l := o.links[c]; l != nil {
+		o.reasks = append(o.reasks, order[T]{kind: orderAsk, link: l, n: n})
+	}
+}
+
+func (o *outbox[T]) Return(c ConsumerID, n int) {
+	if l := o.links[c]; l != nil {
+		l.sub.to.post(notice[T]{kind: noticeReturned, link: l, n: n})
+	}
+}

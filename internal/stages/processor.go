@@ -1,0 +1,102 @@
+package stages
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// ProcessorConfig describes a Processor.
+type ProcessorConfig[In, Out any] struct {
+	Hooks[In]
+	OutletConfig[Out] // Buffer 0: Unlimited, since a handler may turn one event into many and must not lose any.
+
+	// Handle turns a batch of events into others, which it appends to out and returns, from the goroutine of Run. Both
+	// slices are the stage's: they are valid until it returns. An error ends the processor.
+	Handle func(ctx context.Context, batch []In, out []Out) ([]Out, error)
+
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; 0: as long as they need.
+	Grace time.Duration
+}
+
+// A Processor is a consumer and a producer: GenStage's producer_consumer. It asks for new events as it handles events,
+// however few it makes of them, but handles none while its own consumers want none.
+type Processor[In, Out any] struct {
+	*intake[In]
+	*outlet[Out]
+	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
+	grace   time.Duration
+	scratch []Out // What Handle appends to.
+	made    int   // How many events it made last.
+}
+
+// NewProcessor returns a processor that is not running yet. The error wraps ErrInvalidOption.
+func NewProcessor[In, Out any](c ProcessorConfig[In, Out]) (*Processor[In, Out], error) {
+	if c.Handle == nil {
+		return nil, invalid("a processor needs Handle")
+	}
+	b := newBell()
+	o, err := newOutlet(c.OutletConfig, b, Unlimited)
+	if err != nil {
+		return nil, err
+	}
+	return &Processor[In, Out]{intake: newIntake(b, c.Hooks), outlet: o, handle: c.Handle, grace: c.Grace}, nil
+}
+
+// Run works until a subscription ends that the processor does not outlive, and returns its reason after everything
+// delivered has been handled and everything buffered has been delivered on; or until ctx is cancelled, and returns nil
+// after everything delivered has been handled; or until Handle fails. What is left waits for the next Run.
+func (p *Processor[In, Out]) Run(ctx context.Context) error {
+	handling, cancel := graceful(ctx, p.grace)
+	defer cancel()
+	reason := ErrCrashed
+	p.outlet.open()
+	p.intake.open()
+	defer func() {
+		p.intake.close(reason)
+		p.outlet.close(reason)
+	}()
+	reason = p.process(ctx, handling)
+	return result(ctx, reason)
+}
+
+func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
+	for {
+		stopping := ctx.Err() != nil
+		p.absorb(ctx)
+		for p.step() {
+			p.demands = p.demands[:0] // Upstream is asked for what has been handled, not for what is wanted downstream.
+		}
+		// GenStage: a delivery is handled whole as soon as there is any demand.
+		_, ok := p.head()
+		if ok && (stopping || p.dispatcher.Waiting() > 0) {
+			if err := p.transform(handling); err != nil {
+				return err
+			}
+			continue
+		}
+		if p.finished() && (stopping || p.buffer.size == 0) {
+			return p.intake.reason
+		}
+		p.intake.bell.wait(ctx, p.ending && stopping)
+	}
+}
+
+// transform handles the delivery at the head.
+func (p *Processor[In, Out]) transform(ctx context.Context) error {
+	for last := false; !last; {
+		b := p.batch()
+		p.scratch = slices.Grow(p.scratch[:0], min(max(len(b.events), p.made), maxScratch))
+		events, err := p.handle(ctx, b.events, p.scratch)
+		if err != nil {
+			return err
+		}
+		_ = p.emit(events, false) // Only a refusable surplus is an error.
+		p.doReasks()
+		p.made = len(events)
+		clear(p.scratch[:min(p.made, cap(p.scratch))])
+		p.settle(b)
+		last = b.last
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package stages
+
+// Mode says what the end of one thing means for another: of a subscription for its consumer, or of a child for its event.
+type Mode uint8
+
+const (
+	Permanent Mode = iota // A consumer ends with the subscription, whatever the reason. No restart mode for events.
+	Transient             // A consumer ends if the reason is not Clean; a child that failed is started again.
+	Temporary             // A consumer lives on; a child that ended, however, is done.
+)
+
+// Demand a subscription keeps up if its options say nothing. GenStage: max_demand, min_demand.
+const DefaultMaxDemand = 1000
+
+// SubscribeOptions are the terms between one consumer and one producer. The zero value is a permanent subscription that
+// keeps between 500 and 1000 events asked for.
+type SubscribeOptions[T any] struct {
+	MaxDemand   int  // Most events asked for and not received, >= 1; 0: DefaultMaxDemand.
+	MinDemand   int  // Asks again when this few are outstanding, < MaxDemand; 0: MaxDemand/2, NoMinDemand: none.
+	Manual      bool // The stage asks for nothing by itself; Subscription.Ask does. Each delivery is one batch.
+	Cancel      Mode // What the end of the subscription means for the consumer.
+	Resubscribe bool // If the consumer lives on when the producer ends: subscribe again as soon as it runs again.
+
+	Selector  func(T) bool // For a BroadcastDispatcher: which events to get; nil: all. Called by the producer.
+	Partition int          // For a PartitionDispatcher: whose events to get.
+}
+
+// NoMinDemand asks again only when nothing is outstanding (GenStage: min_demand 0).
+const NoMinDemand = -1
+
+// withDefaults returns the options with every default filled in, or an error that wraps ErrInvalidOption.
+func (o SubscribeOptions[T]) withDefaults() (SubscribeOptions[T], error) {
+	if o.MaxDemand == 0 {
+		o.MaxDemand = DefaultMaxDemand
+	}
+	switch o.MinDemand {
+	case 0:
+		o.MinDemand = o.MaxDemand / 2
+	case NoMinDemand:
+		o.MinDemand = 0
+	}
+	switch {
+	case o.MaxDemand < 1:
+		return o, invalid("max demand is %d, want at least 1", o.MaxDemand)
+	case o.MinDemand < 0 || o.MinDemand >= o.MaxDemand:
+		return o, invalid("min demand is %d, want 0 to %d", o.MinDemand, o.MaxDemand-1)
+	case o.Cancel > Temporary:
+		return o, invalid("cancel mode is %d, want Permanent, Transient or Temporary", o.Cancel)
+	}
+	return o, nil
+}
+
+// A Subscription is a consumer's standing wish for a producer's events. It outlives restarts of both: each Run of the
+// consumer, and with Resubscribe each Run of the producer, opens it anew. Its methods may be called from any goroutine.
+type Subscription[T any] struct {
+	from    *outlet[T]
+	to      *intake[T]
+	options SubscribeOptions[T]
+
+	// The rest is owned by the goroutine of the consumer's Run.
+	link      *link[T] // The present attachment; nil: none.
+	account   demand   // Of a subscription that is not manual.
+	asked     int      // Of a manual one: events asked for that neither came nor were returned.
+	running   int      // Of a ConsumerSupervisor: children of this subscription.
+	finished  int      // Of a ConsumerSupervisor: ended children not asked for again yet.
+	cancelled bool     // By Cancel: it will not be opened again.
+}
+
+// link is one attachment of a subscription to a Run of its producer: what GenStage calls a subscription reference.
+// A new one for each attachment makes messages about an earlier one harmless.
+type link[T any] struct {
+	sub     *Subscription[T]
+	id      ConsumerID // Owned by the producer.
+	open    bool       // Owned by the consumer: the producer has accepted.
+	closing bool       // Owned by the consumer: it has cancelled and waits for the producer to say so.
+}
+
+// Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through OnReturn: also if the
+// subscription is not open at the moment. n < 1 asks for nothing.
+func (s *Subscription[T]) Ask(n int) {
+	if n > 0 {
+		s.to.post(notice[T]{kind: noticeAsk, sub: s, n: n})
+	}
+}
+
+// Cancel ends the subscription for good. What has been delivered is handled first; then the cancel mode decides what
+// reason means to the consumer.
+func (s *Subscription[T]) Cancel(reason error) {
+	s.to.post(notice[T]{kind: noticeCancel, sub: s, err: reason})
+}
+
+// Resubscribe replaces the subscription by another one to the same producer: Cancel with reason, then Subscribe.
+func (s *Subscription[T]) Resubscribe(reason error, o SubscribeOptions[T]) (*Subscription[T], error) {
+	next, err := newSubscription(s.from, s.to, o)
+	if err != nil {
+		return nil, err
+	}
+	s.Cancel(reason)
+	s.to.post(notice[T]{kind: noticeSubscribe, sub: next})
+	return next, nil
+}
+
+// A Source is a stage that can be subscribed to: a Producer or a Processor.
+type Source[T any] interface {
+	source() *outlet[T]
+}
+
+func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T]) (*Subscription[T], error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Subscription[T]{from: from, to: to, options: o, account: demand{max: o.MaxDemand, min: o.MinDemand}}, nil
+}
