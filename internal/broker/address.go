@@ -1,0 +1,26 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// probe reports whether the server could listen on the address. The server itself only
+// says so in the text of a fatal log line, and only after it has read the whole store.
+func probe(host string, port int) error {
+	if port <= 0 {
+		return nil
+	}
+	l, err := net.Listen("tcp", address(host, port)) //nolint:noctx // binding a socket does not block
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another server listens on %s; connect to it with --server, or choose another address with --listen",
+			ErrAddressInUse, address(host, port))
+	case err != nil:
+		return err
+	default:
+		return l.Close()
+	}
+}
