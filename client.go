@@ -1,0 +1,208 @@
+package millhand
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+)
+
+// Config is what clients and workers have in common. The zero value is usable.
+type Config struct {
+	Namespace string       // first token of every subject; default "millhand"
+	Domain    string       // JetStream domain, if the broker has one
+	Logger    *slog.Logger // default [slog.Default]
+}
+
+func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn) (*queue.Store, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default() //nolint:forbidigo // the one place that reads the default
+	}
+	return queue.NewStore(nc, queue.Config{
+		Namespace: c.Namespace, Domain: c.Domain, Node: node, AckWait: ackWait, Logger: c.Logger,
+	})
+}
+
+// A Client enqueues jobs and asks about them. It is safe for concurrent use.
+type Client struct{ store *queue.Store }
+
+// NewClient returns a client over nc, which stays the caller's to close. It does no
+// I/O: streams that do not exist are made by the first enqueue.
+func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
+	s, err := cfg.store("", 0, nc)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	return &Client{store: s}, nil
+}
+
+// Enqueue stores a job and returns when the broker has it on its terms of durability.
+//
+// It returns [ErrInvalid] for a job that breaks a rule, and [ErrDuplicate] for an id of
+// the caller's choice that is alive. With any other error the job may or may not be
+// stored; only a caller who chose the id can try again without risk.
+func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
+	e, err := newEnqueue(args, opts)
+	if err == nil {
+		err = c.enqueue(ctx, e)
+	}
+	if err != nil {
+		return Ref{}, publicError(err)
+	}
+	return refOf(e.Record), nil
+}
+
+func (c *Client) enqueue(ctx context.Context, e queue.Enqueue) error {
+	if err := c.store.Know(e.Record.Queue); err != nil {
+		return err
+	}
+	return c.store.Enqueue(ctx, e)
+}
+
+// A Request is one job of an [Client.EnqueueMany].
+type Request struct {
+	Args    Args
+	Options []EnqueueOption
+}
+
+// EnqueueMany stores jobs with their writes in flight together; a few thousand at a time
+// is a good number. refs[i] belongs to batch[i]. It is not all or nothing: a
+// [*BatchError] tells which were refused, and their refs are zero.
+func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, err error) {
+	refs = make([]Ref, len(batch))
+	errs := make([]error, len(batch))
+	var good []queue.Enqueue
+	var at []int // index in batch
+	for i, r := range batch {
+		e, err := newEnqueue(r.Args, r.Options)
+		if err == nil {
+			err = c.store.Know(e.Record.Queue)
+		}
+		if err != nil {
+			errs[i] = publicError(err)
+			continue
+		}
+		good, at = append(good, e), append(at, i)
+	}
+	failed := len(good) < len(batch)
+	for n, err := range c.store.EnqueueMany(ctx, good) {
+		if err != nil {
+			errs[at[n]], failed = publicError(err), true
+			continue
+		}
+		refs[at[n]] = refOf(good[n].Record)
+	}
+	if failed {
+		return refs, &BatchError{Errs: errs}
+	}
+	return refs, nil
+}
+
+func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
+	o := enqueueOptions{job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
+	for _, set := range opts {
+		set(&o)
+	}
+	r := &o.Record
+	e := queue.Enqueue{Record: r, Once: r.ID != ""}
+	if r.ID == "" {
+		id, err := uuid.NewV7() // ordered by time, for people who look at lists
+		if err != nil {
+			return e, fmt.Errorf("new id: %w", err)
+		}
+		r.ID = id.String()
+	}
+	if err := r.Check(); err != nil {
+		return e, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	var err error
+	if raw, ok := args.(Raw); ok {
+		r.Payload = raw.Payload
+	} else if r.Payload, err = json.Marshal(args); err != nil {
+		return e, fmt.Errorf("%w: payload of type %s: %w", ErrInvalid, r.Type, err)
+	}
+	return e, nil
+}
+
+func refOf(r *job.Record) Ref { return Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life} }
+
+// Get returns what is known about a job, or [ErrNotFound].
+func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
+	ref = ref.withDefaults()
+	info := Info{Ref: ref}
+	m, err := c.store.Find(ctx, ref.Queue, ref.Type, ref.ID)
+	if err != nil && !errors.Is(err, queue.ErrNotFound) {
+		return Info{}, publicError(err)
+	}
+	if err == nil && (ref.Life == "" || ref.Life == m.Life) {
+		info.addWaiting(m)
+	}
+	history, err := c.store.History(ctx, ref.Queue, ref.Type, ref.ID)
+	if err != nil {
+		return Info{}, publicError(err)
+	}
+	if info.Life == "" && len(history) > 0 {
+		info.Life = history[len(history)-1].Life
+	}
+	for _, e := range history {
+		if e.Life == info.Life {
+			info.addEvent(&e)
+		}
+	}
+	if info.State == "" {
+		return Info{}, ErrNotFound
+	}
+	return info, nil
+}
+
+func (r Ref) withDefaults() Ref {
+	if r.Queue == "" {
+		r.Queue = job.DefaultQueue
+	}
+	return r
+}
+
+// Await waits until a job has ended and returns how. The error is nil if it succeeded,
+// a [*FailedError] if it is dead, [ErrCancelled], [ErrNotFound] if no such job is
+// known, or the cause of ctx's end, which leaves the job as it is: Await may be
+// called again, from anywhere.
+func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
+	ref = ref.withDefaults()
+	e, err := c.store.AwaitFinal(ctx, ref.Queue, ref.Type, ref.ID, ref.Life)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Info{}, err
+		}
+		return Info{}, publicError(err)
+	}
+	info := Info{Ref: ref}
+	info.addEvent(e)
+	switch info.State {
+	case Dead:
+		return info, &FailedError{Ref: info.Ref, Attempts: info.Attempt, Reason: info.Reason, Message: info.LastError()}
+	case Cancelled:
+		return info, ErrCancelled
+	}
+	return info, nil
+}
+
+// AwaitResult is [Client.Await] for a job whose result is JSON of type R.
+func AwaitResult[R any](ctx context.Context, c *Client, ref Ref) (R, error) {
+	var result R
+	info, err := c.Await(ctx, ref)
+	if err != nil || len(info.Result) == 0 {
+		return result, err
+	}
+	if err := json.Unmarshal(info.Result, &result); err != nil {
+		return result, fmt.Errorf("millhand: result of job %s: %w", ref.ID, err)
+	}
+	return result, nil
+}

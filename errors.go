@@ -1,0 +1,149 @@
+package millhand
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+)
+
+// Errors to compare with [errors.Is].
+var (
+	// ErrInvalid says that a job cannot be enqueued as it is: a name, an option or the
+	// payload breaks a rule, which the text names.
+	ErrInvalid = errors.New("millhand: invalid job")
+	// ErrDuplicate says that a job with the chosen id is alive. [DuplicateError] names it.
+	ErrDuplicate = errors.New("millhand: duplicate job")
+	// ErrNotFound says that no such job is known, or none any more.
+	ErrNotFound = errors.New("millhand: job not found")
+	// ErrFailed says that an awaited job is dead. [FailedError] tells why.
+	ErrFailed = errors.New("millhand: job failed")
+	// ErrCancelled says that an awaited job was cancelled.
+	ErrCancelled = errors.New("millhand: job cancelled")
+
+	// ErrLeaseLost is the cause of a handler's cancelled context when the job may run
+	// elsewhere by now: whatever the handler still does may be done twice.
+	ErrLeaseLost = errors.New("millhand: lease lost")
+	// ErrHandedBack is the cause of a handler's cancelled context when its worker
+	// stops: the job will run again, with no attempt counted.
+	ErrHandedBack = errors.New("millhand: worker is stopping")
+	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
+	// than it may. It counts as a failed attempt.
+	ErrTimeout = errors.New("millhand: job timed out")
+
+	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
+	ErrDrainTimeout = errors.New("millhand: drain timed out, jobs were handed back")
+)
+
+// A DuplicateError names the living job that is in the way of a new one.
+type DuplicateError struct{ Existing Ref }
+
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("millhand: job %s of type %s is already in queue %s", e.Existing.ID, e.Existing.Type, e.Existing.Queue)
+}
+
+// Is makes it an [ErrDuplicate].
+func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
+
+// A FailedError tells how an awaited job died.
+type FailedError struct {
+	Ref
+	Attempts int
+	Reason   string
+	Message  string // of the last failure
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("millhand: job %s is dead (%s) after attempt %d: %s", e.ID, e.Reason, e.Attempts, e.Message)
+}
+
+// Is makes it an [ErrFailed].
+func (e *FailedError) Is(target error) bool { return target == ErrFailed }
+
+// A BatchError tells which jobs of an [Client.EnqueueMany] were not enqueued. The
+// others were.
+type BatchError struct {
+	Errs []error // of each job, nil for those that were
+}
+
+func (e *BatchError) Error() string {
+	n, first := 0, error(nil)
+	for _, err := range e.Errs {
+		if err != nil {
+			n++
+			first = errors.Join(first, err)
+			if n == 1 {
+				first = err
+			}
+		}
+	}
+	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, first: %v", n, len(e.Errs), first)
+}
+
+// Unwrap returns the errors there are.
+func (e *BatchError) Unwrap() []error {
+	var errs []error
+	for _, err := range e.Errs {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// permanentError and laterError are a handler's word on what follows its failure.
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+type laterError struct {
+	err     error
+	delay   time.Duration
+	attempt bool // it counts as one
+}
+
+func (e *laterError) Error() string { return e.err.Error() }
+func (e *laterError) Unwrap() error { return e.err }
+
+// Permanent marks a handler's error as one that no further attempt will mend: the job
+// is dead at once. It returns nil for a nil err.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err: err}
+}
+
+// RetryAfter marks a handler's error as a failed attempt whose next one is to come
+// after d instead of the backoff's delay.
+func RetryAfter(d time.Duration, err error) error {
+	return &laterError{err: err, delay: d, attempt: true}
+}
+
+// Snooze is what a handler returns to be run again after d, without that counting as
+// an attempt.
+func Snooze(d time.Duration) error {
+	return &laterError{err: errors.New("snoozed"), delay: d}
+}
+
+// publicError translates an internal package's error for callers of this one.
+func publicError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if d, ok := errors.AsType[*queue.DuplicateError](err); ok {
+		return &DuplicateError{Existing: Ref{ID: d.ID, Type: d.Type, Queue: d.Queue, Life: d.Life}}
+	}
+	_, badName := errors.AsType[*job.NameError](err)
+	_, tooLarge := errors.AsType[*queue.TooLargeError](err)
+	switch {
+	case badName, tooLarge:
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	case errors.Is(err, queue.ErrNotFound):
+		return ErrNotFound
+	}
+	return fmt.Errorf("millhand: %w", err)
+}

@@ -1,0 +1,230 @@
+package job
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The headers of a job's message. All are optional; docs/wire.md is their contract.
+const (
+	HeaderLife        = "Millhand-Life"
+	HeaderAttempt     = "Millhand-Attempt"
+	HeaderCrashes     = "Millhand-Crashes"
+	HeaderMaxAttempts = "Millhand-Max-Attempts"
+	HeaderTimeout     = "Millhand-Timeout"
+	HeaderExpires     = "Millhand-Expires"
+	HeaderEnqueuedAt  = "Millhand-Enqueued-At"
+	HeaderLastEvent   = "Millhand-Last-Event"
+	HeaderFrom        = "Millhand-From"
+	HeaderMeta        = "Millhand-Meta-" // prefix
+	headerTraceParent = "traceparent"
+	headerTraceState  = "tracestate"
+)
+
+// Limits of what a header may say.
+const (
+	maxAttempts = 1_000_000
+	maxLife     = 64
+	maxMetaKey  = 64
+	maxMeta     = 16 << 10 // bytes, keys and values together
+)
+
+// A HeaderError says which header of a message cannot be read.
+type HeaderError struct {
+	Header, Value string
+	Rule          string
+}
+
+func (e *HeaderError) Error() string {
+	return fmt.Sprintf("header %s: %s, got %q", e.Header, e.Rule, e.Value)
+}
+
+// Header returns the headers that carry r, payload, queue, type and id apart.
+func (r *Record) Header() map[string][]string {
+	h := make(map[string][]string, 8+len(r.Meta))
+	set := func(key, value string) {
+		if value != "" {
+			h[key] = []string{value}
+		}
+	}
+	set(HeaderLife, r.Life)
+	if r.Attempt > 1 {
+		set(HeaderAttempt, strconv.Itoa(r.Attempt))
+	}
+	set(HeaderCrashes, positive(r.Crashes))
+	set(HeaderMaxAttempts, positive(r.MaxAttempts))
+	set(HeaderTimeout, duration(r.Timeout))
+	set(HeaderExpires, duration(r.Expires))
+	if !r.EnqueuedAt.IsZero() {
+		set(HeaderEnqueuedAt, r.EnqueuedAt.UTC().Format(time.RFC3339Nano))
+	}
+	if r.LastEvent > 0 {
+		set(HeaderLastEvent, strconv.FormatUint(r.LastEvent, 10))
+	}
+	set(HeaderFrom, r.From)
+	for k, v := range r.Meta {
+		h[HeaderMeta+k] = []string{v}
+	}
+	for k, v := range r.Trace {
+		h[k] = []string{v}
+	}
+	return h
+}
+
+// ReadHeader fills r from a message's headers. Headers of others are left alone.
+// It returns a [*HeaderError] for the first one that breaks its rule; r then holds
+// what could be read, so that the broken job can still be buried as what it is.
+func (r *Record) ReadHeader(h map[string][]string) error {
+	r.Attempt = 1
+	d := decoder{header: h}
+	r.Life = d.text(HeaderLife, maxLife)
+	if n := d.count(HeaderAttempt, maxAttempts); n > 0 {
+		r.Attempt = n
+	}
+	r.Crashes = d.count(HeaderCrashes, maxAttempts)
+	r.MaxAttempts = d.count(HeaderMaxAttempts, maxAttempts)
+	r.Timeout = d.duration(HeaderTimeout)
+	r.Expires = d.duration(HeaderExpires)
+	r.EnqueuedAt = d.time(HeaderEnqueuedAt)
+	r.LastEvent = d.sequence(HeaderLastEvent)
+	r.From = d.text(HeaderFrom, maxID)
+	for _, key := range slices.Sorted(maps.Keys(h)) {
+		name, isMeta := strings.CutPrefix(key, HeaderMeta)
+		switch {
+		case len(h[key]) == 0:
+		case isMeta:
+			r.Meta = with(r.Meta, name, h[key][0])
+		case key == headerTraceParent, key == headerTraceState:
+			r.Trace = with(r.Trace, key, h[key][0])
+		}
+	}
+	if d.err != nil {
+		return d.err
+	}
+	if err := CheckMeta(r.Meta); err != nil {
+		return &HeaderError{Header: HeaderMeta + "*", Rule: err.Error()}
+	}
+	return nil
+}
+
+// CheckMeta returns an error if m cannot travel in headers.
+func CheckMeta(m map[string]string) error {
+	size := 0
+	for k, v := range m {
+		if err := check("meta key", k, maxMetaKey); err != nil {
+			return err
+		}
+		if strings.ContainsAny(v, "\r\n\x00") || strings.TrimSpace(v) != v {
+			return fmt.Errorf("meta %s: a value has no line breaks and no space around it", k)
+		}
+		size += len(k) + len(v)
+	}
+	if size > maxMeta {
+		return fmt.Errorf("meta: %d bytes, at most %d are allowed", size, maxMeta)
+	}
+	return nil
+}
+
+func with(m map[string]string, k, v string) map[string]string {
+	if m == nil {
+		m = make(map[string]string)
+	}
+	m[k] = v
+	return m
+}
+
+func positive(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func duration(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return d.String()
+}
+
+// decoder reads headers and keeps the first error.
+type decoder struct {
+	header map[string][]string
+	err    error
+}
+
+func (d *decoder) get(key string) string {
+	if v := d.header[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (d *decoder) fail(key, rule string) {
+	if d.err == nil {
+		d.err = &HeaderError{Header: key, Value: d.get(key), Rule: rule}
+	}
+}
+
+func (d *decoder) text(key string, most int) string {
+	v := d.get(key)
+	if len(v) > most {
+		d.fail(key, fmt.Sprintf("at most %d characters", most))
+		return v[:most]
+	}
+	return v
+}
+
+func (d *decoder) count(key string, most int) int {
+	v := d.get(key)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > most {
+		d.fail(key, fmt.Sprintf("want a number from 0 to %d", most))
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) sequence(key string) uint64 {
+	v := d.get(key)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		d.fail(key, "want a sequence number")
+	}
+	return n
+}
+
+func (d *decoder) duration(key string) time.Duration {
+	v := d.get(key)
+	if v == "" {
+		return 0
+	}
+	t, err := time.ParseDuration(v)
+	if err != nil || t < 0 {
+		d.fail(key, "want a duration such as 30s")
+		return 0
+	}
+	return t
+}
+
+func (d *decoder) time(key string) time.Time {
+	v := d.get(key)
+	if v == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, v)
+	if err != nil {
+		d.fail(key, "want an RFC 3339 time")
+	}
+	return t
+}

@@ -1,0 +1,71 @@
+// Package job is the domain without a broker: what a job is, which states it
+// passes through, how it travels in a message's headers, and when it is retried.
+// It is pure and imports the standard library only.
+package job
+
+import (
+	"fmt"
+	"time"
+)
+
+// Defaults of a job that says nothing itself.
+const (
+	DefaultQueue       = "default"
+	DefaultMaxAttempts = 10
+	// MaxCrashes is how often a job may lose its worker before it is dead: a job
+	// that kills its worker must not circle for ever.
+	MaxCrashes = 5
+	// MaxPayload is the largest payload that is enqueued, in bytes. It is below
+	// what the embedded broker accepts, so that the headers of a retry always fit.
+	MaxPayload = 1 << 20
+)
+
+// A Record is one job as it travels through a queue: the payload as the caller
+// gave it, and everything else that a message's headers carry.
+type Record struct {
+	Queue, Type, ID string
+
+	// Life tells two jobs with the same id apart: random per enqueue, and the
+	// stream sequence of the first message where the publisher gave none.
+	Life        string
+	Attempt     int           // the run to come, counted from 1
+	Crashes     int           // lost leases so far
+	MaxAttempts int           // 0: the worker's setting for the type
+	Timeout     time.Duration // of one run; 0: the worker's setting for the type
+	Expires     time.Duration // dead if not started this long after EnqueuedAt; 0: never
+	EnqueuedAt  time.Time     // by the broker's clock; zero in a first message, whose own timestamp it is
+
+	// LastEvent is the sequence of the job's last event when this message was
+	// written, 0 for a fresh life.
+	LastEvent uint64
+	// From names the holder that wrote this message as a successor, so that it
+	// recognizes its own write when the confirmation was lost.
+	From string
+
+	Meta    map[string]string
+	Trace   map[string]string // traceparent and tracestate, passed through
+	Payload []byte
+}
+
+// Expired reports whether the job was to be started before now.
+func (r *Record) Expired(now time.Time) bool {
+	return r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
+}
+
+// Check returns an error that names the rule which r breaks, if any.
+func (r *Record) Check() error {
+	for _, err := range []error{CheckQueue(r.Queue), CheckType(r.Type), CheckID(r.ID), CheckMeta(r.Meta)} {
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.MaxAttempts < 0 || r.MaxAttempts > maxAttempts:
+		return fmt.Errorf("max attempts %d: must be from 1 to %d", r.MaxAttempts, maxAttempts)
+	case r.Timeout < 0:
+		return fmt.Errorf("timeout %v: must not be negative", r.Timeout)
+	case r.Expires < 0:
+		return fmt.Errorf("expires %v: must not be negative", r.Expires)
+	}
+	return nil
+}

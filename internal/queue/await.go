@@ -1,0 +1,98 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// How often an awaited job is looked at without a hint, and soon after one: the hint
+// overtakes the stream, which stores the event a little later.
+const (
+	lookEvery     = 2 * time.Second
+	lookAfterHint = 2 * time.Millisecond
+	lookHintMost  = 500 * time.Millisecond
+)
+
+// AwaitFinal waits for the final event of one life of a job and returns it. An empty
+// life is the newest. It returns [ErrNotFound] when neither the queue nor the events
+// know that life (any more), and ctx's cause when ctx ends.
+func (s *Store) AwaitFinal(ctx context.Context, queue, typ, id, life string) (*Event, error) {
+	// Every publish to the event subject reaches plain subscribers too, refused ones
+	// as well: a hint, not an event.
+	hints := make(chan *nats.Msg, 16)
+	sub, err := s.nc.ChanSubscribe(s.names.event(queue, typ, id), hints)
+	if err != nil {
+		return nil, wrap(err, "await %s", id)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	pause := lookEvery
+	for {
+		e, err := s.final(ctx, queue, typ, id, life)
+		if err == nil && e != nil {
+			return e, nil
+		}
+		if errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) {
+			return nil, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		case m := <-hints:
+			timer.Stop()
+			if job.EventKind(m.Header.Get(headerEvent)).Final() {
+				pause = lookAfterHint
+			}
+		case <-timer.C:
+			if pause = 2 * pause; pause > lookHintMost {
+				pause = lookEvery
+			}
+		}
+	}
+}
+
+// final returns the final event of a life, nil while it is alive.
+func (s *Store) final(ctx context.Context, queue, typ, id, life string) (*Event, error) {
+	// The event is read after the queue: a job that has left the queue has its event.
+	m, err := s.Find(ctx, queue, typ, id)
+	waiting := err == nil
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if life == "" && waiting {
+		life = m.Life
+	}
+	e, err := s.finalEvent(ctx, queue, typ, id, life)
+	if errors.Is(err, ErrNotFound) && waiting && m.Life == life {
+		return nil, nil //nolint:nilnil // alive
+	}
+	return e, err
+}
+
+// finalEvent returns the final event of a life, of the newest if life is empty, or
+// [ErrNotFound].
+func (s *Store) finalEvent(ctx context.Context, queue, typ, id, life string) (*Event, error) {
+	last, err := s.LastEvent(ctx, queue, typ, id)
+	if err != nil {
+		return nil, err
+	}
+	if (life == "" || last.Life == life) && last.Kind.Final() {
+		return last, nil
+	}
+	history, err := s.History(ctx, queue, typ, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range history {
+		if e.Life == life && e.Kind.Final() {
+			return &e, nil
+		}
+	}
+	return nil, ErrNotFound
+}

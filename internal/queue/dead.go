@@ -1,0 +1,110 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A Failure is one failed attempt of a dead job.
+type Failure struct {
+	Attempt int       `json:"attempt"`
+	Time    time.Time `json:"time"`
+	Node    string    `json:"node,omitempty"`
+	Event   string    `json:"event"`
+	Error   string    `json:"error,omitempty"`
+	Stack   string    `json:"stack,omitempty"`
+}
+
+// bury stores the job, whole, with the errors of all its attempts.
+func (t *settlement) bury(ctx context.Context) error {
+	history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+		return t.store.History(ctx, t.Queue, t.Type, t.ID)
+	})
+	if err != nil {
+		return err
+	}
+	failures := failuresOf(history, t.Life)
+	for _, m := range t.deadMsgs(failures) {
+		if _, err = t.store.confirm(ctx, m, t.Alive); !errors.Is(err, nats.ErrMaxPayload) {
+			break
+		}
+	}
+	return wrap(err, "dead record")
+}
+
+// deadMsgs are the record's forms, from complete to bare: a payload that fills the
+// broker's limit leaves no room for what is also in the events.
+func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
+	subject := t.store.names.dead(t.Queue, t.Type, t.ID)
+	// Written again by whoever finishes after a crash: one of the two is dropped.
+	once := []string{fmt.Sprintf("%s.%s.%s.%s", t.Queue, t.Type, t.ID, t.Life)}
+	full := nats.Header(t.Header())
+	full[headerMsgID] = once
+	full[headerReason] = []string{t.Reason}
+	full[headerErrors] = []string{encodeFailures(failures)}
+	short := nats.Header{headerMsgID: once, headerReason: {t.Reason}, job.HeaderLife: {t.Life}, headerErrorsInFull: {"see events"}}
+	return []*nats.Msg{
+		{Subject: subject, Header: full, Data: t.Payload},
+		{Subject: subject, Header: short, Data: t.Payload},
+		{Subject: subject, Data: t.Payload},
+	}
+}
+
+func failuresOf(history []Event, life string) (failures []Failure) {
+	for _, e := range history {
+		if e.Life != life || (e.Error == "" && e.Kind != job.EventLost) {
+			continue
+		}
+		failures = append(failures, Failure{
+			Attempt: e.Attempt, Time: e.Time, Node: e.Node,
+			Event: string(e.Kind), Error: e.Error, Stack: e.Stack,
+		})
+	}
+	return failures
+}
+
+// encodeFailures fits them into one header: without the stacks of all but the last
+// if need be, then without the oldest.
+func encodeFailures(failures []Failure) string {
+	for {
+		b, err := json.Marshal(failures) // escapes what a header cannot carry
+		if err != nil {
+			return "[]"
+		}
+		if len(b) <= maxErrorsInDeadJob || len(failures) == 0 {
+			return string(b)
+		}
+		if !dropStacks(failures[:len(failures)-1]) {
+			failures = failures[1:]
+		}
+	}
+}
+
+func dropStacks(failures []Failure) (dropped bool) {
+	for i := range failures {
+		dropped = dropped || failures[i].Stack != ""
+		failures[i].Stack = ""
+	}
+	return dropped
+}
+
+// buried reports whether the dead record of this life is stored.
+func (t *settlement) buried(ctx context.Context) (bool, error) {
+	if t.Kind != job.EventDead {
+		return false, nil
+	}
+	m, err := insist(ctx, t.Alive, func(ctx context.Context) (*stored, error) {
+		return t.store.last(ctx, t.store.names.deadStream(), t.store.names.dead(t.Queue, t.Type, t.ID))
+	})
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && m.Header.Get(job.HeaderLife) == t.Life, err
+}

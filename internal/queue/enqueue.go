@@ -1,0 +1,170 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// enqueueWithin bounds how long an enqueue tries to get an answer.
+const enqueueWithin = 4 * time.Second
+
+// An Enqueue is one job to be put into its queue.
+type Enqueue struct {
+	Record *job.Record // with its life
+	// Once refuses the job while another of its queue, type and id is alive. Without
+	// it the id must be fresh.
+	Once bool
+}
+
+// Enqueue stores a job and returns when the broker has it. It returns a
+// [*DuplicateError] for a refused id and a [*TooLargeError] for a payload over the limit.
+func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
+	m, err := s.enqueueMsg(e)
+	if err != nil {
+		return err
+	}
+	for {
+		_, err = s.confirm(ctx, m, forAWhile(enqueueWithin))
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		err = s.judge(ctx, e.Record)
+		if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile
+			return err
+		}
+	}
+}
+
+// EnqueueMany stores jobs with their writes in flight together. The error of
+// batch[i] is errs[i]; those without one are stored.
+func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
+	errs = make([]error, len(batch))
+	acks := make([]jetstream.PubAckFuture, len(batch))
+	for i, e := range batch {
+		m, err := s.enqueueMsg(e)
+		if err == nil {
+			acks[i], err = s.js.PublishMsgAsync(m)
+		}
+		if err != nil && !lostAnswer(err) {
+			errs[i] = err
+		}
+	}
+	for i, e := range batch {
+		if errs[i] != nil {
+			continue
+		}
+		if acks[i] == nil || !stored1(ctx, acks[i]) {
+			// Refused, or not heard of: the single path tells which, and its message
+			// id makes a second send harmless.
+			errs[i] = s.Enqueue(ctx, e)
+		}
+	}
+	return errs
+}
+
+func stored1(ctx context.Context, ack jetstream.PubAckFuture) bool {
+	select {
+	case <-ack.Ok():
+		return true
+	case <-ack.Err():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func lostAnswer(err error) bool {
+	return errors.Is(err, jetstream.ErrTooManyStalledMsgs) || errors.Is(err, nats.ErrReconnectBufExceeded)
+}
+
+func (s *Store) enqueueMsg(e Enqueue) (*nats.Msg, error) {
+	r := e.Record
+	if limit := s.payloadLimit(); len(r.Payload) > limit {
+		return nil, &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit}
+	}
+	m := s.jobMsg(r, time.Time{})
+	m.Header[headerMsgID] = []string{r.Life} // a fresh one per call, so a lost answer may be asked for again
+	if e.Once {
+		expect(m, 0, s.names.check(r.Queue, r.Type, r.ID))
+	}
+	return m, nil
+}
+
+// jobMsg is the message of r: ready, or waiting for runAt if that is not zero.
+func (s *Store) jobMsg(r *job.Record, runAt time.Time) *nats.Msg {
+	m := &nats.Msg{Subject: s.names.ready(r.Queue, r.Type, r.ID), Header: r.Header(), Data: r.Payload}
+	if !runAt.IsZero() {
+		m.Header[headerTarget] = []string{m.Subject}
+		// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
+		m.Header[headerSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
+		m.Subject = s.names.later(r.Queue, r.Type, r.ID)
+	}
+	return m
+}
+
+// payloadLimit leaves room for the headers that a retry and a dead record add.
+func (s *Store) payloadLimit() int {
+	return min(job.MaxPayload, int(s.nc.MaxPayload())-maxHeaderOverhead)
+}
+
+// judge decides what a refused enqueue means: nil if the job in the way is r itself,
+// [*DuplicateError], or [ErrNotFound] if nothing is in the way any more.
+func (s *Store) judge(ctx context.Context, r *job.Record) error {
+	m, err := s.newest(ctx, r)
+	if err != nil {
+		return err
+	}
+	if m.Life == r.Life {
+		return nil
+	}
+	return &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: m.Life}
+}
+
+// A Message is a job as it waits in its queue.
+type Message struct {
+	job.Record
+	Seq   uint64
+	RunAt time.Time // zero: ready
+}
+
+// newest returns the newest message of r's id, or [ErrNotFound].
+func (s *Store) newest(ctx context.Context, r *job.Record) (*Message, error) {
+	got, err := s.last(ctx, s.names.queueStream(r.Queue), s.names.check(r.Queue, r.Type, r.ID))
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Record: job.Record{Queue: r.Queue, Type: r.Type, ID: r.ID, Payload: got.Data}, Seq: got.Seq}
+	_ = m.ReadHeader(got.Header) // what can be read is enough to tell lives apart
+	if m.Life == "" {
+		m.Life = lifeOf(got.Seq)
+	}
+	if m.EnqueuedAt.IsZero() {
+		m.EnqueuedAt = got.Time
+	}
+	if at, ok := cutSchedule(got.Header.Get(headerSchedule)); ok {
+		m.RunAt = at
+	}
+	return m, nil
+}
+
+// Find returns the message of an id that waits or runs, or [ErrNotFound].
+func (s *Store) Find(ctx context.Context, queue, typ, id string) (*Message, error) {
+	return s.newest(ctx, &job.Record{Queue: queue, Type: typ, ID: id})
+}
+
+// lifeOf names the life of a job whose publisher gave none.
+func lifeOf(seq uint64) string { return fmt.Sprintf("seq-%d", seq) }
+
+func cutSchedule(v string) (time.Time, bool) {
+	if len(v) < 4 || v[:4] != "@at " {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(time.RFC3339Nano, v[4:])
+	return t, err == nil
+}

@@ -1,0 +1,62 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What a caller of this package can act on.
+var (
+	// ErrNotFound says that no job, event or dead record matches.
+	ErrNotFound = errors.New("not found")
+	// ErrLeaseLost says that the job may run elsewhere by now: nothing about it may be written.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrAckWait says that a consumer exists with another lease than the one asked for.
+	ErrAckWait = errors.New("ack wait differs")
+)
+
+// errConflict says that a conditional write was refused: the broker knows a newer message.
+var errConflict = errors.New("newer message exists")
+
+// errForeign says that a stream of ours exists and was not made by us.
+var errForeign = errors.New("stream is not a job queue")
+
+// A DuplicateError says that a job with the chosen id is alive.
+type DuplicateError struct {
+	Queue, Type, ID string
+	Life            string // of the living job
+}
+
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("job %s of type %s is already in queue %s", e.ID, e.Type, e.Queue)
+}
+
+// A TooLargeError says that a message is over the broker's limit.
+type TooLargeError struct {
+	What        string // "payload" or "result"
+	Size, Limit int    // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%s of %d bytes is over the limit of %d bytes (%d KiB); store it elsewhere and send a reference",
+		e.What, e.Size, e.Limit, e.Limit>>10)
+}
+
+// Codes of the broker that this package decides on. (nats-server: errors.json)
+const (
+	codeWrongLastSeq     = 10071 // definite
+	codeWrongLastSeqBusy = 10164 // R3, another write in flight: try again
+	codeNoMessage        = 10037
+	codeConsumerNotFound = 10014
+	codeStreamNotFound   = 10059
+	codeNoResources      = 10023
+)
+
+func apiCode(err error) jetstream.ErrorCode {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.ErrorCode
+	}
+	return 0
+}

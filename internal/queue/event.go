@@ -1,0 +1,118 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// An Event is what happened to a job, as the events stream keeps it. The last one of
+// an id is the job's state.
+type Event struct {
+	Kind job.EventKind `json:"event"`
+	Life string        `json:"life"`
+	// Seq is the sequence of the job's message that the event speaks of. Of two lives
+	// with one id, the one with the higher Seq is the newer.
+	Seq        uint64    `json:"seq"`
+	Time       time.Time `json:"time"`
+	Node       string    `json:"node,omitempty"`
+	Holder     string    `json:"holder,omitempty"` // the delivery it was written for
+	Attempt    int       `json:"attempt"`          // the run that ended, from 1
+	Crashes    int       `json:"crashes,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	Error      string    `json:"error,omitempty"`
+	Stack      string    `json:"stack,omitempty"`
+	EnqueuedAt time.Time `json:"enqueued_at,omitzero"`
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	RunAt      time.Time `json:"run_at,omitzero"` // the next run, of a retry or snooze
+
+	Result       json.RawMessage `json:"result,omitempty"`
+	ResultBase64 []byte          `json:"result_base64,omitempty"`
+
+	Sequence uint64 `json:"-"` // its own, in the events stream
+}
+
+// SetResult stores what a handler returned: JSON as it is, other text as a JSON
+// string, other bytes as base64.
+func (e *Event) SetResult(b []byte) {
+	switch {
+	case len(b) == 0:
+	case json.Valid(b):
+		e.Result = b
+	case utf8.Valid(b):
+		e.Result = jsonString(b)
+	default:
+		e.ResultBase64 = b
+	}
+}
+
+func jsonString(b []byte) json.RawMessage {
+	encoded, _ := encode(string(b)) // a string always encodes
+	return encoded
+}
+
+// encode is json.Marshal without the escapes for HTML.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}
+
+func (s *Store) eventMsg(r *job.Record, e *Event) (*nats.Msg, error) {
+	body, err := encode(e)
+	if err != nil {
+		return nil, fmt.Errorf("event of %s: %w", r.ID, err)
+	}
+	return &nats.Msg{
+		Subject: s.names.event(r.Queue, r.Type, r.ID),
+		Header:  nats.Header{headerEvent: {string(e.Kind)}},
+		Data:    body,
+	}, nil
+}
+
+// readEvent decodes m. What is no event, because somebody else wrote to the stream,
+// is one of no life and no sequence: older than every job.
+func readEvent(m *stored) *Event {
+	e := new(Event)
+	if err := json.Unmarshal(m.Data, e); err != nil {
+		e = new(Event)
+	}
+	e.Sequence = m.Seq
+	return e
+}
+
+// LastEvent returns the newest event of an id, of whichever life, or [ErrNotFound].
+func (s *Store) LastEvent(ctx context.Context, queue, typ, id string) (*Event, error) {
+	m, err := s.last(ctx, s.names.eventStream(), s.names.event(queue, typ, id))
+	if err != nil {
+		return nil, err
+	}
+	return readEvent(m), nil
+}
+
+// History returns the retained events of an id, oldest first, of all its lives.
+func (s *Store) History(ctx context.Context, queue, typ, id string) ([]Event, error) {
+	var history []Event
+	subject := s.names.event(queue, typ, id)
+	for from := uint64(1); ; {
+		m, err := s.next(ctx, s.names.eventStream(), subject, from)
+		if errors.Is(err, ErrNotFound) {
+			return history, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		history = append(history, *readEvent(m))
+		from = m.Seq + 1
+	}
+}

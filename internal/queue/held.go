@@ -1,0 +1,84 @@
+package queue
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A Held is a job's message in the hand of this worker, under a lease.
+type Held struct {
+	job.Record
+	Seq       uint64 // of the message in the queue's stream
+	Delivered uint64 // how often the broker has handed it out; above 1 it is not run
+	Pending   uint64 // how many more of its type waited behind it
+	Malformed error  // why it cannot be run, if so
+
+	holder    string // this delivery, among all of all workers
+	reply     string // where acks go
+	lastEvent uint64 // sequence of the last event known of the id
+	startedAt time.Time
+	lease     *lease
+	inlet     *Inlet
+}
+
+// hold reads a delivered message whose pull request was sent at sent.
+func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held, error) {
+	md, err := m.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
+	}
+	r, ok := s.names.place(m.Subject)
+	if !ok {
+		return nil, fmt.Errorf("delivery of %s: no job's subject", m.Subject)
+	}
+	h := &Held{
+		Record: r, Seq: md.Sequence.Stream, Delivered: md.NumDelivered, Pending: md.NumPending,
+		holder: fmt.Sprintf("%s/%d", s.cfg.Node, s.deliveries.Add(1)),
+		reply:  m.Reply,
+		lease:  newLease(ackWait, sent),
+	}
+	h.Malformed = h.ReadHeader(m.Header)
+	if err := job.CheckID(h.ID); err != nil && h.Malformed == nil {
+		h.Malformed = err
+	}
+	h.Payload = m.Data
+	h.lastEvent = h.LastEvent
+	if h.Life == "" {
+		h.Life = lifeOf(h.Seq)
+	}
+	if h.EnqueuedAt.IsZero() {
+		h.EnqueuedAt = md.Timestamp
+	}
+	return h, nil
+}
+
+// Alive returns [ErrLeaseLost] once the job may run elsewhere.
+func (h *Held) Alive() error { return h.lease.alive() }
+
+// OnLost has f called when the lease is lost, at once if it is. Only one f is kept.
+func (h *Held) OnLost(f func()) { h.lease.watch(f) }
+
+// Start notes that the handler starts now, or returns [ErrLeaseLost].
+func (h *Held) Start() error {
+	if err := h.lease.alive(); err != nil {
+		return err
+	}
+	h.startedAt = time.Now()
+	return nil
+}
+
+// StartedAt is when the handler started, zero if it did not.
+func (h *Held) StartedAt() time.Time { return h.startedAt }
+
+// Finished gives the job's slot back to the gate.
+func (h *Held) Finished() {
+	var ran time.Duration
+	if !h.startedAt.IsZero() {
+		ran = max(time.Since(h.startedAt), 1)
+	}
+	h.inlet.Finished(ran)
+}

@@ -1,0 +1,85 @@
+package queue
+
+import (
+	"sync"
+	"time"
+)
+
+// A lease is a worker's right to a job that it holds: until AckWait after the last
+// request that started or renewed it was sent, less a margin. The broker starts its own
+// clock later, when it handles the request, so the worker always gives up first.
+//
+// Renewal is no fence: the broker confirms one from a worker that has lost the job. So
+// a lease past its deadline is lost for good, whatever is confirmed later.
+type lease struct {
+	ackWait time.Duration
+
+	mu     sync.Mutex
+	since  time.Time // when the request was sent
+	lost   bool
+	onLost func() // called once, by whoever finds the lease lost
+}
+
+func newLease(ackWait time.Duration, sent time.Time) *lease {
+	return &lease{ackWait: ackWait, since: sent}
+}
+
+// elapsed is the larger of monotonic and wall time: Go's monotonic clock stands
+// still while a machine is suspended, and the wall clock may be set back.
+func elapsed(since, now time.Time) time.Duration {
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
+}
+
+// margin covers what passes between a check and the write it allows.
+func margin(ackWait time.Duration) time.Duration { return ackWait / 10 }
+
+// check returns [ErrLeaseLost] from the deadline on.
+func (l *lease) check(now time.Time) error {
+	l.mu.Lock()
+	if !l.lost && elapsed(l.since, now) < l.ackWait-margin(l.ackWait) {
+		l.mu.Unlock()
+		return nil
+	}
+	tell := l.onLost
+	l.lost, l.onLost = true, nil
+	l.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+	return ErrLeaseLost
+}
+
+// alive is check at the present.
+func (l *lease) alive() error { return l.check(time.Now()) }
+
+// renewed extends the lease from a renewal that was sent at sent and confirmed by now.
+func (l *lease) renewed(sent, now time.Time) {
+	if l.check(now) != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sent.After(l.since) {
+		l.since = sent
+	}
+}
+
+// due reports whether the lease wants a renewal: from a third of AckWait on.
+func (l *lease) due(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.lost && elapsed(l.since, now) >= l.ackWait/3
+}
+
+// watch sets what happens when the lease is lost, at once if it is.
+func (l *lease) watch(onLost func()) {
+	l.mu.Lock()
+	lost := l.lost
+	if !lost {
+		l.onLost = onLost
+	}
+	l.mu.Unlock()
+	if lost {
+		onLost()
+	}
+}

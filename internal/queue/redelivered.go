@@ -1,0 +1,48 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// runRedelivered settles a message that another holder had and lost.
+func (t *settlement) runRedelivered(ctx context.Context) error {
+	last, err := t.lookBack(ctx)
+	if err != nil {
+		return err
+	}
+	if last.Life == t.Life && last.Kind.Final() {
+		t.Outcome = Outcome{Kind: last.Kind, Reason: last.Reason, Error: last.Error, Stack: last.Stack}
+		if buried, err := t.buried(ctx); err != nil || buried {
+			return cmp.Or(err, t.ack(ctx))
+		}
+		return t.finishEffect(ctx)
+	}
+	newest, err := t.lookAhead(ctx)
+	switch {
+	case err != nil:
+		return err
+	case newest == nil:
+		return t.ack(ctx) // ended, and removed, between the two reads
+	case newest.Seq != t.Seq && newest.Life == t.Life:
+		return t.ack(ctx) // its successor is in the queue
+	case newest.Seq != t.Seq:
+		if err := t.superseded(ctx); err != nil {
+			return err
+		}
+		return t.ack(ctx)
+	}
+	t.lastEvent = last.Sequence
+	t.Outcome = Outcome{Kind: job.EventLost}
+	switch {
+	case t.Malformed != nil:
+		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: t.Malformed.Error()}
+	case t.Crashes >= job.MaxCrashes:
+		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonCrashed,
+			Error: fmt.Sprintf("its worker vanished %d times while it ran", t.Crashes+1)}
+	}
+	return t.finish(ctx)
+}

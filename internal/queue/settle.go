@@ -1,0 +1,269 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// maxUnsettled bounds the jobs whose handler has returned and whose end is not yet
+// written; with more, [Settler.Settle] waits.
+const maxUnsettled = 1024
+
+// An Outcome is how one run of a job ended, and what becomes of the job.
+type Outcome struct {
+	Kind   job.EventKind // "" : handed back before it started, which is no event
+	Result []byte
+	Error  string
+	Stack  string
+	Reason string        // of a dead job
+	Delay  time.Duration // to the next run, of a retry or snooze
+}
+
+// A Settler writes the ends of runs: event, then effect, then ack, each confirmed
+// before the next, for many jobs at once. What is handed to it stays its own from one
+// Run to the next until it is written or the job's lease is lost.
+type Settler struct {
+	store  *Store
+	keeper *Keeper
+	log    *slog.Logger
+	slots  chan struct{}
+	wake   chan struct{}
+
+	mu   sync.Mutex
+	open map[*settlement]struct{}
+	todo []*settlement // those of open that no goroutine works on
+}
+
+// NewSettler returns a settler that writes to s and releases settled jobs from k.
+func NewSettler(s *Store, k *Keeper) *Settler {
+	return &Settler{
+		store: s, keeper: k, log: s.log,
+		slots: make(chan struct{}, maxUnsettled),
+		wake:  make(chan struct{}, 1),
+		open:  make(map[*settlement]struct{}),
+	}
+}
+
+// Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
+func (s *Settler) Settle(h *Held, o Outcome) { s.add(&settlement{store: s.store, Held: h, Outcome: o}) }
+
+// Redelivered hands over a job whose first holder lost it. It is never run here: its
+// last event and newest message tell what is left to do.
+func (s *Settler) Redelivered(h *Held) {
+	s.add(&settlement{store: s.store, Held: h, redelivered: true})
+}
+
+func (s *Settler) add(t *settlement) {
+	s.slots <- struct{}{}
+	s.mu.Lock()
+	s.open[t] = struct{}{}
+	s.todo = append(s.todo, t)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run settles until ctx ends, and then what is still open: at most until the
+// leases are lost.
+func (s *Settler) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	s.mu.Lock()
+	s.todo = s.todo[:0]
+	for t := range s.open {
+		s.todo = append(s.todo, t)
+	}
+	s.mu.Unlock()
+	work := context.WithoutCancel(ctx) // a drain ends with everything written
+	for {
+		s.mu.Lock()
+		todo := s.todo
+		s.todo = nil
+		s.mu.Unlock()
+		for _, t := range todo {
+			wg.Go(func() { s.settle(work, t) })
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			s.mu.Lock()
+			idle := len(s.todo) == 0
+			s.mu.Unlock()
+			if idle {
+				return nil
+			}
+		}
+	}
+}
+
+func (s *Settler) settle(ctx context.Context, t *settlement) {
+	err := t.run(ctx)
+	s.keeper.Release(t.Held)
+	s.mu.Lock()
+	delete(s.open, t)
+	s.mu.Unlock()
+	<-s.slots
+	attrs := []any{"job_id", t.ID, "type", t.Type, "queue", t.Queue, "attempt", t.Attempt}
+	switch {
+	case err == nil:
+		s.log.DebugContext(ctx, "job settled", append(attrs, "outcome", t.Kind)...)
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, errTaken):
+		s.log.WarnContext(ctx, "job lost: it is run or settled elsewhere", append(attrs, "outcome", t.Kind, "err", err)...)
+	default:
+		s.log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", append(attrs, "outcome", t.Kind, "err", err)...)
+	}
+}
+
+// errTaken says that the events show another holder or a later life at work.
+var errTaken = errors.New("job taken by another worker")
+
+// A settlement is one job on its way out of this worker's hand. Every write is
+// conditional, so of several holders of one job only one gets through, whatever
+// their clocks say. The order is the rule: whoever crashes between two writes
+// leaves a job that runs again, never one that is gone.
+type settlement struct {
+	*Held
+	Outcome
+	store       *Store
+	redelivered bool
+}
+
+func (t *settlement) run(ctx context.Context) error {
+	if t.redelivered {
+		return t.runRedelivered(ctx)
+	}
+	return t.finish(ctx)
+}
+
+// finish writes event, effect and ack of the outcome.
+func (t *settlement) finish(ctx context.Context) error {
+	if t.Kind != "" {
+		if err := t.writeEvent(ctx); err != nil {
+			return err
+		}
+	}
+	return t.finishEffect(ctx)
+}
+
+// finishEffect writes what follows the event.
+func (t *settlement) finishEffect(ctx context.Context) error {
+	var err error
+	switch t.Kind {
+	case job.EventDead:
+		err = t.bury(ctx)
+	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
+		err = t.succeed(ctx)
+	case job.EventSucceeded, job.EventCancelled:
+	}
+	if err != nil {
+		return err
+	}
+	return t.ack(ctx)
+}
+
+// ack removes the message. It is the last write, so it need not be confirmed: without
+// it the next holder finds everything done.
+func (t *settlement) ack(ctx context.Context) error {
+	for {
+		if err := t.Alive(); err != nil {
+			return err
+		}
+		err := t.store.nc.Publish(t.reply, []byte("+ACK"))
+		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		if err := sleep(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// writeEvent appends the outcome's event under the condition that the last event known
+// is the last there is.
+func (t *settlement) writeEvent(ctx context.Context) error {
+	e := t.event()
+	m, err := t.store.eventMsg(&t.Record, e)
+	if err != nil {
+		return err
+	}
+	for {
+		expect(m, t.lastEvent, m.Subject)
+		seq, err := t.store.confirm(ctx, m, t.Alive)
+		switch {
+		case err == nil:
+			t.lastEvent = seq
+			return nil
+		case errors.Is(err, nats.ErrMaxPayload) && t.shrink():
+			return t.writeEvent(ctx)
+		case !errors.Is(err, errConflict):
+			return fmt.Errorf("event %s: %w", t.Kind, err)
+		}
+		last, err := t.lookBack(ctx)
+		switch {
+		case err != nil:
+			return err
+		case last.Holder == t.holder && last.Kind == t.Kind && last.Seq == t.Seq:
+			t.lastEvent = last.Sequence // ours: its confirmation was lost
+			return nil
+		case last.Life != t.Life && last.Seq < t.Seq, last.Sequence == 0:
+			t.lastEvent = last.Sequence // of an older life, or dropped by retention
+		default:
+			return errTaken
+		}
+	}
+}
+
+// lookBack reads the id's last event; one of sequence 0 if there is none.
+func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
+	e, err := insist(ctx, t.Alive, func(ctx context.Context) (*Event, error) {
+		return t.store.LastEvent(ctx, t.Queue, t.Type, t.ID)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return new(Event), nil
+	}
+	return e, err
+}
+
+// shrink turns a result that the broker does not take into a permanent error. It
+// reports false if there is none to drop.
+func (t *settlement) shrink() bool {
+	if len(t.Result) == 0 {
+		return false
+	}
+	e := &TooLargeError{What: "result", Size: len(t.Result), Limit: int(t.store.nc.MaxPayload())}
+	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: e.Error()}
+	return true
+}
+
+func (t *settlement) event() *Event {
+	e := &Event{
+		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: time.Now().UTC(),
+		Node: t.store.cfg.Node, Holder: t.holder,
+		Attempt: t.Attempt, Crashes: t.Crashes,
+		Reason: t.Reason, Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),
+		EnqueuedAt: t.EnqueuedAt.UTC(), StartedAt: t.startedAt.UTC(),
+	}
+	if t.Delay > 0 {
+		e.RunAt = e.Time.Add(t.Delay)
+	}
+	e.SetResult(t.Result)
+	return e
+}
+
+// head returns the first n bytes of s.
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}

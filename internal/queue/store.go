@@ -1,0 +1,238 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// Bounds of what is kept. Events must outlive the longest lease and backoff, since
+// they are what keeps two holders of one job apart.
+const (
+	eventsMaxAge       = 7 * 24 * time.Hour
+	eventsMaxMsgs      = 2_000_000 // about 200 B of the broker's memory each
+	eventsPerSubject   = 64        // the attempts of one id that stay readable
+	dedupWindow        = 30 * time.Second
+	maxConsumers       = 10_000 // one per type; the broker's own default is 1,000
+	maxWaitingPulls    = 4_096  // one per worker and type
+	replicasInCluster  = 3
+	setupTimeout       = 5 * time.Second
+	defaultAckWait     = 30 * time.Second
+	streamAlreadyInUse = 10058
+	consumerExistsAsIs = 10148
+	maxHeaderOverhead  = 64 << 10 // what a successor or dead record may add to a payload
+	maxErrorText       = 8 << 10
+	maxStackText       = 16 << 10
+	maxErrorsInDeadJob = 32 << 10
+)
+
+// Config says how a [Store] names and keeps things. The zero value is usable.
+type Config struct {
+	Namespace string        // default "millhand"
+	Node      string        // who writes; unique per process start; empty for those who only enqueue
+	AckWait   time.Duration // lease of a running job where the queue has none yet; 0: 30 s, and whatever exists is fine
+	Domain    string        // JetStream domain, if any
+	Logger    *slog.Logger  // never nil
+}
+
+// A Store is a namespace's streams over one connection: the one place that speaks
+// JetStream. It is safe for concurrent use.
+type Store struct {
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	api   string // prefix of the JetStream API
+	names names
+	cfg   Config
+	log   *slog.Logger
+
+	deliveries atomic.Uint64 // numbers what this node was handed
+
+	mu     sync.Mutex
+	queues map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
+}
+
+// NewStore returns a store over nc, which stays the caller's. It does no I/O.
+func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
+	if cfg.Namespace == "" {
+		cfg.Namespace = DefaultNamespace
+	}
+	if err := job.CheckNamespace(cfg.Namespace); err != nil {
+		return nil, err
+	}
+	s := &Store{nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger, queues: make(map[string]bool)}
+	var err error
+	if cfg.Domain == "" {
+		s.js, err = jetstream.New(nc)
+	} else {
+		s.api = "$JS." + cfg.Domain + ".API."
+		s.js, err = jetstream.NewWithDomain(nc, cfg.Domain)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	return s, nil
+}
+
+// Know notes that a queue is used, so that its stream is made when it is found missing.
+func (s *Store) Know(queue string) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues[queue] = s.queues[queue] // known, and opened if it was
+	return nil
+}
+
+// Open makes a queue's stream and the namespace's common ones where they do not
+// exist, and leaves those that do as their operator configured them.
+func (s *Store) Open(ctx context.Context, queue string) error {
+	if err := s.Know(queue); err != nil {
+		return err
+	}
+	return s.ensure(ctx, queue)
+}
+
+// ensure makes what is missing of a queue.
+func (s *Store) ensure(ctx context.Context, queue string) error {
+	for _, cfg := range []jetstream.StreamConfig{s.eventsConfig(), s.deadConfig()} {
+		if _, err := s.ensureStream(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	made, err := s.ensureStream(ctx, s.queueConfig(queue))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	lost := made && s.queues[queue]
+	s.queues[queue] = true
+	s.mu.Unlock()
+	if lost {
+		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone",
+			"queue", queue, "stream", s.names.queueStream(queue))
+	}
+	return s.drivePin(ctx, queue)
+}
+
+func (s *Store) eventsConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        s.names.eventStream(),
+		Description: "what happened to each job; the last message of a subject is the job's state",
+		Subjects:    []string{s.names.event("*", "*", "*")},
+		Storage:     jetstream.FileStorage,
+		Replicas:    s.replicas(),
+		MaxAge:      eventsMaxAge, MaxMsgs: eventsMaxMsgs, MaxMsgsPerSubject: eventsPerSubject,
+		Duplicates: dedupWindow,
+	}
+}
+
+func (s *Store) deadConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        s.names.deadStream(),
+		Description: "dead jobs, whole, until somebody removes them",
+		Subjects:    []string{s.names.dead("*", "*", "*")},
+		Storage:     jetstream.FileStorage,
+		Replicas:    s.replicas(),
+		Duplicates:  dedupWindow,
+	}
+}
+
+// queueConfig has no limits on purpose: a full stream would drop its oldest jobs.
+// Back-pressure is the broker's own storage limit, which refuses new ones.
+func (s *Store) queueConfig(queue string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              s.names.queueStream(queue),
+		Description:       "jobs of queue " + queue,
+		Subjects:          s.names.queueSubjects(queue),
+		Retention:         jetstream.WorkQueuePolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          s.replicas(),
+		MaxConsumers:      maxConsumers,
+		AllowMsgSchedules: true,
+		Duplicates:        dedupWindow,
+	}
+}
+
+func (s *Store) replicas() int {
+	if s.nc.ConnectedClusterName() == "" {
+		return 1
+	}
+	return replicasInCluster
+}
+
+func (s *Store) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (made bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	st, err := s.js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = s.js.CreateStream(ctx, cfg)
+		if apiCode(err) != streamAlreadyInUse { // somebody else was first
+			return err == nil, wrap(err, "make stream %s", cfg.Name)
+		}
+		st, err = s.js.Stream(ctx, cfg.Name)
+	}
+	if err != nil {
+		return false, wrap(err, "look up stream %s", cfg.Name)
+	}
+	got := st.CachedInfo().Config
+	if got.Retention != cfg.Retention || (cfg.AllowMsgSchedules && !got.AllowMsgSchedules) {
+		return false, fmt.Errorf("%w: %s has retention %v, schedules %t; choose another namespace",
+			errForeign, cfg.Name, got.Retention, got.AllowMsgSchedules)
+	}
+	return false, nil
+}
+
+// drivePin puts the message in place that stays at the head of the queue's stream.
+func (s *Store) drivePin(ctx context.Context, queue string) error {
+	pin := s.names.pin(queue)
+	m := &nats.Msg{Subject: pin, Header: nats.Header{}, Data: []byte("keeps deliveries fast; do not remove")}
+	expect(m, 0, pin)
+	_, err := s.confirm(ctx, m, forAWhile(setupTimeout))
+	if errors.Is(err, errConflict) {
+		return nil // it is there
+	}
+	return wrap(err, "pin of queue %s", queue)
+}
+
+// restore makes the streams of all queues in use where they are missing.
+func (s *Store) restore(ctx context.Context) error {
+	s.mu.Lock()
+	queues := slices.Sorted(maps.Keys(s.queues))
+	s.mu.Unlock()
+	for _, q := range queues {
+		if err := s.ensure(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forAWhile is an alive func for writes that no lease bounds.
+func forAWhile(d time.Duration) func() error {
+	end := time.Now().Add(d)
+	return func() error {
+		if time.Now().After(end) {
+			return fmt.Errorf("no answer from the broker within %v", d)
+		}
+		return nil
+	}
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

@@ -1,0 +1,128 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// succeed publishes the job's next message under the condition that the one in hand
+// is the newest of its id. If it is not, a successor exists already, or a newer job
+// has the id and this life ends.
+func (t *settlement) succeed(ctx context.Context) error {
+	m := t.successor()
+	expected := t.Seq
+	for {
+		expect(m, expected, t.store.names.check(t.Queue, t.Type, t.ID))
+		_, err := t.store.confirm(ctx, m, t.Alive)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, nats.ErrMaxPayload):
+			return t.tooLarge(ctx)
+		case !errors.Is(err, errConflict):
+			return fmt.Errorf("successor: %w", err)
+		}
+		newest, err := t.lookAhead(ctx)
+		switch {
+		case err != nil:
+			return err
+		case newest == nil:
+			// Nothing of the id is left. If it was cancelled, its last event says so;
+			// else the stream lost it, and what we hold is all there is.
+			if gone, err := t.endedElsewhere(ctx); err != nil || gone {
+				return err
+			}
+			expected = 0
+		case newest.Life == t.Life:
+			return nil // ours, its confirmation lost, or that of another holder
+		default:
+			return t.superseded(ctx)
+		}
+	}
+}
+
+// successor is the message that follows the one in hand: same id, life and payload.
+func (t *settlement) successor() *nats.Msg {
+	r := t.Record
+	r.LastEvent = t.lastEvent
+	r.From = t.holder
+	switch t.Kind {
+	case job.EventRetrying:
+		r.Attempt++
+	case job.EventLost:
+		r.Crashes++
+	default: // a drain or a snooze is neither
+	}
+	var runAt time.Time
+	if t.Delay > 0 {
+		runAt = time.Now().Add(t.Delay)
+	}
+	return t.store.jobMsg(&r, runAt)
+}
+
+// lookAhead reads the newest message of the id, nil if there is none.
+func (t *settlement) lookAhead(ctx context.Context) (*Message, error) {
+	m, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
+		return t.store.newest(ctx, &t.Record)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil //nolint:nilnil // no message is an answer
+	}
+	return m, err
+}
+
+func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
+	last, err := t.lookBack(ctx)
+	if err != nil {
+		return false, err
+	}
+	return last.Sequence > t.lastEvent, nil
+}
+
+// superseded ends this life because another job took its id, which only a publisher
+// who skips the check for a living id can do.
+func (t *settlement) superseded(ctx context.Context) error {
+	t.Outcome = Outcome{Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
+		Error: "a newer job with the same id is in the queue"}
+	e := t.event()
+	m, err := t.store.eventMsg(&t.Record, e)
+	if err != nil {
+		return err
+	}
+	for {
+		history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+			return t.store.History(ctx, t.Queue, t.Type, t.ID)
+		})
+		if err != nil {
+			return err
+		}
+		t.lastEvent = 0
+		for _, e := range history {
+			if e.Life == t.Life && e.Kind.Final() {
+				return nil
+			}
+			t.lastEvent = e.Sequence
+		}
+		// The newer life's events may stand before ours: it goes on from any of an older one.
+		expect(m, t.lastEvent, m.Subject)
+		if _, err := t.store.confirm(ctx, m, t.Alive); !errors.Is(err, errConflict) {
+			return err
+		}
+	}
+}
+
+// tooLarge buries a job that cannot be put back since its publisher used up all room.
+func (t *settlement) tooLarge(ctx context.Context) error {
+	e := &TooLargeError{What: "payload with the headers of a retry", Size: len(t.Payload), Limit: int(t.store.nc.MaxPayload())}
+	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: e.Error() + "; last error: " + t.Error, Stack: t.Stack}
+	if err := t.writeEvent(ctx); err != nil {
+		return err
+	}
+	return t.bury(ctx)
+}

@@ -1,0 +1,43 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+)
+
+// waitingSample is how many waiting jobs are looked at to learn which types wait: all of
+// a short queue, random places of a long one, since the broker cannot list types.
+const waitingSample = 32
+
+// WaitingTypes returns types of which jobs are ready in a queue, sorted. Of a long
+// queue it is a sample.
+func (s *Store) WaitingTypes(ctx context.Context, queue string) ([]string, error) {
+	stream, filter := s.names.queueStream(queue), s.names.join(queue, "ready", "*", "*")
+	st, err := s.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, wrap(err, "look up stream %s", stream)
+	}
+	state := st.CachedInfo().State
+	types := make(map[string]bool)
+	from := state.FirstSeq + 1 // behind the pin
+	for range waitingSample {
+		m, err := s.next(ctx, stream, filter, from)
+		if errors.Is(err, ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if r, ok := s.names.place(m.Subject); ok {
+			types[r.Type] = true
+		}
+		from = m.Seq + 1
+		if left := state.LastSeq - min(m.Seq, state.LastSeq); left > waitingSample {
+			from += rand.Uint64N(left / 2)
+		}
+	}
+	return slices.Sorted(maps.Keys(types)), nil
+}

@@ -1,0 +1,190 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// How long one request waits for its answer, and the pause before it is sent again.
+const (
+	requestTimeout = 2 * time.Second
+	retryPause     = 50 * time.Millisecond
+	retryPauseMax  = time.Second
+)
+
+// confirm publishes m to a stream until the stream has answered, and returns the
+// sequence it was given. It goes on through lost answers, lost connections and lost
+// streams for as long as alive returns nil, which it asks before every attempt.
+// It returns [errConflict] when m's condition does not hold. A caller that gets it after
+// an answer was lost may be looking at its own write.
+func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (uint64, error) {
+	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
+		if err := alive(); err != nil {
+			return 0, err
+		}
+		seq, err := s.publish(ctx, m)
+		switch {
+		case err == nil, errors.Is(err, errConflict), errors.Is(err, nats.ErrMaxPayload),
+			errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
+			return seq, err
+		case errors.Is(err, nats.ErrNoResponders):
+			if err := s.restore(ctx); err != nil {
+				s.log.WarnContext(ctx, "streams are missing and cannot be made", "err", err)
+			}
+		case passing(err):
+		default:
+			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// passing reports whether the same request may succeed later.
+func passing(err error) bool {
+	switch code := apiCode(err); code {
+	case 0:
+		return true // no answer at all: timeout, reconnecting
+	case codeWrongLastSeqBusy, codeNoResources:
+		return true
+	default:
+		return code == 503 || code == 10008 // temporarily unavailable
+	}
+}
+
+// publish sends m once and waits for the stream's answer.
+func (s *Store) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
+	var ack struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+	}
+	if err := s.request(ctx, m, &ack); err != nil {
+		return 0, err
+	}
+	if ack.Error != nil {
+		if ack.Error.ErrorCode == codeWrongLastSeq {
+			return 0, errConflict
+		}
+		return 0, ack.Error
+	}
+	return ack.Seq, nil
+}
+
+// request sends m and decodes the JSON answer.
+func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	r, err := s.nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(r.Data, answer); err != nil {
+		return fmt.Errorf("answer to %s: %w", m.Subject, err)
+	}
+	return nil
+}
+
+// stored is a message as a stream keeps it.
+type stored struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Hdrs    []byte    `json:"hdrs"`
+	Data    []byte    `json:"data"`
+	Time    time.Time `json:"time"`
+
+	Header nats.Header `json:"-"`
+}
+
+// last returns the newest message on subject, wildcards allowed, as the stream's
+// leader knows it: a direct get may answer from a replica that lags, and decisions
+// hang on this. It returns [ErrNotFound] if there is none.
+func (s *Store) last(ctx context.Context, stream, subject string) (*stored, error) {
+	return s.read(ctx, stream, map[string]any{"last_by_subj": subject})
+}
+
+// next returns the first message on subject at or after from, or [ErrNotFound].
+func (s *Store) next(ctx context.Context, stream, subject string, from uint64) (*stored, error) {
+	return s.read(ctx, stream, map[string]any{"seq": from, "next_by_subj": subject})
+}
+
+func (s *Store) read(ctx context.Context, stream string, query map[string]any) (*stored, error) {
+	body, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *stored             `json:"message"`
+	}
+	m := &nats.Msg{Subject: s.api + "STREAM.MSG.GET." + stream, Data: body}
+	if err := s.request(ctx, m, &answer); err != nil {
+		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	switch {
+	case answer.Error == nil && answer.Message != nil:
+		return answer.Message, answer.Message.decode()
+	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage,
+		answer.Error != nil && answer.Error.ErrorCode == codeStreamNotFound:
+		return nil, ErrNotFound
+	case answer.Error != nil:
+		return nil, fmt.Errorf("read %s: %w", stream, answer.Error)
+	}
+	return nil, fmt.Errorf("read %s: empty answer", stream)
+}
+
+func (m *stored) decode() error {
+	m.Header = nats.Header{}
+	if len(m.Hdrs) == 0 {
+		return nil
+	}
+	h, err := nats.DecodeHeadersMsg(m.Hdrs)
+	if err != nil {
+		return nil //nolint:nilerr // a message with broken headers is a message all the same
+	}
+	m.Header = h
+	return nil
+}
+
+// insist repeats a read until it is answered, for as long as alive returns nil.
+func insist[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {
+	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
+		var none T
+		if err := alive(); err != nil {
+			return none, err
+		}
+		v, err := read(ctx)
+		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
+			return v, err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return none, err
+		}
+	}
+}
+
+// expect makes m conditional: the newest message on the filter has this sequence, 0 for none.
+func expect(m *nats.Msg, seq uint64, filter string) {
+	m.Header[headerExpectedSeq] = []string{strconv.FormatUint(seq, 10)}
+	if filter != m.Subject {
+		m.Header[headerExpectedOn] = []string{filter}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

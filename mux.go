@@ -1,0 +1,85 @@
+package millhand
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A Mux maps types of jobs to their handlers. Fill it before a worker runs with it.
+type Mux struct{ handlers map[string]HandlerFunc }
+
+// NewMux returns an empty mux.
+func NewMux() *Mux { return &Mux{handlers: make(map[string]HandlerFunc)} }
+
+// HandleFunc registers the handler of a type that is known as bytes. It panics if the
+// type's name breaks the rules or has a handler already.
+func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
+	if err := job.CheckType(typ); err != nil {
+		panic(fmt.Sprintf("millhand: %v", err))
+	}
+	if _, ok := m.handlers[typ]; ok {
+		panic(fmt.Sprintf("millhand: type %s has two handlers", typ))
+	}
+	m.handlers[typ] = h
+}
+
+// Types returns the names of the types that have a handler, sorted.
+func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.handlers)) }
+
+// Handle registers the handler of a type whose payload decodes into T. A payload that
+// does not is a malformed job, which is dead at once. Handle panics like
+// [Mux.HandleFunc].
+//
+// The handler may be called for the same job again, after a crash even at the same time:
+// it must be idempotent, and the job's id is the key for that. A nil error ends the job.
+// Any other one, and a panic, is a failed attempt, retried with backoff while there are
+// attempts left; [Permanent], [RetryAfter] and [Snooze] say otherwise. The context ends
+// when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses
+// it ([ErrLeaseLost]); a handler that ignores that holds its slot until it returns.
+func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
+	HandleResult(m, func(ctx context.Context, j *Job[T]) (struct{}, error) {
+		return struct{}{}, h(ctx, j)
+	})
+}
+
+// HandleResult is [Handle] for a handler with a result, which is stored as JSON with the
+// job's end and returned by [AwaitResult].
+func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error)) {
+	var zero T
+	m.HandleFunc(zero.Type(), func(ctx context.Context, raw *Job[Raw]) ([]byte, error) {
+		args, err := decode[T](raw.Args.Payload)
+		if err != nil {
+			return nil, &malformedError{err: err}
+		}
+		result, err := h(ctx, &Job[T]{
+			Ref: raw.Ref, Attempt: raw.Attempt, MaxAttempts: raw.MaxAttempts, Crashes: raw.Crashes,
+			EnqueuedAt: raw.EnqueuedAt, Meta: raw.Meta, Args: args,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if _, none := any(result).(struct{}); none {
+			return nil, nil
+		}
+		b, err := json.Marshal(result)
+		if err != nil {
+			return nil, Permanent(fmt.Errorf("encode result: %w", err))
+		}
+		return b, nil
+	})
+}
+
+// malformedError says that a payload is not what the type's handler decodes.
+type malformedError struct{ err error }
+
+func (e *malformedError) Error() string { return "payload: " + e.err.Error() }
+func (e *malformedError) Unwrap() error { return e.err }
+
+// errNoHandler cannot come from the broker: only types with a handler are pulled.
+var errNoHandler = errors.New("no handler")

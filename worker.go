@@ -1,0 +1,303 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// A WorkerConfig says what a worker runs. Only Mux is needed.
+type WorkerConfig struct {
+	Config
+	Mux          *Mux
+	Name         string                // for people; default the host's name
+	Queues       map[string]int        // queue to weight: who gets a free slot; default {"default": 1}
+	Concurrency  int                   // jobs at once; default 4 × CPUs
+	Types        map[string]TypeConfig // settings of types, over the defaults
+	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
+	DrainTimeout time.Duration         // how long a drain waits for running jobs; default 30 s, negative: not at all
+}
+
+// TypeConfig says how jobs of a type are run, unless a job says otherwise itself. Zero
+// fields mean the defaults.
+type TypeConfig struct {
+	Timeout     time.Duration // of one run; default none
+	MaxAttempts int           // runs that may end in an error; default 10
+	Backoff     Backoff
+}
+
+// A Backoff says how long a failed job waits for its next attempt.
+type Backoff struct {
+	Initial time.Duration // after the first failure; default 1 s
+	Factor  float64       // longer after each further one; default 2
+	Max     time.Duration // at most; default 1 h
+	Jitter  float64       // share to both sides, so that jobs which failed together spread; default 0.2, negative: none
+}
+
+// A Worker runs jobs. Its parts are a supervision tree: settler, keeper, and for each
+// queue its pullers and a runner.
+type Worker struct {
+	cfg   WorkerConfig
+	id    string // unique per start
+	log   *slog.Logger
+	store *queue.Store
+
+	gate     *queue.Gate
+	keeper   *queue.Keeper
+	settler  *queue.Settler
+	runners  []*runner
+	tree     *supervisor.Supervisor
+	slots    chan struct{}
+	handBack chan struct{}
+}
+
+// Grace of a worker that stops.
+const (
+	handlerGrace = 10 * time.Second // for a handler to return once its context ended
+	settleGrace  = 10 * time.Second // for what is settled to be confirmed
+	openPause    = 500 * time.Millisecond
+	openPauseMax = 5 * time.Second
+)
+
+// NewWorker returns a worker over nc, which stays the caller's to close and should
+// reconnect for ever and buffer nothing while it is disconnected
+// (nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)). It returns an error that is
+// [ErrInvalid] for a configuration that breaks a rule.
+func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	id := cfg.Name + "-" + uuid.NewString()[:8]
+	store, err := cfg.store(id, cfg.AckWait, nc)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	w := &Worker{
+		cfg: cfg, id: id, store: store, log: cfg.Logger.With("worker", id),
+		gate:     queue.NewGate(cfg.Concurrency),
+		keeper:   queue.NewKeeper(store),
+		slots:    make(chan struct{}, cfg.Concurrency),
+		handBack: make(chan struct{}, 1),
+	}
+	w.settler = queue.NewSettler(store, w.keeper)
+	w.tree, err = w.build()
+	return w, err
+}
+
+func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
+	if c.Mux == nil || len(c.Mux.handlers) == 0 {
+		return c, errors.New("a worker needs a mux with at least one handler")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default() //nolint:forbidigo // the default is read here and nowhere deeper
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // a worker without a name is no reason to stop
+	}
+	c.Name = nodeName(c.Name)
+	if len(c.Queues) == 0 {
+		c.Queues = map[string]int{job.DefaultQueue: 1}
+	}
+	for q, weight := range c.Queues {
+		if err := job.CheckQueue(q); err != nil {
+			return c, err
+		}
+		if weight < 1 {
+			return c, fmt.Errorf("queue %s: weight %d, must be at least 1", q, weight)
+		}
+	}
+	for t, tc := range c.Types {
+		if _, ok := c.Mux.handlers[t]; !ok {
+			return c, fmt.Errorf("type %s has settings but no handler", t)
+		}
+		if tc.Timeout < 0 || tc.MaxAttempts < 0 || tc.Backoff.Initial < 0 || tc.Backoff.Max < 0 || tc.Backoff.Factor < 0 {
+			return c, fmt.Errorf("type %s: settings must not be negative", t)
+		}
+	}
+	switch {
+	case c.Concurrency < 0:
+		return c, fmt.Errorf("concurrency %d: must be positive", c.Concurrency)
+	case c.Concurrency == 0:
+		c.Concurrency = 4 * runtime.NumCPU()
+	}
+	if c.AckWait < 0 {
+		return c, fmt.Errorf("ack wait %v: must be positive", c.AckWait)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	return c, nil
+}
+
+// nodeName makes a host's name fit for logs, headers and keys.
+func nodeName(host string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 128 && (r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+			return r
+		}
+		return '-'
+	}, host[:min(len(host), 40)])
+}
+
+// build puts the tree together, in start order: what is stopped last comes first.
+func (w *Worker) build() (*supervisor.Supervisor, error) {
+	children := []supervisor.Child{
+		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
+		{Name: "keeper", Run: w.keeper.Run},
+	}
+	for _, q := range slices.Sorted(maps.Keys(w.cfg.Queues)) {
+		s, err := w.buildQueue(q)
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, supervisor.Child{Name: "queue " + q, Part: s})
+	}
+	return supervisor.New(supervisor.Spec{
+		Name: "worker", Strategy: supervisor.RestForOne, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
+		MaxRestarts: 10, Within: time.Minute,
+		Children: children, OnEvent: w.logEvent,
+	})
+}
+
+func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
+	r, err := newRunner(w, name)
+	if err != nil {
+		return nil, err
+	}
+	w.runners = append(w.runners, r)
+	children := []supervisor.Child{{Name: "runner", Part: r, StopTimeout: handlerGrace + time.Second}}
+	for _, typ := range w.cfg.Mux.Types() {
+		p := &queue.Puller{
+			Store: w.store, Keeper: w.keeper, Settler: w.settler,
+			Inlet: w.gate.Inlet(w.cfg.Queues[name]), Queue: name, Type: typ, Emit: r.emit,
+		}
+		children = append(children, supervisor.Child{Name: "puller " + typ, Run: p.Run})
+	}
+	children = append(children, supervisor.Child{Name: "census", Run: func(ctx context.Context) error { return w.census(ctx, name) }})
+	return supervisor.New(supervisor.Spec{
+		Name: "queue " + name, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
+		MaxRestarts: 10, Within: time.Minute,
+		Children: children, OnEvent: w.logEvent,
+	})
+}
+
+func (w *Worker) logEvent(e supervisor.Event) {
+	w.log.LogAttrs(context.Background(), e.Level(), e.Kind.String(), e.Attrs()...) //nolint:forbidigo,contextcheck // an event has no request
+}
+
+// ID names this worker, this start of it.
+func (w *Worker) ID() string { return w.id }
+
+// Run works until ctx ends and then drains: no new job is pulled, and running ones may
+// finish until the drain timeout. What then still runs has its context cancelled with
+// [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
+// after a clean drain, [ErrDrainTimeout] if jobs were handed back, and another error if
+// the worker cannot go on. It waits for the broker however long it is away. A worker
+// runs once.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.open(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	tree, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { ended <- w.tree.Run(tree) })
+	w.gate.Open()
+	w.log.InfoContext(ctx, "worker started", "queues", slices.Sorted(maps.Keys(w.cfg.Queues)),
+		"types", w.cfg.Mux.Types(), "concurrency", w.cfg.Concurrency)
+
+	select {
+	case err := <-ended:
+		return publicError(err)
+	case <-ctx.Done():
+	}
+	drained := w.drain(ctx)
+	stop()
+	err := <-ended
+	switch {
+	case err != nil && drained:
+		return publicError(err)
+	case !drained:
+		return ErrDrainTimeout
+	}
+	w.log.InfoContext(ctx, "worker drained")
+	return nil
+}
+
+// HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.
+func (w *Worker) HandBack() {
+	select {
+	case w.handBack <- struct{}{}:
+	default:
+	}
+}
+
+// drain reports whether everything in hand was finished.
+func (w *Worker) drain(ctx context.Context) bool {
+	w.log.InfoContext(ctx, "draining", "in_hand", w.gate.InHand())
+	w.gate.Close()
+	for _, r := range w.runners {
+		r.drain()
+	}
+	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
+	defer timeout.Stop()
+	select {
+	case <-w.gate.Idle():
+		return true
+	case <-timeout.C:
+	case <-w.handBack:
+	}
+	n := w.gate.InHand()
+	w.log.WarnContext(ctx, "handing running jobs back", "in_hand", n)
+	return n == 0
+}
+
+// open makes the streams and waits for a broker that is not there yet.
+func (w *Worker) open(ctx context.Context) error {
+	for pause := openPause; ; pause = min(2*pause, openPauseMax) {
+		err := w.openAll(ctx)
+		if err == nil || !queue.Passing(err) {
+			return publicError(err)
+		}
+		w.log.WarnContext(ctx, "the broker is not ready", "err", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+func (w *Worker) openAll(ctx context.Context) error {
+	for q := range w.cfg.Queues {
+		if err := w.store.Open(ctx, q); err != nil {
+			return err
+		}
+		for _, t := range w.cfg.Mux.Types() {
+			if err := w.store.CheckLease(ctx, q, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
