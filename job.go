@@ -35,6 +35,18 @@ type Job[T any] struct {
 	EnqueuedAt  time.Time         // by the broker's clock
 	Meta        map[string]string // as enqueued
 	Args        T
+
+	leaseUntil func() time.Time
+}
+
+// LeaseUntil is until when the job is surely this worker's. It moves on as the lease is
+// renewed; a handler that starts something which can outlive the process gives it
+// this end. It is zero for a job that no worker holds, as in a test.
+func (j *Job[T]) LeaseUntil() time.Time {
+	if j.leaseUntil == nil {
+		return time.Time{}
+	}
+	return j.leaseUntil()
 }
 
 // A Ref names a job; with its life, this very one among all that ever had its id. It

@@ -60,6 +60,7 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 		result, err := h(ctx, &Job[T]{
 			Ref: raw.Ref, Attempt: raw.Attempt, MaxAttempts: raw.MaxAttempts, Crashes: raw.Crashes,
 			EnqueuedAt: raw.EnqueuedAt, Meta: raw.Meta, Args: args,
+			leaseUntil: raw.leaseUntil,
 		})
 		if err != nil {
 			return nil, err

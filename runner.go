@@ -252,6 +252,7 @@ func (r *runner) call(ctx context.Context, h *queue.Held) (result []byte, err er
 	return handle(ctx, &Job[Raw]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: r.maxAttempts(h), Crashes: h.Crashes,
 		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, Args: Raw{Name: h.Type, Payload: h.Payload},
+		leaseUntil: h.LeaseUntil,
 	})
 }
 

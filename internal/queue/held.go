@@ -59,6 +59,9 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
 func (h *Held) Alive() error { return h.lease.alive() }
 
+// LeaseUntil is when the lease ends unless it is renewed.
+func (h *Held) LeaseUntil() time.Time { return h.lease.until() }
+
 // OnLost has f called when the lease is lost, at once if it is. Only one f is kept.
 func (h *Held) OnLost(f func()) { h.lease.watch(f) }
 

@@ -64,6 +64,13 @@ func (l *lease) renewed(sent, now time.Time) {
 	}
 }
 
+// until is the deadline as it stands.
+func (l *lease) until() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since.Add(l.ackWait - margin(l.ackWait))
+}
+
 // due reports whether the lease wants a renewal: from a third of AckWait on.
 func (l *lease) due(now time.Time) bool {
 	l.mu.Lock()
