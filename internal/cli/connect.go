@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// tlsAlertOp is how crypto/tls marks what the other side found wrong, such as our certificate.
+const tlsAlertOp = "remote error"
+
+const (
+	connectBudget = 4500 * time.Millisecond // to fail within 5 s, whatever the servers do
+
+	reconnectWait   = 500 * time.Millisecond // between two rounds through the servers
+	reconnectJitter = 500 * time.Millisecond // so that a thousand workers do not come at once
+	firstRetryMax   = 5 * time.Second        // between two attempts to connect for the first time
+
+	// A worker must notice a dead connection well within its 30 s lease, to renew it over
+	// a new one: after at most 3 × 2 s, as the embedded broker does on its side.
+	pingInterval = 2 * time.Second
+	maxPingsOut  = 2
+)
+
+// Target is a server and how to connect to it. One with only a URL is usable.
+type Target struct {
+	URL    string // several are separated by commas; may hold a password, which String hides
+	Remote bool   // a server, context or credential was given: do not embed a broker
+
+	options []nats.Option
+}
+
+// String is the URL without passwords, for logs and errors.
+func (t Target) String() string {
+	servers := strings.Split(t.URL, ",")
+	for i, s := range servers {
+		if u, err := url.Parse(strings.TrimSpace(s)); err == nil && u.User != nil {
+			u.User = url.User("xxxxx") // a user alone is a token
+			servers[i] = u.String()
+		}
+	}
+	return strings.Join(servers, ",")
+}
+
+// Connect connects once, within 5 seconds, to the first server that answers. The error
+// says on one line what failed and what to do. The end of ctx stops the attempt, but does
+// not harm the connection later.
+func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error) {
+	// A server may take this long twice: to accept, and to say hello.
+	timeout := connectBudget / time.Duration(2*(strings.Count(t.URL, ",")+1))
+
+	var connected atomic.Bool
+	var dialErr error // nats.go drops a refused connection's; written by one goroutine at a time
+	dial := dialFunc(func(network, address string) (net.Conn, error) {
+		ctx := ctx
+		if connected.Load() {
+			ctx = context.WithoutCancel(ctx) // a draining worker has to reconnect too
+		}
+		conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, network, address)
+		dialErr = err
+		return conn, err
+	})
+
+	all := append([]nats.Option{
+		nats.Timeout(timeout),
+		nats.SetCustomDialer(dial),
+		nats.SkipHostLookup(), // nats.go's has no timeout, the dialer's has
+		// The default handler prints to stderr; what matters is in nc.LastError.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, t.options...)
+	nc, err := nats.Connect(t.URL, append(all, opts...)...)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to %s: %w", t, context.Cause(ctx))
+		}
+		if errors.Is(err, nats.ErrNoServers) && dialErr != nil {
+			err = dialErr
+		}
+		return nil, fmt.Errorf("connect to %s: %w", t, advise(err))
+	}
+	connected.Store(true)
+	return nc, nil
+}
+
+// ConnectWorker connects as a worker does: with [WorkerOptions], and it waits for the
+// server as long as it takes, or until ctx ends. It gives up only when waiting cannot
+// help: the server refuses our credentials, or one side the other's certificate.
+func (t Target) ConnectWorker(ctx context.Context, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
+	opts = append(WorkerOptions(log), opts...)
+	wait := reconnectWait
+	for {
+		nc, err := t.Connect(ctx, opts...)
+		if err == nil || ctx.Err() != nil || refused(err) {
+			return nc, err
+		}
+		log.WarnContext(ctx, "no server yet, still trying", slog.Any("err", err))
+		timer := time.NewTimer(wait + rand.N(reconnectJitter))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("connect to %s: %w", t, context.Cause(ctx))
+		case <-timer.C:
+		}
+		wait = min(2*wait, firstRetryMax)
+	}
+}
+
+// WorkerOptions are what a worker's connection needs on top of where and who, also when
+// the broker is in its own process: it outlives any outage, and while it is down nothing
+// is buffered, for an acknowledgement sent after the lease was lost would be a lie.
+func WorkerOptions(log *slog.Logger) []nats.Option {
+	server := func(nc *nats.Conn) slog.Attr { return slog.String("server", nc.ConnectedUrlRedacted()) }
+	return []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // an auth service can be down for a while, too
+		nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() {
+				log.Warn("server lost, reconnecting", slog.Any("err", err))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("server found again", server(nc)) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			log := log
+			if sub != nil {
+				log = log.With(slog.String("subject", sub.Subject))
+			}
+			log.Warn("server reports an error", slog.Any("err", err))
+		}),
+	}
+}
+
+// dialFunc implements [nats.CustomDialer].
+type dialFunc func(network, address string) (net.Conn, error)
+
+func (f dialFunc) Dial(network, address string) (net.Conn, error) { return f(network, address) }
+
+// refused reports whether the server was there and trying again would end the same.
+func refused(err error) bool {
+	return isAuth(err) || isCertificate(err) || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
+}
+
+func isAuth(err error) bool {
+	for _, auth := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrNkeysNotSupported,
+	} {
+		if errors.Is(err, auth) {
+			return true
+		}
+	}
+	return false
+}
+
+func isCertificate(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == tlsAlertOp
+}
+
+// advise adds to a connection error what to do about it.
+func advise(err error) error {
+	advice := "is it a NATS server?"
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	timeout, isNet := errors.AsType[net.Error](err)
+	switch {
+	case isDNS:
+		return fmt.Errorf("host %s not found; check --%s: %w", dns.Name, flagServer, err)
+	case isAuth(err):
+		advice = fmt.Sprintf("check --%s, --%s, or --%s and --%s", flagCreds, flagNKey, flagUser, flagPassword)
+	case isCertificate(err), errors.Is(err, nats.ErrTLS):
+		advice = fmt.Sprintf("check --%s, --%s and --%s", flagTLSCA, flagTLSCert, flagTLSKey)
+	case errors.Is(err, nats.ErrSecureConnRequired):
+		advice = fmt.Sprintf("the server wants TLS: use tls:// in --%s, or --%s", flagServer, flagTLSCA)
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		advice = "the server has no TLS: use nats:// in --" + flagServer
+	case errors.Is(err, syscall.ECONNREFUSED):
+		err = syscall.ECONNREFUSED // without the address, which stands before it already
+		advice = "nothing listens there; start a worker or a nats-server, or name another with --" + flagServer
+	case isNet && timeout.Timeout(), errors.Is(err, nats.ErrTimeout):
+		advice = fmt.Sprintf("no answer; is --%s right, and nothing in between?", flagServer)
+	case errors.Is(err, io.EOF):
+		advice = "the server closed the connection; does it want TLS, or is it another kind of server?"
+	}
+	return fmt.Errorf("%w; %s", err, advice)
+}
