@@ -45,11 +45,13 @@ type Dynamic struct {
 type dynamicChild struct {
 	Child
 	status
-	seq    uint64 // start order
-	cancel context.CancelCauseFunc
-	inARow int           // restarts without a run longer than Within between them
-	gone   chan struct{} // made by the first to wait for the end of this child
-	left   bool          // it is no longer a child, but its goroutine still runs
+	seq      uint64 // start order
+	cancel   context.CancelCauseFunc
+	ready    chan<- error  // capacity 1: receives how the start went, if somebody waits for that
+	answered bool          // ready has received
+	inARow   int           // restarts without a run longer than Within between them
+	gone     chan struct{} // made by the first to wait for the end of this child
+	left     bool          // it is no longer a child, but its goroutine still runs
 }
 
 // NewDynamic returns a supervisor without children that is not started yet. The error matches [ErrSpec].
@@ -97,7 +99,7 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	d.derive = nil
 	d.mu.Unlock()
 	stop(ErrShutdown)
-	err = errors.Join(err, d.awaitAll())
+	err = errors.Join(err, d.stopAll(d.all()))
 	d.mu.Lock()
 	d.running, d.since = false, time.Now().UTC()
 	d.mu.Unlock()
@@ -107,11 +109,12 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 // Start starts c and returns without waiting for it in any way. A zero Restart is Permanent, as everywhere: say
 // Temporary for what runs once. Significant has no meaning here. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
-	_, err := d.start(c)
+	_, err := d.start(c, nil)
 	return err
 }
 
-func (d *Dynamic) start(c Child) (*dynamicChild, error) {
+// start starts c. If ready is not nil, it receives whether c became ready.
+func (d *Dynamic) start(c Child, ready chan<- error) (*dynamicChild, error) {
 	if err := c.validate(Never); err != nil {
 		return nil, err
 	}
@@ -127,12 +130,44 @@ func (d *Dynamic) start(c Child) (*dynamicChild, error) {
 	}
 	ctx, cancel := d.derive()
 	d.seq++
-	child.seq, child.cancel = d.seq, cancel
+	child.seq, child.cancel, child.ready = d.seq, cancel, ready
 	d.children[child] = struct{}{}
 	d.mu.Unlock()
-	d.emit(Event{Kind: ChildStarted, Child: c.Name})
+	if ready == nil {
+		d.emit(Event{Kind: ChildStarted, Child: c.Name})
+	}
 	go d.run(ctx, child)
 	return child, nil
+}
+
+// StartReady is Start that returns when c is ready, has failed to become so, or ctx is done, in which case c is
+// stopped. A child that does not become ready the first time is not restarted. Errors besides those of Start:
+// *[StartError], which matches [ErrIgnore] if the child asked to be ignored.
+func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
+	ready := make(chan error, 1)
+	child, err := d.start(c, ready)
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = errors.Join(context.Cause(ctx), d.stop(child, c.stopTimeout()))
+	}
+	if err != nil {
+		return &StartError{Supervisor: d.spec.Name, Child: c.Name, Err: err}
+	}
+	return nil
+}
+
+// Stop stops the children of that name and returns when they have ended, or were abandoned after their StopTimeout;
+// then the error matches [ErrStopTimeout]. Errors besides: [ErrNotFound].
+func (d *Dynamic) Stop(name string) error {
+	children := slices.DeleteFunc(d.all(), func(c *dynamicChild) bool { return c.Name != name })
+	if len(children) == 0 {
+		return fmt.Errorf("%s: %w", name, ErrNotFound)
+	}
+	return d.stopAll(children)
 }
 
 // run is one life of a child: the whole of its goroutine.
@@ -144,11 +179,43 @@ func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
 		}
 		d.onEnd(ctx, c, err)
 	}()
-	err = c.Child.run(ctx, func() {})
+	ready := func() {}
+	if c.ready != nil {
+		ready = func() { d.answer(c, nil) }
+		if c.Run != nil {
+			ready()
+		}
+	}
+	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
+}
+
+// answer tells whoever waits for the start of c how it went, unless that is known already.
+func (d *Dynamic) answer(c *dynamicChild, err error) bool {
+	d.mu.Lock()
+	answered := c.answered
+	c.answered = true
+	d.mu.Unlock()
+	if answered {
+		return false
+	}
+	switch {
+	case err == nil:
+		d.emit(Event{Kind: ChildStarted, Child: c.Name})
+	case errors.Is(err, ErrIgnore):
+		d.emit(Event{Kind: ChildIgnored, Child: c.Name})
+	default:
+		d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
+	}
+	c.ready <- err
+	return true
 }
 
 // onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.
 func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
+	if c.ready != nil && d.answer(c, cmp.Or(err, errNotReady)) {
+		d.leave(c)
+		return
+	}
 	stopped := ctx.Err() != nil
 	d.emitEnd(c, err, stopped)
 	if stopped || c.Restart.onEnd(clean(err)) != restart {
@@ -238,18 +305,25 @@ func (d *Dynamic) forget(c *dynamicChild) {
 	}
 }
 
-// awaitAll waits for every child, each up to its StopTimeout from now on.
-func (d *Dynamic) awaitAll() error {
+// all returns the children in start order.
+func (d *Dynamic) all() []*dynamicChild {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(d.children), func(a, b *dynamicChild) int { return cmp.Compare(a.seq, b.seq) })
+}
+
+// stopAll stops children, all at the same time, and waits for each up to its StopTimeout.
+func (d *Dynamic) stopAll(children []*dynamicChild) error {
 	begin := time.Now()
 	d.mu.Lock()
-	children := slices.Collect(maps.Keys(d.children))
 	for _, c := range children {
 		c.state, c.since = StateStopping, begin.UTC()
 	}
 	d.mu.Unlock()
-	slices.SortFunc(children, func(a, b *dynamicChild) int {
-		return cmp.Or(cmp.Compare(a.stopTimeout(), b.stopTimeout()), cmp.Compare(a.seq, b.seq))
-	})
+	for _, c := range children {
+		c.cancel(ErrShutdown)
+	}
+	slices.SortStableFunc(children, func(a, b *dynamicChild) int { return cmp.Compare(a.stopTimeout(), b.stopTimeout()) })
 	var errs []error
 	for _, c := range children {
 		timeout := c.stopTimeout()
@@ -295,7 +369,9 @@ func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
 		return nil
 	}
 	err := fmt.Errorf("%s: %s: %w after %v", d.spec.Name, c.Name, ErrStopTimeout, c.stopTimeout())
-	d.emit(Event{Kind: ChildAbandoned, Child: c.Name, Err: err})
+	if d.spec.OnEvent != nil {
+		d.emit(Event{Kind: ChildAbandoned, Child: c.Name, Err: err, Stack: stacks(d.spec.Name, c.Name)})
+	}
 	return err
 }
 
@@ -320,7 +396,7 @@ func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped bool) {
 		e.Kind = ChildReturned
 	case stopped:
 		e.Kind = ChildStopped
-		if clean(err) || errors.Is(err, context.Canceled) {
+		if stoppedCleanly(err) {
 			e.Err = nil
 		}
 	}

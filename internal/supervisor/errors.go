@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -107,6 +108,13 @@ func (e *IntensityError) Is(target error) bool {
 // clean reports whether a child that was not being stopped ended the way it should.
 // Go has no exit reasons: nil stands for normal, ErrShutdown for shutdown, everything else is abnormal.
 func clean(err error) bool { return err == nil || errors.Is(err, ErrShutdown) }
+
+// stoppedCleanly reports the same for a child that was being stopped: the end of its context is then no error.
+// A panic is one even beside a clean reason: it is a clean-up that failed.
+func stoppedCleanly(err error) bool {
+	_, panicked := errors.AsType[*PanicError](err)
+	return !panicked && (clean(err) || errors.Is(err, context.Canceled))
+}
 
 // reason is an error for people: a clean end without one is "normal" (supervisor(3)).
 func reason(err error) string {

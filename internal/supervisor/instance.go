@@ -31,7 +31,7 @@ func (i *instance) settle(fate uint32) bool { return i.fate.CompareAndSwap(alive
 
 // spawn runs c in a goroutine of its own. finish is called from there when c has ended, before done is closed.
 // Whoever calls spawn owns the instance: it waits for done, or leaves it and says so by its fate.
-func spawn(ctx context.Context, c *Child, finish func(*instance)) *instance {
+func spawn(ctx context.Context, supervisor string, c *Child, finish func(*instance)) *instance {
 	ctx, cancel := context.WithCancelCause(ctx)
 	i := &instance{child: c, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{})}
 	ready := sync.OnceFunc(func() { close(i.ready) })
@@ -48,7 +48,7 @@ func spawn(ctx context.Context, c *Child, finish func(*instance)) *instance {
 			cancel(nil)
 			finish(i)
 		}()
-		i.err = c.run(ctx, ready)
+		i.err = c.run(label(ctx, supervisor, c.Name), ready)
 	}()
 	return i
 }

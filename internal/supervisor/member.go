@@ -36,7 +36,7 @@ func (r *run) startAll(ctx context.Context) error {
 // why it does not run. When ctx is done first the error is its cause, and the child is the caller's to stop.
 func (r *run) start(ctx context.Context, m *member) error {
 	// Not ctx itself: its end must reach the children one after the other.
-	m.instance = spawn(context.WithoutCancel(ctx), &m.child, r.finish)
+	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.finish)
 	r.setState(m, StateStarting)
 	select {
 	case <-m.instance.ready:
@@ -113,7 +113,7 @@ func (r *run) stop(m *member) error {
 	}
 	<-i.done
 	err := i.err
-	if clean(err) || errors.Is(err, context.Canceled) {
+	if stoppedCleanly(err) {
 		err = nil
 	}
 	r.setEnded(m, err)
@@ -133,7 +133,9 @@ func (r *run) leave(m *member, fate uint32, timeout time.Duration) error {
 	}
 	err := fmt.Errorf("%s: %s: %w after %v", r.spec.Name, m.child.Name, ErrStopTimeout, timeout)
 	r.setEnded(m, err)
-	r.emit(Event{Kind: ChildAbandoned, Child: m.child.Name, Err: err, Restarts: m.restarts})
+	r.emit(Event{
+		Kind: ChildAbandoned, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stacks(r.spec.Name, m.child.Name),
+	})
 	return err
 }
 
