@@ -1,0 +1,93 @@
+// Package arch tests the architecture: which package may import which, and the rules of
+// the source that no linter checks.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/millhand/millhand"
+
+// allowed lists, for every package of the module, the module's packages it may import
+// outside its tests. A key may be a pattern of [path.Match]. A package missing here fails
+// the test, so a new one is placed by decision; one that is only planned does no harm.
+var allowed = map[string][]string{
+	".": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/stages"},
+
+	// The mechanisms. They know neither NATS nor jobs nor each other: what runs long is a
+	// func(context.Context) error, so they meet without an import.
+	"internal/job":        nil,
+	"internal/supervisor": nil,
+	"internal/stages":     nil,
+
+	// The technologies. Demand reaches JetStream through plain funcs, so queue needs no
+	// stages; should a puller ever have to be a producer itself, add it here and say why.
+	"internal/queue":    {"internal/job"},
+	"internal/registry": {"internal/job"},
+	"internal/broker":   nil,
+
+	// The commands are users of the public package, like anybody else.
+	"internal/cli": nil,
+	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/supervisor"},
+	"cmd/enqueue":  {".", "internal/cli"},
+	"examples/*":   {"."},
+
+	// Tests only: natstest is in nobody's list.
+	"internal/natstest": nil,
+	"test/arch":         nil,
+	"test/integration":  nil,
+}
+
+func TestImports(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		may, ok := allowedFor(rel(p.ImportPath))
+		if !ok {
+			t.Errorf("%s: not in the table of allowed imports", p.ImportPath)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if ours(imp) && !slices.Contains(may, rel(imp)) {
+				t.Errorf("%s may not import %s", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func allowedFor(pkg string) ([]string, bool) {
+	for pattern, may := range allowed {
+		if ok, err := path.Match(pattern, pkg); ok && err == nil {
+			return may, true
+		}
+	}
+	return nil, false
+}
+
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+func rel(importPath string) string {
+	return path.Clean(strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/"))
+}
