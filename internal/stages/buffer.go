@@ -1,5 +1,7 @@
 package stages
 
+import "slices"
+
 // Keep says which events stay when a buffer is full.
 type Keep uint8
 
@@ -52,6 +54,12 @@ func (b *buffer[T]) store(events []T) (discarded int) {
 func (b *buffer[T]) front(n int) []T {
 	n = min(n, b.size, len(b.ring)-b.head)
 	return b.ring[b.head : b.head+n]
+}
+
+// all returns a copy of the buffered events. They stay buffered.
+func (b *buffer[T]) all() []T {
+	old := b.front(b.size)
+	return slices.Concat(old, b.ring[:b.size-len(old)])
 }
 
 // drop removes the n oldest events.

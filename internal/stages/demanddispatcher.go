@@ -32,7 +32,8 @@ func (d *DemandDispatcher[T]) Cancel(c ConsumerID, _ Outbox[T]) int {
 	return 0
 }
 
-func (d *DemandDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) int {
+// Ask lets pending cover only what is not buffered. GenStage lets it cover all of n, which hides buffered events behind it.
+func (d *DemandDispatcher[T]) Ask(c ConsumerID, n, buffered int, _ Outbox[T]) int {
 	if d.MaxDemand == 0 {
 		d.MaxDemand = n
 	}
@@ -40,7 +41,7 @@ func (d *DemandDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) int {
 		d.OnExcessive(c, n)
 	}
 	d.insert(consumerDemand{id: c, demand: d.remove(c) + n})
-	known := min(d.pending, n)
+	known := min(d.pending, max(n-buffered, 0))
 	d.pending -= known
 	return n - known
 }

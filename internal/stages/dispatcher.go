@@ -20,9 +20,10 @@ type Dispatcher[T any] interface {
 
 // Demands is the half of a Dispatcher that counts.
 type Demands[T any] interface {
-	// Ask adds demand of n >= 1 events and returns how many to ask of the producer. What earlier consumers asked for and
-	// never got is used up first.
-	Ask(c ConsumerID, n int, out Outbox[T]) (upstream int)
+	// Ask adds demand of n >= 1 events and returns how many more the consumers now want than the producer was asked for,
+	// on behalf of earlier consumers perhaps. The stage serves them from its buffer first, which holds so many events,
+	// and asks the producer for the rest.
+	Ask(c ConsumerID, n, buffered int, out Outbox[T]) (upstream int)
 
 	// Cancel removes a consumer and returns how many events to ask of the producer.
 	Cancel(c ConsumerID, out Outbox[T]) (upstream int)
@@ -34,9 +35,20 @@ type Demands[T any] interface {
 	Waiting() int
 }
 
+// A Holder is a Dispatcher that may take events it cannot deliver yet. A producer completes only when none are held.
+type Holder[T any] interface {
+	Held() int
+	Release() []T // Gives the held events up when Run ends: they are buffered for the next Run's dispatcher.
+}
+
+// A Discarder is a Dispatcher that is to know how many events, emitted without demand, did not fit into the buffer.
+type Discarder interface {
+	Discarded(n int)
+}
+
 // An Outbox receives what a dispatcher decides.
 type Outbox[T any] interface {
-	// Deliver hands events to a consumer, as one delivery. The events are copied.
+	// Deliver hands events to a consumer, as one delivery. The events are copied; none are no delivery.
 	Deliver(c ConsumerID, events []T)
 
 	// Reask asks on behalf of a consumer, after the present call, for n events it was counted for but did not get.

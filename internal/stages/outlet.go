@@ -17,7 +17,6 @@ type outlet[T any] struct {
 	dispatcher Dispatcher[T]
 	links      map[ConsumerID]*link[T]
 	lastID     ConsumerID
-	credit     int        // Buffered events delivered against demand that had been asked of the producer before.
 	demands    []int      // What to ask of the producer, one entry an ask. GenStage does not merge them.
 	reasks     []order[T] // Made by the dispatcher in the present call.
 	desk       []order[T] // Taken from the mail.
@@ -25,6 +24,8 @@ type outlet[T any] struct {
 	held       []order[T] // Asks and emissions that wait for Resume.
 	paused     bool
 	left       bool // A subscriber has cancelled during this Run.
+
+	buffered atomic.Int64 // What buffer holds.
 
 	mu    sync.Mutex
 	mail  []order[T]
@@ -106,6 +107,9 @@ func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T],
 
 func (o *outlet[T]) source() *outlet[T] { return o }
 
+// Buffered returns how many events wait for demand.
+func (o *outlet[T]) Buffered() int { return int(o.buffered.Load()) }
+
 // post leaves an order. It reports false if nobody will carry it out: the stage has stopped or, for a cancellation, is
 // not running, in which case the link's earlier orders are withdrawn.
 func (o *outlet[T]) post(m order[T]) bool {
@@ -128,7 +132,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])
-	o.credit, o.demands, o.left = 0, o.demands[:0], false
+	o.demands, o.left = o.demands[:0], false
 	o.paused = o.config.Paused
 	o.mu.Lock()
 	o.state = running
@@ -151,6 +155,7 @@ func (o *outlet[T]) close(reason error) {
 	for _, l := range o.links {
 		o.unsubscribe(l, reason)
 	}
+	o.release()
 	for _, m := range left {
 		switch {
 		case m.kind == orderEmit:
@@ -197,7 +202,7 @@ func (o *outlet[T]) do(m order[T]) {
 		o.subscribe(m.link)
 	case orderAsk:
 		if o.links[m.link.id] == m.link { // Else it has left: nobody wants these events any more.
-			o.serve(o.dispatcher.Ask(m.link.id, m.n, o.outbox()))
+			o.serve(o.dispatcher.Ask(m.link.id, m.n, o.buffer.size, o.outbox()))
 		}
 	case orderCancel:
 		if o.links[m.link.id] == m.link {
@@ -255,23 +260,17 @@ func (o *outlet[T]) unsubscribe(l *link[T], reason error) (upstream int) {
 }
 
 // serve offers buffered events to the dispatcher, and asks the producer for what remains of upstream.
-//
-// GenStage takes only upstream events out of its buffer, so that events stay hidden in it while there is demand that was
-// asked for on behalf of an earlier consumer, and newer events overtake them. Here all that can be dispatched is, and what
-// that saves is credited to later asks.
 func (o *outlet[T]) serve(upstream int) {
-	served := o.flush()
-	upstream -= served + o.credit
-	if upstream <= 0 {
-		o.credit = -upstream
-		return
+	upstream -= o.flush()
+	if upstream > 0 {
+		o.demands = append(o.demands, upstream)
 	}
-	o.credit = 0
-	o.demands = append(o.demands, upstream)
 }
 
 // flush dispatches buffered events as far as there is demand and returns how many.
-// Invariant afterwards: the buffer is empty or nothing can be dispatched.
+//
+// GenStage takes no more than upstream events out of its buffer: while earlier consumers' demand is pending the rest stay
+// hidden in it, and newer events overtake them. Here the buffer is empty afterwards, or nothing can be dispatched.
 func (o *outlet[T]) flush() (served int) {
 	for o.buffer.size > 0 {
 		events := o.buffer.front(o.dispatcher.Waiting())
@@ -285,6 +284,9 @@ func (o *outlet[T]) flush() (served int) {
 			break
 		}
 	}
+	if served > 0 {
+		o.buffered.Store(int64(o.buffer.size))
+	}
 	return served
 }
 
@@ -296,12 +298,48 @@ func (o *outlet[T]) emit(events []T, refusable bool) error {
 		return nil
 	}
 	if refusable && o.config.Buffer == Unbuffered {
+		o.discarded(len(surplus))
 		return &SurplusError{Events: len(surplus)}
 	}
-	if n := o.buffer.store(surplus); n > 0 && o.config.OnDiscard != nil {
+	o.store(surplus)
+	return nil
+}
+
+// backlog returns how many events wait for demand.
+func (o *outlet[T]) backlog() int {
+	if h, ok := o.dispatcher.(Holder[T]); ok {
+		return o.buffer.size + h.Held()
+	}
+	return o.buffer.size
+}
+
+// release puts what the dispatcher holds back into the buffer, ahead of what has not been dispatched yet.
+func (o *outlet[T]) release() {
+	h, ok := o.dispatcher.(Holder[T])
+	if !ok || h.Held() == 0 {
+		return
+	}
+	newer := o.buffer.all()
+	o.buffer.drop(len(newer))
+	o.store(slices.Concat(h.Release(), newer))
+}
+
+func (o *outlet[T]) store(events []T) {
+	n := o.buffer.store(events)
+	o.buffered.Store(int64(o.buffer.size))
+	if n == 0 {
+		return
+	}
+	o.discarded(n)
+	if o.config.OnDiscard != nil {
 		o.config.OnDiscard(n)
 	}
-	return nil
+}
+
+func (o *outlet[T]) discarded(n int) {
+	if d, ok := o.dispatcher.(Discarder); ok {
+		d.Discarded(n)
+	}
 }
 
 // demanded takes the next number of events to ask of the producer.

@@ -75,7 +75,7 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 			}
 			continue
 		}
-		if p.finished() && (stopping || p.buffer.size == 0) {
+		if p.finished() && (stopping || p.backlog() == 0) {
 			return p.intake.reason
 		}
 		p.intake.bell.wait(ctx, p.ending && stopping)

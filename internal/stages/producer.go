@@ -72,7 +72,7 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 			}
 		}
 		switch {
-		case done && p.buffer.size == 0:
+		case done && p.backlog() == 0:
 			return nil
 		case !busy:
 			p.bell.wait(ctx, false)

@@ -23,6 +23,8 @@ type SubscribeOptions[T any] struct {
 
 	Selector  func(T) bool // For a BroadcastDispatcher: which events to get; nil: all. Called by the producer.
 	Partition int          // For a PartitionDispatcher: whose events to get.
+
+	stage any // Which stage subscribes.
 }
 
 // NoMinDemand asks again only when nothing is outstanding (GenStage: min_demand 0).
@@ -110,5 +112,6 @@ func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T
 	if err != nil {
 		return nil, err
 	}
+	o.stage = to
 	return &Subscription[T]{from: from, to: to, options: o, account: demand{max: o.MaxDemand, min: o.MinDemand}}, nil
 }

@@ -1,0 +1,120 @@
+package stages
+
+import (
+	"errors"
+	"slices"
+)
+
+// ErrAlreadySubscribed ends a second subscription of one stage to a producer that broadcasts.
+var ErrAlreadySubscribed = errors.New("stages: already subscribed")
+
+// BroadcastDispatcher gives every event to every consumer, in the same order, at the pace of the slowest. A consumer that
+// subscribes later gets what is dispatched from then on, and holds the others up until it asks. One that has a Selector
+// gets what it selects; the rest counts as received.
+type BroadcastDispatcher[T any] struct {
+	consumers []broadcastConsumer[T]
+	waiting   int // Events that all consumers want: what can be dispatched now.
+	requested int // Events asked of the producer that have not been dispatched.
+	selected  []T
+}
+
+type broadcastConsumer[T any] struct {
+	id       ConsumerID
+	stage    any
+	selector func(T) bool
+	surplus  int // Demand beyond waiting. Invariant: the smallest surplus is 0.
+}
+
+// Subscribe gives what could be dispatched back to the consumers' own demand: nothing flows until the newcomer asks.
+func (d *BroadcastDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) error {
+	for i := range d.consumers {
+		if o.stage != nil && d.consumers[i].stage == o.stage {
+			return ErrAlreadySubscribed
+		}
+	}
+	for i := range d.consumers {
+		d.consumers[i].surplus += d.waiting
+	}
+	d.waiting = 0
+	d.consumers = append(d.consumers, broadcastConsumer[T]{id: c, stage: o.stage, selector: o.Selector})
+	return nil
+}
+
+func (d *BroadcastDispatcher[T]) Cancel(c ConsumerID, _ Outbox[T]) int {
+	d.consumers = slices.DeleteFunc(d.consumers, func(known broadcastConsumer[T]) bool { return known.id == c })
+	if len(d.consumers) == 0 {
+		d.waiting = 0
+		return 0
+	}
+	return d.raise()
+}
+
+// Ask need not count what is buffered: requested covers it until it is dispatched.
+func (d *BroadcastDispatcher[T]) Ask(c ConsumerID, n, _ int, _ Outbox[T]) int {
+	for i := range d.consumers {
+		if d.consumers[i].id == c {
+			d.consumers[i].surplus += n
+		}
+	}
+	return d.raise()
+}
+
+// raise makes the demand that all consumers share available, and returns what of it has not been requested yet.
+func (d *BroadcastDispatcher[T]) raise() (upstream int) {
+	shared := d.consumers[0].surplus
+	for _, c := range d.consumers {
+		shared = min(shared, c.surplus)
+	}
+	for i := range d.consumers {
+		d.consumers[i].surplus -= shared
+	}
+	d.waiting += shared
+	upstream = max(d.waiting-d.requested, 0)
+	d.requested += upstream
+	return upstream
+}
+
+func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
+	taken := min(d.waiting, len(events))
+	d.waiting -= taken
+	d.requested = max(d.requested-taken, 0)
+	if taken == 0 {
+		return 0
+	}
+	for _, c := range d.consumers {
+		if c.selector == nil {
+			out.Deliver(c.id, events[:taken])
+			continue
+		}
+		d.selected = d.selected[:0]
+		for _, event := range events[:taken] {
+			if c.selector(event) {
+				d.selected = append(d.selected, event)
+			}
+		}
+		out.Deliver(c.id, d.selected)
+		if rejected := taken - len(d.selected); rejected > 0 {
+			out.Reask(c.id, rejected)
+		}
+		clear(d.selected)
+	}
+	return taken
+}
+
+// Return takes from everyone alike, after what was requested for consumers that have left or are held up.
+func (d *BroadcastDispatcher[T]) Return(n int, out Outbox[T]) {
+	n = min(n, d.requested)
+	shared := n - min(n, max(d.requested-d.waiting, 0))
+	d.requested -= n
+	d.waiting -= shared
+	for _, c := range d.consumers {
+		if shared > 0 {
+			out.Return(c.id, shared)
+		}
+	}
+}
+
+func (d *BroadcastDispatcher[T]) Waiting() int { return d.waiting }
+
+// Discarded counts n events as having come that will never be dispatched: else they stayed requested for ever.
+func (d *BroadcastDispatcher[T]) Discarded(n int) { d.requested = max(d.requested-n, 0) }
