@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -125,6 +127,36 @@ func (e *caseEvent) UnmarshalJSON(text []byte) error {
 	}
 	*e = caseEvent(compact.String())
 	return nil
+}
+
+// recorder keeps what happened, in order.
+type recorder struct {
+	mu     sync.Mutex
+	events []caseEvent
+}
+
+func (r *recorder) record(parts ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, event(parts...))
+}
+
+// recorded waits until all is quiet and returns what happened since the beginning.
+func (r *recorder) recorded() []caseEvent {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
+
+// take is recorded since the last take.
+func (r *recorder) take() []caseEvent {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := r.events
+	r.events = nil
+	return events
 }
 
 // event makes a caseEvent of its parts.

@@ -21,10 +21,10 @@ var (
 
 // world plays children that do nothing but tell what happens to them, and end when they are told to.
 type world struct {
+	recorder
 	t *testing.T
 
 	mu      sync.Mutex
-	events  []caseEvent
 	starts  map[string]int
 	cleaned []string
 	orders  map[string]chan string
@@ -32,22 +32,6 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	return &world{t: t, starts: make(map[string]int), orders: make(map[string]chan string)}
-}
-
-func (w *world) record(parts ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.events = append(w.events, event(parts...))
-}
-
-// take returns the events since the last take.
-func (w *world) take() []caseEvent {
-	synctest.Wait()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	events := w.events
-	w.events = nil
-	return events
 }
 
 func (w *world) expectEvents(want []caseEvent) {
