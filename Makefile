@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build worker and enqueue into bin/
+	go build -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## Run every test
+	go test ./...
+
+.PHONY: race
+race: ## Run the quick tests with the race detector, in random order
+	go test -race -shuffle=on -short ./...
+
+.PHONY: lint
+lint: ## Run the pinned golangci-lint
+	$(TOOL) golangci-lint run
+
+.PHONY: integration
+integration: ## Run the tests on real processes, with the race detector
+	go test -race ./test/integration/...
+
+.PHONY: demo
+demo: ## Watch sample jobs of every kind, on a broker of its own
+	go run ./cmd/worker demo
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: ci
+ci: ## Run all that a change must pass
+	.ci/run
