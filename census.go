@@ -6,7 +6,7 @@ import (
 )
 
 // censusEvery is how often a worker looks for jobs that nobody handles.
-const censusEvery = 30 * time.Second
+const censusEvery = 10 * time.Second
 
 // census says, once per type, that jobs wait of a type this worker has no handler for.
 func (w *Worker) census(ctx context.Context, queue string) error {

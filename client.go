@@ -51,10 +51,10 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 // stored; only a caller who chose the id can try again without risk.
 func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
 	e, err := newEnqueue(args, opts)
-	if err == nil {
-		err = c.enqueue(ctx, e)
-	}
 	if err != nil {
+		return Ref{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := c.enqueue(ctx, e); err != nil {
 		return Ref{}, publicError(err)
 	}
 	return refOf(e.Record), nil
@@ -87,7 +87,7 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 			err = c.store.Know(e.Record.Queue)
 		}
 		if err != nil {
-			errs[i] = publicError(err)
+			errs[i] = fmt.Errorf("%w: %w", ErrInvalid, err)
 			continue
 		}
 		good, at = append(good, e), append(at, i)
@@ -121,13 +121,13 @@ func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
 		r.ID = id.String()
 	}
 	if err := r.Check(); err != nil {
-		return e, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return e, err
 	}
 	var err error
 	if raw, ok := args.(Raw); ok {
 		r.Payload = raw.Payload
 	} else if r.Payload, err = json.Marshal(args); err != nil {
-		return e, fmt.Errorf("%w: payload of type %s: %w", ErrInvalid, r.Type, err)
+		return e, fmt.Errorf("payload of type %s: %w", r.Type, err)
 	}
 	return e, nil
 }

@@ -197,8 +197,14 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 	})
 }
 
+// logEvent keeps the log to what is out of the ordinary: first starts and ordered stops
+// are for debugging.
 func (w *Worker) logEvent(e supervisor.Event) {
-	w.log.LogAttrs(context.Background(), e.Level(), e.Kind.String(), e.Attrs()...) //nolint:forbidigo,contextcheck // an event has no request
+	level := e.Level()
+	if e.Kind == supervisor.ChildStopped || e.Kind == supervisor.ChildStarted && e.Restarts == 0 {
+		level = slog.LevelDebug
+	}
+	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:forbidigo,contextcheck // an event has no request
 }
 
 // ID names this worker, this start of it.

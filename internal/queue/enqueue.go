@@ -26,12 +26,16 @@ type Enqueue struct {
 // Enqueue stores a job and returns when the broker has it. It returns a
 // [*DuplicateError] for a refused id and a [*TooLargeError] for a payload over the limit.
 func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
+	return s.enqueue(ctx, e, forAWhile(enqueueWithin))
+}
+
+func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) error {
 	m, err := s.enqueueMsg(e)
 	if err != nil {
 		return err
 	}
 	for {
-		_, err = s.confirm(ctx, m, forAWhile(enqueueWithin))
+		_, err = s.confirm(ctx, m, alive)
 		if !errors.Is(err, errConflict) {
 			return err
 		}
@@ -56,20 +60,24 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 			errs[i] = err
 		}
 	}
+	var alive func() error // one patience for all that needs a second look
 	for i, e := range batch {
 		if errs[i] != nil {
 			continue
 		}
-		if acks[i] == nil || !stored1(ctx, acks[i]) {
+		if acks[i] == nil || !isStored(ctx, acks[i]) {
 			// Refused, or not heard of: the single path tells which, and its message
 			// id makes a second send harmless.
-			errs[i] = s.Enqueue(ctx, e)
+			if alive == nil {
+				alive = forAWhile(enqueueWithin)
+			}
+			errs[i] = s.enqueue(ctx, e, alive)
 		}
 	}
 	return errs
 }
 
-func stored1(ctx context.Context, ack jetstream.PubAckFuture) bool {
+func isStored(ctx context.Context, ack jetstream.PubAckFuture) bool {
 	select {
 	case <-ack.Ok():
 		return true

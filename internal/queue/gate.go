@@ -90,3 +90,10 @@ func (i *Inlet) Closed() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
 func (i *Inlet) Finished(ran time.Duration) {
 	i.gate.do(func(d *demand) { d.finished(i.source, ran) })
 }
+
+// Closed reports whether asking has ended.
+func (g *Gate) Closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.demand.stopped
+}

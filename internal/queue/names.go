@@ -54,6 +54,16 @@ func (n names) place(subject string) (r job.Record, ok bool) {
 	return job.Record{Queue: t[0], Type: t[2], ID: t[3]}, true
 }
 
+// eventPlace reads them from the subject of an event.
+func (n names) eventPlace(subject string) (r job.Record, ok bool) {
+	rest, ok := strings.CutPrefix(subject, string(n)+".event.")
+	t := strings.Split(rest, ".")
+	if !ok || len(t) != 3 {
+		return job.Record{}, false
+	}
+	return job.Record{Queue: t[0], Type: t[1], ID: t[2]}, true
+}
+
 // Headers of the broker and of events.
 const (
 	headerExpectedSeq  = "Nats-Expected-Last-Subject-Sequence"

@@ -15,10 +15,11 @@ import (
 
 // How long a standing request waits, and how much longer its closing status may take.
 // Short, since a drain waits for it: an inbox that is dropped before strands what the
-// broker had already sent, and that would count as a crash.
+// broker had already sent, and that would count as a crash. In a cluster every request is
+// a proposal to the consumer's Raft group, so there it waits longer.
 const (
-	pullLifetime    = 3 * time.Second
-	crowdedLifetime = time.Second
+	pullLifetime    = time.Second
+	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
 	maxInbox        = 2 * maxBatch // messages
 	emptyBeforeInfo = 2            // standing requests in a row that expired empty before the backlog is checked
@@ -176,10 +177,11 @@ func (p *Puller) over() {
 
 // send asks the broker.
 func (p *Puller) send(ctx context.Context, ask Ask) error {
-	lifetime := min(pullLifetime, p.ackWait/3)
-	if ask.Crowded {
-		lifetime = min(crowdedLifetime, lifetime)
+	lifetime := pullLifetime
+	if !ask.Crowded && p.Store.nc.ConnectedClusterName() != "" {
+		lifetime = clusterLifetime
 	}
+	lifetime = min(lifetime, p.ackWait/3)
 	body, err := json.Marshal(struct {
 		Batch   int           `json:"batch"`
 		Expires time.Duration `json:"expires,omitempty"`

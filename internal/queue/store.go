@@ -104,12 +104,20 @@ func (s *Store) Open(ctx context.Context, queue string) error {
 	return s.ensure(ctx, queue)
 }
 
-// ensure makes what is missing of a queue.
-func (s *Store) ensure(ctx context.Context, queue string) error {
+// ensureCommon makes what the queues of the namespace share.
+func (s *Store) ensureCommon(ctx context.Context) error {
 	for _, cfg := range []jetstream.StreamConfig{s.eventsConfig(), s.deadConfig()} {
 		if _, err := s.ensureStream(ctx, cfg); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ensure makes what is missing of a queue.
+func (s *Store) ensure(ctx context.Context, queue string) error {
+	if err := s.ensureCommon(ctx); err != nil {
+		return err
 	}
 	made, err := s.ensureStream(ctx, s.queueConfig(queue))
 	if err != nil {
@@ -204,6 +212,22 @@ func (s *Store) drivePin(ctx context.Context, queue string) error {
 		return nil // it is there
 	}
 	return wrap(err, "pin of queue %s", queue)
+}
+
+// Probe is a write to a queue's stream that is refused by its condition, which takes
+// all that a job takes but room.
+func (s *Store) Probe(ctx context.Context, queue string) error {
+	pin := s.names.pin(queue)
+	m := &nats.Msg{Subject: pin, Header: nats.Header{}}
+	expect(m, 0, pin)
+	_, err := s.publish(ctx, m)
+	if errors.Is(err, errConflict) {
+		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("queue %s had lost its pin", queue)
+	}
+	return wrap(err, "queue %s", queue)
 }
 
 // restore makes the streams of all queues in use where they are missing.

@@ -25,18 +25,20 @@ const (
 // It returns [errConflict] when m's condition does not hold. A caller that gets it after
 // an answer was lost may be looking at its own write.
 func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (uint64, error) {
+	var last error
 	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
 		if err := alive(); err != nil {
-			return 0, err
+			return 0, because(err, last)
 		}
 		seq, err := s.publish(ctx, m)
+		last = err
 		switch {
 		case err == nil, errors.Is(err, errConflict), errors.Is(err, nats.ErrMaxPayload),
 			errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
 			return seq, err
 		case errors.Is(err, nats.ErrNoResponders):
-			if err := s.restore(ctx); err != nil {
-				s.log.WarnContext(ctx, "streams are missing and cannot be made", "err", err)
+			if last = s.restore(ctx); last != nil {
+				s.log.WarnContext(ctx, "streams are missing and cannot be made", "err", last)
 			}
 		case passing(err):
 		default:
@@ -46,6 +48,14 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 			return 0, err
 		}
 	}
+}
+
+// because adds to err, the end of patience, what it was spent on.
+func because(err, last error) error {
+	if last == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, last)
 }
 
 // passing reports whether the same request may succeed later.

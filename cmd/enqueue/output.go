@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+)
+
+// report is what is printed of one job. Its JSON is a contract.
+type report struct {
+	millhand.Ref
+	State     millhand.State  `json:"state"`
+	Duplicate bool            `json:"duplicate"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Base64    []byte          `json:"result_base64,omitempty"`
+	Attempts  int             `json:"attempts,omitempty"`
+	Error     string          `json:"error,omitempty"`
+
+	text string // what -o text prints, if not the id
+}
+
+func (c *command) print(r report) error {
+	if c.quiet {
+		return nil
+	}
+	if c.output == "json" {
+		enc := json.NewEncoder(c.out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(r)
+	}
+	if r.text == "" {
+		r.text = r.ID
+	}
+	_, err := fmt.Fprintln(c.out, r.text)
+	return err
+}
+
+// printDuplicate prints the job that is in the way of a new one.
+func (c *command) printDuplicate(ctx context.Context, client *millhand.Client, d *millhand.DuplicateError) error {
+	r := report{Ref: d.Existing, Duplicate: true}
+	if info, err := client.Get(ctx, d.Existing); err == nil { // it may have ended meanwhile
+		r.State = info.State
+	}
+	return c.print(r)
+}
+
+// await waits for a job's end and prints it.
+func (c *command) await(ctx context.Context, client *millhand.Client, ref millhand.Ref) error {
+	if c.wait.most > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.wait.most, errWaited)
+		defer cancel()
+	}
+	info, err := client.Await(ctx, ref)
+	r := report{Ref: ref, State: info.State, Attempts: info.Attempt}
+	failed, isFailed := errors.AsType[*millhand.FailedError](err)
+	switch {
+	case err == nil:
+		r.setResult(info.Result)
+		return c.print(r)
+	case isFailed:
+		r.Error = failed.Message
+		err = fmt.Errorf("job %s is dead (%s) after attempt %d: %s", ref.ID, failed.Reason, failed.Attempts, failed.Message)
+	case errors.Is(err, millhand.ErrCancelled):
+		r.Error = info.LastError()
+		err = fmt.Errorf("job %s was cancelled (%s)", ref.ID, info.Reason)
+	case errors.Is(err, errWaited):
+		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("job %s has not ended within %v; it goes on", ref.ID, c.wait.most)}
+	case errors.Is(err, millhand.ErrNotFound):
+		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("job %s is not known any more: its events have expired", ref.ID)}
+	default:
+		return err
+	}
+	if c.output == "json" {
+		if err := c.print(r); err != nil {
+			return err
+		}
+	}
+	return &cli.ExitError{Code: cli.ExitJobFailed, Err: err}
+}
+
+var errWaited = errors.New("waited long enough")
+
+// setResult shows a JSON string as the text that it is.
+func (r *report) setResult(b []byte) {
+	switch {
+	case json.Valid(b):
+		r.Result = b
+	case len(b) > 0:
+		r.Base64 = b
+	}
+	var s string
+	switch {
+	case len(b) == 0:
+	case json.Unmarshal(b, &s) == nil:
+		r.text = s
+	case utf8.Valid(b):
+		r.text = string(b)
+	default:
+		r.text = fmt.Sprintf("%d bytes, not text: use -o json", len(b))
+	}
+}
+
+// waitFlag is --wait, with or without a bound.
+type waitFlag struct {
+	set  bool
+	most time.Duration
+}
+
+const waitForever = "forever"
+
+func (f *waitFlag) String() string {
+	if !f.set {
+		return ""
+	}
+	return f.most.String()
+}
+
+// Type implements pflag.Value.
+func (f *waitFlag) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (f *waitFlag) Set(s string) error {
+	f.set = true
+	if s == waitForever {
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = errors.New("must be positive")
+	}
+	f.most = d
+	return err
+}
+
+// outputFlag is -o.
+type outputFlag string
+
+func (f *outputFlag) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *outputFlag) Type() string { return "format" }
+
+// Set implements pflag.Value.
+func (f *outputFlag) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("must be text or json")
+	}
+	*f = outputFlag(s)
+	return nil
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/millhand/millhand"
+)
+
+// addBuiltin registers types to try Millhand with.
+func addBuiltin(m *millhand.Mux) {
+	m.HandleFunc("echo", echo)
+	millhand.Handle(m, nap)
+	millhand.HandleResult(m, fail)
+	millhand.Handle(m, crash)
+}
+
+// echo returns its payload.
+func echo(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	return j.Args.Payload, nil
+}
+
+// sleepArgs makes a job that takes its time.
+type sleepArgs struct {
+	For string `json:"for"` // a duration
+}
+
+func (sleepArgs) Type() string { return "sleep" }
+
+func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
+	d, err := time.ParseDuration(j.Args.For)
+	if err != nil {
+		return millhand.Permanent(fmt.Errorf(`want {"for":"50ms"}: %w`, err))
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// flakyArgs makes a job that fails so many attempts.
+type flakyArgs struct {
+	Fail int `json:"fail"`
+}
+
+func (flakyArgs) Type() string { return "flaky" }
+
+func fail(_ context.Context, j *millhand.Job[flakyArgs]) (string, error) {
+	if j.Attempt <= j.Args.Fail {
+		return "", fmt.Errorf("attempt %d of a job that fails %d times", j.Attempt, j.Args.Fail)
+	}
+	return fmt.Sprintf("succeeded at attempt %d", j.Attempt), nil
+}
+
+// crashArgs makes a job that panics.
+type crashArgs struct {
+	Args json.RawMessage `json:"args,omitempty"` // anything
+}
+
+func (crashArgs) Type() string { return "crash" }
+
+func crash(_ context.Context, j *millhand.Job[crashArgs]) error {
+	panic("job " + j.ID + " crashes, as it was asked to")
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/minder"
+)
+
+// config is the file of --config. Its keys are a contract.
+type config struct {
+	Concurrency int                   `yaml:"concurrency"`
+	Queues      map[string]int        `yaml:"queues"`
+	Types       map[string]typeConfig `yaml:"types"`
+}
+
+type typeConfig struct {
+	Exec        []string      `yaml:"exec"`
+	HTTP        *httpConfig   `yaml:"http"`
+	Timeout     time.Duration `yaml:"timeout"`
+	MaxAttempts int           `yaml:"max_attempts"`
+	Backoff     backoffConfig `yaml:"backoff"`
+}
+
+type httpConfig struct {
+	URL     string            `yaml:"url"`
+	Headers map[string]string `yaml:"headers"`
+}
+
+type backoffConfig struct {
+	Initial time.Duration `yaml:"initial"`
+	Factor  float64       `yaml:"factor"`
+	Max     time.Duration `yaml:"max"`
+	Jitter  float64       `yaml:"jitter"`
+}
+
+// readConfig reads a file; an empty name is an empty configuration.
+func readConfig(name string) (config, error) {
+	var c config
+	if name == "" {
+		return c, nil
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return c, cli.Usagef("--config: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(b, &c, yaml.DisallowUnknownField()); err != nil {
+		return c, cli.Usagef("--config %s: %s", name, yaml.FormatError(err, false, false))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
+		if t := c.Types[name]; (len(t.Exec) > 0) == (t.HTTP != nil) {
+			return c, cli.Usagef("--config: type %s: wants either exec or http", name)
+		}
+	}
+	return c, nil
+}
+
+// addExec adds the types of --exec flags, which come over those of the file.
+func (c *config) addExec(flags []string) error {
+	for _, f := range flags {
+		typ, command, ok := strings.Cut(f, "=")
+		if !ok {
+			return cli.Usagef("--exec %q: want TYPE=COMMAND", f)
+		}
+		argv, err := splitCommand(command)
+		if err != nil {
+			return cli.Usagef("--exec %s: %w", typ, err)
+		}
+		t := c.Types[typ]
+		t.Exec, t.HTTP = argv, nil
+		if c.Types == nil {
+			c.Types = make(map[string]typeConfig)
+		}
+		c.Types[typ] = t
+	}
+	return nil
+}
+
+// addQueues takes --queue flags, which replace the queues of the file.
+func (c *config) addQueues(flags []string) error {
+	if len(flags) > 0 {
+		c.Queues = make(map[string]int)
+	}
+	for _, f := range flags {
+		name, weight, weighted := strings.Cut(f, "=")
+		n := 1
+		if weighted {
+			var err error
+			if n, err = strconv.Atoi(weight); err != nil || n < 1 {
+				return cli.Usagef("--queue %q: the weight must be a whole number from 1", f)
+			}
+		}
+		c.Queues[name] = n
+	}
+	return nil
+}
+
+// worker returns what the configuration says of a worker, its handlers included.
+func (c *config) worker(m *minder.Minder) (millhand.WorkerConfig, error) {
+	w := millhand.WorkerConfig{
+		Mux: millhand.NewMux(), Queues: c.Queues, Concurrency: c.Concurrency,
+		Types: make(map[string]millhand.TypeConfig),
+	}
+	if len(c.Types) == 0 {
+		addBuiltin(w.Mux)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
+		t := c.Types[name]
+		h, err := t.handler(m)
+		if err != nil {
+			return w, cli.Usagef("type %s: %w", name, err)
+		}
+		if err := millhand.CheckType(name); err != nil {
+			return w, cli.Usagef("%w", err)
+		}
+		w.Mux.HandleFunc(name, h)
+		w.Types[name] = millhand.TypeConfig{
+			Timeout: t.Timeout, MaxAttempts: t.MaxAttempts, Backoff: millhand.Backoff(t.Backoff),
+		}
+	}
+	return w, nil
+}
+
+func (t typeConfig) handler(m *minder.Minder) (millhand.HandlerFunc, error) {
+	if t.HTTP != nil {
+		return newHTTPHandler(*t.HTTP)
+	}
+	if err := checkCommand(t.Exec); err != nil {
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	return execHandler(m, t.Exec), nil
+}

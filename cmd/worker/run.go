@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/minder"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+const (
+	defaultListen = "127.0.0.1:4222"
+	defaultHTTP   = "127.0.0.1:8080"
+	drainTimeout  = 30 * time.Second
+)
+
+const examples = `  worker                                            built-in types, a broker of its own
+  worker --exec email='./send-email --from me'      jobs of type email run a command
+  worker --config millhand.yaml --concurrency 50    types, queues and limits from a file
+  worker --server nats://nats:4222 -q critical=6 -q default=3
+  worker demo                                       see it work`
+
+// command is what the flags say.
+type command struct {
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal
+	conn           cli.ConnFlags
+	logs           cli.LogFlags
+
+	config       string
+	concurrency  int
+	queues       []string
+	exec         []string
+	store        string
+	listen       string
+	http         string
+	httpSet      bool
+	ackWait      time.Duration
+	drainTimeout time.Duration
+}
+
+func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
+	c := &command{stdout: stdout, stderr: stderr, signals: signals}
+	root := &cobra.Command{
+		Use:   "worker [flags]",
+		Short: "Run jobs",
+		Long: "Pull jobs from the queues and run them until SIGTERM or SIGINT. The first signal drains:\n" +
+			"no new job is pulled, running ones may finish. The second hands running jobs back, the\n" +
+			"third ends the process at once.",
+		Example: examples,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.httpSet = cmd.Flags().Changed("http")
+			return c.run(cmd.Context())
+		},
+	}
+	root.SetOut(stdout)
+	fs := root.Flags()
+	fs.SortFlags = false
+	fs.StringVarP(&c.config, "config", "f", "", "YAML `FILE` of types, queues and limits")
+	fs.IntVarP(&c.concurrency, "concurrency", "c", 0, "jobs at once on this node (default 4 × CPUs)")
+	fs.StringArrayVarP(&c.queues, "queue", "q", nil, "`NAME[=WEIGHT]` of a queue to pull from; repeatable (default \"default\")")
+	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
+	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
+	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
+	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks and metrics; empty turns them off")
+	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job where the queue has none yet (default 30s)")
+	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
+	c.conn.Register(fs)
+	c.logs.Register(fs)
+	root.AddCommand(demoCommand(stdout))
+	return cli.Execute(ctx, root, args, stderr)
+}
+
+// run sets up what the flags ask for and works until a signal.
+func (c *command) run(ctx context.Context) error {
+	log := c.logs.Logger(c.stderr)
+	cfg, err := c.readConfig()
+	if err != nil {
+		return err
+	}
+	target, err := c.conn.Target()
+	if err != nil {
+		return err
+	}
+	m := minder.New(log)
+	defer m.Close()
+	wc, err := cfg.worker(m)
+	if err != nil {
+		return err
+	}
+	wc.Config = millhand.Config{Namespace: c.conn.Namespace, Logger: log}
+	wc.AckWait, wc.DrainTimeout = c.ackWait, c.drainTimeout
+	if wc.DrainTimeout == 0 {
+		wc.DrainTimeout = -1
+	}
+
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
+	s := &session{command: c, log: log, drain: drain}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	wg.Go(func() { s.watchSignals(done) })
+	nc, err := s.connect(ctx, target)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	defer nc.Close()
+	w, err := millhand.NewWorker(nc, wc)
+	if errors.Is(err, millhand.ErrInvalid) {
+		return cli.Usagef("%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return s.work(ctx, w)
+}
+
+func (c *command) readConfig() (config, error) {
+	cfg, err := readConfig(c.config)
+	if err != nil {
+		return cfg, err
+	}
+	if c.concurrency < 0 {
+		return cfg, cli.Usagef("--concurrency %d: must be positive", c.concurrency)
+	}
+	if c.concurrency > 0 {
+		cfg.Concurrency = c.concurrency
+	}
+	if c.ackWait < 0 || c.drainTimeout < 0 {
+		return cfg, cli.Usagef("--ack-wait and --drain-timeout must not be negative")
+	}
+	if err := cfg.addQueues(c.queues); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.addExec(c.exec)
+}
+
+// session is one run of the command.
+type session struct {
+	*command
+	log    *slog.Logger
+	drain  context.CancelFunc
+	broker *broker.Broker // nil if a server was given, or another worker's is used
+
+	mu     sync.Mutex
+	worker *millhand.Worker // once there is one
+}
+
+// watchSignals drains at the first signal, hands back at the second and ends the
+// process at the third.
+func (s *session) watchSignals(done <-chan struct{}) {
+	for n := 1; ; n++ {
+		select {
+		case <-done:
+			return
+		case sig := <-s.signals:
+			switch n {
+			case 1:
+				s.log.Info("draining; a second signal hands running jobs back", "signal", sig.String())
+				s.drain()
+			case 2:
+				s.log.Warn("handing running jobs back; a third signal ends the process at once")
+				s.mu.Lock()
+				if s.worker != nil {
+					s.worker.HandBack()
+				}
+				s.mu.Unlock()
+			default:
+				os.Exit(cli.ExitInterrupted)
+			}
+		}
+	}
+}
+
+// connect finds the broker: the one given, one of our own, or that of another worker
+// on this host.
+func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, error) {
+	if target.Remote {
+		if s.store != "" {
+			return nil, cli.Usagef("--store is for the embedded broker; with a server given there is none")
+		}
+		return target.ConnectWorker(ctx, s.log)
+	}
+	b, err := s.startBroker()
+	switch {
+	case err == nil:
+		s.broker = b
+		return nats.Connect("", append(cli.WorkerOptions(s.log), nats.InProcessServer(b))...)
+	case s.store == "" && errors.Is(err, broker.ErrAddressInUse):
+		nc, connectErr := cli.Target{URL: "nats://" + s.listen}.Connect(ctx, cli.WorkerOptions(s.log)...)
+		if connectErr != nil {
+			return nil, fmt.Errorf("%w, and it is no NATS server: %w", err, connectErr)
+		}
+		s.log.Info("another worker's broker listens here: using it", "url", nc.ConnectedUrlRedacted())
+		return nc, nil
+	}
+	return nil, err
+}
+
+func (s *session) startBroker() (*broker.Broker, error) {
+	host, port, err := net.SplitHostPort(s.listen)
+	if err != nil {
+		return nil, cli.Usagef("--listen: %w", err)
+	}
+	p, err := strconv.Atoi(port)
+	if err != nil || p < 0 || p > 65535 {
+		return nil, cli.Usagef("--listen: %q is no port", port)
+	}
+	store := s.store
+	if store == "" {
+		if store, err = broker.DefaultStore(); err != nil {
+			return nil, err
+		}
+	}
+	return broker.Start(broker.Config{Store: store, Host: host, Port: p, Logger: s.log})
+}
+
+// work runs the tree until the worker has drained: the broker stops after it.
+func (s *session) work(ctx context.Context, w *millhand.Worker) error {
+	s.mu.Lock()
+	s.worker = w
+	s.mu.Unlock()
+	var ended error // of the worker, which is not restarted: it supervises itself
+	children := []supervisor.Child{}
+	if s.broker != nil {
+		children = append(children, supervisor.Child{Name: "broker", Run: s.broker.Run, StopTimeout: time.Minute})
+	}
+	web, err := s.listenHTTP(ctx, w)
+	if err != nil {
+		return err
+	}
+	if web != nil {
+		children = append(children, supervisor.Child{Name: "http", Run: web.run})
+	}
+	children = append(children, supervisor.Child{
+		Name: "jobs", Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
+		Run: func(ctx context.Context) error {
+			ended = w.Run(ctx)
+			s.sayGoodbye()
+			return ended
+		},
+	})
+	tree, err := supervisor.New(supervisor.Spec{
+		Name: "process", AutoShutdown: supervisor.AnySignificant, Children: children,
+		MaxRestarts: 5, Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
+		OnEvent: func(e supervisor.Event) {
+			if e.Level() > slog.LevelInfo { // the rest is for those who look at the tree
+				s.log.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	err = tree.Run(ctx)
+	switch {
+	case errors.Is(ended, millhand.ErrDrainTimeout):
+		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: ended}
+	case ended != nil:
+		return ended
+	case errors.Is(err, supervisor.ErrIntensity):
+		return err
+	}
+	return nil
+}
+
+// sayGoodbye warns those whose broker stops with this worker.
+func (s *session) sayGoodbye() {
+	if s.broker == nil {
+		return
+	}
+	if n := s.broker.ForeignClients(); n > 0 {
+		s.log.Warn("the broker stops with this worker, and others are connected to it", "clients", n)
+	}
+}

@@ -1,0 +1,65 @@
+package millhand
+
+import (
+	"context"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// Health is what a worker says of itself. It is made to be shown as JSON.
+type Health struct {
+	Worker string `json:"worker"`
+	State  string `json:"state"` // working, draining or stopped
+	InHand int    `json:"in_hand"`
+	Tree   Part   `json:"tree"`
+}
+
+// A Part is a node of the worker's supervision tree.
+type Part struct {
+	Name      string    `json:"name"`
+	Kind      string    `json:"kind"` // supervisor, dynamic, server or child
+	State     string    `json:"state"`
+	Restarts  int       `json:"restarts"`
+	LastError string    `json:"last_error,omitempty"` // how it ended last, if that was an error
+	Since     time.Time `json:"since,omitzero"`       // when it came into this state
+	Children  []Part    `json:"children,omitempty"`   // in start order
+}
+
+func partOf(n supervisor.Node) Part {
+	p := Part{
+		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
+		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since,
+	}
+	for _, c := range n.Children {
+		p.Children = append(p.Children, partOf(c))
+	}
+	return p
+}
+
+// Health describes the worker as it is now. It does not block.
+func (w *Worker) Health() Health {
+	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Tree: partOf(w.tree.Tree())}
+	switch {
+	case h.Tree.State != string(supervisor.StateRunning):
+		h.State = "stopped"
+	case w.gate.Closed():
+		h.State = "draining"
+	}
+	return h
+}
+
+// Ready returns an error while the broker would not take a job from this worker: it is a
+// write to each queue, on a condition that does not hold.
+func (w *Worker) Ready(ctx context.Context) error {
+	for q := range w.cfg.Queues {
+		if err := w.store.Probe(ctx, q); err != nil {
+			return publicError(err)
+		}
+	}
+	return nil
+}
+
+// CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.
+func CheckType(name string) error { return publicError(job.CheckType(name)) }

@@ -1,0 +1,73 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A JobEvent is an event with the job that it is about.
+type JobEvent struct {
+	Queue, Type, ID string
+	Event
+}
+
+// Feed yields the events of all jobs since a time, from now on if that is zero, in order
+// and without gaps, until ctx ends or the caller stops. The error is the last thing it
+// yields.
+func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, error] {
+	return func(yield func(JobEvent, error) bool) {
+		err := s.feed(ctx, since, func(e JobEvent) bool { return yield(e, nil) })
+		if err != nil && ctx.Err() == nil {
+			yield(JobEvent{}, err)
+		}
+	}
+}
+
+func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) bool) error {
+	if err := s.ensureCommon(ctx); err != nil {
+		return err
+	}
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
+	if !since.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	c, err := s.js.OrderedConsumer(ctx, s.names.eventStream(), cfg)
+	if err != nil {
+		return wrap(err, "follow events")
+	}
+	msgs, err := c.Messages()
+	if err != nil {
+		return wrap(err, "follow events")
+	}
+	defer context.AfterFunc(ctx, msgs.Stop)()
+	defer msgs.Stop()
+	for {
+		m, err := msgs.Next()
+		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+			return nil
+		}
+		if err != nil {
+			return wrap(err, "follow events")
+		}
+		if e, ok := s.jobEvent(m); ok && !yield(e) {
+			return nil
+		}
+	}
+}
+
+func (s *Store) jobEvent(m jetstream.Msg) (JobEvent, bool) {
+	r, ok := s.names.eventPlace(m.Subject())
+	md, err := m.Metadata()
+	if !ok || err != nil {
+		return JobEvent{}, false
+	}
+	e := readEvent(&stored{Seq: md.Sequence.Stream, Data: m.Data(), Header: nats.Header(m.Headers())})
+	return JobEvent{Queue: r.Queue, Type: r.Type, ID: r.ID, Event: *e}, e.Kind.State() != job.State("")
+}
