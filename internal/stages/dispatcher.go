@@ -54,6 +54,9 @@ type Outbox[T any] interface {
 	// Reask asks on behalf of a consumer, after the present call, for n events it was counted for but did not get.
 	Reask(c ConsumerID, n int)
 
+	// Drop asks the producer, after the present call, for n events instead of as many that nobody is to get.
+	Drop(n int)
+
 	// Return tells a consumer that n events it asked for will not come.
 	Return(c ConsumerID, n int)
 }

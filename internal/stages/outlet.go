@@ -369,6 +369,8 @@ func (o *outbox[T]) Reask(c ConsumerID, n int) {
 	}
 }
 
+func (o *outbox[T]) Drop(n int) { o.demands = append(o.demands, n) }
+
 func (o *outbox[T]) Return(c ConsumerID, n int) {
 	if l := o.links[c]; l != nil {
 		l.sub.to.post(notice[T]{kind: noticeReturned, link: l, n: n})

@@ -118,24 +118,27 @@ func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n, _ int, out Outbox[T]) int 
 	return n - known
 }
 
+// Dispatch asks for another event instead of each it drops. GenStage does not, and consumers may wait for ever.
 func (d *PartitionDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
-	taken := 0
+	taken, dropped := 0, 0
 	for taken < len(events) && d.waiting > 0 {
 		event, i := d.config.Hash(events[taken])
 		taken++
-		switch {
-		case i == None:
-		case i < 0 || i >= len(d.partitions):
-			if d.config.OnStray != nil {
-				d.config.OnStray(event, i)
-			}
-		default:
+		if i >= 0 && i < len(d.partitions) {
 			d.waiting--
 			d.partitions[i].batch = append(d.partitions[i].batch, event)
+			continue
+		}
+		dropped++
+		if i != None && d.config.OnStray != nil {
+			d.config.OnStray(event, i)
 		}
 	}
 	for i := range d.partitions {
 		d.send(&d.partitions[i], out)
+	}
+	if dropped > 0 {
+		out.Drop(dropped)
 	}
 	return taken
 }

@@ -193,9 +193,26 @@ func demand(maxDemand, minDemand int) stages.SubscribeOptions[any] {
 
 // run is one Run of a stage.
 type run struct {
-	stop  context.CancelFunc
-	ended bool
-	err   error
+	stop context.CancelFunc
+	done chan struct{} // Closed when Run has returned err.
+	err  error
+}
+
+func (r *run) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// result is what Run returned; nil if it has not returned.
+func (r *run) result() error {
+	if !r.ended() {
+		return nil
+	}
+	return r.err
 }
 
 var errKilled = errors.New("killed")
@@ -203,14 +220,14 @@ var errKilled = errors.New("killed")
 // start runs a stage until the scene is over. A panic ends it with errKilled.
 func (s *scene) start(stage interface{ Run(context.Context) error }) *run {
 	ctx, stop := context.WithCancel(s.Context())
-	r := &run{stop: stop}
+	r := &run{stop: stop, done: make(chan struct{})}
 	s.all.Go(func() {
 		defer stop()
+		defer close(r.done)
 		defer func() {
 			if recover() != nil {
 				r.err = errKilled
 			}
-			r.ended = true
 		}()
 		r.err = stage.Run(ctx)
 	})

@@ -295,8 +295,8 @@ func fromSeq(s *scene) {
 	}
 	s.want("streamed", streamed)
 	synctest.Wait()
-	if !producing.ended || producing.err != nil {
-		s.Errorf("source = %+v, want it to have ended normally", producing)
+	if !producing.ended() || producing.result() != nil {
+		s.Error("the source has not ended normally")
 	}
 
 	c := s.consumer("c")
@@ -305,7 +305,7 @@ func fromSeq(s *scene) {
 	s.start(five)
 	log := s.happened()
 	s.same("transient consumer", []entry{{"batch", "c", numbers(1, 5)}, {"done", "c"}, {"ccancel", "c", "<nil>"}}, log)
-	if c.run.ended {
+	if c.run.ended() {
 		s.Error("the transient consumer ended with its source")
 	}
 }
@@ -325,8 +325,8 @@ func streamHalt(s *scene) {
 		}
 		s.want("taken", taken)
 		synctest.Wait()
-		if r.ended != endOnCancel {
-			s.Errorf("EndOnCancel %v: ended = %v", endOnCancel, r.ended)
+		if r.ended() != endOnCancel {
+			s.Errorf("EndOnCancel %v: ended = %v", endOnCancel, r.ended())
 		}
 	}
 }
@@ -366,7 +366,7 @@ func subscribeMissing(s *scene) {
 		must(c.Subscribe(p, stages.SubscribeOptions[any]{Cancel: mode}))
 		synctest.Wait()
 		got := "alive"
-		if c.run.ended && errors.Is(c.run.err, stages.ErrNotRunning) {
+		if c.run.ended() && errors.Is(c.run.result(), stages.ErrNotRunning) {
 			got = "exit noproc"
 		}
 		if got != want[i] {
@@ -398,18 +398,18 @@ func ending(s *scene, reason string) *stages.Producer[any] {
 // fate says what became of a consumer.
 func fate(r *run) string {
 	switch {
-	case !r.ended:
+	case !r.ended():
 		return "alive"
-	case r.err == nil:
+	case r.result() == nil:
 		return "normal"
-	case errors.Is(r.err, errShutdownX):
+	case errors.Is(r.result(), errShutdownX):
 		return "shutdown_x"
-	case errors.Is(r.err, stages.ErrShutdown):
+	case errors.Is(r.result(), stages.ErrShutdown):
 		return "shutdown"
-	case errors.Is(r.err, stages.ErrCrashed):
+	case errors.Is(r.result(), stages.ErrCrashed):
 		return "killed"
 	}
-	return r.err.Error()
+	return r.result().Error()
 }
 
 func cancelModes(s *scene, mode stages.Mode) {

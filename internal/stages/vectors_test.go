@@ -163,6 +163,9 @@ func (r *recorder) Reask(c ConsumerID, n int) {
 	r.reasked = append(r.reasked, delivered{Consumer: r.names[c], N: n})
 }
 
+// Drop is not in the vectors: the original does not ask again for what it drops.
+func (r *recorder) Drop(int) {}
+
 func (r *recorder) Return(c ConsumerID, n int) {
 	r.returned = append(r.returned, delivered{Consumer: r.names[c], N: n})
 }
