@@ -24,7 +24,8 @@ const (
 // beside its Wait.
 var mayGo = []string{"internal/supervisor", "internal/natstest"}
 
-// In a bubble time is virtual and a sleep exact; anywhere else it is a guess.
+// In a bubble time is virtual and a sleep exact; anywhere else it is a guess. A test comes
+// by a bubble with one of these packages, or with rapid.SyncTest.
 var bubbles = []string{"testing/synctest", module + "/internal/natstest"}
 
 func TestSource(t *testing.T) {
@@ -63,6 +64,7 @@ func TestCheck(t *testing.T) {
 		goes   = "package p\nfunc f() { go f() }\n"
 		sleeps = "package p\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"
 		bubble = "package p\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\nvar _ = synctest.Wait\nfunc f() { time.Sleep(1) }\n"
+		rapid  = "package p\nimport \"time\"\nfunc f() { rapid.SyncTest(t, g); time.Sleep(1) }\n"
 		alias  = "package p\nimport clock \"time\"\nfunc f() { clock.Sleep(1) }\n"
 	)
 	tests := []struct {
@@ -76,6 +78,7 @@ func TestCheck(t *testing.T) {
 		{"worker_test.go", sleeps, []string{"worker_test.go:3:12: time.Sleep outside a test in a bubble"}},
 		{"worker_test.go", alias, []string{"worker_test.go:3:12: time.Sleep outside a test in a bubble"}},
 		{"worker_test.go", bubble, nil},
+		{"worker_test.go", rapid, nil},
 		{"worker.go", "package p\n" + strings.Repeat("\n", maxLines), []string{"worker.go: 501 lines, at most 500"}},
 	}
 	for _, tt := range tests {
@@ -100,7 +103,8 @@ func check(name string, src []byte) ([]string, error) {
 	}
 	isTest := strings.HasSuffix(name, "_test.go")
 	imports := importNames(file)
-	inBubble := isTest && slices.ContainsFunc(bubbles, func(p string) bool { return imports[p] != "" })
+	inBubble := isTest && (bytes.Contains(src, []byte("rapid.SyncTest(")) ||
+		slices.ContainsFunc(bubbles, func(p string) bool { return imports[p] != "" }))
 
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
