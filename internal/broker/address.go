@@ -24,3 +24,9 @@ func probe(host string, port int) error {
 		return l.Close()
 	}
 }
+
+// loopback reports whether only this host can reach the address.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

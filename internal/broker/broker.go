@@ -105,6 +105,10 @@ func Start(cfg Config) (*Broker, error) {
 		_ = b.lock.Close() // as above
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
+	if !loopback(cfg.Host) {
+		b.log.Warn("broker asks nobody for credentials and can be reached from other hosts: see to it that only friends do",
+			slog.String("url", b.ClientURL()))
+	}
 	return b, nil
 }
 

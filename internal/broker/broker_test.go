@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -286,6 +287,16 @@ func TestSilentClientIsClosedWithinLease(t *testing.T) {
 	out, err := io.ReadAll(conn) // until the server closes
 	if err != nil || !strings.Contains(string(out), "Stale Connection") {
 		t.Errorf("the server said %q, %v; want it to close a stale connection", out, err)
+	}
+}
+
+func TestOpenDoorIsLogged(t *testing.T) {
+	for host, want := range map[string]bool{"": false, "127.0.0.1": false, "localhost": false, "0.0.0.0": true} {
+		var log bytes.Buffer
+		start(t, Config{Store: t.TempDir(), Host: host, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if got := strings.Contains(log.String(), "level=WARN"); got != want {
+			t.Errorf("host %q: warned = %t, want %t; log: %s", host, got, want, log.String())
+		}
 	}
 }
 

@@ -32,10 +32,11 @@ var allowed = map[string][]string{
 	"internal/queue":    {"internal/job"},
 	"internal/registry": {"internal/job"},
 	"internal/broker":   nil,
+	"internal/minder":   nil,
 
 	// The commands are users of the public package, like anybody else.
 	"internal/cli": nil,
-	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/supervisor"},
+	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/minder", "internal/supervisor"},
 	"cmd/enqueue":  {".", "internal/cli"},
 	"examples/*":   {"."},
 
