@@ -14,7 +14,6 @@ var ErrAlreadySubscribed = errors.New("stages: already subscribed")
 type BroadcastDispatcher[T any] struct {
 	consumers []broadcastConsumer[T]
 	waiting   int // Events that all consumers want: what can be dispatched now.
-	requested int // Events asked of the producer that have not been dispatched.
 	selected  []T
 }
 
@@ -40,27 +39,26 @@ func (d *BroadcastDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) 
 	return nil
 }
 
-func (d *BroadcastDispatcher[T]) Cancel(c ConsumerID, _ Outbox[T]) int {
+func (d *BroadcastDispatcher[T]) Cancel(c ConsumerID) {
 	d.consumers = slices.DeleteFunc(d.consumers, func(known broadcastConsumer[T]) bool { return known.id == c })
 	if len(d.consumers) == 0 {
 		d.waiting = 0
-		return 0
+		return
 	}
-	return d.raise()
+	d.raise()
 }
 
-// Ask need not count what is buffered: requested covers it until it is dispatched.
-func (d *BroadcastDispatcher[T]) Ask(c ConsumerID, n, _ int, _ Outbox[T]) int {
+func (d *BroadcastDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) {
 	for i := range d.consumers {
 		if d.consumers[i].id == c {
 			d.consumers[i].surplus += n
 		}
 	}
-	return d.raise()
+	d.raise()
 }
 
-// raise makes the demand that all consumers share available, and returns what of it has not been requested yet.
-func (d *BroadcastDispatcher[T]) raise() (upstream int) {
+// raise makes the demand that all consumers share available.
+func (d *BroadcastDispatcher[T]) raise() {
 	shared := d.consumers[0].surplus
 	for _, c := range d.consumers {
 		shared = min(shared, c.surplus)
@@ -69,15 +67,11 @@ func (d *BroadcastDispatcher[T]) raise() (upstream int) {
 		d.consumers[i].surplus -= shared
 	}
 	d.waiting += shared
-	upstream = max(d.waiting-d.requested, 0)
-	d.requested += upstream
-	return upstream
 }
 
 func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	taken := min(d.waiting, len(events))
 	d.waiting -= taken
-	d.requested = max(d.requested-taken, 0)
 	if taken == 0 {
 		return 0
 	}
@@ -101,20 +95,13 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	return taken
 }
 
-// Return takes from everyone alike, after what was requested for consumers that have left or are held up.
+// Return takes from everyone alike.
 func (d *BroadcastDispatcher[T]) Return(n int, out Outbox[T]) {
-	n = min(n, d.requested)
-	shared := n - min(n, max(d.requested-d.waiting, 0))
-	d.requested -= n
-	d.waiting -= shared
+	n = min(n, d.waiting)
+	d.waiting -= n
 	for _, c := range d.consumers {
-		if shared > 0 {
-			out.Return(c.id, shared)
-		}
+		out.Return(c.id, n)
 	}
 }
 
 func (d *BroadcastDispatcher[T]) Waiting() int { return d.waiting }
-
-// Discarded counts n events as having come that will never be dispatched: else they stayed requested for ever.
-func (d *BroadcastDispatcher[T]) Discarded(n int) { d.requested = max(d.requested-n, 0) }

@@ -12,8 +12,8 @@ type DemandDispatcher[T any] struct {
 	MaxDemand   int                           // What OnExcessive compares with; 0: the first ask.
 	OnExcessive func(c ConsumerID, asked int) // Told of an ask above MaxDemand, which is served all the same.
 
-	consumers []consumerDemand // Invariant: sorted by demand, descending; behind equals stands who came later.
-	pending   int              // Asked of the producer for consumers that have left.
+	consumers []consumerDemand // Sorted by demand, descending; behind equals stands who came later.
+	waiting   int              // The sum of their demand.
 }
 
 type consumerDemand struct {
@@ -27,13 +27,11 @@ func (d *DemandDispatcher[T]) Subscribe(c ConsumerID, _ SubscribeOptions[T]) err
 	return nil
 }
 
-func (d *DemandDispatcher[T]) Cancel(c ConsumerID, _ Outbox[T]) int {
-	d.pending += d.remove(c)
-	return 0
+func (d *DemandDispatcher[T]) Cancel(c ConsumerID) {
+	d.waiting -= d.remove(c)
 }
 
-// Ask lets pending cover only what is not buffered. GenStage lets it cover all of n, which hides buffered events behind it.
-func (d *DemandDispatcher[T]) Ask(c ConsumerID, n, buffered int, _ Outbox[T]) int {
+func (d *DemandDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) {
 	if d.MaxDemand == 0 {
 		d.MaxDemand = n
 	}
@@ -41,9 +39,7 @@ func (d *DemandDispatcher[T]) Ask(c ConsumerID, n, buffered int, _ Outbox[T]) in
 		d.OnExcessive(c, n)
 	}
 	d.insert(consumerDemand{id: c, demand: d.remove(c) + n})
-	known := min(d.pending, max(n-buffered, 0))
-	d.pending -= known
-	return n - known
+	d.waiting += n
 }
 
 func (d *DemandDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
@@ -51,41 +47,37 @@ func (d *DemandDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 		d.Shuffle.Shuffle(len(d.consumers), func(i, j int) {
 			d.consumers[i], d.consumers[j] = d.consumers[j], d.consumers[i]
 		})
-		slices.SortStableFunc(d.consumers, func(a, b consumerDemand) int { return min(b.demand, 1) - min(a.demand, 1) })
 		d.Shuffle = nil
 	}
 	taken := 0
-	for taken < len(events) && len(d.consumers) > 0 && d.consumers[0].demand > 0 {
-		c := d.consumers[0]
-		n := min(c.demand, len(events)-taken)
-		out.Deliver(c.id, events[taken:taken+n])
+	for taken < len(events) && d.waiting > 0 {
+		i, n := d.next(len(events) - taken)
+		out.Deliver(d.consumers[i].id, events[taken:taken+n])
 		taken += n
-		d.lower(0, n)
+		d.lower(i, n)
 	}
-	d.pending = max(d.pending-(len(events)-taken), 0)
 	return taken
 }
 
 // Return takes from the consumers in the order in which they would have been served.
 func (d *DemandDispatcher[T]) Return(n int, out Outbox[T]) {
-	orphaned := min(d.pending, n)
-	d.pending -= orphaned
-	n -= orphaned
-	for n > 0 && len(d.consumers) > 0 && d.consumers[0].demand > 0 {
-		c := d.consumers[0]
-		k := min(c.demand, n)
-		out.Return(c.id, k)
+	for n > 0 && d.waiting > 0 {
+		i, k := d.next(n)
+		out.Return(d.consumers[i].id, k)
 		n -= k
-		d.lower(0, k)
+		d.lower(i, k)
 	}
 }
 
-func (d *DemandDispatcher[T]) Waiting() int {
-	sum := 0
-	for _, c := range d.consumers {
-		sum += c.demand
+func (d *DemandDispatcher[T]) Waiting() int { return d.waiting }
+
+// next returns the index of the consumer to serve next and how many of n events it wants. It is the first one that wants
+// any: others are ahead of it only while a shuffled order wears off.
+func (d *DemandDispatcher[T]) next(n int) (i, wants int) {
+	for d.consumers[i].demand == 0 {
+		i++
 	}
-	return sum
+	return i, min(n, d.consumers[i].demand)
 }
 
 // lower takes n from the demand of the consumer at index i and puts it where it belongs now.
@@ -93,6 +85,7 @@ func (d *DemandDispatcher[T]) lower(i, n int) {
 	c := d.consumers[i]
 	d.consumers = slices.Delete(d.consumers, i, i+1)
 	c.demand -= n
+	d.waiting -= n
 	d.insert(c)
 }
 

@@ -4,7 +4,8 @@ package stages
 type ConsumerID uint64
 
 // A Dispatcher decides which consumer gets which event. It is pure accounting: the stage calls it from one goroutine and
-// carries out what it puts into the Outbox; it must not block and must not call the stage.
+// carries out what it puts into the Outbox; it must not block and must not call the stage. The stage itself keeps account
+// of what the producer owes, and asks it for what Waiting exceeds that by.
 //
 // DemandDispatcher, BroadcastDispatcher and PartitionDispatcher are the ones supplied; others may be written.
 type Dispatcher[T any] interface {
@@ -20,15 +21,13 @@ type Dispatcher[T any] interface {
 
 // Demands is the half of a Dispatcher that counts.
 type Demands[T any] interface {
-	// Ask adds demand of n >= 1 events and returns how many more the consumers now want than the producer was asked for,
-	// on behalf of earlier consumers perhaps. The stage serves them from its buffer first, which holds so many events,
-	// and asks the producer for the rest.
-	Ask(c ConsumerID, n, buffered int, out Outbox[T]) (upstream int)
+	// Ask adds demand of n >= 1 events.
+	Ask(c ConsumerID, n int, out Outbox[T])
 
-	// Cancel removes a consumer and returns how many events to ask of the producer.
-	Cancel(c ConsumerID, out Outbox[T]) (upstream int)
+	// Cancel removes a consumer and its demand.
+	Cancel(c ConsumerID)
 
-	// Return takes back demand of up to n events that the producer cannot serve, and names whose it was.
+	// Return takes back demand of n <= Waiting events, which the producer cannot serve, and names whose it was.
 	Return(n int, out Outbox[T])
 
 	// Waiting returns how many events Dispatch would take now.
@@ -41,11 +40,6 @@ type Holder[T any] interface {
 	Release() []T // Gives the held events up when Run ends: they are buffered for the next Run's dispatcher.
 }
 
-// A Discarder is a Dispatcher that is to know how many events, emitted without demand, did not fit into the buffer.
-type Discarder interface {
-	Discarded(n int)
-}
-
 // An Outbox receives what a dispatcher decides.
 type Outbox[T any] interface {
 	// Deliver hands events to a consumer, as one delivery. The events are copied; none are no delivery.
@@ -53,9 +47,6 @@ type Outbox[T any] interface {
 
 	// Reask asks on behalf of a consumer, after the present call, for n events it was counted for but did not get.
 	Reask(c ConsumerID, n int)
-
-	// Drop asks the producer, after the present call, for n events instead of as many that nobody is to get.
-	Drop(n int)
 
 	// Return tells a consumer that n events it asked for will not come.
 	Return(c ConsumerID, n int)

@@ -17,6 +17,7 @@ type outlet[T any] struct {
 	dispatcher Dispatcher[T]
 	links      map[ConsumerID]*link[T]
 	lastID     ConsumerID
+	owed       int        // Events asked of the producer that have not been emitted.
 	demands    []int      // What to ask of the producer, one entry an ask. GenStage does not merge them.
 	reasks     []order[T] // Made by the dispatcher in the present call.
 	desk       []order[T] // Taken from the mail.
@@ -132,7 +133,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])
-	o.demands, o.left = o.demands[:0], false
+	o.owed, o.demands, o.left = 0, o.demands[:0], false
 	o.paused = o.config.Paused
 	o.mu.Lock()
 	o.state = running
@@ -202,19 +203,21 @@ func (o *outlet[T]) do(m order[T]) {
 		o.subscribe(m.link)
 	case orderAsk:
 		if o.links[m.link.id] == m.link { // Else it has left: nobody wants these events any more.
-			o.serve(o.dispatcher.Ask(m.link.id, m.n, o.buffer.size, o.outbox()))
+			o.dispatcher.Ask(m.link.id, m.n, o.outbox())
+			o.balance()
 		}
 	case orderCancel:
 		if o.links[m.link.id] == m.link {
 			o.left = true
-			o.serve(o.unsubscribe(m.link, m.err))
+			o.unsubscribe(m.link, m.err)
+			o.balance()
 		}
 	case orderEmit:
 		if m.emission.claim() {
 			m.emission.reply <- o.emit(m.emission.events, true)
 		}
 	case orderGiveBack:
-		o.dispatcher.Return(m.n, o.outbox())
+		o.giveBack(m.n)
 	case orderPause:
 		o.paused = true
 	case orderResume:
@@ -245,64 +248,71 @@ func (o *outlet[T]) subscribe(l *link[T]) {
 	if o.config.OnSubscribe != nil {
 		o.config.OnSubscribe()
 	}
-	o.serve(0)
 }
 
-// unsubscribe removes a subscriber and returns what its leaving makes the dispatcher ask of the producer.
-func (o *outlet[T]) unsubscribe(l *link[T], reason error) (upstream int) {
-	upstream = o.dispatcher.Cancel(l.id, o.outbox())
+func (o *outlet[T]) unsubscribe(l *link[T], reason error) {
+	o.dispatcher.Cancel(l.id)
 	delete(o.links, l.id)
 	l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: reason})
 	if o.config.OnCancel != nil {
 		o.config.OnCancel(reason)
 	}
-	return upstream
 }
 
-// serve offers buffered events to the dispatcher, and asks the producer for what remains of upstream.
-func (o *outlet[T]) serve(upstream int) {
-	upstream -= o.flush()
-	if upstream > 0 {
-		o.demands = append(o.demands, upstream)
-	}
-}
-
-// flush dispatches buffered events as far as there is demand and returns how many.
+// balance restores what holds between any two orders: buffered events have gone where there is demand, and the producer
+// has been asked for as many events as are waited for.
 //
-// GenStage takes no more than upstream events out of its buffer: while earlier consumers' demand is pending the rest stay
-// hidden in it, and newer events overtake them. Here the buffer is empty afterwards, or nothing can be dispatched.
-func (o *outlet[T]) flush() (served int) {
-	for o.buffer.size > 0 {
+// GenStage leaves the second half to its dispatchers, and takes out of the buffer no more than they ask for. So demand that
+// was asked for on behalf of a consumer that has left hides the buffer, newer events overtake what is in it, and an event
+// that is dropped leaves its consumer waiting. Here what the producer owes is counted where events come in.
+func (o *outlet[T]) balance() {
+	o.flush()
+	if n := o.dispatcher.Waiting() - o.owed; n > 0 {
+		o.owed += n
+		o.demands = append(o.demands, n)
+	}
+}
+
+// flush dispatches buffered events as far as there is demand.
+func (o *outlet[T]) flush() {
+	if o.buffer.size == 0 {
+		return
+	}
+	for {
 		events := o.buffer.front(o.dispatcher.Waiting())
-		if len(events) == 0 {
-			break
+		taken := 0
+		if len(events) > 0 {
+			taken = o.dispatcher.Dispatch(events, o.outbox())
 		}
-		taken := o.dispatcher.Dispatch(events, o.outbox())
 		o.buffer.drop(taken)
-		served += taken
-		if taken < len(events) {
+		if taken == 0 {
 			break
 		}
 	}
-	if served > 0 {
-		o.buffered.Store(int64(o.buffer.size))
-	}
-	return served
+	o.buffered.Store(int64(o.buffer.size))
 }
 
 // emit dispatches events and buffers what has no demand. A refusable surplus is left to the caller if there is no buffer.
-func (o *outlet[T]) emit(events []T, refusable bool) error {
+func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
+	o.owed = max(o.owed-len(events), 0)
 	taken := o.dispatcher.Dispatch(events, o.outbox())
-	surplus := events[taken:]
-	if len(surplus) == 0 {
-		return nil
+	switch surplus := events[taken:]; {
+	case len(surplus) == 0:
+	case refusable && o.config.Buffer == Unbuffered:
+		err = &SurplusError{Events: len(surplus)}
+	default:
+		o.store(surplus)
 	}
-	if refusable && o.config.Buffer == Unbuffered {
-		o.discarded(len(surplus))
-		return &SurplusError{Events: len(surplus)}
+	o.balance() // Not every event taken has met demand.
+	return err
+}
+
+// giveBack takes demand back that the producer cannot serve, first what nobody waits for any more.
+func (o *outlet[T]) giveBack(n int) {
+	o.owed = max(o.owed-n, 0)
+	if short := o.dispatcher.Waiting() - o.owed; short > 0 {
+		o.dispatcher.Return(short, o.outbox())
 	}
-	o.store(surplus)
-	return nil
 }
 
 // backlog returns how many events wait for demand.
@@ -327,29 +337,16 @@ func (o *outlet[T]) release() {
 func (o *outlet[T]) store(events []T) {
 	n := o.buffer.store(events)
 	o.buffered.Store(int64(o.buffer.size))
-	if n == 0 {
-		return
-	}
-	o.discarded(n)
-	if o.config.OnDiscard != nil {
+	if n > 0 && o.config.OnDiscard != nil {
 		o.config.OnDiscard(n)
 	}
 }
 
-func (o *outlet[T]) discarded(n int) {
-	if d, ok := o.dispatcher.(Discarder); ok {
-		d.Discarded(n)
-	}
-}
-
 // demanded takes the next number of events to ask of the producer.
-func (o *outlet[T]) demanded() (n int, ok bool) {
-	if len(o.demands) == 0 {
-		return 0, false
-	}
-	n = o.demands[0]
+func (o *outlet[T]) demanded() int {
+	n := o.demands[0]
 	o.demands = slices.Delete(o.demands, 0, 1)
-	return n, true
+	return n
 }
 
 // outbox is an outlet as its dispatcher sees it.
@@ -368,8 +365,6 @@ func (o *outbox[T]) Reask(c ConsumerID, n int) {
 		o.reasks = append(o.reasks, order[T]{kind: orderAsk, link: l, n: n})
 	}
 }
-
-func (o *outbox[T]) Drop(n int) { o.demands = append(o.demands, n) }
 
 func (o *outbox[T]) Return(c ConsumerID, n int) {
 	if l := o.links[c]; l != nil {

@@ -38,8 +38,8 @@ type PartitionConfig[T any] struct {
 type PartitionDispatcher[T any] struct {
 	config     PartitionConfig[T]
 	partitions []partition[T]
-	waiting    int // Events that Dispatch will take.
-	pending    int // Asked of the producer for consumers that have left.
+	waiting    int // Events that Dispatch will take: what was asked for, also by consumers that have left.
+	pending    int // The part of waiting that was asked for by consumers that have left.
 	held       int // Events in all queues.
 }
 
@@ -77,31 +77,31 @@ func (d *PartitionDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) 
 	return nil
 }
 
-// Cancel keeps queued events for the next consumer of the partition. GenStage drops them.
-func (d *PartitionDispatcher[T]) Cancel(c ConsumerID, _ Outbox[T]) int {
+// Cancel keeps queued events for the next consumer of the partition, and room for as many as were asked for. GenStage drops
+// the queue.
+func (d *PartitionDispatcher[T]) Cancel(c ConsumerID) {
 	i := d.find(c)
 	if i < 0 {
-		return 0
+		return
 	}
 	p := &d.partitions[i]
 	d.pending += p.demand
 	p.consumer, p.demand = 0, 0
 	if d.config.OnOrphans == nil || p.queue.size == 0 {
-		return 0
+		return
 	}
 	orphans := p.queue.all()
 	p.queue.drop(len(orphans))
 	d.held -= len(orphans)
 	d.waiting += len(orphans)
 	d.config.OnOrphans(i, orphans)
-	return len(orphans)
 }
 
 // Ask serves the partition's queue first. Those events have used up common demand, so all of n is asked for again.
-func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n, _ int, out Outbox[T]) int {
+func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n int, out Outbox[T]) {
 	i := d.find(c)
 	if i < 0 {
-		return 0
+		return
 	}
 	p := &d.partitions[i]
 	p.demand += n
@@ -115,30 +115,23 @@ func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n, _ int, out Outbox[T]) int 
 	known := min(d.pending, n)
 	d.pending -= known
 	d.waiting += n - known
-	return n - known
 }
 
-// Dispatch asks for another event instead of each it drops. GenStage does not, and consumers may wait for ever.
 func (d *PartitionDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
-	taken, dropped := 0, 0
+	taken := 0
 	for taken < len(events) && d.waiting > 0 {
 		event, i := d.config.Hash(events[taken])
 		taken++
-		if i >= 0 && i < len(d.partitions) {
+		switch {
+		case i >= 0 && i < len(d.partitions):
 			d.waiting--
 			d.partitions[i].batch = append(d.partitions[i].batch, event)
-			continue
-		}
-		dropped++
-		if i != None && d.config.OnStray != nil {
+		case i != None && d.config.OnStray != nil:
 			d.config.OnStray(event, i)
 		}
 	}
 	for i := range d.partitions {
 		d.send(&d.partitions[i], out)
-	}
-	if dropped > 0 {
-		out.Drop(dropped)
 	}
 	return taken
 }
@@ -158,7 +151,6 @@ func (d *PartitionDispatcher[T]) send(p *partition[T], out Outbox[T]) {
 
 // Return takes from the partitions with the most demand, after what was asked for consumers that have left.
 func (d *PartitionDispatcher[T]) Return(n int, out Outbox[T]) {
-	n = min(n, d.waiting)
 	d.waiting -= n
 	orphaned := min(n, d.pending)
 	d.pending -= orphaned

@@ -23,10 +23,10 @@ type ProducerConfig[T any] struct {
 // A Producer emits events when its consumers ask for them.
 type Producer[T any] struct {
 	*outlet[T]
-	demand  func(ctx context.Context, n int, out []T) ([]T, error)
-	start   func(*Producer[T]) (stop func()) // Prepares demand for one Run; may be nil.
-	endEver bool
-	scratch []T
+	demand      func(ctx context.Context, n int, out []T) ([]T, error)
+	start       func(*Producer[T]) (stop func()) // Prepares demand for one Run; may be nil.
+	endOnCancel bool
+	scratch     []T
 }
 
 // NewProducer returns a producer that is not running yet. The error wraps ErrInvalidOption.
@@ -35,8 +35,7 @@ func NewProducer[T any](c ProducerConfig[T]) (*Producer[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Producer[T]{outlet: o, demand: c.Demand, endEver: c.EndOnCancel}
-	return p, nil
+	return &Producer[T]{outlet: o, demand: c.Demand, endOnCancel: c.EndOnCancel}, nil
 }
 
 // Run serves the consumers until ctx is cancelled or the producer completes, and returns nil then, or until Demand fails.
@@ -64,9 +63,14 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 	done := false
 	for ctx.Err() == nil {
 		busy := p.step()
-		done = done || p.endEver && p.left
-		for n, ok := p.demanded(); ok && !done; n, ok = p.demanded() {
-			err := p.produce(ctx, n)
+		done = done || p.endOnCancel && p.left
+		// What serving demand makes the dispatcher ask for comes after the next order: else a selector that rejects
+		// everything would keep the producer from ever seeing that its consumer has left.
+		for range len(p.demands) {
+			if done {
+				break
+			}
+			err := p.produce(ctx, p.demanded())
 			if done = errors.Is(err, ErrDone); err != nil && !done {
 				return err
 			}
@@ -74,7 +78,7 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 		switch {
 		case done && p.backlog() == 0:
 			return nil
-		case !busy:
+		case !busy && (done || len(p.demands) == 0):
 			p.bell.wait(ctx, false)
 		}
 	}
