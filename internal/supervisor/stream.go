@@ -43,8 +43,9 @@ type StreamOptions struct {
 // An item is taken only when there is room for it, so in may be endless; while in blocks, results wait.
 //
 // An error beside a Result is the last thing yielded: the timeout or failure of that item, if the options say so,
-// ctx's end, or that of starting a child. However the iteration ends, it first stops the items that still run and
-// waits for them up to 5 s; an item that ignores its context is abandoned, and no longer counts for MaxConcurrency.
+// ctx's end, or that of starting a child. However the iteration ends, it first stops the items that still run.
+// An item that is stopped, also by its timeout, is waited for up to 5 s; one that ignores its context for longer is
+// abandoned, and no longer counts for MaxConcurrency.
 func Stream[I, O any](
 	ctx context.Context, d *Dynamic, in iter.Seq[I], f func(ctx context.Context, item I) (O, error), opts StreamOptions,
 ) iter.Seq2[Result[I, O], error] {
@@ -96,7 +97,7 @@ type stream[I, O any] struct {
 
 	ended   chan *item[I, O] // capacity MaxConcurrency: only an item that was given up may have to wait
 	closed  chan struct{}
-	running []*item[I, O]        // in start order, so the first to time out is the first
+	running []*item[I, O]        // those whose goroutine runs, and who are not given up
 	waiting map[int]Result[I, O] // results that earlier ones keep from being yielded
 	started int
 	yielded int
@@ -106,7 +107,8 @@ type stream[I, O any] struct {
 type item[I, O any] struct {
 	result Result[I, O]
 	child  *dynamicChild
-	due    time.Time
+	due    time.Time // when to lose patience: to cancel it, or to give it up; zero: never
+	late   bool      // it was cancelled, and its result is known to be ErrTimeout
 }
 
 // hasRoom reports whether another item may start.
@@ -151,9 +153,11 @@ func (s *stream[I, O]) run(ctx context.Context, it *item[I, O]) error {
 
 // step waits for the next thing to happen: an item ends or times out, or ctx is done.
 func (s *stream[I, O]) step(ctx context.Context) bool {
+	var first *item[I, O] // to time out
 	var expired <-chan time.Time
 	if s.ItemTimeout != Forever && len(s.running) > 0 {
-		timer := time.NewTimer(time.Until(s.running[0].due))
+		first = slices.MinFunc(s.running, func(a, b *item[I, O]) int { return a.due.Compare(b.due) })
+		timer := time.NewTimer(time.Until(first.due))
 		defer timer.Stop()
 		expired = timer.C
 	}
@@ -161,32 +165,41 @@ func (s *stream[I, O]) step(ctx context.Context) bool {
 	case it := <-s.ended:
 		return s.onEnd(it)
 	case <-expired:
-		return s.onTimeout(s.running[0])
+		return s.onTimeout(first)
 	case <-ctx.Done():
 		return s.fail(Result[I, O]{Index: s.yielded}, context.Cause(ctx))
 	}
 }
 
 func (s *stream[I, O]) onEnd(it *item[I, O]) bool {
-	at := slices.Index(s.running, it)
-	if at < 0 {
-		return true // it timed out, and ended after that
+	s.remove(it)
+	if it.late {
+		return true
 	}
-	s.running = slices.Delete(s.running, at, at+1)
 	if s.Linked && it.result.Err != nil {
 		return s.fail(it.result, it.result.Err)
 	}
 	return s.give(it.result)
 }
 
+// onTimeout cancels an item, which keeps its place until it has ended; or, the second time, gives it up.
 func (s *stream[I, O]) onTimeout(it *item[I, O]) bool {
-	s.running = slices.Delete(s.running, 0, 1)
-	_ = s.owner.stop(it.child, AtOnce) // it is no longer the stream's: its supervisor counts it until it is gone
+	if it.late {
+		s.remove(it)
+		_ = s.owner.stop(it.child, 0) // its supervisor reports it, and counts it until it is gone
+		return true
+	}
+	it.late, it.due = true, time.Now().Add(DefaultStopTimeout)
+	it.child.cancel(ErrShutdown)
 	result := Result[I, O]{Index: it.result.Index, Input: it.result.Input, Err: ErrTimeout}
 	if s.OnTimeout == EndStream {
 		return s.fail(result, fmt.Errorf("item %d: %w", result.Index, ErrTimeout))
 	}
 	return s.give(result)
+}
+
+func (s *stream[I, O]) remove(it *item[I, O]) {
+	s.running = slices.DeleteFunc(s.running, func(o *item[I, O]) bool { return o == it })
 }
 
 // give yields a result, and those that waited for it.

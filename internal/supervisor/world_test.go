@@ -215,16 +215,19 @@ type running struct {
 // start runs a part until the test ends, and returns when all is quiet.
 func start(t *testing.T, p Part) *running {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
+	r := launch(t, p)
+	t.Cleanup(func() { _ = r.end() })
+	return r
+}
+
+// launch is start for a caller who ends the part himself.
+func launch(t *testing.T, p Part) *running {
+	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{t: t, stop: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		r.err = p.RunReady(ctx, func() {})
 	}()
-	t.Cleanup(func() {
-		cancel(nil)
-		<-r.done
-	})
 	synctest.Wait()
 	return r
 }
