@@ -3,7 +3,6 @@ package millhand
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,6 +80,3 @@ type malformedError struct{ err error }
 
 func (e *malformedError) Error() string { return "payload: " + e.err.Error() }
 func (e *malformedError) Unwrap() error { return e.err }
-
-// errNoHandler cannot come from the broker: only types with a handler are pulled.
-var errNoHandler = errors.New("no handler")

@@ -60,9 +60,9 @@ type Worker struct {
 	gate     *queue.Gate
 	keeper   *queue.Keeper
 	settler  *queue.Settler
-	runners  []*runner
 	tree     *supervisor.Supervisor
 	slots    chan struct{}
+	draining chan struct{} // closed when a drain begins
 	handBack chan struct{}
 }
 
@@ -93,6 +93,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 		gate:     queue.NewGate(cfg.Concurrency),
 		keeper:   queue.NewKeeper(store),
 		slots:    make(chan struct{}, cfg.Concurrency),
+		draining: make(chan struct{}),
 		handBack: make(chan struct{}, 1),
 	}
 	w.settler = queue.NewSettler(store, w.keeper)
@@ -175,17 +176,23 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 	})
 }
 
+// buildQueue has consumers before producers, so that a stop ends the pulling first.
 func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 	r, err := newRunner(w, name)
 	if err != nil {
 		return nil, err
 	}
-	w.runners = append(w.runners, r)
-	children := []supervisor.Child{{Name: "runner", Part: r, StopTimeout: handlerGrace + time.Second}}
+	children := []supervisor.Child{
+		{Name: "jobs", Part: jobsPart{r}},
+		{Name: "runner", Run: r.stage.Run, StopTimeout: handlerGrace},
+	}
 	for _, typ := range w.cfg.Mux.Types() {
-		p := &queue.Puller{
-			Store: w.store, Keeper: w.keeper, Settler: w.settler,
-			Inlet: w.gate.Inlet(w.cfg.Queues[name]), Queue: name, Type: typ, Emit: r.emit,
+		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name]), name, typ)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.subscribe(p); err != nil {
+			return nil, err
 		}
 		children = append(children, supervisor.Child{Name: "puller " + typ, Run: p.Run})
 	}
@@ -226,7 +233,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { ended <- w.tree.Run(tree) })
-	w.gate.Open()
 	w.log.InfoContext(ctx, "worker started", "queues", slices.Sorted(maps.Keys(w.cfg.Queues)),
 		"types", w.cfg.Mux.Types(), "concurrency", w.cfg.Concurrency)
 
@@ -260,9 +266,7 @@ func (w *Worker) HandBack() {
 func (w *Worker) drain(ctx context.Context) bool {
 	w.log.InfoContext(ctx, "draining", "in_hand", w.gate.InHand())
 	w.gate.Close()
-	for _, r := range w.runners {
-		r.drain()
-	}
+	close(w.draining)
 	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
 	defer timeout.Stop()
 	select {

@@ -17,7 +17,7 @@ const (
 // demand decides whom to ask for how many jobs. It is pure: pullers and runners tell
 // it what happened, and [demand.plan] says what to ask for next.
 //
-// Invariant: what is asked for and not yet closed is at most
+// Invariant: what is asked for and has not come is at most
 // free + min(sources-1, maxStanding), besides what is asked ahead for short jobs.
 type demand struct {
 	concurrency int
@@ -31,29 +31,20 @@ type demand struct {
 // source is one (queue, type): where jobs come from.
 type source struct {
 	weight  int
+	open    bool          // it can be asked
+	asked   int           // neither delivered nor returned; nothing more is asked before
+	greedy  bool          // what was asked is taken from a backlog; otherwise the request stands until jobs come
 	backlog uint64        // jobs that waited behind the last delivery
 	run     time.Duration // mean of recent runs
 	runs    int
-	asked   int     // of the pull in flight, not yet delivered
-	pulling bool    // at most one pull in flight
-	greedy  bool    // the pull in flight takes what waits and closes; otherwise it stands
 	served  float64 // slots given, each for 1/weight
 	turn    int
 }
 
-// A grant tells a puller to ask for Batch jobs.
+// A grant is to ask a source for n jobs.
 type grant struct {
 	source *source
-	Ask
-}
-
-// An Ask is one pull request.
-type Ask struct {
-	Batch int
-	// Standing requests wait for jobs to come. Others take what is there and close, so
-	// that they do not cover slots which another type could use.
-	Standing bool
-	Crowded  bool // more sources than may stand at once: make room soon
+	n      int
 }
 
 func (d *demand) free() int { return max(d.concurrency-d.inHand, 0) }
@@ -72,9 +63,9 @@ func (d *demand) planBacklog() []grant {
 	covered := 0
 	for _, s := range d.sources {
 		switch {
-		case s.pulling && s.greedy:
+		case s.asked > 0 && s.greedy:
 			covered += s.asked
-		case !s.pulling && s.backlog > 0:
+		case s.open && s.asked == 0 && s.backlog > 0:
 			hungry = append(hungry, s)
 		}
 	}
@@ -94,12 +85,12 @@ func (d *demand) planBacklog() []grant {
 	var grants []grant
 	for _, s := range d.sources {
 		n := batch[s]
-		if !s.pulling && s.backlog > uint64(n) && s.short() && ahead > 0 {
+		if s.open && s.asked == 0 && s.backlog > uint64(n) && s.short() && ahead > 0 {
 			more := min(uint64(ahead), s.backlog-uint64(n))
 			n, ahead = n+int(more), ahead-int(more)
 		}
 		if n = min(n, maxBatch); n > 0 {
-			grants = append(grants, d.grant(s, Ask{Batch: n}))
+			grants = append(grants, d.grant(s, n))
 		}
 	}
 	return grants
@@ -115,12 +106,11 @@ func (d *demand) planStanding() []grant {
 	asked := 0
 	for _, s := range d.sources {
 		asked += s.asked
-		if !s.pulling && s.backlog == 0 {
+		if s.open && s.asked == 0 && s.backlog == 0 {
 			idle = append(idle, s)
 		}
 	}
 	room := d.free() + min(len(d.sources)-1, maxStanding) - asked
-	crowded := len(d.sources) > d.free()+min(len(d.sources)-1, maxStanding)
 	slices.SortStableFunc(idle, func(a, b *source) int { return a.turn - b.turn })
 	var grants []grant
 	for _, s := range idle {
@@ -132,15 +122,15 @@ func (d *demand) planStanding() []grant {
 			break
 		}
 		room -= n
-		grants = append(grants, d.grant(s, Ask{Batch: n, Standing: true, Crowded: crowded}))
+		grants = append(grants, d.grant(s, n))
 	}
 	return grants
 }
 
-func (d *demand) grant(s *source, a Ask) grant {
+func (d *demand) grant(s *source, n int) grant {
 	d.turn++
-	s.pulling, s.greedy, s.asked, s.turn = true, !a.Standing, a.Batch, d.turn
-	return grant{source: s, Ask: a}
+	s.asked, s.greedy, s.turn = n, s.backlog > 0, d.turn
+	return grant{source: s, n: n}
 }
 
 // byService orders by what a source was given for its weight: the least served is next.
@@ -169,19 +159,16 @@ func (d *demand) delivered(s *source, n int, backlog uint64) {
 		s.served = max(s.served, d.now) // who was idle is not owed the past
 	}
 	s.backlog = backlog
-	if s.asked == 0 {
-		s.pulling = false
-	}
 }
 
-// closed notes the end of s's pull. One that took what was there and got less has
-// emptied the backlog.
-func (d *demand) closed(s *source) {
-	if s.pulling && s.greedy && s.asked > 0 {
-		s.backlog = 0
-	}
-	s.pulling, s.asked = false, 0
-}
+// opened notes that s can be asked, from nothing.
+func (d *demand) opened(s *source) { s.open, s.asked = true, 0 }
+
+// closed notes that s cannot be asked until it is opened again.
+func (d *demand) closed(s *source) { s.open, s.asked = false, 0 }
+
+// returned notes that n of what was asked of s will not come.
+func (d *demand) returned(s *source, n int) { s.asked = max(s.asked-n, 0) }
 
 // finished notes that a job of s left the hand. ran is 0 if its handler was not run.
 func (d *demand) finished(s *source, ran time.Duration) {
@@ -198,5 +185,5 @@ func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun 
 // quiet reports whether asking has ended for good and everything asked for is done with.
 func (d *demand) quiet() bool {
 	return d.stopped && d.inHand == 0 &&
-		!slices.ContainsFunc(d.sources, func(s *source) bool { return s.pulling })
+		!slices.ContainsFunc(d.sources, func(s *source) bool { return s.asked > 0 })
 }

@@ -16,30 +16,41 @@ type Gate struct {
 
 // NewGate returns a gate for so many jobs at once.
 func NewGate(concurrency int) *Gate {
-	return &Gate{demand: demand{concurrency: concurrency}, inlets: make(map[*source]*Inlet), idle: make(chan struct{})}
+	return &Gate{
+		demand: demand{concurrency: concurrency},
+		inlets: make(map[*source]*Inlet), idle: make(chan struct{}),
+	}
 }
 
 // An Inlet is one type's place at the gate.
 type Inlet struct {
 	gate   *Gate
 	source *source
-	asks   chan Ask // at most one is outstanding
+	ask    func(n int)
 }
 
-// Inlet joins a type with its queue's weight.
+// Inlet joins a type with its queue's weight. All are joined before the first is opened.
 func (g *Gate) Inlet(weight int) *Inlet {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	i := &Inlet{gate: g, source: g.demand.add(weight), asks: make(chan Ask, 1)}
+	i := &Inlet{gate: g, source: g.demand.add(weight)}
 	g.inlets[i.source] = i
 	return i
 }
 
-// Open begins to ask. Inlets are joined before.
-func (g *Gate) Open() { g.do(func(*demand) {}) }
-
 // Close ends all asking: what was asked for may still come.
 func (g *Gate) Close() { g.do(func(d *demand) { d.stopped = true }) }
+
+// Closed reports whether asking has ended.
+func (g *Gate) Closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.demand.stopped
+}
+
+// Idle is closed once the gate is closed, nothing that was asked for can come any more,
+// and the last job has left the hand.
+func (g *Gate) Idle() <-chan struct{} { return g.idle }
 
 // InHand returns how many jobs are delivered and not finished.
 func (g *Gate) InHand() int {
@@ -54,7 +65,7 @@ func (g *Gate) do(change func(*demand)) {
 	defer g.mu.Unlock()
 	change(&g.demand)
 	for _, a := range g.demand.plan() {
-		g.inlets[a.source].asks <- a.Ask // never blocks: one ask per inlet is outstanding
+		g.inlets[a.source].ask(a.n)
 	}
 	if g.demand.quiet() {
 		select {
@@ -65,35 +76,30 @@ func (g *Gate) do(change func(*demand)) {
 	}
 }
 
-// Idle is closed once the gate is closed, the last pull is over and the last job has
-// left the hand.
-func (g *Gate) Idle() <-chan struct{} { return g.idle }
-
-// Asks delivers the pulls to send, one at a time: the next comes after the last was
-// delivered in full or [Inlet.Closed].
-func (i *Inlet) Asks() <-chan Ask { return i.asks }
-
-// Delivered tells that n jobs of the pull are in hand and backlog more wait. It
-// reports whether the gate is closed: they are to be handed back.
-func (i *Inlet) Delivered(n int, backlog uint64) (closed bool) {
+// Open tells that jobs can be asked for from now on, with ask, which must not block nor
+// call back.
+func (i *Inlet) Open(ask func(n int)) {
 	i.gate.do(func(d *demand) {
-		d.delivered(i.source, n, backlog)
-		closed = d.stopped
+		i.ask = ask
+		d.opened(i.source)
 	})
-	return closed
 }
 
-// Closed tells that the pull is over.
-func (i *Inlet) Closed() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
+// Shut tells that they cannot, until the next Open.
+func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
+
+// Delivered tells that n jobs are in hand and backlog more wait.
+func (i *Inlet) Delivered(n int, backlog uint64) {
+	i.gate.do(func(d *demand) { d.delivered(i.source, n, backlog) })
+}
+
+// Empty tells that none wait.
+func (i *Inlet) Empty() { i.gate.do(func(*demand) { i.source.backlog = 0 }) }
+
+// Returned tells that n jobs that were asked for will not come.
+func (i *Inlet) Returned(n int) { i.gate.do(func(d *demand) { d.returned(i.source, n) }) }
 
 // Finished tells that a job left the hand, its handler having run for so long.
 func (i *Inlet) Finished(ran time.Duration) {
 	i.gate.do(func(d *demand) { d.finished(i.source, ran) })
-}
-
-// Closed reports whether asking has ended.
-func (g *Gate) Closed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.demand.stopped
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stages"
 )
 
 // How long a standing request waits, and how much longer its closing status may take.
@@ -28,24 +30,28 @@ const (
 )
 
 // A Puller turns demand for one type in one queue into pull requests, one at a time,
-// and hands on what comes. What is not to be run (redelivered, malformed, expired, or
-// come after a drain began) goes to the settler instead.
+// and emits what comes. What is not to be run (redelivered, malformed, expired, or come
+// after a drain began) goes to the settler instead.
 type Puller struct {
-	Store   *Store
-	Keeper  *Keeper
-	Settler *Settler
-	Inlet   *Inlet
-	Queue   string
-	Type    string
-	Emit    func([]*Held) // must not block for long
-
+	store   *Store
+	keeper  *Keeper
+	settler *Settler
+	inlet   *Inlet
+	queue   string
+	typ     string
+	stage   *stages.Producer[*Held]
+	asks    chan int
 	log     *slog.Logger
+
+	// Of Run's goroutine.
 	ackWait time.Duration
 	subject string // of pull requests
 	inbox   string
 	sub     *nats.Subscription
 	in      chan *nats.Msg
-	pull    *pull // in flight, nil if none
+	pull    *pull  // in flight, nil if none
+	wanted  int    // asked for while a pull was in flight
+	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
 	empty   int // standing requests in a row that expired without a job
 	pause   time.Duration
@@ -53,32 +59,79 @@ type Puller struct {
 
 // pull is one request in flight.
 type pull struct {
-	Ask
-	sent time.Time // the leases of its jobs start here
-	left int
+	batch    int
+	standing bool      // it waits for jobs to come; others take what is there and close
+	sent     time.Time // the leases of its jobs start here
+	left     int
 }
+
+// NewPuller returns a puller of one type. What it emits is under the keeper's care.
+func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
+	p := &Puller{
+		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: queue, typ: typ,
+		asks:    make(chan int, 1),
+		log:     s.log.With("queue", queue, "type", typ),
+		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(queue) + "." + typ,
+	}
+	var err error
+	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Held]{
+		// What nobody has asked for is handed back to the broker, not kept under lease.
+		OutletConfig: stages.OutletConfig[*Held]{Buffer: stages.Unbuffered},
+		Demand: func(ctx context.Context, n int, out []*Held) ([]*Held, error) {
+			select {
+			case p.asks <- n:
+			case <-ctx.Done():
+			}
+			return out, nil
+		},
+	})
+	return p, err
+}
+
+// Stage is where the jobs come out.
+func (p *Puller) Stage() stages.Source[*Held] { return p.stage }
+
+// Inlet is the puller's place at the gate.
+func (p *Puller) Inlet() *Inlet { return p.inlet }
 
 // Run pulls until ctx ends. It outlives lost connections, streams and consumers; an
 // error it returns is one that will not pass by itself.
 func (p *Puller) Run(ctx context.Context) error {
-	p.log = p.Store.log.With("queue", p.Queue, "type", p.Type)
-	p.subject = p.Store.api + "CONSUMER.MSG.NEXT." + p.Store.names.queueStream(p.Queue) + "." + p.Type
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	g.Go(func() error {
+		defer cancel()
+		return p.stage.Run(ctx)
+	})
+	g.Go(func() error {
+		defer cancel()
+		return p.loop(ctx)
+	})
+	return g.Wait()
+}
+
+func (p *Puller) loop(ctx context.Context) error {
+	p.pull, p.wanted, p.backlog = nil, 0, 0
+	select {
+	case <-p.asks: // of an earlier run, whose stage has returned it
+	default:
+	}
 	p.overdue = time.NewTimer(time.Hour)
 	defer p.overdue.Stop()
-	defer p.giveBack()
-	if err := p.open(ctx); err != nil {
+	if err := p.open(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	defer p.close()
-	connection := p.Store.nc.StatusChanged(nats.RECONNECTING, nats.CONNECTED)
-	defer p.Store.nc.RemoveStatusListener(connection)
+	defer p.close(ctx)
+	connection := p.store.nc.StatusChanged(nats.RECONNECTING, nats.CONNECTED)
+	defer p.store.nc.RemoveStatusListener(connection)
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case ask := <-p.Inlet.Asks():
-			err = p.send(ctx, ask)
+		case n := <-p.asks:
+			p.wanted += n
+			err = p.send(ctx)
 		case m := <-p.in:
 			err = p.receive(ctx, m)
 		case <-p.overdue.C:
@@ -97,16 +150,6 @@ func (p *Puller) Run(ctx context.Context) error {
 	}
 }
 
-// giveBack returns what the gate asked for and this puller will not ask.
-func (p *Puller) giveBack() {
-	select {
-	case <-p.Inlet.Asks():
-	default:
-	}
-	p.pull = nil
-	p.Inlet.Closed()
-}
-
 // open makes sure of the consumer and subscribes, for as long as it takes.
 func (p *Puller) open(ctx context.Context) error {
 	for pause := reopenPause; ; pause = min(2*pause, reopenPauseMax) {
@@ -122,24 +165,24 @@ func (p *Puller) open(ctx context.Context) error {
 }
 
 func (p *Puller) tryOpen(ctx context.Context) error {
-	ackWait, err := p.Store.ensureConsumer(ctx, p.Queue, p.Type)
+	ackWait, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
 	if err != nil {
-		if restoreErr := p.Store.restore(ctx); restoreErr != nil {
+		if restoreErr := p.store.restore(ctx); restoreErr != nil {
 			return restoreErr
 		}
-		if ackWait, err = p.Store.ensureConsumer(ctx, p.Queue, p.Type); err != nil {
+		if ackWait, err = p.store.ensureConsumer(ctx, p.queue, p.typ); err != nil {
 			return err
 		}
 	}
 	p.ackWait = ackWait
-	p.inbox = p.Store.nc.NewInbox()
+	p.inbox = p.store.nc.NewInbox()
 	p.in = make(chan *nats.Msg, maxInbox)
-	p.sub, err = p.Store.nc.ChanSubscribe(p.inbox, p.in)
+	p.sub, err = p.store.nc.ChanSubscribe(p.inbox, p.in)
 	return err
 }
 
 // close drops the inbox and takes in what had already come.
-func (p *Puller) close() {
+func (p *Puller) close(ctx context.Context) {
 	if p.sub == nil {
 		return
 	}
@@ -148,7 +191,7 @@ func (p *Puller) close() {
 		select {
 		case m := <-p.in:
 			if isJob(m) {
-				p.take([]*nats.Msg{m})
+				p.take(context.WithoutCancel(ctx), []*nats.Msg{m})
 			}
 		default:
 			return
@@ -158,72 +201,80 @@ func (p *Puller) close() {
 
 // reopen starts over with a new inbox and no pull in flight.
 func (p *Puller) reopen(ctx context.Context) error {
-	p.close()
+	p.close(ctx)
 	if err := p.open(ctx); err != nil {
 		return err
 	}
 	p.over()
-	return nil
+	return p.send(ctx)
 }
 
-// over tells the gate that the pull is done with.
+// over ends the pull in flight: what it was asked for and did not bring is given back.
 func (p *Puller) over() {
-	if p.pull != nil {
-		p.pull = nil
-		p.overdue.Stop()
-		p.Inlet.Closed()
+	if p.pull == nil {
+		return
 	}
+	if !p.pull.standing && p.pull.left > 0 {
+		p.backlog = 0
+		p.inlet.Empty()
+	}
+	p.stage.GiveBack(p.pull.left)
+	p.pull = nil
+	p.overdue.Stop()
 }
 
-// send asks the broker.
-func (p *Puller) send(ctx context.Context, ask Ask) error {
+// send asks the broker for what is wanted, unless a pull is in flight.
+func (p *Puller) send(ctx context.Context) error {
+	if p.pull != nil || p.wanted == 0 {
+		return nil
+	}
 	lifetime := pullLifetime
-	if !ask.Crowded && p.Store.nc.ConnectedClusterName() != "" {
+	if p.store.nc.ConnectedClusterName() != "" {
 		lifetime = clusterLifetime
 	}
 	lifetime = min(lifetime, p.ackWait/3)
+	p.pull = &pull{batch: p.wanted, left: p.wanted, standing: p.backlog == 0, sent: time.Now()}
+	p.wanted = 0
 	body, err := json.Marshal(struct {
 		Batch   int           `json:"batch"`
 		Expires time.Duration `json:"expires,omitempty"`
 		NoWait  bool          `json:"no_wait,omitempty"`
-	}{ask.Batch, lifetime, !ask.Standing})
+	}{p.pull.batch, lifetime, !p.pull.standing})
 	if err != nil {
 		return err
 	}
-	p.pull = &pull{Ask: ask, sent: time.Now(), left: ask.Batch}
 	p.overdue.Reset(lifetime + closingGrace)
-	if err := p.Store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
+	if err := p.store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
 		return p.backOff(ctx)
 	}
 	return nil
 }
 
-// backOff waits a little longer each time before the gate may ask again.
+// backOff waits a little longer each time before the pull is given up.
 func (p *Puller) backOff(ctx context.Context) error {
 	p.pause = min(max(2*p.pause, reopenPause), reopenPauseMax)
-	if sleep(ctx, p.pause) == nil {
-		return p.reopen(ctx)
+	if sleep(ctx, p.pause) != nil {
+		return nil //nolint:nilerr // asked to stop: no failure
 	}
-	return nil
+	return p.reopen(ctx)
 }
 
 // receive takes in m and whatever else is there already.
 func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
 	var jobs []*nats.Msg
 	for {
-		if isJob(m) {
-			jobs = append(jobs, m)
-		} else {
-			p.take(jobs)
+		if !isJob(m) {
+			p.take(ctx, jobs)
 			return p.status(ctx, m)
 		}
+		jobs = append(jobs, m)
 		select {
 		case m = <-p.in:
 			continue
 		default:
 		}
-		p.take(jobs)
-		return nil
+		p.take(ctx, jobs)
+		return p.send(ctx)
 	}
 }
 
@@ -231,49 +282,64 @@ func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
 // acknowledged.
 func isJob(m *nats.Msg) bool { return strings.HasPrefix(m.Reply, "$JS.ACK.") }
 
-// take holds the delivered messages and passes on those that are to be run.
-func (p *Puller) take(msgs []*nats.Msg) {
+// take holds the delivered messages and emits those that are to be run.
+func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	if len(msgs) == 0 {
 		return
 	}
 	sent := time.Now().Add(-p.ackWait) // of no pull we know: too late
 	if p.pull != nil {
 		sent = p.pull.sent
-		p.pull.left -= len(msgs)
+		if p.pull.left -= len(msgs); p.pull.left <= 0 {
+			p.pull = nil
+			p.overdue.Stop()
+		}
 	}
 	p.empty, p.pause = 0, 0
-	var held []*Held
-	var backlog uint64
-	unreadable := 0
-	for _, m := range msgs {
-		h, err := p.Store.hold(m, p.ackWait, sent)
-		if err != nil {
-			p.log.Error("unreadable delivery", "err", err)
-			unreadable++
-			continue
-		}
-		h.inlet = p.Inlet
-		held = append(held, h)
-		backlog = h.Pending
-	}
-	if p.pull != nil && p.pull.left <= 0 {
-		p.pull = nil
-		p.overdue.Stop()
-	}
-	draining := p.Inlet.Delivered(len(msgs), backlog)
-	for range unreadable {
-		p.Inlet.Finished(0)
-	}
+	held := p.hold(msgs, sent)
+	draining := p.inlet.gate.Closed()
 	run := held[:0]
 	for _, h := range held {
 		if p.start(h, draining) {
 			run = append(run, h)
-		} else {
-			h.Finished()
 		}
 	}
-	if len(run) > 0 {
-		p.Emit(run)
+	p.inlet.Delivered(len(run), p.backlog)
+	p.emit(ctx, run)
+	p.stage.GiveBack(len(msgs) - len(run)) // what is not run was asked for all the same
+}
+
+func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
+	held := make([]*Held, 0, len(msgs))
+	for _, m := range msgs {
+		h, err := p.store.hold(m, p.ackWait, sent)
+		if err != nil {
+			p.log.Error("unreadable delivery", "err", err)
+			continue
+		}
+		h.inlet = p.inlet
+		p.backlog = h.Pending
+		held = append(held, h)
+	}
+	return held
+}
+
+// emit hands jobs to the runner, and back to the queue those that it has not asked for
+// or cannot take any more.
+func (p *Puller) emit(ctx context.Context, run []*Held) {
+	if len(run) == 0 {
+		return
+	}
+	err := p.stage.Emit(ctx, run)
+	refused := 0
+	if surplus, ok := errors.AsType[*stages.SurplusError](err); ok {
+		refused = surplus.Events
+	} else if err != nil {
+		refused = len(run)
+	}
+	for _, h := range run[len(run)-refused:] {
+		p.settler.Settle(h, Outcome{})
+		h.Finished()
 	}
 }
 
@@ -283,16 +349,16 @@ func (p *Puller) start(h *Held, draining bool) bool {
 		p.log.Warn("delivery came too late and is left to the next worker", "job_id", h.ID)
 		return false
 	}
-	p.Keeper.Keep(h)
+	p.keeper.Keep(h)
 	switch {
 	case h.Delivered > 1:
-		p.Settler.Redelivered(h)
+		p.settler.Redelivered(h)
 	case h.Malformed != nil:
-		p.Settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
+		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
 	case h.Expired(time.Now()):
-		p.Settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
+		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
 	case draining:
-		p.Settler.Settle(h, Outcome{})
+		p.settler.Settle(h, Outcome{})
 	default:
 		return true
 	}
@@ -305,12 +371,15 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 	case "100": // heartbeat
 		return nil
 	case "404", "408":
-		if p.pull != nil && p.pull.Standing && p.pull.left == p.pull.Batch {
+		if p.pull != nil && p.pull.standing && p.pull.left == p.pull.batch {
 			p.empty++
 		}
 		p.pause = 0
 		p.over()
-		return p.watch(ctx)
+		if err := p.watch(ctx); err != nil {
+			return err
+		}
+		return p.send(ctx)
 	default: // 409, 503: the consumer, its stream or its leader went away
 		p.log.WarnContext(ctx, "pull request refused", "status", m.Header.Get(headerStatus), "reason", m.Header.Get(headerDescription))
 		return p.backOff(ctx)
@@ -323,7 +392,7 @@ func (p *Puller) watch(ctx context.Context) error {
 		return nil
 	}
 	p.empty = 0
-	n, err := p.Store.pending(ctx, p.Queue, p.Type)
+	n, err := p.store.pending(ctx, p.queue, p.typ)
 	if err != nil || n == 0 {
 		return nil //nolint:nilerr // no answer is no evidence
 	}

@@ -1,0 +1,110 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+)
+
+// attempt runs a job's handler once. The error is that the lease was lost: there is
+// nothing to settle. The end of stop has the job handed back.
+func (w *Worker) attempt(stop context.Context, h *queue.Held) (queue.Outcome, error) {
+	if err := h.Start(); err != nil {
+		return queue.Outcome{}, err
+	}
+	settings := w.cfg.Types[h.Type].forJob(h)
+	// Detached, so that the handler sees why it is to stop in this package's terms.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stop))
+	defer cancel(nil)
+	defer context.AfterFunc(stop, func() { cancel(ErrHandedBack) })()
+	h.OnLost(func() { cancel(ErrLeaseLost) })
+	defer h.OnLost(func() {})
+	if settings.Timeout > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, settings.Timeout, ErrTimeout)
+		defer end()
+	}
+	result, err := w.call(ctx, h, settings)
+	if leaseErr := h.Alive(); leaseErr != nil {
+		return queue.Outcome{}, leaseErr
+	}
+	return outcome(h.Attempt, settings, result, err, context.Cause(ctx)), nil
+}
+
+// forJob returns the settings that hold for one job: its own come first.
+func (t TypeConfig) forJob(h *queue.Held) TypeConfig {
+	if h.Timeout > 0 {
+		t.Timeout = h.Timeout
+	}
+	switch {
+	case h.MaxAttempts > 0:
+		t.MaxAttempts = h.MaxAttempts
+	case t.MaxAttempts == 0:
+		t.MaxAttempts = job.DefaultMaxAttempts
+	}
+	return t
+}
+
+// call is the handler with panics turned into errors.
+func (w *Worker) call(ctx context.Context, h *queue.Held, settings TypeConfig) (result []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: string(debug.Stack())}
+		}
+	}()
+	return w.cfg.Mux.handlers[h.Type](ctx, &Job[Raw]{
+		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: settings.MaxAttempts, Crashes: h.Crashes,
+		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, Args: Raw{Name: h.Type, Payload: h.Payload},
+		leaseUntil: h.LeaseUntil,
+	})
+}
+
+type panicError struct {
+	value any
+	stack string
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// outcome decides what follows an attempt that ended with err, its context with cause.
+func outcome(attempt int, settings TypeConfig, result []byte, err, cause error) queue.Outcome {
+	if err == nil {
+		return queue.Outcome{Kind: job.EventSucceeded, Result: result}
+	}
+	var (
+		panicked, _  = errors.AsType[*panicError](err)
+		permanent, _ = errors.AsType[*permanentError](err)
+		malformed, _ = errors.AsType[*malformedError](err)
+		later, _     = errors.AsType[*laterError](err)
+	)
+	o := queue.Outcome{Kind: job.EventRetrying, Error: err.Error()}
+	if panicked != nil {
+		o.Stack = panicked.stack
+	}
+	if errors.Is(cause, ErrTimeout) {
+		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)
+	}
+	switch {
+	case errors.Is(cause, ErrHandedBack) && panicked == nil && permanent == nil:
+		return queue.Outcome{Kind: job.EventHandedBack}
+	case later != nil && !later.attempt:
+		return queue.Outcome{Kind: job.EventSnoozed, Delay: max(later.delay, time.Millisecond)}
+	case malformed != nil:
+		o.Kind, o.Reason = job.EventDead, job.ReasonMalformed
+	case permanent != nil:
+		o.Kind, o.Reason = job.EventDead, job.ReasonPermanent
+	case attempt >= settings.MaxAttempts:
+		o.Kind, o.Reason = job.EventDead, job.ReasonExhausted
+	case later != nil:
+		o.Delay = max(later.delay, 0)
+	default:
+		o.Delay = job.Backoff(settings.Backoff).Delay(attempt, rand.Float64())
+	}
+	return o
+}
