@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -19,14 +20,14 @@ func (w *Worker) census(ctx context.Context, queue string) error {
 	for {
 		types, err := w.store.WaitingTypes(ctx, queue)
 		if err != nil && ctx.Err() == nil {
-			w.log.DebugContext(ctx, "cannot see which types wait", "queue", queue, "err", err)
+			w.log.DebugContext(ctx, "cannot see which types wait", slog.String("queue", queue), slog.Any("err", err))
 		}
 		for _, t := range types {
 			if known[t] {
 				continue
 			}
 			known[t] = true
-			w.log.WarnContext(ctx, "jobs wait of a type that this worker has no handler for", "type", t, "queue", queue)
+			w.log.WarnContext(ctx, "jobs wait of a type that this worker has no handler for", slog.String("type", t), slog.String("queue", queue))
 		}
 		select {
 		case <-ctx.Done():

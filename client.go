@@ -185,10 +185,10 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 	}
 	info := Info{Ref: ref}
 	info.addEvent(e)
-	switch info.State {
-	case Dead:
+	if info.State == Dead {
 		return info, &FailedError{Ref: info.Ref, Attempts: info.Attempt, Reason: info.Reason, Message: info.LastError()}
-	case Cancelled:
+	}
+	if info.State == Cancelled {
 		return info, ErrCancelled
 	}
 	return info, nil

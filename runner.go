@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -83,7 +84,7 @@ func (p jobsPart) Tree() supervisor.Node { return p.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the runner's.
 func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) error {
-	err := r.jobs.Start(supervisor.Child{
+	err := r.jobs.Start(supervisor.Child{ //nolint:contextcheck // the child's end is the stage's, which stops first
 		Name: h.ID, Restart: supervisor.Temporary, StopTimeout: supervisor.AtOnce,
 		Run: func(context.Context) error {
 			defer ended(nil)
@@ -125,7 +126,7 @@ func (r *runner) run(ctx context.Context, h *queue.Held) {
 	case !ours:
 	case err != nil:
 		r.worker.keeper.Release(h)
-		r.worker.log.WarnContext(ctx, "lease lost: the job runs elsewhere", "job_id", h.ID, "type", h.Type, "queue", h.Queue)
+		r.worker.log.WarnContext(ctx, "lease lost: the job runs elsewhere", slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue))
 	default:
 		r.worker.settler.Settle(h, o)
 	}

@@ -89,7 +89,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 		return nil, publicError(err)
 	}
 	w := &Worker{
-		cfg: cfg, id: id, store: store, log: cfg.Logger.With("worker", id),
+		cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     queue.NewGate(cfg.Concurrency),
 		keeper:   queue.NewKeeper(store),
 		slots:    make(chan struct{}, cfg.Concurrency),
@@ -211,7 +211,7 @@ func (w *Worker) logEvent(e supervisor.Event) {
 	if e.Kind == supervisor.ChildStopped || e.Kind == supervisor.ChildStarted && e.Restarts == 0 {
 		level = slog.LevelDebug
 	}
-	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:forbidigo,contextcheck // an event has no request
+	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
 }
 
 // ID names this worker, this start of it.
@@ -233,8 +233,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { ended <- w.tree.Run(tree) })
-	w.log.InfoContext(ctx, "worker started", "queues", slices.Sorted(maps.Keys(w.cfg.Queues)),
-		"types", w.cfg.Mux.Types(), "concurrency", w.cfg.Concurrency)
+	w.log.InfoContext(ctx, "worker started", slog.Any("queues", slices.Sorted(maps.Keys(w.cfg.Queues))), slog.Any("types", w.cfg.Mux.Types()), slog.Int("concurrency", w.cfg.Concurrency))
 
 	select {
 	case err := <-ended:
@@ -264,7 +263,7 @@ func (w *Worker) HandBack() {
 
 // drain reports whether everything in hand was finished.
 func (w *Worker) drain(ctx context.Context) bool {
-	w.log.InfoContext(ctx, "draining", "in_hand", w.gate.InHand())
+	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.gate.InHand()))
 	w.gate.Close()
 	close(w.draining)
 	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
@@ -276,7 +275,7 @@ func (w *Worker) drain(ctx context.Context) bool {
 	case <-w.handBack:
 	}
 	n := w.gate.InHand()
-	w.log.WarnContext(ctx, "handing running jobs back", "in_hand", n)
+	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))
 	return n == 0
 }
 
@@ -287,7 +286,7 @@ func (w *Worker) open(ctx context.Context) error {
 		if err == nil || !queue.Passing(err) {
 			return publicError(err)
 		}
-		w.log.WarnContext(ctx, "the broker is not ready", "err", err)
+		w.log.WarnContext(ctx, "the broker is not ready", slog.Any("err", err))
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -62,7 +62,7 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in i
 		err = flushErr
 	}
 	b.progress.end()
-	fmt.Fprintf(c.err, "enqueued %d, duplicates %d, refused %d in %.2fs\n", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
+	c.say("enqueued %d, duplicates %d, refused %d in %.2fs", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in i
 		case err == nil:
 		case exitCode(err) == cli.ExitJobFailed:
 			failed++
-			fmt.Fprintln(c.err, "enqueue:", err)
+			c.say("enqueue: %v", err)
 		default:
 			return err
 		}
@@ -84,6 +84,11 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in i
 		return &cli.ExitError{Code: cli.ExitJobFailed, Err: fmt.Errorf("%d of %d jobs failed", failed, len(b.waiting))}
 	}
 	return nil
+}
+
+// say writes a line to standard error; if that is gone, the exit code still tells.
+func (c *command) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.err, format+"\n", args...)
 }
 
 func exitCode(err error) int {
@@ -230,7 +235,7 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 func (b *bulk) refuse(number int, err error) {
 	b.refused++
 	b.progress.clear()
-	fmt.Fprintf(b.err, "enqueue: line %d: %s\n", number, strings.ReplaceAll(err.Error(), "\n", "; "))
+	b.say("enqueue: line %d: %s", number, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // checkJSON holds a payload typed by a person to the convention.
@@ -267,7 +272,7 @@ func (p *progress) show(n int) {
 		_ = p.bar.Set(n) // drawing is for show
 	case time.Since(p.last) >= progressEvery:
 		p.last = time.Now()
-		fmt.Fprintf(p.out, "enqueue: %d lines, %.0f/s\n", n, float64(n)/time.Since(p.start).Seconds())
+		_, _ = fmt.Fprintf(p.out, "enqueue: %d lines, %.0f/s\n", n, float64(n)/time.Since(p.start).Seconds()) // for show
 	}
 }
 

@@ -40,7 +40,7 @@ func CheckNamespace(name string) error { return check("namespace", name, maxName
 // check holds a name to one subject token that is also fit for a stream's and a
 // consumer's name.
 func check(what, name string, most int) error {
-	rule := ""
+	var rule string
 	switch {
 	case name == "":
 		rule = "must not be empty"

@@ -81,10 +81,11 @@ func isStored(ctx context.Context, ack jetstream.PubAckFuture) bool {
 	select {
 	case <-ack.Ok():
 		return true
-	case <-ack.Err():
+	case err := <-ack.Err():
+		return err == nil
 	case <-ctx.Done():
+		return false
 	}
-	return false
 }
 
 func lostAnswer(err error) bool {

@@ -44,7 +44,7 @@ func (e *TooLargeError) Error() string {
 		e.What, e.Size, e.Limit, e.Limit>>10)
 }
 
-// Codes of the broker that this package decides on. (nats-server: errors.json)
+// Codes of the broker that this package decides on (nats-server: errors.json).
 const (
 	codeWrongLastSeq     = 10071 // definite
 	codeWrongLastSeqBusy = 10164 // R3, another write in flight: try again

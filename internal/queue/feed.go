@@ -6,7 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
@@ -68,6 +67,6 @@ func (s *Store) jobEvent(m jetstream.Msg) (JobEvent, bool) {
 	if !ok || err != nil {
 		return JobEvent{}, false
 	}
-	e := readEvent(&stored{Seq: md.Sequence.Stream, Data: m.Data(), Header: nats.Header(m.Headers())})
+	e := readEvent(&stored{Seq: md.Sequence.Stream, Data: m.Data(), Header: m.Headers()})
 	return JobEvent{Queue: r.Queue, Type: r.Type, ID: r.ID, Event: *e}, e.Kind.State() != job.State("")
 }

@@ -70,7 +70,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 	p := &Puller{
 		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: queue, typ: typ,
 		asks:    make(chan int, 1),
-		log:     s.log.With("queue", queue, "type", typ),
+		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(queue) + "." + typ,
 	}
 	var err error
@@ -157,7 +157,7 @@ func (p *Puller) open(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
-		p.log.WarnContext(ctx, "cannot pull yet", "err", err)
+		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		if sleep(ctx, pause) != nil {
 			return nil //nolint:nilerr // asked to stop: no failure
 		}
@@ -314,7 +314,7 @@ func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
 	for _, m := range msgs {
 		h, err := p.store.hold(m, p.ackWait, sent)
 		if err != nil {
-			p.log.Error("unreadable delivery", "err", err)
+			p.log.Error("unreadable delivery", slog.Any("err", err))
 			continue
 		}
 		h.inlet = p.inlet
@@ -346,7 +346,7 @@ func (p *Puller) emit(ctx context.Context, run []*Held) {
 // start reports whether h is to be run, and hands it to the settler if not.
 func (p *Puller) start(h *Held, draining bool) bool {
 	if h.Alive() != nil {
-		p.log.Warn("delivery came too late and is left to the next worker", "job_id", h.ID)
+		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
 	}
 	p.keeper.Keep(h)
@@ -381,7 +381,7 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 		}
 		return p.send(ctx)
 	default: // 409, 503: the consumer, its stream or its leader went away
-		p.log.WarnContext(ctx, "pull request refused", "status", m.Header.Get(headerStatus), "reason", m.Header.Get(headerDescription))
+		p.log.WarnContext(ctx, "pull request refused", slog.String("status", m.Header.Get(headerStatus)), slog.String("reason", m.Header.Get(headerDescription)))
 		return p.backOff(ctx)
 	}
 }
@@ -396,6 +396,6 @@ func (p *Puller) watch(ctx context.Context) error {
 	if err != nil || n == 0 {
 		return nil //nolint:nilerr // no answer is no evidence
 	}
-	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", "waiting", n)
+	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", n))
 	return p.reopen(ctx)
 }

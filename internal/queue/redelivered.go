@@ -41,8 +41,10 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	case t.Malformed != nil:
 		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: t.Malformed.Error()}
 	case t.Crashes >= job.MaxCrashes:
-		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonCrashed,
-			Error: fmt.Sprintf("its worker vanished %d times while it ran", t.Crashes+1)}
+		t.Outcome = Outcome{
+			Kind: job.EventDead, Reason: job.ReasonCrashed,
+			Error: fmt.Sprintf("its worker vanished %d times while it ran", t.Crashes+1),
+		}
 	}
 	return t.finish(ctx)
 }

@@ -113,14 +113,15 @@ func (s *Settler) settle(ctx context.Context, t *settlement) {
 	delete(s.open, t)
 	s.mu.Unlock()
 	<-s.slots
-	attrs := []any{"job_id", t.ID, "type", t.Type, "queue", t.Queue, "attempt", t.Attempt}
+	log := s.log.With(slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
+		slog.Int("attempt", t.Attempt), slog.Any("outcome", t.Kind))
 	switch {
 	case err == nil:
-		s.log.DebugContext(ctx, "job settled", append(attrs, "outcome", t.Kind)...)
+		log.DebugContext(ctx, "job settled")
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, errTaken):
-		s.log.WarnContext(ctx, "job lost: it is run or settled elsewhere", append(attrs, "outcome", t.Kind, "err", err)...)
+		log.WarnContext(ctx, "job lost: it is run or settled elsewhere", slog.Any("err", err))
 	default:
-		s.log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", append(attrs, "outcome", t.Kind, "err", err)...)
+		log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", slog.Any("err", err))
 	}
 }
 

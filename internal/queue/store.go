@@ -91,7 +91,9 @@ func (s *Store) Know(queue string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queues[queue] = s.queues[queue] // known, and opened if it was
+	if _, known := s.queues[queue]; !known {
+		s.queues[queue] = false
+	}
 	return nil
 }
 
@@ -128,8 +130,7 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	s.queues[queue] = true
 	s.mu.Unlock()
 	if lost {
-		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone",
-			"queue", queue, "stream", s.names.queueStream(queue))
+		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(queue)))
 	}
 	return s.drivePin(ctx, queue)
 }

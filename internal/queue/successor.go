@@ -57,7 +57,8 @@ func (t *settlement) successor() *nats.Msg {
 		r.Attempt++
 	case job.EventLost:
 		r.Crashes++
-	default: // a drain or a snooze is neither
+	case job.EventHandedBack, job.EventSnoozed, "": // neither
+	case job.EventSucceeded, job.EventDead, job.EventCancelled: // have none
 	}
 	var runAt time.Time
 	if t.Delay > 0 {
@@ -88,8 +89,10 @@ func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
 // superseded ends this life because another job took its id, which only a publisher
 // who skips the check for a living id can do.
 func (t *settlement) superseded(ctx context.Context) error {
-	t.Outcome = Outcome{Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
-		Error: "a newer job with the same id is in the queue"}
+	t.Outcome = Outcome{
+		Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
+		Error: "a newer job with the same id is in the queue",
+	}
 	e := t.event()
 	m, err := t.store.eventMsg(&t.Record, e)
 	if err != nil {

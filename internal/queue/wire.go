@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 			return seq, err
 		case errors.Is(err, nats.ErrNoResponders):
 			if last = s.restore(ctx); last != nil {
-				s.log.WarnContext(ctx, "streams are missing and cannot be made", "err", last)
+				s.log.WarnContext(ctx, "streams are missing and cannot be made", slog.Any("err", last))
 			}
 		case passing(err):
 		default:
@@ -140,7 +141,7 @@ func (s *Store) read(ctx context.Context, stream string, query map[string]any) (
 	}
 	switch {
 	case answer.Error == nil && answer.Message != nil:
-		return answer.Message, answer.Message.decode()
+		return answer.Message.decode(), nil
 	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage,
 		answer.Error != nil && answer.Error.ErrorCode == codeStreamNotFound:
 		return nil, ErrNotFound
@@ -150,17 +151,13 @@ func (s *Store) read(ctx context.Context, stream string, query map[string]any) (
 	return nil, fmt.Errorf("read %s: empty answer", stream)
 }
 
-func (m *stored) decode() error {
+// decode reads the headers. A message with broken ones is a message all the same.
+func (m *stored) decode() *stored {
 	m.Header = nats.Header{}
-	if len(m.Hdrs) == 0 {
-		return nil
+	if h, err := nats.DecodeHeadersMsg(m.Hdrs); err == nil {
+		m.Header = h
 	}
-	h, err := nats.DecodeHeadersMsg(m.Hdrs)
-	if err != nil {
-		return nil //nolint:nilerr // a message with broken headers is a message all the same
-	}
-	m.Header = h
-	return nil
+	return m
 }
 
 // insist repeats a read until it is answered, for as long as alive returns nil.

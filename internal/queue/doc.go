@@ -1,0 +1,26 @@
+// Package queue is everything JetStream: names, enqueue, pull, lease, settle, events.
+//
+//	enqueue ──► ready ──► puller ──► runner (root package) ──► settler
+//	              ▲          │ lease            │                 │ 1 event
+//	              │          └─► keeper ◄───────┘                 │ 2 effect
+//	              └───────── successor, dead record ◄─────────────┘ 3 ack
+//
+// A [Store] is a namespace's streams over one connection. A [Puller] turns demand into
+// pull requests, as much of it as the [Gate] finds room for, and emits jobs in hand, each a
+// [Held] under a lease that the [Keeper] renews. The [Settler] writes how each ended.
+//
+// # Guarantees
+//
+// A message is run at most once, on its first delivery. Its end is written as event,
+// effect, ack, each confirmed before the next and each on a condition that only one
+// holder of the job can meet: the event that the last one it knows is the last there
+// is, the successor that the message it follows is the newest of its id. Whoever crashes
+// in between leaves a job that runs again. Whoever has lost its lease writes nothing,
+// and if its clock deceives it, is refused.
+//
+// # Blind spots
+//
+// A handler that ignores its context runs on after its lease is lost. Conditions are as
+// good as the broker's memory: once events of an id have expired, only the queue's stream
+// tells its lives apart. A broker that loses its data loses what was in it.
+package queue
