@@ -1,0 +1,245 @@
+package natstest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A Fate is what becomes of a message that a client sends.
+type Fate int
+
+// The fates. A cut closes the connection, and the client reconnects unless the link is down.
+const (
+	Pass      Fate = iota
+	CutBefore      // the server never sees the message
+	CutAfter       // the server gets the message, the client no answer
+)
+
+// A Link is one client's way to the server. It can be held, as a stopped process holds what
+// it was about to send and to read, and it can be cut, even between two given messages.
+type Link struct {
+	server *Server
+
+	mu    sync.Mutex
+	conn  *linkConn                 // nil while disconnected
+	watch func(subject string) Fate // asked for each message that is about to leave
+	open  chan struct{}             // closed unless the link is held
+	down  bool
+}
+
+// Link returns a way to the server, for one connection.
+func (s *Server) Link() *Link {
+	open := make(chan struct{})
+	close(open)
+	return &Link{server: s, open: open}
+}
+
+// Connect returns a connection over the link that closes when the test ends. It is set up
+// as a worker's is: it reconnects soon and for ever, and buffers nothing meanwhile.
+func (l *Link) Connect(t TB, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	opts = append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(0, 0),
+	}, opts...)
+	nc, err := nats.Connect("", append(opts, nats.InProcessServer(l))...)
+	if err != nil {
+		t.Fatalf("natstest: connect: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// Watch has f decide on each message that the client sends from now on; nil lets all pass.
+// f must not block.
+func (l *Link) Watch(f func(subject string) Fate) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watch = f
+}
+
+// Hold keeps back whatever is sent in either direction, until Release.
+func (l *Link) Hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.open:
+		l.open = make(chan struct{})
+	default:
+	}
+}
+
+// Release lets everything go that was held, in order.
+func (l *Link) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.open:
+	default:
+		close(l.open)
+	}
+}
+
+// Cut breaks the connection; what is on its way is lost.
+func (l *Link) Cut() {
+	l.mu.Lock()
+	c := l.conn
+	l.mu.Unlock()
+	if c != nil {
+		_ = c.Close()
+	}
+}
+
+// Down keeps the client from connecting again, until Up. It may be called by a watch.
+func (l *Link) Down() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = true
+}
+
+// Up ends Down.
+func (l *Link) Up() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = false
+}
+
+// InProcessConn implements [nats.InProcessConnProvider].
+func (l *Link) InProcessConn() (net.Conn, error) {
+	l.mu.Lock()
+	down := l.down
+	l.mu.Unlock()
+	if down {
+		return nil, net.ErrClosed
+	}
+	far, err := l.server.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &linkConn{Conn: far, link: l, closed: make(chan struct{}), in: newFlow(), out: newFlow()}
+	go c.pumpIn()
+	go c.pumpOut()
+	l.mu.Lock()
+	l.conn = c
+	l.mu.Unlock()
+	return c, nil
+}
+
+func (l *Link) gate() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open
+}
+
+func (l *Link) fate(subject string) Fate {
+	l.mu.Lock()
+	watch := l.watch
+	l.mu.Unlock()
+	if watch == nil || subject == "" {
+		return Pass
+	}
+	return watch(subject)
+}
+
+// linkConn is the client's end. The embedded one is the near end of the server's pipe.
+type linkConn struct {
+	net.Conn
+	link    *Link
+	in, out *flow
+	parse   parser
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (c *linkConn) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		_ = c.Conn.Close()
+	})
+	return nil
+}
+
+// pumpIn plays the receiving kernel: the server can send though nobody reads.
+func (c *linkConn) pumpIn() {
+	defer c.in.end()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := c.Conn.Read(buf)
+		c.in.put(buf[:n])
+		if err != nil {
+			return
+		}
+	}
+}
+
+// pumpOut plays the sending kernel: the client can write though nothing gets through.
+func (c *linkConn) pumpOut() {
+	for {
+		b, ok := c.out.take(c.closed, c.link.gate, 1<<20)
+		if !ok {
+			return
+		}
+		if _, err := c.Conn.Write(b); err != nil {
+			return
+		}
+	}
+}
+
+func (c *linkConn) Read(p []byte) (int, error) {
+	b, ok := c.in.take(c.closed, c.link.gate, len(p))
+	if !ok {
+		return 0, io.EOF
+	}
+	return copy(p, b), nil
+}
+
+func (c *linkConn) Write(p []byte) (int, error) {
+	select {
+	case <-c.closed:
+		return 0, net.ErrClosed
+	default:
+	}
+	for _, op := range c.parse.feed(p) {
+		switch c.link.fate(op.subject) {
+		case Pass:
+			c.out.put(op.bytes)
+		case CutBefore:
+			c.cut(nil)
+			return len(p), nil
+		case CutAfter:
+			c.cut(op.bytes)
+			return len(p), nil
+		}
+	}
+	return len(p), nil
+}
+
+// cut closes the connection once what was sent, and last, has reached the server. The
+// client hears nothing any more.
+func (c *linkConn) cut(last []byte) {
+	c.in.mute()
+	c.out.put(last)
+	go func() {
+		c.out.drained(c.closed)
+		_ = c.Close()
+	}()
+}
+
+// A pipe's deadline would hold for the pump, not for the client; a held link has none.
+func (c *linkConn) SetDeadline(time.Time) error      { return nil }
+func (c *linkConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *linkConn) SetWriteDeadline(time.Time) error { return nil }
+
+// TB is what this package needs of a test: *testing.T, or *rapid.T.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+}
+
+var _ TB = (*testing.T)(nil)
