@@ -1,3 +1,59 @@
 // Package supervisor is OTP's supervisor in Go: it starts the parts of a program in order, restarts those that fail,
 // and stops them in reverse order.
+//
+// # Theory of operation
+//
+// A part of the program is a function that runs until its context is done and owns all it starts:
+//
+//	func(ctx context.Context) error
+//
+// A [Child] is such a function with a name and with what its end means: [Permanent] children are always started
+// again, [Transient] ones unless they ended cleanly, [Temporary] ones never. Clean is to return nil or [ErrShutdown];
+// any other error, a panic and a Goexit are not. A [Supervisor] runs children, and being such a function itself it is
+// a child of another one. The program is a tree, whose leaves do the work and whose inner nodes do nothing else but
+// decide about those below them:
+//
+//	worker          RestForOne: who fails takes along those that were started later, which depend on it
+//	├─ broker       a function
+//	├─ registry     a Server: one goroutine that owns a state
+//	├─ queue        OneForOne: children that do not need each other; OneForAll is for those that all do
+//	│  ├─ puller
+//	│  └─ runner    a Dynamic: any number of children, added while it runs
+//	│     ├─ job
+//	│     └─ job
+//	└─ http
+//
+// Start is in order, each child after the one before it is ready, and all or nothing. Stop is in reverse order, each
+// child waited for up to its StopTimeout before the next one is told. A restart stops, in that order, whom the
+// [Strategy] adds, and starts all of them again, in theirs. Restarts may wait for a [Backoff]. More than MaxRestarts of
+// them within a sliding window mean that restarting does not help: the supervisor gives up, says so in an [Event], stops
+// its children and ends, and so becomes the failure of a child one level up. At the top, Run returns.
+//
+// [Server] is OTP's gen_server with typed messages. [Async], [Linked] and [Stream] are its tasks: functions below a
+// [Dynamic] whose results are waited for.
+//
+// # Guarantees
+//
+//   - A child is started at most 1 + MaxRestarts times in any period of length Within, by one supervisor.
+//   - No child runs after Run has returned, except those reported as abandoned. No goroutine is without an owner.
+//   - A stop takes at most the sum of the StopTimeouts; of a Dynamic, the longest of them.
+//   - A panic of a child is an error with a stack. It ends nothing but that child.
+//   - The end of a child never waits for its supervisor. [Supervisor.Tree] answers whatever the supervisor is doing.
+//   - What is decided is decided by pure functions (strategy.go, intensity.go, backoff.go), which tests compare with
+//     naive models; the rest is one goroutine per supervisor that does it.
+//
+// # Blind spots
+//
+// What the BEAM can do and Go cannot:
+//
+//   - A goroutine cannot be killed. A child that ignores its context for longer than its StopTimeout is abandoned: it is
+//     counted ([Node].Abandoned), reported with its stack, and no longer waited for; but it runs on, with all it holds.
+//     Who sees their number grow should end the process. [AtOnce] does not kill either: it only does not wait.
+//   - Memory is shared. What a failed child left behind in it, a half-written map or a held lock, its successor finds.
+//     A child keeps its state to itself, best in a Server, whose Init makes it anew.
+//   - A fatal error of the runtime, such as a concurrent map write or exhausted memory, ends the process with all its
+//     supervisors. So does a panic in a goroutine that a child started by itself.
+//   - The end of a goroutine is seen by its supervisor only. There are no links and monitors across the tree; a linked
+//     task is tied to a context.
+//   - A mailbox is bounded: a sender waits where Erlang's would go on.
 package supervisor

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -36,22 +35,10 @@ type Dynamic struct {
 	intensity intensity
 	seq       uint64
 	abandoned int
-	gaveUp    chan error // capacity 1: the first give-up of this run
+	over      bool       // this run was given up
+	gaveUp    chan error // capacity 1: why
 	since     time.Time
 	running   bool
-}
-
-// dynamicChild is a child of a Dynamic, over all its restarts. Its fields belong to Dynamic.mu.
-type dynamicChild struct {
-	Child
-	status
-	seq      uint64 // start order
-	cancel   context.CancelCauseFunc
-	ready    chan<- error  // capacity 1: receives how the start went, if somebody waits for that
-	answered bool          // ready has received
-	inARow   int           // restarts without a run longer than Within between them
-	gone     chan struct{} // made by the first to wait for the end of this child
-	left     bool          // it is no longer a child, but its goroutine still runs
 }
 
 // NewDynamic returns a supervisor without children that is not started yet. The error matches [ErrSpec].
@@ -85,7 +72,7 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	}
 	d.running, d.since = true, time.Now().UTC()
 	d.intensity = intensity{maxRestarts: d.spec.MaxRestarts, within: d.spec.Within}
-	d.gaveUp = make(chan error, 1)
+	d.over, d.gaveUp = false, make(chan error, 1)
 	d.derive = func() (context.Context, context.CancelCauseFunc) { return context.WithCancelCause(group) }
 	d.mu.Unlock()
 	ready()
@@ -170,141 +157,6 @@ func (d *Dynamic) Stop(name string) error {
 	return d.stopAll(children)
 }
 
-// run is one life of a child: the whole of its goroutine.
-func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
-	err := errGoexit
-	defer func() {
-		if v := recover(); v != nil {
-			err = newPanicError(v)
-		}
-		d.onEnd(ctx, c, err)
-	}()
-	ready := func() {}
-	if c.ready != nil {
-		ready = func() { d.answer(c, nil) }
-		if c.Run != nil {
-			ready()
-		}
-	}
-	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
-}
-
-// answer tells whoever waits for the start of c how it went, unless that is known already.
-func (d *Dynamic) answer(c *dynamicChild, err error) bool {
-	d.mu.Lock()
-	answered := c.answered
-	c.answered = true
-	d.mu.Unlock()
-	if answered {
-		return false
-	}
-	switch {
-	case err == nil:
-		d.emit(Event{Kind: ChildStarted, Child: c.Name})
-	case errors.Is(err, ErrIgnore):
-		d.emit(Event{Kind: ChildIgnored, Child: c.Name})
-	default:
-		d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
-	}
-	c.ready <- err
-	return true
-}
-
-// onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.
-func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
-	if c.ready != nil && d.answer(c, cmp.Or(err, errNotReady)) {
-		d.leave(c)
-		return
-	}
-	stopped := ctx.Err() != nil
-	d.emitEnd(c, err, stopped)
-	if stopped || c.Restart.onEnd(clean(err)) != restart {
-		d.leave(c)
-		return
-	}
-	delay, allowed := d.countRestart(c, err)
-	if !allowed {
-		d.giveUp(c, err)
-		d.leave(c)
-		return
-	}
-	d.emit(Event{
-		Kind: ChildRestarting, Child: c.Name, Err: err, Restarts: c.restarts, Group: []string{c.Name}, Delay: delay,
-	})
-	go d.rerun(ctx, c, delay)
-}
-
-// rerun is run after a delay.
-func (d *Dynamic) rerun(ctx context.Context, c *dynamicChild, delay time.Duration) {
-	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			d.leave(c)
-			return
-		}
-	}
-	d.mu.Lock()
-	c.state, c.since = StateRunning, time.Now().UTC()
-	d.mu.Unlock()
-	d.emit(Event{Kind: ChildStarted, Child: c.Name, Restarts: c.restarts})
-	d.run(ctx, c)
-}
-
-// countRestart asks the intensity for a restart of c, which ended with err, and returns how long to wait before it.
-func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration, allowed bool) {
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.intensity.restart(now) {
-		return 0, false
-	}
-	if now.Sub(c.since) > d.spec.Within {
-		c.inARow = 0
-	}
-	c.inARow++
-	c.restarts++
-	c.state, c.since = StateRestarting, now.UTC()
-	if !clean(err) {
-		c.err = err
-	}
-	return d.spec.Backoff.delay(c.inARow, rand.Float64()), true
-}
-
-// giveUp ends the run. Several children may get here at the same time; the first one is the reason.
-func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
-	err := &IntensityError{
-		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
-	}
-	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts})
-	select {
-	case d.gaveUp <- err:
-	default:
-	}
-}
-
-// leave is the last act of a child's last goroutine.
-func (d *Dynamic) leave(c *dynamicChild) {
-	c.cancel(nil)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c.left {
-		d.abandoned--
-		return
-	}
-	d.forget(c)
-}
-
-// forget must be called with mu held.
-func (d *Dynamic) forget(c *dynamicChild) {
-	delete(d.children, c)
-	if c.gone != nil {
-		close(c.gone)
-	}
-}
-
 // all returns the children in start order.
 func (d *Dynamic) all() []*dynamicChild {
 	d.mu.Lock()
@@ -361,17 +213,18 @@ func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
 		return nil
 	}
 	d.forget(c)
-	c.left = true
+	c.fate = abandoned
+	if timeout == AtOnce {
+		c.fate = released
+	}
 	d.abandoned++
 	d.mu.Unlock()
 	if timeout == AtOnce {
 		d.emit(Event{Kind: ChildStopped, Child: c.Name})
 		return nil
 	}
-	err := fmt.Errorf("%s: %s: %w after %v", d.spec.Name, c.Name, ErrStopTimeout, c.stopTimeout())
-	if d.spec.OnEvent != nil {
-		d.emit(Event{Kind: ChildAbandoned, Child: c.Name, Err: err, Stack: stacks(d.spec.Name, c.Name)})
-	}
+	err := fmt.Errorf("%s: %s: %w", d.spec.Name, c.Name, ErrStopTimeout)
+	d.emit(Event{Kind: ChildAbandoned, Child: c.Name, Err: err, Stack: stacks(d.spec.Name, c.Name)})
 	return err
 }
 
@@ -380,27 +233,6 @@ func (d *Dynamic) Abandoned() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.abandoned
-}
-
-// emitEnd tells how c ended, or that it came back after it was abandoned.
-func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped bool) {
-	if d.spec.OnEvent == nil {
-		return
-	}
-	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err)}
-	d.mu.Lock()
-	left := c.left
-	d.mu.Unlock()
-	switch {
-	case left:
-		e.Kind = ChildReturned
-	case stopped:
-		e.Kind = ChildStopped
-		if stoppedCleanly(err) {
-			e.Err = nil
-		}
-	}
-	d.emit(e)
 }
 
 func (d *Dynamic) emit(e Event) {

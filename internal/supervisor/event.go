@@ -8,17 +8,18 @@ import (
 // EventKind says what happened.
 type EventKind uint8
 
+// The kinds of events.
 const (
-	ChildStarted     EventKind = iota // it is ready; Restarts tells a first start from a later one
-	ChildIgnored                      // it returned ErrIgnore instead of becoming ready
-	ChildFailed                       // it ended before it was ready: Err
-	ChildEnded                        // it ended by itself: Err, nil for a normal end
-	ChildStopped                      // its supervisor stopped it
-	ChildRestarting                   // it will be started again after Delay, with all of Group, because of Err
-	ChildAbandoned                    // it did not return within its StopTimeout and is no longer waited for: Stack
-	ChildReturned                     // an abandoned one returned after all
-	AutoShutdownDone                  // a significant child ended, so the supervisor ends
-	GaveUp                            // too many restarts: the supervisor stops its children and ends with Err
+	ChildStarted    EventKind = iota // it is ready; Restarts tells a first start from a later one
+	ChildIgnored                     // it returned ErrIgnore instead of becoming ready
+	ChildFailed                      // it ended before it was ready: Err
+	ChildEnded                       // it ended by itself: Err, nil for a normal end
+	ChildStopped                     // its supervisor stopped it
+	ChildRestarting                  // it will be started again after Delay, with all of Group, because of Err
+	ChildAbandoned                   // it did not return within its StopTimeout and is no longer waited for: Stack
+	ChildReturned                    // an abandoned one returned after all
+	ShuttingDown                     // a significant child ended, so the supervisor ends
+	GaveUp                           // too many restarts: the supervisor stops its children and ends with Err
 )
 
 // String is the event as a log message.
@@ -28,7 +29,7 @@ func (k EventKind) String() string {
 }
 
 // Event is something that happened in a supervisor. An event is emitted after the fact, except ChildRestarting,
-// AutoShutdownDone and GaveUp, which announce a decision before it is carried out.
+// ShuttingDown and GaveUp, which announce a decision before it is carried out.
 type Event struct {
 	Kind       EventKind
 	Supervisor string
@@ -44,17 +45,14 @@ type Event struct {
 // Level is the event's place in a log: Info for the life of children, Warn for what heals by itself, Error for what a
 // person should look at.
 func (e Event) Level() slog.Level {
-	switch e.Kind {
-	case GaveUp, ChildAbandoned:
+	switch {
+	case e.Kind == GaveUp, e.Kind == ChildAbandoned:
 		return slog.LevelError
-	case ChildRestarting, ChildFailed:
+	case e.Kind == ChildRestarting, e.Kind == ChildFailed, !clean(e.Err):
 		return slog.LevelWarn
-	case ChildEnded:
-		if !clean(e.Err) {
-			return slog.LevelWarn
-		}
+	default:
+		return slog.LevelInfo
 	}
-	return slog.LevelInfo
 }
 
 // Attrs is the event's data as log attributes, without those that are empty.

@@ -107,7 +107,7 @@ func (r *run) stop(m *member) error {
 		}
 		r.abandoned.Add(1) // before its goroutine can take it off again
 		if i.settle(fate) {
-			return r.leave(m, fate, timeout)
+			return r.leave(m, fate)
 		}
 		r.abandoned.Add(-1) // it ended at the last moment
 	}
@@ -125,13 +125,13 @@ func (r *run) stop(m *member) error {
 }
 
 // leave forgets the instance of a child that was not waited for to its end.
-func (r *run) leave(m *member, fate uint32, timeout time.Duration) error {
+func (r *run) leave(m *member, fate uint32) error {
 	if fate == released {
 		r.setEnded(m, nil)
 		r.emit(Event{Kind: ChildStopped, Child: m.child.Name, Restarts: m.restarts})
 		return nil
 	}
-	err := fmt.Errorf("%s: %s: %w after %v", r.spec.Name, m.child.Name, ErrStopTimeout, timeout)
+	err := fmt.Errorf("%s: %s: %w", r.spec.Name, m.child.Name, ErrStopTimeout)
 	r.setEnded(m, err)
 	r.emit(Event{
 		Kind: ChildAbandoned, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stacks(r.spec.Name, m.child.Name),

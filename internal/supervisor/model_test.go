@@ -58,13 +58,13 @@ func (m *model) end(i int, reason string, at time.Duration) {
 		return
 	}
 	switch m.strategy {
+	case OneForOne:
+		c.running = true
+		m.event("start", c.name)
 	case OneForAll:
 		m.restartFrom(0, c.name)
 	case RestForOne:
 		m.restartFrom(i, c.name)
-	default:
-		c.running = true
-		m.event("start", c.name)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestSupervisorDoesWhatTheModelDoes(t *testing.T) {
 				rt.Fatal(err)
 			}
 			r := launch(t, sup)
-			defer r.end()
+			defer func() { _ = r.end() }()
 			begin := time.Now()
 			for range rapid.IntRange(0, 12).Draw(rt, "ends") {
 				var alive []int

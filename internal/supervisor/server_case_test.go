@@ -167,7 +167,7 @@ func playInitResults(t *testing.T, _ testCase) {
 	w := newWorld(t)
 	sup, r := w.run(setup{})
 	try := func(init func() error) error {
-		s, err := NewServer(ServerSpec[int]{Name: "s", Init: func(ctx context.Context, _ *Self[int]) (Handler[int], error) {
+		s, err := NewServer(ServerSpec[int]{Name: "s", Init: func(context.Context, *Self[int]) (Handler[int], error) {
 			return nil, init()
 		}})
 		if err != nil {

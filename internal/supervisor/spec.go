@@ -24,6 +24,9 @@ const (
 )
 
 // Spec describes a supervisor. Its zero values are OTP's defaults.
+//
+// OnEvent is called from the supervisor's own goroutine, in order and between its steps, except for ChildReturned, which
+// comes from the goroutine that returned. It may look at the tree, but not change it.
 type Spec struct {
 	Name         string
 	Strategy     Strategy      // whom a restart concerns; zero: OneForOne
@@ -32,7 +35,7 @@ type Spec struct {
 	Backoff      Backoff       // delay before a restart; zero: none
 	AutoShutdown AutoShutdown  // whether the end of significant children ends the supervisor; zero: Never
 	Children     []Child       // in start order
-	OnEvent      func(Event)   // called in order, from the supervisor's goroutine; must not block; nil: none
+	OnEvent      func(Event)   // called as things happen; must not block; nil: none
 }
 
 // Child describes one child: a function or a [Part]. Exactly one of Run, RunReady and Part is set.
@@ -63,6 +66,7 @@ type Part interface {
 // Restart says what the end of a child means for it.
 type Restart uint8
 
+// The restart values.
 const (
 	Permanent Restart = iota // it is always started again
 	Transient                // it is started again unless it ended cleanly
@@ -75,6 +79,7 @@ func (r Restart) String() string { return nameOf(r, "permanent", "transient", "t
 // Strategy says which children a restart concerns.
 type Strategy uint8
 
+// The strategies.
 const (
 	OneForOne  Strategy = iota // the one that ended
 	OneForAll                  // all of them
@@ -87,10 +92,11 @@ func (s Strategy) String() string { return nameOf(s, "one_for_one", "one_for_all
 // AutoShutdown says whether a supervisor ends with its significant children.
 type AutoShutdown uint8
 
+// The kinds of automatic shutdown.
 const (
-	Never          AutoShutdown = iota
-	AnySignificant              // it ends when one of them ended for good
-	AllSignificant              // it ends when the last of them ended for good
+	Never          AutoShutdown = iota // it does not
+	AnySignificant                     // it ends when one of them ended for good
+	AllSignificant                     // it ends when the last of them ended for good
 )
 
 // String returns OTP's name of the value.
@@ -108,9 +114,6 @@ func nameOf[T ~uint8](v T, names ...string) string {
 // withDefaults replaces zero values by what they stand for.
 func (s Spec) withDefaults() Spec {
 	s.MaxRestarts, s.Within = intensityOf(s.MaxRestarts, s.Within)
-	if s.OnEvent == nil {
-		s.OnEvent = func(Event) {}
-	}
 	return s
 }
 
@@ -165,7 +168,7 @@ func validateLimits(name string, maxRestarts int, within time.Duration, b Backof
 	return nil
 }
 
-func (c Child) validate(auto AutoShutdown) error {
+func (c *Child) validate(auto AutoShutdown) error {
 	ways := 0
 	for _, set := range []bool{c.Run != nil, c.RunReady != nil, c.Part != nil} {
 		if set {

@@ -29,9 +29,9 @@ func (s Strategy) group(i, n int) (from, to int) {
 		return 0, n
 	case RestForOne:
 		return i, n
-	default:
-		return i, i + 1
+	case OneForOne:
 	}
+	return i, i + 1
 }
 
 // plan is a restart as indices into the children, each list in the order of its steps.
@@ -72,7 +72,7 @@ func (a AutoShutdown) ends(significant bool, left int) bool {
 		return significant
 	case AllSignificant:
 		return significant && left == 0
-	default:
-		return false
+	case Never:
 	}
+	return false
 }

@@ -20,6 +20,7 @@ type Result[I, O any] struct {
 // OnTimeout says what the timeout of an item means for its stream.
 type OnTimeout uint8
 
+// The choices on a timeout.
 const (
 	EndStream  OnTimeout = iota // the stream ends with ErrTimeout
 	ReportItem                  // the item is stopped, ErrTimeout stands in its place, and the stream goes on

@@ -31,7 +31,7 @@ func TestStreamOfAnyShape(t *testing.T) {
 				rt.Fatal(err)
 			}
 			r := launch(t, d)
-			defer r.end()
+			defer func() { _ = r.end() }()
 			var running, most atomic.Int64
 			f := func(ctx context.Context, n int) (int, error) {
 				most.Store(max(most.Load(), running.Add(1)))
@@ -88,7 +88,7 @@ func TestStreamEndsWithItsContext(t *testing.T) {
 		if !errors.Is(end, errBoom) {
 			t.Errorf("stream ended with %v, want %v", end, errBoom)
 		}
-		if n := len(d.Tree().Children); n != 0 {
+		if n := childrenOf(d); n != 0 {
 			t.Errorf("left running = %d, want 0", n)
 		}
 	})

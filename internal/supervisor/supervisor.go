@@ -151,9 +151,10 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 		return r.restart(ctx, m, i.err)
 	case forget:
 		r.remove(m)
+	case keep:
 	}
 	if r.spec.AutoShutdown.ends(m.child.Significant, r.significantLeft()) {
-		r.emit(Event{Kind: AutoShutdownDone, Child: m.child.Name, Err: i.err})
+		r.emit(Event{Kind: ShuttingDown, Child: m.child.Name, Err: i.err})
 		return fmt.Errorf("%s: %s ended: %w", r.spec.Name, m.child.Name, ErrShutdown)
 	}
 	return nil
@@ -271,6 +272,8 @@ func (r *run) significantLeft() int {
 }
 
 func (r *run) emit(e Event) {
-	e.Supervisor = r.spec.Name
-	r.spec.OnEvent(e)
+	if r.spec.OnEvent != nil {
+		e.Supervisor = r.spec.Name
+		r.spec.OnEvent(e)
+	}
 }

@@ -56,6 +56,12 @@ func startDynamic(t *testing.T, spec DynamicSpec) (*Dynamic, *running) {
 	return d, start(t, d)
 }
 
+// childrenOf counts the children when all is quiet: one that has delivered its result may still be leaving.
+func childrenOf(d *Dynamic) int {
+	synctest.Wait()
+	return len(d.Tree().Children)
+}
+
 // async starts a task or fails the test.
 func async[T any](t *testing.T, d *Dynamic, f func(context.Context) (T, error)) *Task[T] {
 	t.Helper()
@@ -121,7 +127,7 @@ func playAwaitUncaught(t *testing.T, c testCase) {
 		t.Errorf("caller = %v, want %v", err, ErrTimeout)
 	}
 	synctest.Wait()
-	if n := len(d.Tree().Children); n != 0 || done {
+	if n := childrenOf(d); n != 0 || done {
 		t.Errorf("tasks = %d, side effect done = %t, want 0, false", n, done)
 	}
 }
@@ -208,7 +214,7 @@ func playStopExpires(t *testing.T, _ testCase) {
 	if _, err := task.Stop(time.Second); !errors.Is(err, ErrStopTimeout) {
 		t.Errorf("Stop = %v, want %v", err, ErrStopTimeout)
 	}
-	if n, abandoned := len(d.Tree().Children), d.Abandoned(); n != 0 || abandoned != 1 {
+	if n, abandoned := childrenOf(d), d.Abandoned(); n != 0 || abandoned != 1 {
 		t.Errorf("tasks = %d, abandoned = %d, want 0, 1", n, abandoned)
 	}
 	time.Sleep(time.Minute)
@@ -242,7 +248,7 @@ func playPollOrStop(t *testing.T, c testCase) {
 		t.Errorf("results (-want +got):\n%s", diff)
 	}
 	synctest.Wait()
-	if n := len(d.Tree().Children); n != 0 {
+	if n := childrenOf(d); n != 0 {
 		t.Errorf("tasks = %d, want 0", n)
 	}
 }
@@ -437,7 +443,10 @@ func playTimeouts(t *testing.T, c testCase) {
 // items is 1, 2, … n.
 func items(n int) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i := 1; i <= n && yield(i); i++ {
+		for i := range n {
+			if !yield(i + 1) {
+				return
+			}
 		}
 	}
 }
@@ -533,7 +542,7 @@ func playDurations(t *testing.T, c testCase) {
 			if !errors.Is(err, ErrTimeout) {
 				t.Errorf("stream ended with %v, want %v", err, ErrTimeout)
 			}
-			if n := len(d.Tree().Children); n != 0 {
+			if n := childrenOf(d); n != 0 {
 				t.Errorf("items left running = %d, want 0", n)
 			}
 			return
@@ -659,7 +668,7 @@ func playHalt(t *testing.T, c testCase) {
 	if got := started.Load(); got > expect.Most {
 		t.Errorf("started = %d, want at most %d", got, expect.Most)
 	}
-	if n := len(d.Tree().Children); n != 0 || finished.Load() != 2 {
+	if n := childrenOf(d); n != 0 || finished.Load() != 2 {
 		t.Errorf("left running = %d, finished = %d, want 0, 2", n, finished.Load())
 	}
 }

@@ -1,0 +1,184 @@
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// dynamicChild is a child of a Dynamic, over all its restarts. Its fields belong to Dynamic.mu.
+type dynamicChild struct {
+	Child
+	status
+	seq      uint64 // start order
+	cancel   context.CancelCauseFunc
+	ready    chan<- error  // capacity 1: receives how the start went, if somebody waits for that
+	answered bool          // ready has received
+	inARow   int           // restarts without a run longer than Within between them
+	gone     chan struct{} // made by the first to wait for the end of this child
+	fate     uint32        // released or abandoned: it is no longer a child, but its goroutine still runs
+}
+
+// run is one life of a child: the whole of its goroutine.
+func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
+	err := errGoexit
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+		d.onEnd(ctx, c, err)
+	}()
+	ready := func() {}
+	if c.ready != nil {
+		ready = func() { d.answer(c, nil) }
+		if c.Run != nil {
+			ready()
+		}
+	}
+	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
+}
+
+// answer tells whoever waits for the start of c how it went, unless that is known already.
+func (d *Dynamic) answer(c *dynamicChild, err error) bool {
+	d.mu.Lock()
+	answered := c.answered
+	c.answered = true
+	d.mu.Unlock()
+	if answered {
+		return false
+	}
+	switch {
+	case err == nil:
+		d.emit(Event{Kind: ChildStarted, Child: c.Name})
+	case errors.Is(err, ErrIgnore):
+		d.emit(Event{Kind: ChildIgnored, Child: c.Name})
+	default:
+		d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
+	}
+	c.ready <- err
+	return true
+}
+
+// onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.
+func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
+	if c.ready != nil && d.answer(c, cmp.Or(err, errNotReady)) {
+		d.leave(c)
+		return
+	}
+	stopped := ctx.Err() != nil
+	d.emitEnd(c, err, stopped)
+	if stopped || c.Restart.onEnd(clean(err)) != restart {
+		d.leave(c)
+		return
+	}
+	delay, allowed := d.countRestart(c, err)
+	if !allowed {
+		d.giveUp(c, err)
+		d.leave(c)
+		return
+	}
+	d.emit(Event{
+		Kind: ChildRestarting, Child: c.Name, Err: err, Restarts: c.restarts, Group: []string{c.Name}, Delay: delay,
+	})
+	go d.rerun(ctx, c, delay)
+}
+
+// rerun is run after a delay.
+func (d *Dynamic) rerun(ctx context.Context, c *dynamicChild, delay time.Duration) {
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			d.leave(c)
+			return
+		}
+	}
+	d.mu.Lock()
+	c.state, c.since = StateRunning, time.Now().UTC()
+	d.mu.Unlock()
+	d.emit(Event{Kind: ChildStarted, Child: c.Name, Restarts: c.restarts})
+	d.run(ctx, c)
+}
+
+// countRestart asks the intensity for a restart of c, which ended with err, and returns how long to wait before it.
+func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration, allowed bool) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over || !d.intensity.restart(now) {
+		return 0, false
+	}
+	if now.Sub(c.since) > d.spec.Within {
+		c.inARow = 0
+	}
+	c.inARow++
+	c.restarts++
+	c.state, c.since = StateRestarting, now.UTC()
+	if !clean(err) {
+		c.err = err
+	}
+	return d.spec.Backoff.delay(c.inARow, rand.Float64()), true
+}
+
+// giveUp ends the run. Several children may get here at the same time; the first one is the reason.
+func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
+	d.mu.Lock()
+	over, gaveUp := d.over, d.gaveUp
+	d.over = true
+	d.mu.Unlock()
+	if over {
+		return
+	}
+	err := &IntensityError{
+		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
+	}
+	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts})
+	gaveUp <- err
+}
+
+// leave is the last act of a child's last goroutine.
+func (d *Dynamic) leave(c *dynamicChild) {
+	c.cancel(nil)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.fate != alive {
+		d.abandoned--
+		return
+	}
+	d.forget(c)
+}
+
+// forget must be called with mu held.
+func (d *Dynamic) forget(c *dynamicChild) {
+	delete(d.children, c)
+	if c.gone != nil {
+		close(c.gone)
+	}
+}
+
+// emitEnd tells how c ended, or that it came back after it was abandoned.
+func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped bool) {
+	if d.spec.OnEvent == nil {
+		return
+	}
+	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err)}
+	d.mu.Lock()
+	fate := c.fate
+	d.mu.Unlock()
+	switch {
+	case fate == released:
+		return
+	case fate == abandoned:
+		e.Kind = ChildReturned
+	case stopped:
+		e.Kind = ChildStopped
+		if stoppedCleanly(err) {
+			e.Err = nil
+		}
+	}
+	d.emit(e)
+}
