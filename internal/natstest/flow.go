@@ -8,13 +8,13 @@ import (
 
 // A flow is one direction of a connection: bytes without a limit, for one taker.
 type flow struct {
-	mu    sync.Mutex
-	buf   []byte
-	taken bool // by a taker who has not come back for more
-	ended bool
-	muted bool
-	more  chan struct{} // a hint that one of these changed
-	empty chan struct{} // a hint that the taker came back and found nothing
+	mu     sync.Mutex
+	buf    []byte
+	taken  bool // by a taker who has not come back for more
+	ended  bool
+	sealed bool
+	more   chan struct{} // a hint that one of these changed
+	empty  chan struct{} // a hint that the taker came back and found nothing
 }
 
 func newFlow() *flow {
@@ -30,7 +30,7 @@ func hint(c chan struct{}) {
 
 func (f *flow) put(b []byte) {
 	f.mu.Lock()
-	if !f.muted {
+	if !f.sealed {
 		f.buf = append(f.buf, b...)
 	}
 	f.mu.Unlock()
@@ -45,11 +45,14 @@ func (f *flow) end() {
 	hint(f.more)
 }
 
-// mute drops what was not taken and whatever still comes.
-func (f *flow) mute() {
+// seal ignores what comes from now on, and what was not taken if drop.
+func (f *flow) seal(drop bool) {
 	f.mu.Lock()
-	f.buf, f.muted = nil, true
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	f.sealed = true
+	if drop {
+		f.buf = nil
+	}
 }
 
 // take waits for at most n bytes, and for the gate to be open; false is the end.

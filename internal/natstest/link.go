@@ -222,10 +222,12 @@ func (c *linkConn) Write(p []byte) (int, error) {
 // cut closes the connection once what was sent, and last, has reached the server. The
 // client hears nothing any more.
 func (c *linkConn) cut(last []byte) {
-	c.in.mute()
+	c.in.seal(true)
 	c.out.put(last)
+	c.out.seal(false)
 	go func() {
 		c.out.drained(c.closed)
+		<-time.NewTimer(time.Microsecond).C // of virtual time, so all that the server has to do is done
 		_ = c.Close()
 	}()
 }
