@@ -18,7 +18,7 @@ type Event struct {
 	Worker     string    // that wrote it
 	Reason     string    // of a dead or cancelled job
 	Error      string    // of a run that failed
-	Result     []byte    // of a run that succeeded
+	Result     []byte    // of a run that succeeded, as in [Info]
 	Time       time.Time // UTC, by the worker's clock, as is StartedAt
 	StartedAt  time.Time // of the run; zero if it never started
 	EnqueuedAt time.Time // by the broker's clock

@@ -89,7 +89,7 @@ type Info struct {
 	Worker      string    // that ended the last run
 	Reason      string    // why it is dead or cancelled: exhausted, permanent, expired, malformed, crashed, superseded
 	Failures    []Failure // of this life, oldest first, as far as the broker keeps them
-	Result      []byte    // of a job that succeeded: JSON, or what its handler returned if that is no JSON
+	Result      []byte    // of a job that succeeded: JSON, where text is a JSON string; bytes that are no text as they are
 }
 
 // LastError is the text of the job's last failure, or empty.

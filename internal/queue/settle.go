@@ -113,15 +113,22 @@ func (s *Settler) settle(ctx context.Context, t *settlement) {
 	delete(s.open, t)
 	s.mu.Unlock()
 	<-s.slots
-	log := s.log.With(slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
-		slog.Int("attempt", t.Attempt), slog.Any("outcome", t.Kind))
 	switch {
 	case err == nil:
-		log.DebugContext(ctx, "job settled")
+		if s.log.Enabled(ctx, slog.LevelDebug) { // once per job: worth a look before the work
+			s.log.DebugContext(ctx, "job settled", t.attrs()...)
+		}
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, errTaken):
-		log.WarnContext(ctx, "job lost: it is run or settled elsewhere", slog.Any("err", err))
+		s.log.WarnContext(ctx, "job lost: it is run or settled elsewhere", append(t.attrs(), slog.Any("err", err))...)
 	default:
-		log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", slog.Any("err", err))
+		s.log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", append(t.attrs(), slog.Any("err", err))...)
+	}
+}
+
+func (t *settlement) attrs() []any {
+	return []any{
+		slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
+		slog.Int("attempt", t.Attempt), slog.Any("outcome", t.Kind),
 	}
 }
 
