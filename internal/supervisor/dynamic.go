@@ -14,7 +14,7 @@ import (
 // DynamicSpec describes a supervisor whose children are all started at run time.
 type DynamicSpec struct {
 	Name        string
-	MaxChildren int           // how many may exist at once; zero: no limit
+	MaxChildren int           // how many may exist at once, each until its goroutine is about to end; zero: no limit
 	MaxRestarts int           // as in Spec
 	Within      time.Duration // as in Spec
 	Backoff     Backoff       // as in Spec
@@ -96,35 +96,34 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 // Start starts c and returns without waiting for it in any way. A zero Restart is Permanent, as everywhere: say
 // Temporary for what runs once. Significant has no meaning here. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
-	_, err := d.start(c, nil)
-	return err
+	return d.start(&dynamicChild{Child: c})
 }
 
-// start starts c. If ready is not nil, it receives whether c became ready.
-func (d *Dynamic) start(c Child, ready chan<- error) (*dynamicChild, error) {
+// start makes c a child and starts it.
+func (d *Dynamic) start(c *dynamicChild) error {
 	if err := c.validate(Never); err != nil {
-		return nil, err
+		return err
 	}
-	child := &dynamicChild{Child: c, status: status{state: StateRunning, since: time.Now().UTC()}}
+	c.state, c.since = StateRunning, time.Now().UTC()
 	d.mu.Lock()
 	if d.derive == nil {
 		d.mu.Unlock()
-		return nil, fmt.Errorf("supervisor %s: %w", d.spec.Name, ErrNotRunning)
+		return fmt.Errorf("supervisor %s: %w", d.spec.Name, ErrNotRunning)
 	}
 	if d.spec.MaxChildren > 0 && len(d.children) >= d.spec.MaxChildren {
 		d.mu.Unlock()
-		return nil, fmt.Errorf("supervisor %s: %w: %d", d.spec.Name, ErrMaxChildren, d.spec.MaxChildren)
+		return fmt.Errorf("supervisor %s: %w: %d", d.spec.Name, ErrMaxChildren, d.spec.MaxChildren)
 	}
 	ctx, cancel := d.derive()
 	d.seq++
-	child.seq, child.cancel, child.ready = d.seq, cancel, ready
-	d.children[child] = struct{}{}
+	c.seq, c.cancel = d.seq, cancel
+	d.children[c] = struct{}{}
 	d.mu.Unlock()
-	if ready == nil {
+	if c.ready == nil {
 		d.emit(Event{Kind: ChildStarted, Child: c.Name})
 	}
-	go d.run(ctx, child)
-	return child, nil
+	go d.run(ctx, c)
+	return nil
 }
 
 // StartReady is Start that returns when c is ready, has failed to become so, or ctx is done, in which case c is
@@ -132,10 +131,11 @@ func (d *Dynamic) start(c Child, ready chan<- error) (*dynamicChild, error) {
 // *[StartError], which matches [ErrIgnore] if the child asked to be ignored.
 func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	ready := make(chan error, 1)
-	child, err := d.start(c, ready)
-	if err != nil {
+	child := &dynamicChild{Child: c, ready: ready}
+	if err := d.start(child); err != nil {
 		return err
 	}
+	var err error
 	select {
 	case err = <-ready:
 	case <-ctx.Done():

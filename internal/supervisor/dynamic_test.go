@@ -127,6 +127,32 @@ func TestDynamicGivesUp(t *testing.T) {
 	})
 }
 
+// Whoever has a task's result has its place, too.
+func TestTaskFreesItsPlaceFirst(t *testing.T) {
+	d, err := NewDynamic(DynamicSpec{Name: "tasks", MaxChildren: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan struct{}), make(chan error)
+	go func() { done <- d.RunReady(ctx, func() { close(ready) }) }()
+	<-ready
+	for i := range 1000 {
+		if got, err := async(t, d, func(context.Context) (int, error) { return i, nil }).Await(ctx); got != i || err != nil {
+			t.Fatalf("Await = %d, %v, want %d", got, err, i)
+		}
+	}
+	for r, err := range Stream(ctx, d, items(1000), after1(0), StreamOptions{MaxConcurrency: 1}) {
+		if err != nil || r.Err != nil {
+			t.Fatalf("result %d: %v, %v", r.Index, r.Err, err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
 // All children have the time of their own timeout, at the same time.
 func TestDynamicAbandons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -200,8 +226,14 @@ func TestDynamicStartReady(t *testing.T) {
 		if err := d.StartReady(t.Context(), w.child(childSetup{ID: "ignore", Init: "ignore"})); !errors.Is(err, ErrIgnore) {
 			t.Errorf("StartReady = %v, want %v", err, ErrIgnore)
 		}
+		if got := len(d.Tree().Children); got != 2 { // nothing is left of it
+			t.Errorf("children = %d, want 2", got)
+		}
 		if err := d.StartReady(t.Context(), w.child(childSetup{ID: "fails", Init: "fails"})); !errors.Is(err, errBoom) {
 			t.Errorf("StartReady = %v, want %v", err, errBoom)
+		}
+		if got := len(d.Tree().Children); got != 2 { // nothing is left of it
+			t.Errorf("children = %d, want 2", got)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -209,7 +241,7 @@ func TestDynamicStartReady(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("StartReady = %v, want %v", err, context.DeadlineExceeded)
 		}
-		if got := len(d.Tree().Children); got != 2 {
+		if got := len(d.Tree().Children); got != 2 { // nothing is left of it
 			t.Errorf("children = %d, want 2", got)
 		}
 		if started, failed := len(log.of(ChildStarted)), len(log.of(ChildFailed)); started != 2 || failed != 2 {

@@ -8,13 +8,15 @@ import (
 	"time"
 )
 
-// dynamicChild is a child of a Dynamic, over all its restarts. Its fields belong to Dynamic.mu.
+// dynamicChild is a child of a Dynamic, over all its restarts. What changes belongs to Dynamic.mu.
 type dynamicChild struct {
 	Child
+	ready   chan<- error    // capacity 1: receives how the start went; nil if nobody waits for that
+	onLeave func(err error) // called after it has left, with how it ended last; nil if nobody wants to know
+
 	status
 	seq      uint64 // start order
 	cancel   context.CancelCauseFunc
-	ready    chan<- error  // capacity 1: receives how the start went, if somebody waits for that
 	answered bool          // ready has received
 	inARow   int           // restarts without a run longer than Within between them
 	gone     chan struct{} // made by the first to wait for the end of this child
@@ -32,7 +34,7 @@ func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
 	}()
 	ready := func() {}
 	if c.ready != nil {
-		ready = func() { d.answer(c, nil) }
+		ready = func() { d.onReady(c) }
 		if c.Run != nil {
 			ready()
 		}
@@ -40,43 +42,50 @@ func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
 	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
 }
 
-// answer tells whoever waits for the start of c how it went, unless that is known already.
-func (d *Dynamic) answer(c *dynamicChild, err error) bool {
-	d.mu.Lock()
-	answered := c.answered
-	c.answered = true
-	d.mu.Unlock()
-	if answered {
-		return false
-	}
-	switch {
-	case err == nil:
+// onReady tells whoever waits that c is ready.
+func (d *Dynamic) onReady(c *dynamicChild) {
+	if d.answers(c) {
 		d.emit(Event{Kind: ChildStarted, Child: c.Name})
-	case errors.Is(err, ErrIgnore):
+		c.ready <- nil
+	}
+}
+
+// answers reports whether somebody waits for the start of c and has no answer yet: the caller now owes it.
+func (d *Dynamic) answers(c *dynamicChild) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	owed := c.ready != nil && !c.answered
+	c.answered = true
+	return owed
+}
+
+// onFailedStart is the end of a child that somebody still waits for to become ready.
+func (d *Dynamic) onFailedStart(c *dynamicChild, err error) {
+	if errors.Is(err, ErrIgnore) {
 		d.emit(Event{Kind: ChildIgnored, Child: c.Name})
-	default:
+	} else {
 		d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
 	}
+	d.leave(c, err)
 	c.ready <- err
-	return true
 }
 
 // onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.
 func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
-	if c.ready != nil && d.answer(c, cmp.Or(err, errNotReady)) {
-		d.leave(c)
+	if d.answers(c) {
+		d.onFailedStart(c, cmp.Or(err, errNotReady))
 		return
 	}
 	stopped := ctx.Err() != nil
 	d.emitEnd(c, err, stopped)
 	if stopped || c.Restart.onEnd(clean(err)) != restart {
-		d.leave(c)
+		d.leave(c, err)
 		return
 	}
 	delay, allowed := d.countRestart(c, err)
 	if !allowed {
 		d.giveUp(c, err)
-		d.leave(c)
+		d.leave(c, err)
 		return
 	}
 	d.emit(Event{
@@ -93,7 +102,7 @@ func (d *Dynamic) rerun(ctx context.Context, c *dynamicChild, delay time.Duratio
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			d.leave(c)
+			d.leave(c, context.Cause(ctx))
 			return
 		}
 	}
@@ -141,15 +150,18 @@ func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
 }
 
 // leave is the last act of a child's last goroutine.
-func (d *Dynamic) leave(c *dynamicChild) {
+func (d *Dynamic) leave(c *dynamicChild, err error) {
 	c.cancel(nil)
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c.fate != alive {
+	if c.fate == alive {
+		d.forget(c)
+	} else {
 		d.abandoned--
-		return
 	}
-	d.forget(c)
+	d.mu.Unlock()
+	if c.onLeave != nil {
+		c.onLeave(err)
+	}
 }
 
 // forget must be called with mu held.

@@ -55,6 +55,7 @@ func Example() {
 // Squares of the numbers, at most two at a time, in the order of the numbers.
 func ExampleStream() {
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	tasks, err := supervisor.NewDynamic(supervisor.DynamicSpec{Name: "tasks"})
 	if err != nil {
 		fmt.Println(err)

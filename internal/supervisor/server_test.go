@@ -145,6 +145,27 @@ func TestReplyCountsOnce(t *testing.T) {
 	})
 }
 
+func TestStopGivesUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, r := startCounter(t, 0, nil)
+		if err := s.Cast(t.Context(), sleepFor{time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Stop = %v, want %v", err, context.DeadlineExceeded)
+		}
+		time.Sleep(time.Minute)
+		if !r.ended() || r.err != nil {
+			t.Errorf("Run = %v, want nil", r.err)
+		}
+		if err := s.Stop(t.Context()); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("Stop after the end = %v, want %v", err, ErrNotRunning)
+		}
+	})
+}
+
 // timerHandler records the numbers it receives.
 type timerHandler struct{ got *[]int }
 

@@ -119,37 +119,33 @@ func (s *stream[I, O]) hasRoom() bool {
 
 // start starts an item. Like step it reports whether the stream goes on.
 func (s *stream[I, O]) start(input I) bool {
-	it := &item[I, O]{result: Result[I, O]{Index: s.started, Input: input, Err: errGoexit}}
+	it := &item[I, O]{result: Result[I, O]{Index: s.started, Input: input}}
 	if s.ItemTimeout != Forever {
 		it.due = time.Now().Add(s.ItemTimeout)
 	}
-	child, err := s.owner.start(Child{
-		Name: fmt.Sprintf("item %d", s.started), Restart: Temporary,
-		Run: func(ctx context.Context) error { return s.run(ctx, it) },
-	}, nil)
-	if err != nil {
+	it.child = &dynamicChild{
+		Child: Child{Name: fmt.Sprintf("item %d", s.started), Restart: Temporary, Run: func(ctx context.Context) (err error) {
+			it.result.Value, err = s.f(ctx, input)
+			return err
+		}},
+		onLeave: func(err error) { s.deliver(it, err) },
+	}
+	if err := s.owner.start(it.child); err != nil {
 		it.result.Err = err
 		return s.fail(it.result, err)
 	}
-	it.child = child
 	s.started++
 	s.running = append(s.running, it)
 	return true
 }
 
-// run is an item's goroutine.
-func (s *stream[I, O]) run(ctx context.Context, it *item[I, O]) error {
-	defer func() {
-		select {
-		case s.ended <- it:
-		case <-s.closed:
-		}
-	}()
-	it.result.Err = protect(func() (err error) {
-		it.result.Value, err = s.f(ctx, it.result.Input)
-		return err
-	})
-	return it.result.Err
+// deliver is the last act of an item's goroutine.
+func (s *stream[I, O]) deliver(it *item[I, O], err error) {
+	it.result.Err = err
+	select {
+	case s.ended <- it:
+	case <-s.closed:
+	}
 }
 
 // step waits for the next thing to happen: an item ends or times out, or ctx is done.

@@ -104,21 +104,35 @@ func TestStreamWithoutRoom(t *testing.T) {
 	})
 }
 
-// An item that ignores its context is given up, and its late end disturbs nobody.
+// An item that is late keeps its place until it ends, and one that does not end is given up. Neither disturbs others.
 func TestStreamWithAStubbornItem(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := startDynamic(t, DynamicSpec{})
-		got, err := collect(t, d, items(4), func(ctx context.Context, item int) (int, error) {
-			if item == 1 {
-				time.Sleep(7 * time.Second)
-			} else if err := sleep(ctx, 4*time.Second); err != nil {
-				return 0, err
-			}
-			return item, nil
-		}, StreamOptions{MaxConcurrency: 1, OnTimeout: ReportItem})
-		want := []caseEvent{event("exit", "timeout"), event("ok", 2), event("ok", 3), event("ok", 4)}
-		if diff := cmp.Diff(want, got); diff != "" || err != nil {
-			t.Errorf("results (-want +got):\n%s\n%v", diff, err)
+	for _, takes := range []time.Duration{7 * time.Second, 13 * time.Second} {
+		synctest.Test(t, func(t *testing.T) { streamWithAStubbornItem(t, takes) })
+	}
+}
+
+func streamWithAStubbornItem(t *testing.T, takes time.Duration) {
+	t.Helper()
+	var log eventLog
+	d, _ := startDynamic(t, DynamicSpec{OnEvent: log.add})
+	begin := time.Now()
+	got, err := collect(t, d, items(4), func(ctx context.Context, item int) (int, error) {
+		if item == 1 {
+			time.Sleep(takes)
+		} else if err := sleep(ctx, 4*time.Second); err != nil {
+			return 0, err
 		}
-	})
+		return item, nil
+	}, StreamOptions{MaxConcurrency: 1, OnTimeout: ReportItem})
+	want := []caseEvent{event("exit", "timeout"), event("ok", 2), event("ok", 3), event("ok", 4)}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("results (-want +got):\n%s\n%v", diff, err)
+	}
+	freed := min(takes, DefaultTimeout+DefaultStopTimeout)
+	if got := time.Since(begin); got != freed+3*4*time.Second {
+		t.Errorf("total = %v, want the place of the first item free after %v", got, freed)
+	}
+	if got := len(log.of(ChildAbandoned)); (got == 1) != (takes > freed) {
+		t.Errorf("abandoned = %d of an item that takes %v", got, takes)
+	}
 }

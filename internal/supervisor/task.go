@@ -25,17 +25,7 @@ type Outcome[T any] struct {
 
 // Async runs f as a temporary child of d. Its failure is its result and concerns nobody else. Errors: as Start.
 func Async[T any](d *Dynamic, name string, f func(ctx context.Context) (T, error)) (*Task[T], error) {
-	t := &Task[T]{owner: d, done: make(chan struct{}), err: errGoexit}
-	child, err := d.start(Child{Name: name, Restart: Temporary, Run: func(ctx context.Context) error {
-		defer close(t.done)
-		t.err = protect(func() (err error) {
-			t.value, err = f(ctx)
-			return err
-		})
-		return t.err
-	}}, nil)
-	t.child = child
-	return t, err
+	return startTask(d, name, f, func(error) {})
 }
 
 // Linked runs f as a temporary child of d that shares the fate of its caller: it is cancelled when ctx is, and if it
@@ -44,21 +34,38 @@ func Async[T any](d *Dynamic, name string, f func(ctx context.Context) (T, error
 func Linked[T any](
 	ctx context.Context, fail context.CancelCauseFunc, d *Dynamic, name string, f func(ctx context.Context) (T, error),
 ) (*Task[T], error) {
-	return Async(d, name, func(own context.Context) (T, error) {
+	stopped := false
+	linked := func(own context.Context) (T, error) {
 		own, cancel := context.WithCancelCause(own)
 		defer cancel(nil)
 		defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
-		var value T
-		err := protect(func() (err error) {
-			value, err = f(own)
-			return err
-		})
-		stopped := own.Err() != nil && stoppedCleanly(err)
-		if !clean(err) && !stopped {
+		defer func() { stopped = own.Err() != nil }()
+		return f(own)
+	}
+	return startTask(d, name, linked, func(err error) {
+		if asked := stopped && stoppedCleanly(err); !asked && !clean(err) {
 			fail(err)
 		}
-		return value, err
 	})
+}
+
+func startTask[T any](d *Dynamic, name string, f func(context.Context) (T, error), onEnd func(error)) (*Task[T], error) {
+	t := &Task[T]{owner: d, done: make(chan struct{})}
+	t.child = &dynamicChild{
+		Child: Child{Name: name, Restart: Temporary, Run: func(ctx context.Context) (err error) {
+			t.value, err = f(ctx)
+			return err
+		}},
+		onLeave: func(err error) {
+			t.err = err
+			onEnd(err)
+			close(t.done)
+		},
+	}
+	if err := d.start(t.child); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Done is closed when the task has ended.
@@ -100,6 +107,9 @@ func (t *Task[T]) Stop(grace time.Duration) (T, error) {
 		return o.Value, o.Err
 	}
 	err := t.owner.stop(t.child, grace)
+	if err == nil {
+		within(grace, t.done) // it has left; its result comes right after
+	}
 	o := t.Poll(AtOnce)
 	switch {
 	case o.Done && !errors.Is(o.Err, context.Canceled):
