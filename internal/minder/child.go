@@ -1,0 +1,182 @@
+//go:build unix
+
+package minder
+
+import (
+	"encoding/gob"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// start runs a command, whose exit is sent on ended.
+func (w *ward) start(l *launch, files []int) (group int, ended <-chan syscall.WaitStatus, err error) {
+	exit := make(chan syscall.WaitStatus, 1)
+	fds := make([]uintptr, len(files))
+	for i, fd := range files {
+		fds[i] = uintptr(fd)
+	}
+	// Locked until the leader is known, so that it is not reaped as a stranger.
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	group, err = syscall.ForkExec(l.Path, l.Argv, &syscall.ProcAttr{Dir: l.Dir, Env: l.Env, Files: fds, Sys: commandAttr()})
+	if err == nil {
+		w.leaders[group] = exit
+	}
+	return group, exit, err
+}
+
+// mind sees a command from its start until its group is gone. Reports are small enough
+// for the socket to take them from a worker that is frozen; one that is gone has no
+// use for them.
+func (w *ward) mind(conn *net.UnixConn, files []int) {
+	defer conn.Close() //nolint:errcheck // nothing is buffered
+	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
+	var l launch
+	err := dec.Decode(&l)
+	c := child{why: exited, deadline: l.Lease.end(time.Now())}
+	switch {
+	case err != nil: // the worker is gone
+	case left(c.deadline, time.Now()) <= 0:
+		_ = enc.Encode(report{Kind: expired, ExitCode: -1})
+	default:
+		if c.group, c.ended, err = w.start(&l, files); err != nil {
+			_ = enc.Encode(report{Kind: notStarted, Error: l.Path + ": " + err.Error()})
+		}
+	}
+	for _, fd := range files {
+		_ = syscall.Close(fd)
+	}
+	if c.ended == nil || err != nil {
+		return
+	}
+	_ = enc.Encode(report{Kind: started, Group: c.group})
+
+	orders, done := make(chan order), make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { receive(dec, orders, done) })
+	_ = enc.Encode(c.watch(orders, w.over, enc))
+	close(done)
+	_ = conn.Close() // ends receive
+}
+
+// receive passes orders on until the worker hangs up.
+func receive(dec *gob.Decoder, orders chan<- order, done <-chan struct{}) {
+	defer close(orders)
+	for {
+		var o order
+		if dec.Decode(&o) != nil {
+			return
+		}
+		select {
+		case orders <- o:
+		case <-done:
+			return
+		}
+	}
+}
+
+// A child is one command as the minder sees it.
+type child struct {
+	group    int
+	ended    <-chan syscall.WaitStatus
+	deadline time.Time // end of the lease
+	killAt   time.Time // end of the grace; zero: it was not told to stop
+	why      kind      // it was signalled for, or exited
+}
+
+// lookEvery is how often the wall clock is looked at: timers go by the monotonic one.
+const lookEvery = 250 * time.Millisecond
+
+// watch keeps a command to its deadline until it has exited and its group is gone, and
+// returns the report of that. It goes on answering all the while: to a worker a
+// silent minder is a dead one.
+func (c *child) watch(orders <-chan order, over <-chan struct{}, enc *gob.Encoder) report {
+	var last *report
+	p := pause{}
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case status := <-c.ended:
+			last = c.report(status)
+		case o, ok := <-orders:
+			now := time.Now()
+			c.enforce(now) // an order cannot save what is overdue
+			if !ok {
+				orders = nil
+				c.signal(closed, sigKill)
+				break
+			}
+			c.obey(o, now)
+			_ = enc.Encode(report{Kind: alive})
+		case <-over:
+			over = nil
+			c.signal(closed, sigKill)
+		case <-look.C:
+		}
+		if last == nil {
+			now := time.Now()
+			c.enforce(now)
+			look.Reset(c.next(now))
+			continue
+		}
+		if gone(c.group, p.long()) {
+			return *last
+		}
+		look.Reset(p.next())
+	}
+}
+
+// next is when to look again.
+func (c *child) next(now time.Time) time.Duration {
+	d := left(c.deadline, now)
+	if !c.killAt.IsZero() {
+		d = min(d, left(c.killAt, now))
+	}
+	if d <= 0 { // killed, and not yet reaped
+		return lookEvery
+	}
+	return min(d, lookEvery)
+}
+
+func (c *child) obey(o order, now time.Time) {
+	c.deadline = o.Lease.end(now)
+	switch {
+	case !o.Stop:
+	case c.killAt.IsZero():
+		c.killAt = now.Add(o.Grace)
+		c.signal(stopped, syscall.SIGTERM)
+	case o.Grace == 0:
+		c.killAt = now
+	}
+}
+
+// enforce kills a command whose time is up, and those that joined its group since it
+// was killed.
+func (c *child) enforce(now time.Time) {
+	switch {
+	case left(c.deadline, now) <= 0:
+		c.signal(expired, sigKill)
+	case !c.killAt.IsZero() && left(c.killAt, now) <= 0:
+		c.signal(stopped, sigKill)
+	}
+}
+
+// signal signals the command's group. What for counts the first time, and if there is a
+// group.
+func (c *child) signal(why kind, sig syscall.Signal) {
+	if signalGroup(c.group, sig) == nil && c.why == exited {
+		c.why = why
+	}
+}
+
+func (c *child) report(status syscall.WaitStatus) *report {
+	r := &report{Kind: c.why, ExitCode: status.ExitStatus()}
+	if status.Signaled() {
+		r.Signal = status.Signal()
+	}
+	return r
+}

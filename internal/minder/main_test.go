@@ -1,0 +1,136 @@
+//go:build unix
+
+package minder
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if Main() {
+		return
+	}
+	if script := os.Getenv("MINDER_TEST_SCRIPT"); script != "" {
+		beWorker(script)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// beWorker runs a script under a lease that it renews for as long as it is not frozen.
+func beWorker(script string) {
+	c := sh(script)
+	if d, err := time.ParseDuration(os.Getenv("MINDER_TEST_LEASE")); err == nil {
+		c.Until = func() time.Time { return time.Now().Add(d) }
+	}
+	_, _ = New(slog.New(slog.DiscardHandler)).Run(context.Background(), c)
+}
+
+// startWorker starts this binary as a worker that runs a script.
+func startWorker(t *testing.T, script, lease string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "MINDER_TEST_SCRIPT="+script, "MINDER_TEST_LEASE="+lease)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+func newMinder(t *testing.T) *Minder {
+	t.Helper()
+	m := New(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	t.Cleanup(m.Close)
+	return m
+}
+
+func sh(script string) Command { return Command{Argv: []string{"sh", "-c", script}} }
+
+// A wire is a named pipe that all processes of a command hold open: it says a line when
+// they run, and ends when the last of them is gone. So a test needs no look at processes.
+type wire struct {
+	path string
+	in   *bufio.Reader
+	file *os.File
+}
+
+func newWire(t *testing.T) *wire {
+	t.Helper()
+	w := &wire{path: filepath.Join(t.TempDir(), "wire")}
+	if err := syscall.Mkfifo(w.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// hold is a script's first line: it has the shell, and all it starts, hold the wire.
+func (w *wire) hold() string { return "exec 9>'" + w.path + "'\n" }
+
+// family is a script whose shell has a child, one that ignores SIGTERM, and a grandchild.
+func (w *wire) family() string {
+	return w.hold() + `
+		sleep 600 &
+		(trap "" TERM; sleep 600; sleep 600) &
+		sh -c 'sleep 600; sleep 600' &
+		echo $$ $PPID >&9
+		wait`
+}
+
+// numbers waits for the next line of the command, which holds numbers.
+func (w *wire) numbers(t *testing.T) []int {
+	t.Helper()
+	if w.file == nil {
+		f, err := os.Open(w.path) // waits for the command
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		w.file, w.in = f, bufio.NewReader(f)
+	}
+	w.limit(t)
+	line, err := w.in.ReadString('\n')
+	if err != nil {
+		t.Fatalf("the command did not say that it runs: %v", err)
+	}
+	var all []int
+	for _, field := range strings.Fields(line) {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+// awaitEnd waits until no process holds the wire.
+func (w *wire) awaitEnd(t *testing.T) {
+	t.Helper()
+	w.limit(t)
+	if _, err := io.Copy(io.Discard, w.in); err != nil {
+		t.Fatalf("processes of the command are still there: %v", err)
+	}
+}
+
+func (w *wire) limit(t *testing.T) {
+	t.Helper()
+	if err := w.file.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,152 @@
+//go:build unix
+
+package minder
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A process is the minder as the worker sees it.
+type process struct {
+	cmd     *exec.Cmd
+	control *net.UnixConn
+	bury    sync.Once
+}
+
+// marker tells a minder's command line from any other.
+const marker = "__mind"
+
+// answerWithin is how long a minder may be silent, and may take to end.
+const answerWithin = 10 * time.Second
+
+func startProcess() (*process, error) {
+	self, err := selfPath()
+	if err != nil {
+		return nil, err
+	}
+	control, theirs, err := socketpair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close() //nolint:errcheck // the minder has its own
+	p := &process{control: control, cmd: &exec.Cmd{
+		Path: self, Args: []string{"millhand-minder", marker},
+		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // out of reach of the terminal's signals
+	}}
+	if err := p.cmd.Start(); err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// open passes the minder its ends of a new run. An error that is ErrMinderDied says that
+// there is no one to take them.
+func (p *process) open(c Command) (_ *run, err error) {
+	r := &run{
+		Command: c, process: p,
+		orders: make(chan order, 1), reports: make(chan report), released: make(chan struct{}),
+		result: limited{full: make(chan struct{})},
+	}
+	var theirs [4]*os.File
+	defer func() {
+		closeAll(theirs[:])
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.conn, theirs[0], err = socketpair(); err != nil {
+		return nil, err
+	}
+	if theirs[1], r.stdin, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if r.stdout, theirs[2], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if r.stderr, theirs[3], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	fds := make([]int, len(theirs))
+	for i, f := range theirs {
+		fds[i] = int(f.Fd())
+	}
+	err = p.control.SetWriteDeadline(time.Now().Add(answerWithin))
+	if err == nil {
+		_, _, err = p.control.WriteMsgUnix([]byte{0}, syscall.UnixRights(fds...), nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMinderDied, err)
+	}
+	return r, nil
+}
+
+// kill ends the process and what it started, at once. The worker learns a command's
+// group only when it runs already, so the last of them are found by their session.
+func (p *process) kill() error {
+	_ = p.cmd.Process.Kill() // it may be dead
+	sweep(p.pid())
+	return errors.Join(p.cmd.Wait(), p.control.Close())
+}
+
+// finish lets the process kill what it started and end.
+func (p *process) finish() {
+	_ = p.control.Close() // nothing was written that could be lost
+	late := time.AfterFunc(answerWithin, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = p.cmd.Wait() // however it ends, it ends
+	sweep(p.pid())
+}
+
+// socketpair returns two connected sockets, the second one to give away. Neither is
+// inherited by a process that someone else starts.
+func socketpair() (*net.UnixConn, *os.File, error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "minder")
+	ours, err := unixConn(fds[0])
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return ours, theirs, nil
+}
+
+// unixConn takes over a socket.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "worker")
+	defer f.Close() //nolint:errcheck // the connection is a copy
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("not a unix socket"), c.Close())
+	}
+	return conn, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close() // pipes and sockets: nothing is buffered
+		}
+	}
+}

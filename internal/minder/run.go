@@ -1,0 +1,187 @@
+//go:build unix
+
+package minder
+
+import (
+	"context"
+	"encoding/gob"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// A run is one command as the worker sees it.
+type run struct {
+	Command
+	process               *process
+	conn                  *net.UnixConn
+	stdin, stdout, stderr *os.File
+	orders                chan order
+	reports               chan report   // closed when the minder hangs up
+	released              chan struct{} // closed when no one reads reports any more
+
+	group  int // process group, once it is known
+	result limited
+	tail   tail
+}
+
+// How often the lease is sent: four times in what is left of it.
+const (
+	beatMin = 20 * time.Millisecond
+	beatMax = 250 * time.Millisecond
+)
+
+func (r *run) until() time.Time {
+	if r.Until == nil {
+		return time.Time{}
+	}
+	return r.Until()
+}
+
+func (r *run) lease() lease { return newLease(r.until(), time.Now()) }
+
+// write sends the launch and then orders until there are no more. If the minder does not
+// take them, its hanging up or its silence says so.
+func (r *run) write(first launch) {
+	enc := gob.NewEncoder(r.conn)
+	if enc.Encode(first) != nil {
+		return
+	}
+	for o := range r.orders {
+		if enc.Encode(o) != nil {
+			return
+		}
+	}
+}
+
+func (r *run) read() {
+	defer close(r.reports)
+	dec := gob.NewDecoder(r.conn)
+	for {
+		var rep report
+		if dec.Decode(&rep) != nil {
+			return
+		}
+		select {
+		case r.reports <- rep:
+		case <-r.released:
+			return
+		}
+	}
+}
+
+func (r *run) feed() {
+	_, _ = r.stdin.Write(r.Stdin) // a command need not read it
+	_ = r.stdin.Close()
+}
+
+// follow keeps the lease moving until the command has ended, and returns the report
+// of that, or ErrMinderDied. Every order repeats what was said before.
+func (r *run) follow(ctx context.Context) (report, error) {
+	var (
+		done, full = ctx.Done(), (<-chan struct{})(r.result.full)
+		next       order
+		watch      = silence{heard: time.Now()}
+		beat       = time.NewTimer(beatMax)
+	)
+	defer beat.Stop()
+	for {
+		select {
+		case rep, ok := <-r.reports:
+			switch {
+			case !ok:
+				return report{}, ErrMinderDied
+			case rep.Kind == started:
+				r.group = rep.Group
+			case rep.Kind != alive:
+				return rep, nil
+			}
+			watch = silence{heard: time.Now()}
+			continue
+		case <-done:
+			done = nil
+			if !next.Stop {
+				next.Stop, next.Grace = true, r.Grace
+			}
+		case <-full:
+			full = nil
+			next.Stop, next.Grace = true, 0
+		case <-beat.C:
+		}
+		if watch.tooLong(time.Now()) {
+			_ = r.process.cmd.Process.Kill() // so it hangs up
+		}
+		next.Lease = r.lease()
+		if next.Lease.Left <= 0 && r.group != 0 {
+			_ = signalGroup(r.group, sigKill) // the minder does the same, unless it is frozen
+		}
+		select {
+		case r.orders <- next:
+		default:
+		}
+		beat.Reset(min(max(next.Lease.Left/4, beatMin), beatMax))
+	}
+}
+
+// A silence is how long the minder has not answered, without the time that this process
+// was frozen itself.
+type silence struct {
+	heard time.Time // or last looked
+	total time.Duration
+}
+
+func (s *silence) tooLong(now time.Time) bool {
+	s.total += min(now.Sub(s.heard), 2*beatMax)
+	s.heard = now
+	return s.total >= answerWithin
+}
+
+// abandon kills what a dead minder left.
+func (r *run) abandon(m *Minder) {
+	if r.group != 0 {
+		_ = signalGroup(r.group, sigKill) // at once, awaited below
+	}
+	m.retire(r.process)
+	if r.group != 0 {
+		awaitGone(r.group)
+	}
+}
+
+// release ends the goroutines of a run whose group is gone.
+func (r *run) release() {
+	close(r.released)
+	close(r.orders)
+	_ = r.conn.Close()
+	_ = r.stdin.Close()
+	now := time.Now()
+	_ = r.stdout.SetReadDeadline(now) // collect takes what is there
+	_ = r.stderr.SetReadDeadline(now)
+}
+
+// close gives up a run that was not begun.
+func (r *run) close() {
+	if r.conn != nil {
+		_ = r.conn.Close()
+	}
+	closeAll([]*os.File{r.stdin, r.stdout, r.stderr})
+}
+
+// outcome is what Run returns for the last report.
+func (r *run) outcome(ctx context.Context, last report) (Result, error) {
+	closeAll([]*os.File{r.stdout, r.stderr})
+	res := Result{Stdout: r.result.buf.Bytes(), Stderr: r.tail.bytes(), ExitCode: last.ExitCode, Signal: last.Signal}
+	switch {
+	case last.Kind == notStarted:
+		return Result{ExitCode: -1}, fmt.Errorf("%w: %s", ErrNotStarted, last.Error)
+	case r.result.over:
+		return res, ErrOutputTooLarge
+	case last.Kind == expired:
+		return res, ErrLeaseEnded
+	case last.Kind == closed:
+		return res, ErrClosed
+	case last.Kind == stopped:
+		return res, context.Cause(ctx)
+	}
+	return res, nil
+}
