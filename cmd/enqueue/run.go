@@ -42,6 +42,7 @@ type command struct {
 	wait        waitFlag
 	output      outputFlag
 	quiet       bool
+	completion  string
 }
 
 func execute(ctx context.Context, args []string, s streams) int {
@@ -53,7 +54,12 @@ func execute(ctx context.Context, args []string, s streams) int {
 			"Without a payload a job gets {}. Payloads are JSON by convention; at most 1 MiB.",
 		Example: examples,
 		Args:    cobra.MaximumNArgs(2),
-		RunE:    func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.completion != "" {
+				return complete(cmd, c.completion)
+			}
+			return c.run(cmd.Context(), args)
+		},
 	}
 	root.SetOut(s.out)
 	fs := root.Flags()
@@ -69,7 +75,24 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs.VarP(&c.output, "output", "o", "print `text` or json")
 	fs.BoolVar(&c.quiet, "quiet", false, "print nothing on standard output")
 	c.conn.Register(fs)
+	fs.StringVar(&c.completion, "completion", "", "print the completion script of `SHELL`: bash, zsh, fish or powershell")
 	return cli.Execute(ctx, root, args, s.err)
+}
+
+// complete is a flag and no command, since any word may be a type of job.
+func complete(cmd *cobra.Command, shell string) error {
+	out := cmd.OutOrStdout()
+	switch shell {
+	case "bash":
+		return cmd.GenBashCompletionV2(out, true)
+	case "zsh":
+		return cmd.GenZshCompletion(out)
+	case "fish":
+		return cmd.GenFishCompletion(out, true)
+	case "powershell":
+		return cmd.GenPowerShellCompletionWithDesc(out)
+	}
+	return cli.Usagef("--completion %q: want bash, zsh, fish or powershell", shell)
 }
 
 func (c *command) run(ctx context.Context, args []string) error {

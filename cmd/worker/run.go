@@ -77,7 +77,7 @@ func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdou
 	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
-	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks and metrics; empty turns them off")
+	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; empty turns them off")
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job where the queue has none yet (default 30s)")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
@@ -173,7 +173,7 @@ func (s *session) watchSignals(done <-chan struct{}) {
 		case sig := <-s.signals:
 			switch n {
 			case 1:
-				s.log.Info("draining; a second signal hands running jobs back", "signal", sig.String())
+				s.log.Info("draining; a second signal hands running jobs back", slog.String("signal", sig.String()))
 				s.drain()
 			case 2:
 				s.log.Warn("handing running jobs back; a third signal ends the process at once")
@@ -208,7 +208,7 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 		if connectErr != nil {
 			return nil, fmt.Errorf("%w, and it is no NATS server: %w", err, connectErr)
 		}
-		s.log.Info("another worker's broker listens here: using it", "url", nc.ConnectedUrlRedacted())
+		s.log.Info("another worker's broker listens here: using it", slog.String("url", nc.ConnectedUrlRedacted()))
 		return nc, nil
 	}
 	return nil, err
@@ -287,6 +287,6 @@ func (s *session) sayGoodbye() {
 		return
 	}
 	if n := s.broker.ForeignClients(); n > 0 {
-		s.log.Warn("the broker stops with this worker, and others are connected to it", "clients", n)
+		s.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("clients", n))
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.http)
 	if errors.Is(err, syscall.EADDRINUSE) && !s.httpSet {
-		s.log.WarnContext(ctx, "no health checks: the address is taken; choose another with --http", "address", s.http)
+		s.log.WarnContext(ctx, "no health checks: the address is taken; choose another with --http", slog.String("address", s.http))
 		return nil, nil //nolint:nilnil // turned off
 	}
 	if err != nil {
@@ -49,7 +50,7 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 		}
 		answer(rw, http.StatusOK, map[string]string{"status": "ready"})
 	})
-	s.log.InfoContext(ctx, "serving health checks", "url", "http://"+l.Addr().String())
+	s.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+l.Addr().String()))
 	return &web{listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}}, nil
 }
 
