@@ -172,6 +172,12 @@ func (d *decoder) fail(key, rule string) {
 
 func (d *decoder) text(key string, most int) string {
 	v := d.get(key)
+	// An event carries it as JSON, which would replace what is no text: the job would
+	// not know its own events any more.
+	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		d.fail(key, "only printable ASCII is allowed")
+		return ""
+	}
 	if len(v) > most {
 		d.fail(key, fmt.Sprintf("at most %d characters", most))
 		return v[:most]
@@ -223,8 +229,9 @@ func (d *decoder) time(key string) time.Time {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339Nano, v)
-	if err != nil {
+	if year := t.UTC().Year(); err != nil || year < 1 || year > 9999 { // could not be written again
 		d.fail(key, "want an RFC 3339 time")
+		return time.Time{}
 	}
-	return t
+	return t.UTC()
 }
