@@ -129,7 +129,10 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.work(ctx, w)
+	s.mu.Lock()
+	s.worker = w
+	s.mu.Unlock()
+	return s.work(ctx, w, nc)
 }
 
 func (c *command) readConfig() (config, error) {
@@ -233,10 +236,7 @@ func (s *session) startBroker() (*broker.Broker, error) {
 }
 
 // work runs the tree until the worker has drained: the broker stops after it.
-func (s *session) work(ctx context.Context, w *millhand.Worker) error {
-	s.mu.Lock()
-	s.worker = w
-	s.mu.Unlock()
+func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) error {
 	var ended error // of the worker, which is not restarted: it supervises itself
 	children := []supervisor.Child{}
 	if s.broker != nil {
@@ -253,6 +253,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker) error {
 		Name: "jobs", Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
 		Run: func(ctx context.Context) error {
 			ended = w.Run(ctx)
+			nc.Close() // before the broker goes
 			s.sayGoodbye()
 			return ended
 		},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,7 +41,8 @@ type Puller struct {
 	queue   string
 	typ     string
 	stage   *stages.Producer[*Held]
-	asks    chan int
+	asked   atomic.Int64  // demand that Run's goroutine has not seen yet
+	bell    chan struct{} // there is some
 	log     *slog.Logger
 
 	// Of Run's goroutine.
@@ -69,7 +71,7 @@ type pull struct {
 func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 	p := &Puller{
 		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: queue, typ: typ,
-		asks:    make(chan int, 1),
+		bell:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(queue) + "." + typ,
 	}
@@ -77,10 +79,11 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Held]{
 		// What nobody has asked for is handed back to the broker, not kept under lease.
 		OutletConfig: stages.OutletConfig[*Held]{Buffer: stages.Unbuffered},
-		Demand: func(ctx context.Context, n int, out []*Held) ([]*Held, error) {
+		Demand: func(_ context.Context, n int, out []*Held) ([]*Held, error) {
+			p.asked.Add(int64(n))
 			select {
-			case p.asks <- n:
-			case <-ctx.Done():
+			case p.bell <- struct{}{}:
+			default:
 			}
 			return out, nil
 		},
@@ -97,6 +100,9 @@ func (p *Puller) Inlet() *Inlet { return p.inlet }
 // Run pulls until ctx ends. It outlives lost connections, streams and consumers; an
 // error it returns is one that will not pass by itself.
 func (p *Puller) Run(ctx context.Context) error {
+	// What an earlier run was asked for, its stage has returned.
+	p.pull, p.wanted, p.backlog = nil, 0, 0
+	p.asked.Store(0)
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -111,11 +117,6 @@ func (p *Puller) Run(ctx context.Context) error {
 }
 
 func (p *Puller) loop(ctx context.Context) error {
-	p.pull, p.wanted, p.backlog = nil, 0, 0
-	select {
-	case <-p.asks: // of an earlier run, whose stage has returned it
-	default:
-	}
 	p.overdue = time.NewTimer(time.Hour)
 	defer p.overdue.Stop()
 	if err := p.open(ctx); err != nil || ctx.Err() != nil {
@@ -129,8 +130,8 @@ func (p *Puller) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case n := <-p.asks:
-			p.wanted += n
+		case <-p.bell:
+			p.wanted += int(p.asked.Swap(0))
 			err = p.send(ctx)
 		case m := <-p.in:
 			err = p.receive(ctx, m)
