@@ -39,6 +39,7 @@ func (d *BroadcastDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) 
 	return nil
 }
 
+// Cancel lets the others go on if they were waiting for this consumer.
 func (d *BroadcastDispatcher[T]) Cancel(c ConsumerID) {
 	d.consumers = slices.DeleteFunc(d.consumers, func(known broadcastConsumer[T]) bool { return known.id == c })
 	if len(d.consumers) == 0 {
@@ -48,6 +49,7 @@ func (d *BroadcastDispatcher[T]) Cancel(c ConsumerID) {
 	d.raise()
 }
 
+// Ask counts for all as far as this consumer was the one the others were waiting for.
 func (d *BroadcastDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) {
 	for i := range d.consumers {
 		if d.consumers[i].id == c {
@@ -69,6 +71,7 @@ func (d *BroadcastDispatcher[T]) raise() {
 	d.waiting += shared
 }
 
+// Dispatch delivers to every consumer what it selects.
 func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	taken := min(d.waiting, len(events))
 	d.waiting -= taken
@@ -104,4 +107,5 @@ func (d *BroadcastDispatcher[T]) Return(n int, out Outbox[T]) {
 	}
 }
 
+// Waiting returns how many events all consumers want.
 func (d *BroadcastDispatcher[T]) Waiting() int { return d.waiting }

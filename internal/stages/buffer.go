@@ -5,6 +5,7 @@ import "slices"
 // Keep says which events stay when a buffer is full.
 type Keep uint8
 
+// What a full buffer keeps.
 const (
 	KeepLast  Keep = iota // Discard the oldest buffered events.
 	KeepFirst             // Discard the newly emitted events.

@@ -53,7 +53,7 @@ func (c *Consumer[T]) handleAll(ctx, handling context.Context) error {
 			if err := c.handle(handling, b.events); err != nil {
 				return err
 			}
-			c.settle(b)
+			c.settle(ctx, b)
 			continue
 		}
 		if c.finished() {

@@ -27,10 +27,12 @@ func (d *DemandDispatcher[T]) Subscribe(c ConsumerID, _ SubscribeOptions[T]) err
 	return nil
 }
 
+// Cancel forgets the consumer's demand: what the producer owes for it goes to others.
 func (d *DemandDispatcher[T]) Cancel(c ConsumerID) {
 	d.waiting -= d.remove(c)
 }
 
+// Ask moves the consumer ahead of those with less demand.
 func (d *DemandDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) {
 	if d.MaxDemand == 0 {
 		d.MaxDemand = n
@@ -42,6 +44,7 @@ func (d *DemandDispatcher[T]) Ask(c ConsumerID, n int, _ Outbox[T]) {
 	d.waiting += n
 }
 
+// Dispatch gives the consumer with the most demand all it wants, then the next.
 func (d *DemandDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	if d.Shuffle != nil {
 		d.Shuffle.Shuffle(len(d.consumers), func(i, j int) {
@@ -69,6 +72,7 @@ func (d *DemandDispatcher[T]) Return(n int, out Outbox[T]) {
 	}
 }
 
+// Waiting returns the demand of all consumers.
 func (d *DemandDispatcher[T]) Waiting() int { return d.waiting }
 
 // next returns the index of the consumer to serve next and how many of n events it wants. It is the first one that wants

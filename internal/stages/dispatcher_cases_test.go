@@ -86,7 +86,7 @@ func accumulatedDemand(s *scene) {
 
 func cancelPending(s *scene) {
 	p := s.producer("p", nil, stages.OutletConfig[any]{
-		OnCancel: func(error) { s.note("pcancel", []any{"down", "killed"}) },
+		OnLeave: func(error) { s.note("pcancel", []any{"down", "killed"}) },
 	})
 	a := s.consumer("a")
 	sub := must(a.Subscribe(p, stages.SubscribeOptions[any]{Manual: true}))

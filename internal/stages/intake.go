@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"context"
 	"slices"
 	"sync"
 )
@@ -34,29 +33,6 @@ type intake[T any] struct {
 	mail []notice[T] // Bound: an entry at least an event, and the calls of Subscription's methods.
 	slab []T         // The events of mail's deliveries. Bound: the demand of all subscriptions.
 }
-
-// notice is a message to a consuming stage.
-type notice[T any] struct {
-	kind  noticeKind
-	n     int
-	link  *link[T]         // From a producer.
-	sub   *Subscription[T] // From a Subscription's method.
-	child *child[T]
-	err   error
-}
-
-type noticeKind uint8
-
-const (
-	noticeEvents    noticeKind = iota // n events were delivered.
-	noticeCancelled                   // The link ended for reason err: its last notice.
-	noticeAccepted                    // The producer took the link.
-	noticeReturned                    // n events of the link's demand will not come.
-	noticeSubscribe                   // Open sub.
-	noticeAsk                         // Ask n events of sub.
-	noticeCancel                      // End sub for reason err.
-	noticeEnded                       // The child ended with err.
-)
 
 func newIntake[T any](b bell, h Hooks[T]) *intake[T] {
 	return &intake[T]{bell: b, hooks: h}
@@ -128,68 +104,10 @@ func (in *intake[T]) finished() bool {
 
 func (s *Subscription[T]) attached() bool { return s.link != nil }
 
-// absorb takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.
-func (in *intake[T]) absorb(ctx context.Context) {
-	if !in.ending && ctx.Err() != nil {
-		in.end(ErrShutdown)
-	}
-	in.compact()
-	clear(in.desk)
-	in.mu.Lock()
-	in.desk, in.mail = in.mail, in.desk[:0]
-	if len(in.events) == 0 {
-		in.events, in.slab = in.slab, in.events
-	} else {
-		in.events = append(in.events, in.slab...)
-		clear(in.slab)
-		in.slab = in.slab[:0]
-	}
-	in.mu.Unlock()
-	for _, n := range in.desk {
-		in.act(n)
-	}
-}
-
-// compact drops what has been handled, so that its memory can be used again and its events are not kept alive. It moves
-// the rest only if that is the smaller part.
-func (in *intake[T]) compact() {
-	if 2*in.next >= len(in.ready) {
-		in.ready = slices.Delete(in.ready, 0, in.next)
-		in.next = 0
-	}
-	if 2*in.used >= len(in.events) {
-		in.events = slices.Delete(in.events, 0, in.used)
-		in.used = 0
-	}
-}
-
-func (in *intake[T]) act(n notice[T]) {
-	switch n.kind {
-	case noticeEvents, noticeCancelled, noticeEnded:
-		in.ready = append(in.ready, n)
-	case noticeSubscribe:
-		in.subs = append(in.subs, n.sub)
-		if !in.ending {
-			in.attach(n.sub)
-		}
-	case noticeCancel:
-		n.sub.cancelled = true
-		if n.sub.link == nil {
-			in.forget(n.sub)
-		}
-		in.detach(n.sub, n.err)
-	case noticeAsk:
-		in.ask(n.sub, n.n)
-	case noticeAccepted:
-		in.accepted(n.link)
-	case noticeReturned:
-		in.returned(n.link, n.n)
-	}
-}
-
 // attach opens a subscription. One to a producer that has stopped ends at once.
 func (in *intake[T]) attach(s *Subscription[T]) {
-	s.link, s.asked = &link[T]{sub: s}, 0
+	s.link = &link[T]{sub: s, account: demand{max: s.options.MaxDemand, min: s.options.MinDemand}}
+	s.asked = 0
 	if !s.from.post(order[T]{kind: orderSubscribe, link: s.link}) {
 		in.ready = append(in.ready, notice[T]{kind: noticeCancelled, link: s.link, err: ErrNotRunning})
 	}
@@ -206,15 +124,6 @@ func (in *intake[T]) detach(s *Subscription[T], reason error) {
 	}
 }
 
-func (in *intake[T]) ask(s *Subscription[T], n int) {
-	s.asked += n
-	if s.link == nil || !s.link.open || s.link.closing {
-		in.giveBack(s, n)
-		return
-	}
-	s.from.post(order[T]{kind: orderAsk, link: s.link, n: n})
-}
-
 func (in *intake[T]) accepted(l *link[T]) {
 	s := l.sub
 	if s.link != l {
@@ -229,9 +138,18 @@ func (in *intake[T]) accepted(l *link[T]) {
 		in.hooks.OnSubscribe(s)
 	}
 	s.finished = 0
-	if n := s.account.open(s.running); n > 0 && !s.options.Manual {
+	if n := l.account.open(s.running); n > 0 && !s.options.Manual {
 		s.from.post(order[T]{kind: orderAsk, link: l, n: n})
 	}
+}
+
+func (in *intake[T]) ask(s *Subscription[T], n int) {
+	s.asked += n
+	if s.link == nil || !s.link.open || s.link.closing {
+		in.giveBack(s, n)
+		return
+	}
+	s.from.post(order[T]{kind: orderAsk, link: s.link, n: n})
 }
 
 // returned deals with demand that the producer could not serve. A subscription that asks by itself keeps its demand up.
@@ -249,65 +167,6 @@ func (in *intake[T]) giveBack(s *Subscription[T], n int) {
 	s.asked -= n
 	if in.hooks.OnReturn != nil {
 		in.hooks.OnReturn(s, n)
-	}
-}
-
-// head returns the next delivery or ended child, after dealing with the cancellations before it.
-func (in *intake[T]) head() (notice[T], bool) {
-	for in.next < len(in.ready) {
-		n := in.ready[in.next]
-		if n.kind != noticeCancelled {
-			return n, true
-		}
-		in.next++
-		in.cancelled(n.link, n.err)
-	}
-	return notice[T]{}, false
-}
-
-// whole takes all that is left of the delivery at the head.
-func (in *intake[T]) whole() []T {
-	n := in.ready[in.next]
-	in.next++
-	events := in.events[in.used : in.used+n.n]
-	in.used += n.n
-	if s := n.link.sub; s.link == n.link && s.options.Manual {
-		s.asked -= n.n
-	}
-	return events
-}
-
-// batch is what a handler gets in one call.
-type batch[T any] struct {
-	events []T
-	link   *link[T]
-	ask    int  // What to ask for when it has been handled.
-	last   bool // Of its delivery.
-}
-
-// batch takes the next batch out of the delivery at the head.
-func (in *intake[T]) batch() batch[T] {
-	n := &in.ready[in.next]
-	b := batch[T]{link: n.link, last: true}
-	if s := n.link.sub; s.options.Manual {
-		b.events = in.whole()
-		return b
-	}
-	var size int
-	size, b.ask = n.link.sub.account.receive(n.n)
-	b.events = in.events[in.used : in.used+size]
-	in.used += size
-	n.n -= size
-	if b.last = n.n == 0; b.last {
-		in.next++
-	}
-	return b
-}
-
-// settle sends the ask that became due with a batch, after its handler returned.
-func (in *intake[T]) settle(b batch[T]) {
-	if b.ask > 0 && b.link.sub.link == b.link && !b.link.closing {
-		b.link.sub.from.post(order[T]{kind: orderAsk, link: b.link, n: b.ask})
 	}
 }
 

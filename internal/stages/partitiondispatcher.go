@@ -65,6 +65,7 @@ func NewPartitionDispatcher[T any](c PartitionConfig[T]) (*PartitionDispatcher[T
 	return d, nil
 }
 
+// Subscribe refuses with ErrPartitionTaken or ErrNoPartition.
 func (d *PartitionDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) error {
 	if o.Partition < 0 || o.Partition >= len(d.partitions) {
 		return fmt.Errorf("%w: %d of %d", ErrNoPartition, o.Partition, len(d.partitions))
@@ -117,6 +118,7 @@ func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n int, out Outbox[T]) {
 	d.waiting += n - known
 }
 
+// Dispatch hands each partition what is for it, as one delivery.
 func (d *PartitionDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	taken := 0
 	for taken < len(events) && d.waiting > 0 {
@@ -171,6 +173,7 @@ func (d *PartitionDispatcher[T]) Return(n int, out Outbox[T]) {
 	}
 }
 
+// Waiting returns how many events may be taken for all partitions together.
 func (d *PartitionDispatcher[T]) Waiting() int { return d.waiting }
 
 // Held returns how many events wait in the partitions' queues.

@@ -70,24 +70,24 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 		// GenStage: a delivery is handled whole as soon as there is any demand.
 		_, ok := p.head()
 		if ok && (stopping || p.dispatcher.Waiting() > 0) {
-			if err := p.transform(handling); err != nil {
+			if err := p.transform(ctx, handling); err != nil {
 				return err
 			}
 			continue
 		}
 		if p.finished() && (stopping || p.backlog() == 0) {
-			return p.intake.reason
+			return p.reason
 		}
 		p.intake.bell.wait(ctx, p.ending && stopping)
 	}
 }
 
 // transform handles the delivery at the head.
-func (p *Processor[In, Out]) transform(ctx context.Context) error {
+func (p *Processor[In, Out]) transform(ctx, handling context.Context) error {
 	for last := false; !last; {
 		b := p.batch()
 		p.scratch = slices.Grow(p.scratch[:0], min(max(len(b.events), p.made), maxScratch))
-		events, err := p.handle(ctx, b.events, p.scratch)
+		events, err := p.handle(handling, b.events, p.scratch)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (p *Processor[In, Out]) transform(ctx context.Context) error {
 		p.doReasks()
 		p.made = len(events)
 		clear(p.scratch[:min(p.made, cap(p.scratch))])
-		p.settle(b)
+		p.settle(ctx, b)
 		last = b.last
 	}
 	return nil

@@ -16,7 +16,7 @@ type ProducerConfig[T any] struct {
 	// it. While Demand runs the stage does nothing else, so it should not wait for long. nil: only Emit produces.
 	Demand func(ctx context.Context, n int, out []T) ([]T, error)
 
-	// EndOnCancel completes the producer when a consumer has cancelled. GenStage: on_cancel: :stop.
+	// EndOnCancel ends the producer when a consumer has cancelled. GenStage: on_cancel: :stop.
 	EndOnCancel bool
 }
 
@@ -63,7 +63,9 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 	done := false
 	for ctx.Err() == nil {
 		busy := p.step()
-		done = done || p.endOnCancel && p.left
+		if p.endOnCancel && p.left {
+			return nil
+		}
 		// What serving demand makes the dispatcher ask for comes after the next order: else a selector that rejects
 		// everything would keep the producer from ever seeing that its consumer has left.
 		for range len(p.demands) {

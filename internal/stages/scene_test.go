@@ -231,6 +231,7 @@ func (s *scene) start(stage interface{ Run(context.Context) error }) *run {
 		}()
 		r.err = stage.Run(ctx)
 	})
+	synctest.Wait() // Else a restarted producer might still refuse subscriptions.
 	return r
 }
 
@@ -244,7 +245,7 @@ func (s *scene) producer(name string, source func(n int) []any, c stages.OutletC
 
 func (s *scene) idleProducer(name string, source func(n int) []any, c stages.OutletConfig[any]) *stages.Producer[any] {
 	s.Helper()
-	c.OnSubscribe = func() { s.note("psub", name) }
+	c.OnJoin = func() { s.note("psub", name) }
 	return must(stages.NewProducer(stages.ProducerConfig[any]{
 		OutletConfig: c,
 		Demand: func(_ context.Context, n int, out []any) ([]any, error) {

@@ -3,13 +3,14 @@ package stages
 // Mode says what the end of one thing means for another: of a subscription for its consumer, or of a child for its event.
 type Mode uint8
 
+// Cancel modes of subscriptions, of which the last two are restart modes of a ConsumerSupervisor's children too.
 const (
-	Permanent Mode = iota // A consumer ends with the subscription, whatever the reason. No restart mode for events.
+	Permanent Mode = iota // A consumer ends with the subscription, whatever the reason.
 	Transient             // A consumer ends if the reason is not Clean; a child that failed is started again.
 	Temporary             // A consumer lives on; a child that ended, however, is done.
 )
 
-// Demand a subscription keeps up if its options say nothing. GenStage: max_demand, min_demand.
+// DefaultMaxDemand is what a subscription keeps up if its options say nothing, as GenStage's do.
 const DefaultMaxDemand = 1000
 
 // SubscribeOptions are the terms between one consumer and one producer. The zero value is a permanent subscription that
@@ -61,7 +62,6 @@ type Subscription[T any] struct {
 
 	// The rest is owned by the goroutine of the consumer's Run.
 	link      *link[T] // The present attachment; nil: none.
-	account   demand   // Of a subscription that is not manual.
 	asked     int      // Of a manual one: events asked for that neither came nor were returned.
 	running   int      // Of a ConsumerSupervisor: children of this subscription.
 	finished  int      // Of a ConsumerSupervisor: ended children not asked for again yet.
@@ -75,6 +75,7 @@ type link[T any] struct {
 	id      ConsumerID // Owned by the producer.
 	open    bool       // Owned by the consumer: the producer has accepted.
 	closing bool       // Owned by the consumer: it has cancelled and waits for the producer to say so.
+	account demand     // Owned by the consumer; not of a manual subscription.
 }
 
 // Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through OnReturn: also if the
@@ -113,5 +114,5 @@ func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T
 		return nil, err
 	}
 	o.stage = to
-	return &Subscription[T]{from: from, to: to, options: o, account: demand{max: o.MaxDemand, min: o.MinDemand}}, nil
+	return &Subscription[T]{from: from, to: to, options: o}, nil
 }

@@ -3,10 +3,10 @@ package stages
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -220,7 +220,7 @@ func normal(op dispatcherOp) dispatcherOp {
 
 func TestDemandDispatcherVectors(t *testing.T) {
 	for i, v := range vectors[dispatcherVector](t, "demand_dispatcher.json") {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			arrived := func(events, _, _ int) int { return events }
 			replay(t, new(DemandDispatcher[int]), nil, v.Ops, arrived, false)
 		})
@@ -230,7 +230,7 @@ func TestDemandDispatcherVectors(t *testing.T) {
 // Case bc-vectors.
 func TestBroadcastDispatcherVectors(t *testing.T) {
 	for i, v := range vectors[dispatcherVector](t, "broadcast_dispatcher.json") {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			options := map[string]SubscribeOptions[int]{}
 			for consumer, selector := range v.Selectors {
 				if selector != "even" {
@@ -248,7 +248,7 @@ func TestBroadcastDispatcherVectors(t *testing.T) {
 // Case pd-vectors. The original drops the queue of a consumer that leaves, which is what OnOrphans is for here.
 func TestPartitionDispatcherVectors(t *testing.T) {
 	for i, v := range vectors[dispatcherVector](t, "partition_dispatcher.json") {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			if v.Hash != "event mod 3; event mod 7 == 0 -> none" {
 				t.Fatalf("unknown hash %q", v.Hash)
 			}
