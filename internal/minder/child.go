@@ -31,7 +31,7 @@ func (w *ward) start(l *launch, files []int) (group int, ended <-chan syscall.Wa
 // for the socket to take them from a worker that is frozen; one that is gone has no
 // use for them.
 func (w *ward) mind(conn *net.UnixConn, files []int) {
-	defer conn.Close() //nolint:errcheck // nothing is buffered
+	defer func() { _ = conn.Close() }() // nothing is buffered
 	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
 	var l launch
 	err := dec.Decode(&l)

@@ -35,7 +35,7 @@ func startProcess() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // the minder has its own
+	defer func() { _ = theirs.Close() }() // the minder has its own
 	p := &process{control: control, cmd: &exec.Cmd{
 		Path: self, Args: []string{"millhand-minder", marker},
 		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
@@ -131,7 +131,7 @@ func socketpair() (*net.UnixConn, *os.File, error) {
 // unixConn takes over a socket.
 func unixConn(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "worker")
-	defer f.Close() //nolint:errcheck // the connection is a copy
+	defer func() { _ = f.Close() }() // the connection is a copy
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
