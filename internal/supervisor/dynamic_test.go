@@ -102,6 +102,67 @@ func TestDynamicRestarts(t *testing.T) {
 	})
 }
 
+// A child's context ends with the child, and when it is stopped its cause is the supervisor's.
+func TestDynamicContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, r := startDynamic(t, DynamicSpec{})
+		contexts := make(chan context.Context, 1)
+		if err := d.Start(Child{Name: "ends", Restart: Temporary, Run: func(ctx context.Context) error {
+			contexts <- ctx
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		ended := <-contexts
+		if err := d.Start(Child{Name: "stopped", Run: func(ctx context.Context) error {
+			contexts <- ctx
+			return untilStopped(ctx)
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		stopped := <-contexts
+		synctest.Wait()
+		if ended.Err() == nil {
+			t.Error("the context of a child that ended is alive: it would stay with its supervisor for ever")
+		}
+		if stopped.Err() != nil {
+			t.Errorf("the context of a child that runs has ended: %v", context.Cause(stopped))
+		}
+		r.stop(errBoom)
+		<-r.done
+		if got := context.Cause(stopped); !errors.Is(got, ErrShutdown) {
+			t.Errorf("cause = %v, want %v", got, ErrShutdown)
+		}
+	})
+}
+
+// A run longer than the window is stable: the next delay is a first one.
+func TestDynamicBackoffStartsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log eventLog
+		d, _ := startDynamic(t, DynamicSpec{Backoff: Backoff{First: time.Second}, OnEvent: log.add})
+		err := d.Start(Child{Name: "a", Run: func(ctx context.Context) error {
+			if err := sleep(ctx, DefaultWithin+1); err != nil {
+				return err
+			}
+			return errBoom
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * (DefaultWithin + time.Second))
+		restarts := log.of(ChildRestarting)
+		for _, e := range restarts {
+			if e.Delay > time.Second {
+				t.Errorf("delay = %v, want at most 1s", e.Delay)
+			}
+		}
+		if len(restarts) < 10 {
+			t.Errorf("restarts = %d, want more", len(restarts))
+		}
+	})
+}
+
 func TestDynamicGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog

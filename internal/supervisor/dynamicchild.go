@@ -118,7 +118,7 @@ func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration,
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.over || !d.intensity.restart(now) {
+	if !d.intensity.restart(now) {
 		return 0, false
 	}
 	if now.Sub(c.since) > d.spec.Within {

@@ -129,6 +129,73 @@ func TestServerIsRestarted(t *testing.T) {
 	})
 }
 
+// stopper answers a call, or continues with what it is sent, and a negative number is its end.
+type stopper struct {
+	self  *Self[stopperMessage]
+	order *[]int
+}
+
+type stopperMessage struct {
+	reply     Reply[int]
+	n         int
+	continues []int
+}
+
+func (s stopper) Handle(_ context.Context, m stopperMessage) error {
+	*s.order = append(*s.order, m.n)
+	for _, n := range m.continues {
+		s.self.Continue(stopperMessage{n: n})
+	}
+	m.reply.Send(m.n)
+	if m.n < 0 {
+		return errBoom
+	}
+	return nil
+}
+
+func startStopper(t *testing.T) (s *Server[stopperMessage], order *[]int) {
+	t.Helper()
+	order = new([]int)
+	s, err := NewServer(ServerSpec[stopperMessage]{
+		Name: "stopper",
+		Init: func(_ context.Context, self *Self[stopperMessage]) (Handler[stopperMessage], error) {
+			return stopper{self, order}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, s)
+	return s, order
+}
+
+func TestAnswerBeforeTheEndCounts(t *testing.T) {
+	for range 50 { // both are there at the same time, and either may be seen first
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := startStopper(t)
+			got, err := Call(t.Context(), s, func(r Reply[int]) stopperMessage { return stopperMessage{reply: r, n: -1} })
+			if got != -1 || err != nil {
+				t.Errorf("Call = %d, %v, want -1", got, err)
+			}
+		})
+	}
+}
+
+func TestContinuesKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, order := startStopper(t)
+		for _, m := range []stopperMessage{{n: 1, continues: []int{2, 3, 4}}, {n: 5}} {
+			if err := s.Cast(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]int{1, 2, 3, 4, 5}, *order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestReplyCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := startCounter(t, 0, nil)

@@ -94,6 +94,29 @@ func TestStreamEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A slow input delays a result by no more than one of its items, though there is room for more.
+func TestStreamOfASlowInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := startDynamic(t, DynamicSpec{})
+		taken, given := 0, 0
+		slow := func(yield func(int) bool) {
+			for yield(taken) && taken < 10 {
+				taken++
+				time.Sleep(time.Second)
+				if given < taken-1 {
+					t.Errorf("results = %d after %d items", given, taken)
+				}
+			}
+		}
+		for range Stream(t.Context(), d, slow, after1(0), StreamOptions{MaxConcurrency: 100}) {
+			given++
+		}
+		if given != 11 {
+			t.Errorf("results = %d, want 11", given)
+		}
+	})
+}
+
 func TestStreamWithoutRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := startDynamic(t, DynamicSpec{MaxChildren: 1})

@@ -453,6 +453,21 @@ func TestStartChildThatFails(t *testing.T) {
 	})
 }
 
+func TestStopChildForgetsATemporaryOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s, _ := w.run(setup{Children: []childSetup{{ID: "a", Restart: "temporary"}, {ID: "b", Restart: "transient"}}})
+		for _, name := range []string{"a", "b"} {
+			if err := s.StopChild(t.Context(), name); err != nil {
+				t.Errorf("StopChild(%s) = %v, want nil", name, err)
+			}
+		}
+		if got := s.Tree().Children; len(got) != 1 || got[0].Name != "b" {
+			t.Errorf("children = %+v, want b", got)
+		}
+	})
+}
+
 // A group comes back whole: a transient child that had ended, or was stopped by hand, is started along.
 func TestGroupRestartStartsWhoStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
