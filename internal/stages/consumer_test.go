@@ -125,6 +125,28 @@ func TestResubscribeAfterTheProducersRestart(t *testing.T) {
 	})
 }
 
+// The cause of a cancelled context reaches permanent consumers, so that whoever runs them knows it again.
+func TestShutdownCarriesItsCause(t *testing.T) {
+	bubble(t, func(s *scene) {
+		p := s.idleProducer("p", nil, stages.OutletConfig[any]{})
+		cause := errors.New("the supervisor says so")
+		ctx, stop := context.WithCancelCause(s.Context())
+		s.all.Go(func() {
+			if err := p.Run(ctx); err != nil {
+				s.Errorf("Run = %v, want nil", err)
+			}
+		})
+		c := s.consumer("c")
+		must(c.Subscribe(p, stages.SubscribeOptions[any]{}))
+		synctest.Wait()
+		stop(cause)
+		synctest.Wait()
+		if err := c.run.result(); !errors.Is(err, cause) || !errors.Is(err, stages.ErrShutdown) || !stages.Clean(err) {
+			s.Errorf("the consumer ended with %v, want ErrShutdown because of %v", err, cause)
+		}
+	})
+}
+
 func TestConsumerOptions(t *testing.T) {
 	if _, err := stages.NewConsumer(stages.ConsumerConfig[int]{}); !errors.Is(err, stages.ErrInvalidOption) {
 		t.Errorf("NewConsumer without Handle = %v, want ErrInvalidOption", err)

@@ -8,7 +8,7 @@
 //
 // Events flow down only as demand has flown up. A consumer asks each of its producers for max demand events, and asks again
 // when, after a batch was handled, min demand or fewer of them are outstanding: so one batch is on its way while another is
-// being handled, and never are more than max demand events in hand. No stage waits for a batch to fill up: what is
+// being handled, and never are more than max demand events asked for or in hand. No stage waits for a batch to fill up: what is
 // delivered is handled at once, in batches of at most max demand - min demand.
 //
 // # Stages
@@ -18,8 +18,8 @@
 //   - [Consumer]: handles batches.
 //   - [ConsumerSupervisor]: starts one child for each event, and asks for more only as children end.
 //
-// Each is run by its Run method, which a supervisor may call again after it has returned; the rest of the methods may be
-// called from any goroutine, before, during and after a Run. A [Dispatcher] decides which consumer gets which event. What
+// Each is run by its Run method, once at a time, which a supervisor may call again after it has returned; the rest of the
+// methods may be called from any goroutine, before, during and after a Run. A [Dispatcher] decides which consumer gets which event. What
 // has been emitted without demand waits in a bounded buffer, and leaves it before anything newer.
 //
 // # Subscriptions
@@ -57,11 +57,29 @@
 //   - a Consumer asks its producers to stop delivering, handles everything delivered until they have, and returns.
 //   - a Processor does the same and hands on what is asked for; the rest waits in its buffer for the next Run.
 //   - a ConsumerSupervisor starts a child for what was delivered, and returns when all children have ended. A Start that
-//     rather hands an event back looks at the context of its own caller and returns an error.
+//     would rather hand an event back returns an error; the event comes back through OnGiveUp.
 //
 // So to drain a pipeline whole, stop its producers: permanent consumers handle everything, each in its turn, and end too.
 // [ErrDone] ends a producer in this way once it has nothing more. If a handler fails or panics Run returns at once, the
 // batch in hand is lost to this package, and what else was delivered is handled first by the next Run.
+//
+// # Guarantees
+//
+//   - Of one subscription at most max demand events are asked for or in hand; of a manual one, what was asked for.
+//   - An event is delivered to one consumer (by a [BroadcastDispatcher]: to each), buffered, or reported by OnDiscard.
+//   - The events of one subscription are delivered in the order they were emitted in, over restarts of either side too.
+//   - The buffer is empty or nobody has demand: what was emitted first is delivered first. GenStage 1.3.2 breaks this after
+//     a consumer has left, and when one subscribes late to a broadcast.
+//   - Stages take memory for the events asked for and buffered, and in steady state allocate for none.
+//
+// # Blind spots
+//
+//   - Events live in memory. Who must not lose any when the process ends keeps them elsewhere until they are settled.
+//   - A handler that ignores its context cannot be stopped. Stopping a consumer also waits until its producers have said
+//     that they deliver nothing more, so a Demand that blocks holds it up.
+//   - Selectors and hashes run in the producer: a slow one slows all consumers.
+//   - A broadcast is as slow as its slowest consumer, and a partition that stands still finally stops the others.
+//   - Consumers of one producer that ask for much starve those that ask for little: give them the same max demand.
 //
 // # When not to use a stage
 //

@@ -11,8 +11,8 @@ var (
 	// producer's Run returns nil.
 	ErrDone = errors.New("stages: no more events")
 
-	// ErrShutdown is the reason subscribers are given when a stage's context was cancelled. It matches
-	// context.Canceled, and so does every reason made to wrap it.
+	// ErrShutdown is the reason subscribers are given when a stage's context was cancelled; the context's cause is
+	// wrapped beside it. It matches context.Canceled, and so does every reason made to wrap it.
 	ErrShutdown = fmt.Errorf("stages: shut down: %w", context.Canceled)
 
 	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes to Run's caller.
@@ -38,6 +38,15 @@ func (e *SurplusError) Error() string {
 // abnormal and ends the consumers of a transient subscription.
 func Clean(reason error) bool {
 	return reason == nil || errors.Is(reason, context.Canceled)
+}
+
+// stopped is the reason of a stage whose context is done. It matches the cause, so that a supervisor knows its own again.
+func stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(ErrShutdown, cause) {
+		return ErrShutdown
+	}
+	return fmt.Errorf("%w: %w", ErrShutdown, cause)
 }
 
 func invalid(format string, args ...any) error {

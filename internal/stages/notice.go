@@ -31,7 +31,7 @@ const (
 // absorb takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.
 func (in *intake[T]) absorb(ctx context.Context) {
 	if !in.ending && ctx.Err() != nil {
-		in.end(ErrShutdown)
+		in.end(stopped(ctx))
 	}
 	in.compact()
 	clear(in.desk)

@@ -36,9 +36,9 @@ type outlet[T any] struct {
 type runState uint8
 
 const (
-	idle runState = iota // Run has not been called yet: orders wait for it.
+	neverRan runState = iota // Orders wait for the first Run.
 	running
-	stopped // Run has returned.
+	hasRun // Run has returned.
 )
 
 // OutletConfig is what producing stages have in common. The zero value is usable.
@@ -85,7 +85,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 	case m.kind == orderCancel:
 		o.mail = slices.DeleteFunc(o.mail, func(earlier order[T]) bool { return earlier.link == m.link })
 		return false
-	case o.state == stopped && (m.kind != orderSubscribe || !m.link.sub.options.Resubscribe):
+	case o.state == hasRun && (m.kind != orderSubscribe || !m.link.sub.options.Resubscribe):
 		return false
 	}
 	o.mail = append(o.mail, m)
@@ -108,7 +108,7 @@ func (o *outlet[T]) open() {
 // wait for a restart stay in the mail.
 func (o *outlet[T]) close(reason error) {
 	o.mu.Lock()
-	o.state = stopped
+	o.state = hasRun
 	left := slices.Concat(o.held, o.work, o.mail)
 	o.held, o.work = nil, nil
 	o.mail = slices.DeleteFunc(slices.Clone(left), func(m order[T]) bool {

@@ -84,7 +84,7 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 			p.bell.wait(ctx, false)
 		}
 	}
-	return ErrShutdown
+	return stopped(ctx)
 }
 
 // maxScratch bounds the memory that is set aside for one call of Demand.
