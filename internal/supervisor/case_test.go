@@ -63,7 +63,7 @@ func longestPrefix(tests []caseTest, id string) (play func(*testing.T, testCase)
 	return play
 }
 
-// expect decodes what a case expects, or a part of its setup.
+// decode decodes what a case expects, or a part of its setup.
 func decode[T any](t *testing.T, raw json.RawMessage) T {
 	t.Helper()
 	var v T

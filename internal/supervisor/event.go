@@ -29,7 +29,9 @@ func (k EventKind) String() string {
 }
 
 // Event is something that happened in a supervisor. An event is emitted after the fact, except ChildRestarting,
-// ShuttingDown and GaveUp, which announce a decision before it is carried out.
+// ShuttingDown and GaveUp, which announce a decision before it is carried out. It makes one line of a log:
+//
+//	logger.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...)
 type Event struct {
 	Kind       EventKind
 	Supervisor string

@@ -148,11 +148,11 @@ func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) er
 			select {
 			case <-ctx.Done():
 				continue
-			case letter := <-l.mail:
-				if letter.stop {
+			case next := <-l.mail:
+				if next.stop {
 					return nil
 				}
-				msg = letter.msg
+				msg = next.msg
 			case <-self.due():
 				continue
 			}

@@ -411,7 +411,7 @@ func playTerminateBug(t *testing.T, _ testCase) {
 	}
 }
 
-// mail, sendServer: see example_sendserver_test.go.
+// playSendServer plays the server of the example.
 func playSendServer(t *testing.T, c testCase) {
 	s := decode[struct {
 		MaxRetries int `json:"max_retries"`

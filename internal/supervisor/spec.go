@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -54,7 +55,8 @@ type Child struct {
 	Significant bool          // its end counts for AutoShutdown; not for permanent children
 }
 
-// Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server].
+// Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server]. A part is one thing, which
+// runs once at a time: one that was abandoned fails to start with [ErrAlreadyStarted] until it has returned.
 type Part interface {
 	// RunReady runs until ctx is done or the part ends. It calls ready, once, as soon as others may depend on it.
 	// Returning before that is a failed start, or with [ErrIgnore] the wish not to be started.
@@ -111,9 +113,10 @@ func nameOf[T ~uint8](v T, names ...string) string {
 	return names[v]
 }
 
-// withDefaults replaces zero values by what they stand for.
+// withDefaults replaces zero values by what they stand for, in a copy that is independent of s.
 func (s Spec) withDefaults() Spec {
 	s.MaxRestarts, s.Within = intensityOf(s.MaxRestarts, s.Within)
+	s.Children = slices.Clone(s.Children)
 	return s
 }
 

@@ -20,8 +20,11 @@ const (
 // State is where a child is in its life.
 //
 //	stopped ──► starting ──► running ──► stopping ──► stopped
-//	                ▼            ▼
-//	               restarting ◄──┘        (waits for its backoff)
+//	             ▲    │         │
+//	             │    ▼         ▼
+//	            restarting ◄────┘      waits for its backoff
+//
+// Without a backoff there is no waiting, and without readiness no starting that one would see.
 type State string
 
 // The states of a child.
