@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/minder"
+)
+
+// TestMain has this binary be what it is started as: a minder, the command in a script,
+// or the tests.
+func TestMain(m *testing.M) {
+	if minder.Main() {
+		return
+	}
+	testscript.Main(m, map[string]func(){"worker": main})
+}
+
+func newJob(payload string) *millhand.Job[millhand.Raw] {
+	return &millhand.Job[millhand.Raw]{
+		Ref:     millhand.Ref{ID: "id-1", Type: "email", Queue: "critical"},
+		Attempt: 3, Meta: map[string]string{"tenant-id": "a b", "region": "eu"},
+		Args: millhand.Raw{Name: "email", Payload: []byte(payload)},
+	}
+}
+
+func newTestMinder(t *testing.T) *minder.Minder {
+	t.Helper()
+	m := minder.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(m.Close)
+	return m
+}
+
+// typeOf tells the library's kinds of error apart, whose types are its own.
+func typeOf(err error) string { return fmt.Sprintf("%T", err) }
+
+func permanent(err error) bool { return typeOf(err) == typeOf(millhand.Permanent(errors.New("any"))) }
+
+// sameKind reports whether two errors say the same and have the same consequence.
+func sameKind(a, b error) bool {
+	return fmt.Sprint(a) == fmt.Sprint(b) && permanent(a) == permanent(b)
+}
+
+func TestExecContract(t *testing.T) {
+	t.Parallel()
+	m := newTestMinder(t)
+	for _, tt := range []struct {
+		name, script string
+		result       string
+		err          error
+	}{
+		{name: "payload in, result out", script: "cat", result: `{"to":"a@example.com"}`},
+		{name: "result byte for byte", script: `printf 'a\n\377\n'`, result: "a\n\xff\n"},
+		{
+			name:   "environment",
+			script: `echo "$MILLHAND_ID $MILLHAND_TYPE $MILLHAND_QUEUE $MILLHAND_ATTEMPT $MILLHAND_META_TENANT_ID $MILLHAND_META_REGION"`,
+			result: "id-1 email critical 3 a b eu\n",
+		},
+		{name: "retry", script: "echo later >&2; exit 75", err: errors.New("later")},
+		{name: "permanent", script: "echo never >&2; exit 100", err: millhand.Permanent(errors.New("never"))},
+		{name: "error", script: "echo one >&2; echo two >&2; exit 1", err: errors.New("one\ntwo")},
+		{name: "error without words", script: "exit 3", err: errors.New("exit status 3")},
+		{name: "error in no encoding", script: `printf '\377x' >&2; exit 1`, err: errors.New("\uFFFDx")},
+		{name: "signal", script: "kill -KILL $$", err: errors.New("signal: killed")},
+		{name: "signal with words", script: "echo out of memory >&2; kill -KILL $$", err: errors.New("signal: killed: out of memory")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := execHandler(m, []string{"sh", "-c", tt.script})(t.Context(), newJob(`{"to":"a@example.com"}`))
+			if string(got) != tt.result || !sameKind(err, tt.err) {
+				t.Errorf("%s = %q, %#v, want %q, %#v", tt.script, got, err, tt.result, tt.err)
+			}
+		})
+	}
+}
+
+func TestExecStopsWithTheContext(t *testing.T) {
+	t.Parallel()
+	ready := filepath.Join(t.TempDir(), "ready")
+	if err := syscall.Mkfifo(ready, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := execHandler(newTestMinder(t), []string{"sh", "-c", `trap "echo saved >&2; exit 100" TERM; : >"$0"; while :; do :; done`, ready})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		_, err := h(ctx, newJob("{}"))
+		if want := errors.New("command stopped: saved"); !sameKind(err, want) {
+			t.Errorf("err = %#v, want %v, not permanent", err, want)
+		}
+	})
+	if _, err := os.ReadFile(ready); err != nil {
+		t.Error(err)
+	}
+	cancel(millhand.ErrTimeout)
+}
+
+func TestExecWithTooLargeResult(t *testing.T) {
+	t.Parallel()
+	h := execHandler(newTestMinder(t), []string{"sh", "-c", "echo much >&2; head -c 2000000 /dev/zero; sleep 600"})
+	_, err := h(t.Context(), newJob("{}"))
+	if !errors.Is(err, minder.ErrOutputTooLarge) || !strings.HasSuffix(err.Error(), ": much") {
+		t.Errorf("err = %v, want ErrOutputTooLarge and stderr's text", err)
+	}
+}
+
+func TestMissingCommand(t *testing.T) {
+	t.Parallel()
+	for _, argv := range [][]string{nil, {""}, {"no-such-command-anywhere"}, {"/etc"}} {
+		if err := checkCommand(argv); err == nil {
+			t.Errorf("checkCommand(%q) = nil", argv)
+		}
+	}
+	if err := checkCommand([]string{"sh"}); err != nil {
+		t.Errorf("checkCommand(sh) = %v", err)
+	}
+	h := execHandler(newTestMinder(t), []string{"no-such-command-anywhere"})
+	_, err := h(t.Context(), newJob("{}"))
+	if !errors.Is(err, minder.ErrNotStarted) || permanent(err) {
+		t.Errorf("err = %#v, want ErrNotStarted, not permanent", err)
+	}
+}
+
+func TestEnvironmentOfAWorkerThatIsAJob(t *testing.T) {
+	t.Parallel()
+	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_URL=kept"}
+	j := newJob("")
+	j.Meta = map[string]string{"a-b": "1", "a_b": "2"}
+	want := []string{
+		"PATH=/bin", "MILLHAND_URL=kept", "MILLHAND_ID=id-1", "MILLHAND_TYPE=email", "MILLHAND_QUEUE=critical",
+		"MILLHAND_ATTEMPT=3", "MILLHAND_META_A_B=2",
+	}
+	if diff := cmp.Diff(want, environment(base, j)); diff != "" {
+		t.Error(diff)
+	}
+	if base[1] != "MILLHAND_ID=outer" {
+		t.Error("environment changed its argument")
+	}
+}
+
+func TestSplitCommand(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line string
+		want []string // nil: an error
+	}{
+		{"true", []string{"true"}},
+		{"  ./send-email\t--from  me@example.com ", []string{"./send-email", "--from", "me@example.com"}},
+		{`a 'b  c' "d e"`, []string{"a", "b  c", "d e"}},
+		{`a ''  ""`, []string{"a", "", ""}},
+		{`a b'c'"d"\e`, []string{"a", "bcde"}},
+		{`a \' "\"" '\'`, []string{"a", "'", `"`, `\`}},
+		{`a "\n \\ \$x"`, []string{"a", `\n \ $x`}},
+		{"a \\\n b\\\nc \"d\\\ne\"", []string{"a", "bc", "de"}},
+		{`sh -c "sha256sum | cut -c1-64; echo $MILLHAND_ID"`, []string{"sh", "-c", "sha256sum | cut -c1-64; echo $MILLHAND_ID"}},
+		{`curl 'http://x/?a=1&b=2' x=y # ~ * é`, []string{"curl", "http://x/?a=1&b=2", "x=y", "#", "~", "*", "é"}},
+		{"", nil}, {" \t", nil}, {"''", nil}, {"a 'b", nil}, {`a "b\"`, nil}, {`a\`, nil},
+		{"a | b", nil}, {"a > b", nil}, {"a && b", nil}, {"a $HOME", nil}, {"a `b`", nil}, {"(a)", nil},
+	} {
+		got, err := splitCommand(tt.line)
+		if !slices.Equal(got, tt.want) || (err != nil) != (tt.want == nil) {
+			t.Errorf("splitCommand(%q) = %q, %v, want %q", tt.line, got, err, tt.want)
+		}
+	}
+}
+
+// What no shell would expand, a shell splits in the same way.
+func TestSplitCommandLikeAShell(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{`a 'b  c' "d e"`, `a ''  "" b'c'"d"\e`, `a \' "\"" '\' "\x\\"`, "a \\\n b\\\nc \"d\\\ne\"", "a\tb\\ c"} {
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\0' `+line).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+		if got, err := splitCommand(line); err != nil || !slices.Equal(got, want) {
+			t.Errorf("splitCommand(%q) = %q, %v, want %q", line, got, err, want)
+		}
+	}
+}
+
+// Any words survive being quoted in either way, and no line does harm.
+func FuzzSplitCommand(f *testing.F) {
+	f.Add("a\x00b c\x00'\x00\"\\")
+	f.Add("x\x00\x00$(y)\x00\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := splitCommand(text); err == nil && (len(got) == 0 || got[0] == "") {
+			t.Errorf("splitCommand(%q) = %q, without a command", text, got)
+		}
+		words := append([]string{"command"}, strings.Split(text, "\x00")...)
+		single, double := make([]string, len(words)), make([]string, len(words))
+		for i, w := range words {
+			single[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+			double[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
+		}
+		for _, line := range []string{strings.Join(single, " "), strings.Join(double, "\t\n")} {
+			if got, err := splitCommand(line); err != nil || !slices.Equal(got, words) {
+				t.Errorf("splitCommand(%q) = %q, %v, want %q", line, got, err, words)
+			}
+		}
+	})
+}
+
+// Two hundred jobs at once over one minder.
+func TestExecManyAtOnce(t *testing.T) {
+	t.Parallel()
+	h := execHandler(newTestMinder(t), []string{"cat"})
+	payload := bytes.Repeat([]byte("x"), 10_000)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range 200 {
+		wg.Go(func() {
+			if got, err := h(t.Context(), newJob(string(payload))); err != nil || !bytes.Equal(got, payload) {
+				t.Errorf("cat: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
