@@ -49,6 +49,9 @@ type grant struct {
 
 func (d *demand) free() int { return max(d.concurrency-d.inHand, 0) }
 
+// room is how many jobs may be asked for at once, short ones apart.
+func (d *demand) room() int { return d.free() + min(len(d.sources)-1, maxStanding) }
+
 // plan returns the pulls to send now.
 func (d *demand) plan() []grant {
 	if d.stopped {
@@ -60,8 +63,9 @@ func (d *demand) plan() []grant {
 // planBacklog shares the free slots among the types that have jobs waiting, by weight.
 func (d *demand) planBacklog() []grant {
 	var hungry []*source
-	covered := 0
+	covered, asked := 0, 0
 	for _, s := range d.sources {
+		asked += s.asked
 		switch {
 		case s.asked > 0 && s.greedy:
 			covered += s.asked
@@ -69,7 +73,9 @@ func (d *demand) planBacklog() []grant {
 			hungry = append(hungry, s)
 		}
 	}
-	room := d.free() - covered
+	// Many standing requests may cover the slots until they end, soon: more in hand than
+	// can start would only be handed back.
+	room := min(d.free()-covered, d.room()-asked)
 	batch := make(map[*source]int, len(hungry))
 	for room > 0 && len(hungry) > 0 {
 		s := slices.MinFunc(hungry, byService)
@@ -110,7 +116,7 @@ func (d *demand) planStanding() []grant {
 			idle = append(idle, s)
 		}
 	}
-	room := d.free() + min(len(d.sources)-1, maxStanding) - asked
+	room := d.room() - asked
 	slices.SortStableFunc(idle, func(a, b *source) int { return a.turn - b.turn })
 	var grants []grant
 	for _, s := range idle {
