@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -268,10 +269,10 @@ func (t *settlement) event() *Event {
 	return e
 }
 
-// head returns the first n bytes of s.
+// head returns the first n bytes of s, or a little less where that would cut a character.
 func head(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n] + "…"
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
