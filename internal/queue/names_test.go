@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// The wire's contract, spelled out: a change here breaks publishers in other languages.
+func TestNamesOnTheWire(t *testing.T) {
+	n := names("millhand")
+	for got, want := range map[string]string{
+		n.queueStream("default"):         "millhand-queue-default",
+		n.eventStream():                  "millhand-events",
+		n.deadStream():                   "millhand-dead",
+		n.ready("default", "email", "1"): "millhand.default.ready.email.1",
+		n.later("default", "email", "1"): "millhand.default.later.email.1",
+		n.check("default", "email", "1"): "millhand.default.*.email.1",
+		n.readyOf("default", "email"):    "millhand.default.ready.email.*",
+		n.pin("default"):                 "millhand.default.pin",
+		n.event("default", "email", "1"): "millhand.event.default.email.1",
+		n.dead("default", "email", "1"):  "millhand.dead.default.email.1",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	want := []string{"millhand.default.ready.*.*", "millhand.default.later.*.*", "millhand.default.pin"}
+	if got := n.queueSubjects("default"); !slices.Equal(got, want) {
+		t.Errorf("queueSubjects = %q, want %q", got, want)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	n := names("ns")
+	tests := []struct {
+		subject string
+		want    string // queue/type/id, empty: none
+		event   bool
+	}{
+		{"ns.q.ready.t.id", "q/t/id", false},
+		{"ns.q.later.t.id", "q/t/id", false},
+		{"ns.q.pin", "", false},
+		{"ns.q.ready.t.a.b", "", false},
+		{"ns.q.ready.t", "", false},
+		{"ns.q.taken.t.id", "", false},
+		{"nsx.q.ready.t.id", "", false},
+		{"other.q.ready.t.id", "", false},
+		{"", "", false},
+		{"ns.event.q.t.id", "q/t/id", true},
+		{"ns.event.q.t", "", true},
+		{"ns.event.q.t.id.x", "", true},
+		{"ns.dead.q.t.id", "", true},
+	}
+	for _, tt := range tests {
+		read := n.place
+		if tt.event {
+			read = n.eventPlace
+		}
+		r, ok := read(tt.subject)
+		got := strings.Join([]string{r.Queue, r.Type, r.ID}, "/")
+		if ok != (tt.want != "") || (ok && got != tt.want) {
+			t.Errorf("place of %q = %s, %t, want %q", tt.subject, got, ok, tt.want)
+		}
+	}
+}
+
+// No queue can be named so that its subjects are another stream's.
+func TestSubjectsOfStreamsDoNotOverlap(t *testing.T) {
+	for _, reserved := range []string{"event", "dead", "control"} {
+		if job.CheckQueue(reserved) == nil {
+			t.Errorf("%s may be a queue: its subjects are those of another stream", reserved)
+		}
+	}
+}
