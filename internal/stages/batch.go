@@ -12,20 +12,15 @@ type batch[T any] struct {
 
 // batch takes the next batch out of the delivery at the head.
 func (in *intake[T]) batch() batch[T] {
-	n := &in.ready[in.next]
-	b := batch[T]{link: n.link, last: true}
-	if n.link.sub.options.Manual {
+	head := in.ready[in.next]
+	b := batch[T]{link: head.link, last: true}
+	if head.link.sub.options.Manual {
 		b.events = in.whole()
 		return b
 	}
 	var size int
-	size, b.ask = n.link.account.receive(n.n)
-	b.events = in.events[in.used : in.used+size]
-	in.used += size
-	n.n -= size
-	if b.last = n.n == 0; b.last {
-		in.next++
-	}
+	size, b.ask = head.link.account.receive(head.n)
+	b.events, b.last = in.take(size), size == head.n
 	return b
 }
 
@@ -44,14 +39,25 @@ func (in *intake[T]) head() (notice[T], bool) {
 
 // whole takes all that is left of the delivery at the head.
 func (in *intake[T]) whole() []T {
-	n := in.ready[in.next]
-	in.next++
-	events := in.events[in.used : in.used+n.n]
-	in.used += n.n
-	if s := n.link.sub; s.link == n.link && s.options.Manual {
-		s.asked -= n.n
+	return in.take(in.ready[in.next].n)
+}
+
+// one takes the next event of the delivery at the head.
+func (in *intake[T]) one() T {
+	return in.take(1)[0]
+}
+
+// take takes n events of the delivery at the head, which it ends with the last one.
+func (in *intake[T]) take(n int) []T {
+	head := &in.ready[in.next]
+	if head.n -= n; head.n == 0 {
+		in.next++
 	}
-	return events
+	if s := head.link.sub; s.link == head.link && s.options.Manual {
+		s.asked -= n
+	}
+	in.used += n
+	return in.events[in.used-n : in.used]
 }
 
 // settle sends the ask that became due with a batch, after its handler returned. A stage that was told to stop asks for

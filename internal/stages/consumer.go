@@ -20,6 +20,7 @@ type ConsumerConfig[T any] struct {
 // A Consumer handles events, no more of them than it has asked for.
 type Consumer[T any] struct {
 	*intake[T]
+	sole
 	handle func(ctx context.Context, batch []T) error
 	grace  time.Duration
 }
@@ -36,6 +37,10 @@ func NewConsumer[T any](c ConsumerConfig[T]) (*Consumer[T], error) {
 // outlive, and returns its reason; or until Handle fails. Unless Handle failed, all that was delivered has been handled,
 // which takes until every producer has confirmed that it delivers nothing more. Otherwise the next Run begins with it.
 func (c *Consumer[T]) Run(ctx context.Context) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.leave()
 	handling, cancel := graceful(ctx, c.grace)
 	defer cancel()
 	reason := ErrCrashed

@@ -147,6 +147,15 @@ func TestShutdownCarriesItsCause(t *testing.T) {
 	})
 }
 
+func TestOneRunAtATime(t *testing.T) {
+	bubble(t, func(s *scene) {
+		c := s.consumer("c")
+		if err := c.Run(s.Context()); !errors.Is(err, stages.ErrRunning) {
+			s.Errorf("second Run = %v, want ErrRunning", err)
+		}
+	})
+}
+
 func TestConsumerOptions(t *testing.T) {
 	if _, err := stages.NewConsumer(stages.ConsumerConfig[int]{}); !errors.Is(err, stages.ErrInvalidOption) {
 		t.Errorf("NewConsumer without Handle = %v, want ErrInvalidOption", err)

@@ -36,6 +36,7 @@ const DefaultMaxRestarts = 3
 // max demand of them run for one subscription. With manual subscriptions the bound is whatever was asked for.
 type ConsumerSupervisor[T any] struct {
 	*intake[T]
+	sole
 	config  ConsumerSupervisorConfig[T]
 	running int
 	freed   int // Slots that OnFree has not been told of.
@@ -66,6 +67,10 @@ func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSuper
 // Run starts children until ctx is cancelled or a subscription ends that the stage does not outlive, as Consumer.Run does.
 // It returns after all children have ended. Events that were delivered before the producers confirmed are still started.
 func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
 	childCtx, cancel := graceful(ctx, s.config.Grace)
 	defer cancel()
 	reason := ErrCrashed
@@ -75,7 +80,7 @@ func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
 		s.absorb(ctx)
 		for n, ok := s.head(); ok; n, ok = s.head() {
 			if n.kind == noticeEvents {
-				s.begin(childCtx, n.link.sub, s.whole())
+				s.start(childCtx, &child[T]{sub: n.link.sub, event: s.one()})
 			} else {
 				s.next++
 				s.ended(childCtx, n.child, n.err)
@@ -90,29 +95,26 @@ func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
 	}
 }
 
-// begin starts a child for each event of one delivery.
-func (s *ConsumerSupervisor[T]) begin(ctx context.Context, sub *Subscription[T], events []T) {
-	for _, event := range events {
-		s.running++
-		sub.running++
-		s.start(ctx, &child[T]{sub: sub, event: event})
-	}
-}
-
+// start starts an event's child. It is counted only when Start has returned: one that panics leaves no slot taken.
 func (s *ConsumerSupervisor[T]) start(ctx context.Context, c *child[T]) {
 	err := s.config.Start(ctx, c.event, func(err error) {
 		s.post(notice[T]{kind: noticeEnded, child: c, err: err})
 	})
 	if err != nil {
 		s.giveUp(c, err)
+		return
 	}
+	s.running++
+	c.sub.running++
 }
 
 // ended starts a failed child again, if it may be, or frees its slot.
 func (s *ConsumerSupervisor[T]) ended(ctx context.Context, c *child[T], err error) {
+	s.running--
+	c.sub.running--
 	switch {
 	case Clean(err):
-		s.free(c)
+		s.free(c.sub)
 	case s.config.Restart == Transient && c.restarts < s.config.MaxRestarts:
 		c.restarts++
 		s.start(ctx, c)
@@ -125,15 +127,12 @@ func (s *ConsumerSupervisor[T]) giveUp(c *child[T], err error) {
 	if s.config.OnGiveUp != nil {
 		s.config.OnGiveUp(c.event, err)
 	}
-	s.free(c)
+	s.free(c.sub)
 }
 
 // free makes a slot available: new events are asked for once min demand of them are. GenStage: consumer_supervisor.ex.
-func (s *ConsumerSupervisor[T]) free(c *child[T]) {
-	s.running--
+func (s *ConsumerSupervisor[T]) free(sub *Subscription[T]) {
 	s.freed++
-	sub := c.sub
-	sub.running--
 	if sub.options.Manual || sub.link == nil || !sub.link.open || sub.link.closing {
 		return
 	}

@@ -69,6 +69,38 @@ func TestDrainingConsumerSupervisorStillStartsWhatWasDelivered(t *testing.T) {
 	})
 }
 
+// A Start that panics costs its own event, not its slot nor the events delivered with it.
+func TestPanickingStartLeavesTheRest(t *testing.T) {
+	bubble(t, func(s *scene) {
+		p := s.producer("p", nil, stages.OutletConfig[any]{})
+		started := []any{}
+		c := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[any]{
+			Restart: stages.Temporary,
+			Start: func(_ context.Context, event any, ended func(error)) error {
+				if event == "bad" {
+					panic("bad")
+				}
+				started = append(started, event)
+				s.all.Go(func() { ended(nil) })
+				return nil
+			},
+		}))
+		must(c.Subscribe(p, demand(4, 0)))
+		r := s.start(c)
+		s.push(p, 1, "bad", 2, 3)
+		if !r.ended() {
+			s.Fatal("Run has not panicked")
+		}
+		r = s.start(c)
+		s.push(p, 4, 5, 6, 7)
+		s.same("started", numbers(1, 7), started)
+		r.stop()
+		if synctest.Wait(); !r.ended() {
+			s.Error("Run waits for a child that never was")
+		}
+	})
+}
+
 func TestConsumerSupervisorOptions(t *testing.T) {
 	start := func(context.Context, int, func(error)) error { return nil }
 	for _, c := range []stages.ConsumerSupervisorConfig[int]{

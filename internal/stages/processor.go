@@ -24,6 +24,7 @@ type ProcessorConfig[In, Out any] struct {
 type Processor[In, Out any] struct {
 	*intake[In]
 	*outlet[Out]
+	sole
 	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 	grace   time.Duration
 	scratch []Out // What Handle appends to.
@@ -47,6 +48,10 @@ func NewProcessor[In, Out any](c ProcessorConfig[In, Out]) (*Processor[In, Out],
 // delivered has been handled and everything buffered has been delivered on; or until ctx is cancelled, and returns nil
 // after everything delivered has been handled; or until Handle fails. What is left waits for the next Run.
 func (p *Processor[In, Out]) Run(ctx context.Context) error {
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.leave()
 	handling, cancel := graceful(ctx, p.grace)
 	defer cancel()
 	reason := ErrCrashed

@@ -23,6 +23,7 @@ type ProducerConfig[T any] struct {
 // A Producer emits events when its consumers ask for them.
 type Producer[T any] struct {
 	*outlet[T]
+	sole
 	demand      func(ctx context.Context, n int, out []T) ([]T, error)
 	start       func(*Producer[T]) (stop func()) // Prepares demand for one Run; may be nil.
 	endOnCancel bool
@@ -41,6 +42,10 @@ func NewProducer[T any](c ProducerConfig[T]) (*Producer[T], error) {
 // Run serves the consumers until ctx is cancelled or the producer completes, and returns nil then, or until Demand fails.
 // Its subscriptions end with it; what is buffered when ctx is cancelled or Demand fails waits for the next Run.
 func (p *Producer[T]) Run(ctx context.Context) error {
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.leave()
 	reason := ErrCrashed
 	p.open()
 	defer func() { p.close(reason) }()
