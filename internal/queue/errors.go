@@ -49,9 +49,10 @@ const (
 	codeWrongLastSeq     = 10071 // definite
 	codeWrongLastSeqBusy = 10164 // R3, another write in flight: try again
 	codeNoMessage        = 10037
-	codeConsumerNotFound = 10014
 	codeStreamNotFound   = 10059
 	codeNoResources      = 10023
+	codeUnavailable      = 10008 // no leader at the moment
+	codeNotEnabled       = 10076 // also while a server starts
 )
 
 func apiCode(err error) jetstream.ErrorCode {

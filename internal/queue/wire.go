@@ -61,13 +61,13 @@ func because(err, last error) error {
 
 // passing reports whether the same request may succeed later.
 func passing(err error) bool {
-	switch code := apiCode(err); code {
+	switch apiCode(err) {
 	case 0:
 		return true // no answer at all: timeout, reconnecting
-	case codeWrongLastSeqBusy, codeNoResources:
+	case codeWrongLastSeqBusy, codeNoResources, codeUnavailable, codeNotEnabled:
 		return true
 	default:
-		return code == 503 || code == 10008 // temporarily unavailable
+		return false
 	}
 }
 
