@@ -115,6 +115,8 @@ func (s *Settler) settle(ctx context.Context, t *settlement) {
 	s.mu.Unlock()
 	<-s.slots
 	switch {
+	case err == nil && t.redelivered:
+		s.log.WarnContext(ctx, "a worker vanished while it had this job", t.attrs()...)
 	case err == nil:
 		if s.log.Enabled(ctx, slog.LevelDebug) { // once per job: worth a look before the work
 			s.log.DebugContext(ctx, "job settled", t.attrs()...)
