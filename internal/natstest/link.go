@@ -25,11 +25,13 @@ const (
 type Link struct {
 	server *Server
 
-	mu    sync.Mutex
-	conn  *linkConn                 // nil while disconnected
-	watch func(subject string) Fate // asked for each message that is about to leave
-	open  chan struct{}             // closed unless the link is held
-	down  bool
+	mu   sync.Mutex
+	conn *linkConn     // the last there was
+	open chan struct{} // closed unless the link is held
+	down bool
+
+	watching sync.Mutex
+	watch    func(subject string) Fate // asked for each message that is about to leave
 }
 
 // Link returns a way to the server, for one connection.
@@ -56,10 +58,10 @@ func (l *Link) Connect(t TB, opts ...nats.Option) *nats.Conn {
 }
 
 // Watch has f decide on each message that the client sends from now on; nil lets all pass.
-// f must not block.
+// f is never called twice at a time, nor after another Watch has returned; it must not block.
 func (l *Link) Watch(f func(subject string) Fate) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.watching.Lock()
+	defer l.watching.Unlock()
 	l.watch = f
 }
 
@@ -137,13 +139,12 @@ func (l *Link) gate() <-chan struct{} {
 }
 
 func (l *Link) fate(subject string) Fate {
-	l.mu.Lock()
-	watch := l.watch
-	l.mu.Unlock()
-	if watch == nil || subject == "" {
+	l.watching.Lock()
+	defer l.watching.Unlock()
+	if l.watch == nil || subject == "" {
 		return Pass
 	}
-	return watch(subject)
+	return l.watch(subject)
 }
 
 // linkConn is the client's end. The embedded one is the near end of the server's pipe.

@@ -21,6 +21,7 @@ func listen(t *testing.T, s *natstest.Server) (got func() []string) {
 	if _, err := s.Connect(t).ChanSubscribe("t.*", msgs); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(time.Millisecond) // the server knows of it
 	return func() (data []string) {
 		time.Sleep(time.Second)
 		for {
