@@ -12,11 +12,19 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 )
 
-// attempt runs a job's handler once. The error is that the lease was lost: there is
-// nothing to settle. The end of stop has the job handed back.
-func (w *Worker) attempt(stop context.Context, h *queue.Held) (queue.Outcome, error) {
+// ending is how an attempt ended: with an outcome, or with its lease lost, which leaves
+// nothing to settle.
+type ending struct {
+	queue.Outcome
+	lost error
+}
+
+// attempt runs a job's handler once. The end of stop has the job handed back. If the
+// handler ignores the end of its context for too long, giveUp is called, from another
+// goroutine, with the ending it then has.
+func (w *Worker) attempt(stop context.Context, h *queue.Held, giveUp func(ending)) ending {
 	if err := h.Start(); err != nil {
-		return queue.Outcome{}, err
+		return ending{lost: err}
 	}
 	settings := w.cfg.Types[h.Type].forJob(h)
 	// Detached, so that the handler sees why it is to stop in this package's terms.
@@ -30,11 +38,24 @@ func (w *Worker) attempt(stop context.Context, h *queue.Held) (queue.Outcome, er
 		ctx, end = context.WithTimeoutCause(ctx, settings.Timeout, ErrTimeout)
 		defer end()
 	}
-	result, err := w.call(ctx, h, settings)
-	if leaseErr := h.Alive(); leaseErr != nil {
-		return queue.Outcome{}, leaseErr
+	end := func(result []byte, err error) ending {
+		if lost := h.Alive(); lost != nil {
+			return ending{lost: lost}
+		}
+		return ending{Outcome: outcome(h.Attempt, settings, result, err, context.Cause(ctx))}
 	}
-	return outcome(h.Attempt, settings, result, err, context.Cause(ctx)), nil
+	returned := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		grace := time.NewTimer(handlerGrace)
+		defer grace.Stop()
+		select {
+		case <-returned:
+		case <-grace.C:
+			giveUp(end(nil, fmt.Errorf("%w, and the handler ignores it", context.Cause(ctx))))
+		}
+	})()
+	defer close(returned)
+	return end(w.call(ctx, h, settings))
 }
 
 // forJob returns the settings that hold for one job: its own come first.

@@ -35,6 +35,9 @@ var (
 
 	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
 	ErrDrainTimeout = errors.New("millhand: drain timed out, jobs were handed back")
+	// ErrStuck is what [Worker.Run] returns when more than MaxStuck handlers ignored the end
+	// of their context: the process is to be started anew.
+	ErrStuck = errors.New("millhand: too many handlers are stuck")
 )
 
 // A DuplicateError names the living job that is in the way of a new one.

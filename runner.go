@@ -98,6 +98,12 @@ func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) e
 	return err
 }
 
+func jobAttrs(h *queue.Held) []any {
+	return []any{
+		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt),
+	}
+}
+
 // refuse hands a job back that did not start.
 func (r *runner) refuse(h *queue.Held) {
 	r.worker.settler.Settle(h, queue.Outcome{})
@@ -110,26 +116,49 @@ func (r *runner) run(ctx context.Context, h *queue.Held) {
 		r.refuse(h)
 		return
 	}
-	defer func() {
-		<-r.worker.slots
-		h.Finished()
-	}()
 	r.mu.Lock()
 	r.running[h] = struct{}{}
 	r.mu.Unlock()
-	o, err := r.worker.attempt(ctx, h)
-	r.mu.Lock()
-	_, ours := r.running[h] // else it was handed back over our head
-	delete(r.running, h)
-	r.mu.Unlock()
-	switch {
-	case !ours:
-	case err != nil:
-		r.worker.keeper.Release(h)
-		r.worker.log.WarnContext(ctx, "lease lost: the job runs elsewhere", slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue))
-	default:
-		r.worker.settler.Settle(h, o)
+	end := r.worker.attempt(ctx, h, func(e ending) { r.abandon(h, e) })
+	if r.leave(h) {
+		r.settle(h, end)
+	} else {
+		r.worker.stuck.Add(-1) // it was given up, and came back after all
 	}
+}
+
+// leave reports whether h was still running: it is not after it was given up.
+func (r *runner) leave(h *queue.Held) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.running[h]
+	delete(r.running, h)
+	return ok
+}
+
+// settle passes on how a job ended, and gives its slot back.
+func (r *runner) settle(h *queue.Held, e ending) {
+	if e.lost != nil {
+		r.worker.keeper.Release(h)
+		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
+	} else {
+		r.worker.settler.Settle(h, e.Outcome)
+	}
+	<-r.worker.slots
+	h.Finished()
+}
+
+// abandon gives up a handler that ignores the end of its context. Its goroutine cannot be
+// stopped; its slot can be given back, but not for ever more of them.
+func (r *runner) abandon(h *queue.Held, e ending) {
+	if !r.leave(h) {
+		return
+	}
+	e.Stack = r.jobs.Stacks(h.ID)
+	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
+		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)
+	r.settle(h, e)
+	r.worker.onStuck()
 }
 
 // takeSlot waits for a free slot, for a second at most and not beyond a drain.

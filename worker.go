@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,7 @@ type WorkerConfig struct {
 	Concurrency  int                   // jobs at once; default 4 × CPUs
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
+	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency
 	DrainTimeout time.Duration         // how long a drain waits for running jobs; default 30 s, negative: not at all
 }
 
@@ -64,6 +66,9 @@ type Worker struct {
 	slots    chan struct{}
 	draining chan struct{} // closed when a drain begins
 	handBack chan struct{}
+	stuck    atomic.Int64  // handlers given up that still run
+	failed   chan struct{} // closed when there are too many
+	failOnce sync.Once
 }
 
 // Grace of a worker that stops.
@@ -95,6 +100,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
 		handBack: make(chan struct{}, 1),
+		failed:   make(chan struct{}),
 	}
 	w.settler = queue.NewSettler(store, w.keeper)
 	w.tree, err = w.build()
@@ -140,6 +146,9 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	if c.AckWait < 0 {
 		return c, fmt.Errorf("ack wait %v: must be positive", c.AckWait)
 	}
+	if c.MaxStuck == 0 {
+		c.MaxStuck = c.Concurrency
+	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
 	}
@@ -184,7 +193,7 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 	}
 	children := []supervisor.Child{
 		{Name: "jobs", Part: jobsPart{r}},
-		{Name: "runner", Run: r.stage.Run, StopTimeout: handlerGrace},
+		{Name: "runner", Run: r.stage.Run, StopTimeout: handlerGrace + settleGrace},
 	}
 	for _, typ := range w.cfg.Mux.Types() {
 		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name]), name, typ)
@@ -220,8 +229,8 @@ func (w *Worker) ID() string { return w.id }
 // Run works until ctx ends and then drains: no new job is pulled, and running ones may
 // finish until the drain timeout. What then still runs has its context cancelled with
 // [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
-// after a clean drain, [ErrDrainTimeout] if jobs were handed back, and another error if
-// the worker cannot go on. It waits for the broker however long it is away. A worker
+// after a clean drain, [ErrDrainTimeout] if jobs were handed back, [ErrStuck] after too many
+// handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.open(ctx); err != nil || ctx.Err() != nil {
@@ -235,15 +244,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { ended <- w.tree.Run(tree) })
 	w.log.InfoContext(ctx, "worker started", slog.Any("queues", slices.Sorted(maps.Keys(w.cfg.Queues))), slog.Any("types", w.cfg.Mux.Types()), slog.Int("concurrency", w.cfg.Concurrency))
 
+	var failed error
 	select {
 	case err := <-ended:
 		return publicError(err)
+	case <-w.failed:
+		failed = ErrStuck
 	case <-ctx.Done():
 	}
 	drained := w.drain(ctx)
 	stop()
 	err := <-ended
 	switch {
+	case failed != nil:
+		return failed
 	case err != nil && drained:
 		return publicError(err)
 	case !drained:
@@ -251,6 +265,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.log.InfoContext(ctx, "worker drained")
 	return nil
+}
+
+// onStuck counts a handler that was given up. Too many of them, and the worker ends in
+// order to be started anew by whoever runs the process.
+func (w *Worker) onStuck() {
+	if n := w.stuck.Add(1); n > int64(w.cfg.MaxStuck) {
+		w.failOnce.Do(func() {
+			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
+			close(w.failed)
+		})
+	}
 }
 
 // HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.

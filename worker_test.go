@@ -24,7 +24,7 @@ func (email) Type() string { return "email" }
 func start(t *testing.T, nc *nats.Conn, cfg millhand.WorkerConfig) (w *millhand.Worker, stop func() error) {
 	t.Helper()
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		cfg.Logger = testLog(t)
 	}
 	w, err := millhand.NewWorker(nc, cfg)
 	if err != nil {
@@ -49,9 +49,14 @@ func start(t *testing.T, nc *nats.Conn, cfg millhand.WorkerConfig) (w *millhand.
 	return w, stop
 }
 
+func testLog(t *testing.T) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
 func client(t *testing.T, nc *nats.Conn) *millhand.Client {
 	t.Helper()
-	c, err := millhand.NewClient(nc, millhand.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	c, err := millhand.NewClient(nc, millhand.Config{Logger: testLog(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -228,6 +228,9 @@ func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
 	return err
 }
 
+// Stacks returns the stacks of the goroutines that work for the children of a name. It stops the world for a moment.
+func (d *Dynamic) Stacks(child string) string { return stacks(d.spec.Name, child) }
+
 // Abandoned counts the goroutines of children that were given up and still run.
 func (d *Dynamic) Abandoned() int {
 	d.mu.Lock()
