@@ -66,9 +66,12 @@ func (in *intake[T]) deliver(l *link[T], events []T) {
 	in.bell.ring()
 }
 
-// open begins a Run.
+// open begins a Run. What the last one asked for at its end is void, as all its demand is.
 func (in *intake[T]) open() {
 	in.ending, in.reason = false, nil
+	in.mu.Lock()
+	in.mail = slices.DeleteFunc(in.mail, func(n notice[T]) bool { return n.kind == noticeAsk })
+	in.mu.Unlock()
 	for _, s := range in.subs {
 		in.attach(s)
 	}
@@ -97,9 +100,15 @@ func (in *intake[T]) end(reason error) {
 	}
 }
 
-// finished reports whether the stage has begun to end, all producers have confirmed, and nothing is left to handle.
+// finished reports whether the stage has begun to end, all producers have confirmed, and nothing is left to handle: also
+// not in the mail, where a producer that has stopped meanwhile may have left its last delivery.
 func (in *intake[T]) finished() bool {
-	return in.ending && in.next == len(in.ready) && !slices.ContainsFunc(in.subs, (*Subscription[T]).attached)
+	if !in.ending || in.next < len(in.ready) || slices.ContainsFunc(in.subs, (*Subscription[T]).attached) {
+		return false
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.slab) == 0
 }
 
 func (s *Subscription[T]) attached() bool { return s.link != nil }
@@ -145,11 +154,13 @@ func (in *intake[T]) accepted(l *link[T]) {
 
 func (in *intake[T]) ask(s *Subscription[T], n int) {
 	s.asked += n
-	if s.link == nil || !s.link.open || s.link.closing {
+	switch {
+	case s.link == nil || !s.link.open:
 		in.giveBack(s, n)
-		return
+	case s.link.closing: // All that was asked for comes back together, when OnCancel has said why.
+	default:
+		s.from.post(order[T]{kind: orderAsk, link: s.link, n: n})
 	}
-	s.from.post(order[T]{kind: orderAsk, link: s.link, n: n})
 }
 
 // returned deals with demand that the producer could not serve. A subscription that asks by itself keeps its demand up.

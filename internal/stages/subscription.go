@@ -79,7 +79,8 @@ type link[T any] struct {
 }
 
 // Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through OnReturn: also if the
-// subscription is not open at the moment. n < 1 asks for nothing.
+// subscription is not open at the moment. But each Run of the consumer begins without demand, and what was asked for before
+// does not come back in it. n < 1 asks for nothing.
 func (s *Subscription[T]) Ask(n int) {
 	if n > 0 {
 		s.to.post(notice[T]{kind: noticeAsk, sub: s, n: n})
