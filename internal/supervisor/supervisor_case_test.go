@@ -587,6 +587,7 @@ func playScraper(t *testing.T, c testCase) {
 				ready()
 				select {
 				case <-subscription:
+					time.Sleep(time.Millisecond) // the news travels to the supervisor first
 					return errors.New("producer is gone")
 				case <-ctx.Done():
 					return nil
@@ -599,6 +600,7 @@ func playScraper(t *testing.T, c testCase) {
 		}
 		r := start(t, sup)
 		crash <- struct{}{}
+		time.Sleep(time.Second)
 		if got := !r.ended(); got != row.Alive {
 			t.Errorf("%s, %d consumers: alive = %t, want %t", row.Strategy, row.Consumers, got, row.Alive)
 		}
