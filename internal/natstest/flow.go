@@ -3,6 +3,7 @@ package natstest
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -55,14 +56,16 @@ func (f *flow) seal(drop bool) {
 	}
 }
 
-// take waits for at most n bytes, and for the gate to be open; false is the end.
+// take waits for at most n bytes, and for the gate to be open, if there is one; false is
+// the end.
 func (f *flow) take(closed <-chan struct{}, gate func() <-chan struct{}, n int) ([]byte, bool) {
 	for {
-		open := gate()
-		select {
-		case <-open:
-		case <-closed:
-			return nil, false
+		if open := gate(); open != nil {
+			select {
+			case <-open:
+			case <-closed:
+				return nil, false
+			}
 		}
 		f.mu.Lock()
 		f.taken = false
@@ -108,6 +111,7 @@ type parser struct{ buf []byte }
 
 type operation struct {
 	bytes   []byte
+	name    string
 	subject string // of a PUB or HPUB
 }
 
@@ -119,19 +123,24 @@ func (p *parser) feed(b []byte) (ops []operation) {
 			return ops
 		}
 		size := len(line) + 2
-		var subject string
-		if f := bytes.Fields(line); len(f) > 2 && (string(f[0]) == "PUB" || string(f[0]) == "HPUB") {
-			n, err := strconv.Atoi(string(f[len(f)-1]))
+		op := operation{}
+		f := strings.Fields(string(line))
+		if len(f) > 0 {
+			op.name = f[0]
+		}
+		if op.name == "PUB" || op.name == "HPUB" {
+			n, err := strconv.Atoi(f[len(f)-1])
 			if err != nil {
 				panic("natstest: " + string(line))
 			}
-			subject = string(f[1])
+			op.subject = f[1]
 			size += n + 2
 		}
 		if len(p.buf) < size {
 			return ops
 		}
-		ops = append(ops, operation{bytes: bytes.Clone(p.buf[:size]), subject: subject})
+		op.bytes = bytes.Clone(p.buf[:size])
+		ops = append(ops, op)
 		p.buf = p.buf[size:]
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type Link struct {
 	conn *linkConn     // the last there was
 	open chan struct{} // closed unless the link is held
 	down bool
+	slow time.Duration
 
 	watching sync.Mutex
 	watch    func(subject string) Fate // asked for each message that is about to leave
@@ -87,6 +89,13 @@ func (l *Link) Release() {
 	}
 }
 
+// Slow has each answer of the server take so long.
+func (l *Link) Slow(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow = d
+}
+
 // Cut breaks the connection; what is on its way is lost.
 func (l *Link) Cut() {
 	l.mu.Lock()
@@ -114,9 +123,14 @@ func (l *Link) Up() {
 // InProcessConn implements [nats.InProcessConnProvider].
 func (l *Link) InProcessConn() (net.Conn, error) {
 	l.mu.Lock()
-	down := l.down
+	refuse := l.down
+	select {
+	case <-l.open:
+	default:
+		refuse = true // what is stopped does not connect
+	}
 	l.mu.Unlock()
-	if down {
+	if refuse {
 		return nil, net.ErrClosed
 	}
 	far, err := l.server.InProcessConn()
@@ -132,10 +146,13 @@ func (l *Link) InProcessConn() (net.Conn, error) {
 	return c, nil
 }
 
-func (l *Link) gate() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.open
+func (c *linkConn) gate() <-chan struct{} {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if !c.greeted.Load() {
+		return nil
+	}
+	return c.link.open
 }
 
 func (l *Link) fate(subject string) Fate {
@@ -153,6 +170,7 @@ type linkConn struct {
 	link    *Link
 	in, out *flow
 	parse   parser
+	greeted atomic.Bool // the handshake is over: the client locks itself up until then
 	once    sync.Once
 	closed  chan struct{}
 }
@@ -171,6 +189,17 @@ func (c *linkConn) pumpIn() {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := c.Conn.Read(buf)
+		c.link.mu.Lock()
+		slow := c.link.slow
+		c.link.mu.Unlock()
+		if slow > 0 {
+			timer := time.NewTimer(slow)
+			select {
+			case <-timer.C:
+			case <-c.closed:
+				timer.Stop()
+			}
+		}
 		c.in.put(buf[:n])
 		if err != nil {
 			return
@@ -181,7 +210,7 @@ func (c *linkConn) pumpIn() {
 // pumpOut plays the sending kernel: the client can write though nothing gets through.
 func (c *linkConn) pumpOut() {
 	for {
-		b, ok := c.out.take(c.closed, c.link.gate, 1<<20)
+		b, ok := c.out.take(c.closed, c.gate, 1<<20)
 		if !ok {
 			return
 		}
@@ -192,7 +221,7 @@ func (c *linkConn) pumpOut() {
 }
 
 func (c *linkConn) Read(p []byte) (int, error) {
-	b, ok := c.in.take(c.closed, c.link.gate, len(p))
+	b, ok := c.in.take(c.closed, c.gate, len(p))
 	if !ok {
 		return 0, io.EOF
 	}
@@ -206,6 +235,9 @@ func (c *linkConn) Write(p []byte) (int, error) {
 	default:
 	}
 	for _, op := range c.parse.feed(p) {
+		if op.name != "CONNECT" && op.name != "PING" {
+			c.greeted.Store(true)
+		}
 		switch c.link.fate(op.subject) {
 		case Pass:
 			c.out.put(op.bytes)
