@@ -60,19 +60,28 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 			errs[i] = err
 		}
 	}
-	var alive func() error // one patience for all that needs a second look
+	// A broker that stands still never refuses: what counts is that answers come at all.
+	answers, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	silence := time.AfterFunc(enqueueWithin, giveUp)
+	defer silence.Stop()
+	var alive func() error // one patience for all that is not answered
 	for i, e := range batch {
 		if errs[i] != nil {
 			continue
 		}
-		if acks[i] == nil || !isStored(ctx, acks[i]) {
+		if acks[i] == nil || !isStored(answers, acks[i]) {
 			// Refused, or not heard of: the single path tells which, and its message
 			// id makes a second send harmless.
 			if alive == nil {
 				alive = forAWhile(enqueueWithin)
 			}
 			errs[i] = s.enqueue(ctx, e, alive)
+			if _, refused := errors.AsType[*DuplicateError](errs[i]); refused || errs[i] == nil {
+				alive = nil // an answer: the next may take its time as well
+			}
 		}
+		silence.Reset(enqueueWithin)
 	}
 	return errs
 }
