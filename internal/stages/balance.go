@@ -1,11 +1,9 @@
 package stages
 
-import (
-	"slices"
-)
+import "slices"
 
-// balance restores what holds between any two orders: buffered events have gone where there is demand, and the producer
-// has been asked for as many events as are waited for.
+// balance restores what holds between any two orders: the buffer is empty or nothing can be dispatched, and the producer
+// owes, or has been asked for, as many events as are waited for.
 //
 // GenStage leaves the second half to its dispatchers, and takes out of the buffer no more than they ask for. So demand that
 // was asked for on behalf of a consumer that has left hides the buffer, newer events overtake what is in it, and an event

@@ -106,9 +106,11 @@ func (o *outlet[T]) accept(e *emission[T]) {
 
 // doReasks does what the dispatcher asked for on behalf of consumers. GenStage sends these asks to itself.
 func (o *outlet[T]) doReasks() {
-	for len(o.reasks) > 0 {
-		m := o.reasks[0]
-		o.reasks = o.reasks[1:]
-		o.do(m)
+	done := 0
+	for done < len(o.reasks) { // Each may make more.
+		o.do(o.reasks[done])
+		done++
 	}
+	clear(o.reasks)
+	o.reasks = o.reasks[:0]
 }

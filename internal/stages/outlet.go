@@ -97,7 +97,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])
-	o.owed, o.demands, o.left = 0, o.demands[:0], false
+	o.owed, o.demands, o.reasks, o.left = 0, o.demands[:0], o.reasks[:0], false
 	o.paused = o.config.Paused
 	o.mu.Lock()
 	o.state = running
