@@ -170,8 +170,18 @@ func TestSplitCommand(t *testing.T) {
 		{"a \\\n b\\\nc \"d\\\ne\"", []string{"a", "bc", "de"}},
 		{`sh -c "sha256sum | cut -c1-64; echo $MILLHAND_ID"`, []string{"sh", "-c", "sha256sum | cut -c1-64; echo $MILLHAND_ID"}},
 		{`curl 'http://x/?a=1&b=2' x=y # ~ * é`, []string{"curl", "http://x/?a=1&b=2", "x=y", "#", "~", "*", "é"}},
-		{"", nil}, {" \t", nil}, {"''", nil}, {"a 'b", nil}, {`a "b\"`, nil}, {`a\`, nil},
-		{"a | b", nil}, {"a > b", nil}, {"a && b", nil}, {"a $HOME", nil}, {"a `b`", nil}, {"(a)", nil},
+		{"", nil},
+		{" \t", nil},
+		{"''", nil},
+		{"a 'b", nil},
+		{`a "b\"`, nil},
+		{`a\`, nil},
+		{"a | b", nil},
+		{"a > b", nil},
+		{"a && b", nil},
+		{"a $HOME", nil},
+		{"a `b`", nil},
+		{"(a)", nil},
 	} {
 		got, err := splitCommand(tt.line)
 		if !slices.Equal(got, tt.want) || (err != nil) != (tt.want == nil) {

@@ -94,12 +94,22 @@ func TestHTTPAnswers(t *testing.T) {
 		retryAfter string
 		kind       string
 	}{
-		{code: 200, kind: success}, {code: 202, kind: success}, {code: 204, kind: success},
-		{code: 302, kind: retried}, {code: 304, kind: retried},
-		{code: 400, kind: final}, {code: 404, kind: final}, {code: 408, kind: final},
-		{code: 429, kind: retried}, {code: 429, retryAfter: "7", kind: later},
-		{code: 500, kind: retried}, {code: 502, kind: retried}, {code: 500, retryAfter: "7", kind: retried},
-		{code: 503, kind: retried}, {code: 503, retryAfter: "7", kind: later}, {code: 503, retryAfter: "soon", kind: retried},
+		{code: 200, kind: success},
+		{code: 202, kind: success},
+		{code: 204, kind: success},
+		{code: 302, kind: retried},
+		{code: 304, kind: retried},
+		{code: 400, kind: final},
+		{code: 404, kind: final},
+		{code: 408, kind: final},
+		{code: 429, kind: retried},
+		{code: 429, retryAfter: "7", kind: later},
+		{code: 500, kind: retried},
+		{code: 502, kind: retried},
+		{code: 500, retryAfter: "7", kind: retried},
+		{code: 503, kind: retried},
+		{code: 503, retryAfter: "7", kind: later},
+		{code: 503, retryAfter: "soon", kind: retried},
 		{code: 503, retryAfter: time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), kind: later},
 		{code: 503, retryAfter: time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), kind: retried},
 	} {
@@ -218,7 +228,9 @@ func TestHTTPRedirects(t *testing.T) {
 		{name: "307", code: 307, want: `POST {} id-1 "secret" application/json`},
 		{name: "308", code: 308, want: `POST {} id-1 "secret" application/json`},
 		{name: "other host", code: 307, to: otherHost, want: `POST {} id-1 "" application/json`},
-		{name: "301", code: 301}, {name: "302", code: 302}, {name: "303", code: 303},
+		{name: "301", code: 301},
+		{name: "302", code: 302},
+		{name: "303", code: 303},
 	} {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/target", target)

@@ -92,8 +92,7 @@ func accept(control *net.UnixConn) (*net.UnixConn, []int, error) {
 	return conn, fds[1:], err
 }
 
-// reap takes in all children that have exited. Of a leader, the rest of the group is
-// killed first thing.
+// reap takes in all children that have exited: leaders, and orphans of their groups.
 func (w *ward) reap() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +106,6 @@ func (w *ward) reap() {
 			return
 		}
 		if ended, ok := w.leaders[pid]; ok {
-			_ = signalGroup(pid, sigKill) // usually there is no one left
 			delete(w.leaders, pid)
 			ended <- status
 		}

@@ -25,7 +25,19 @@ func TestMain(m *testing.M) {
 		beWorker(script)
 		return
 	}
+	if os.Getenv("MINDER_TEST_LEAVE") != "" {
+		leaveGroup()
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// leaveGroup is a process that leaves its group, but not its session.
+func leaveGroup() {
+	if err := syscall.Setpgid(0, 0); err == nil {
+		_, _ = os.NewFile(9, "wire").WriteString("1\n")
+		select {}
+	}
 }
 
 // beWorker runs a script under a lease that it renews for as long as it is not frozen.
@@ -109,7 +121,7 @@ func (w *wire) numbers(t *testing.T) []int {
 		t.Fatalf("the command did not say that it runs: %v", err)
 	}
 	var all []int
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		n, err := strconv.Atoi(field)
 		if err != nil {
 			t.Fatal(err)
@@ -127,6 +139,26 @@ func (w *wire) awaitEnd(t *testing.T) {
 		t.Fatalf("processes of the command are still there: %v", err)
 	}
 }
+
+// barrier makes a place where a script's line await stays until release is called.
+func (w *wire) barrier(t *testing.T) (release func()) {
+	t.Helper()
+	path := w.path + ".barrier"
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // waits for the script
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil { // the script reads the end
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w *wire) await() string { return "read line <'" + w.path + ".barrier'\n" }
 
 func (w *wire) limit(t *testing.T) {
 	t.Helper()

@@ -156,7 +156,7 @@ func (m *Minder) process() (p *process, isNew bool, err error) {
 			return nil, false, fmt.Errorf("start minder process: %w", err)
 		}
 		isNew = true
-		m.log.Info("minder started", "pid", s.process.pid())
+		m.log.Info("minder started", slog.Int("pid", s.process.pid()))
 	}
 	return s.process, isNew, nil
 }
@@ -165,7 +165,7 @@ func (m *Minder) process() (p *process, isNew bool, err error) {
 func (m *Minder) retire(p *process) {
 	p.bury.Do(func() {
 		err := p.kill()
-		m.log.Warn("minder died, its commands are killed", "pid", p.pid(), "err", err)
+		m.log.Warn("minder died, its commands are killed", slog.Int("pid", p.pid()), slog.Any("err", err))
 	})
 	s := <-m.seat
 	if s.process == p {

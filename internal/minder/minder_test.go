@@ -43,10 +43,7 @@ func TestFrozenWorkersCommandsEndWithTheLease(t *testing.T) {
 func TestFrozenWorkersCommandBlockedOnItsOutput(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	worker := startWorker(t, w.hold()+"echo $PPID >&9; read line <"+w.path+".go; head -c 10000000 /dev/zero; sleep 600", "2s")
-	if err := syscall.Mkfifo(w.path+".go", 0o600); err != nil {
-		t.Fatal(err)
-	}
+	worker := startWorker(t, w.hold()+"echo 1 >&9; sleep 1; head -c 10000000 /dev/zero; sleep 600", "3s")
 	w.numbers(t)
 	if err := worker.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

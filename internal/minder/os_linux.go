@@ -58,7 +58,7 @@ func processes() []stat {
 	return all
 }
 
-// parseStat reads proc_pid_stat(5): pid (name) state ppid pgrp session …
+// parseStat reads proc_pid_stat(5): pid (name) state ppid pgrp session, and more.
 func parseStat(line []byte) (s stat, ok bool) {
 	open, end := bytes.IndexByte(line, '('), bytes.LastIndexByte(line, ')')
 	if open < 0 || end < open {

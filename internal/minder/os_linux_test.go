@@ -34,11 +34,12 @@ func TestKilledMinderTakesItsSessionAlong(t *testing.T) {
 	m, w := newMinder(t), newWire(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := m.Run(t.Context(), sh(w.hold()+"set -m; sleep 600 & echo $$ $PPID >&9; wait")); !errors.Is(err, ErrMinderDied) {
+		if _, err := m.Run(t.Context(), sh(w.hold()+"echo $$ $PPID >&9; MINDER_TEST_LEAVE=1 "+os.Args[0])); !errors.Is(err, ErrMinderDied) {
 			t.Errorf("Run = %v, want ErrMinderDied", err)
 		}
 	})
 	pids := w.numbers(t)
+	w.numbers(t)
 	if err := syscall.Kill(pids[1], sigKill); err != nil {
 		t.Fatal(err)
 	}
@@ -51,25 +52,17 @@ func TestKilledMinderTakesItsSessionAlong(t *testing.T) {
 func TestDaemonDoesNotHoldTheRun(t *testing.T) {
 	t.Parallel()
 	m, w := newMinder(t), newWire(t)
-	script := "setsid sh -c '" + strings.TrimSpace(w.hold2()) + "; echo $$ >&9; sleep 600' & head -c 60000 /dev/zero"
+	release := w.barrier(t)
+	script := "setsid sh -c 'exec 9>" + w.path + "; echo $$ >&9; sleep 600' & head -c 60000 /dev/zero; "
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		got, err := m.Run(t.Context(), sh(script+"; read line <"+w.path+".go"))
+		got, err := m.Run(t.Context(), sh(script+w.await()))
 		if err != nil || len(got.Stdout) != 60000 {
 			t.Errorf("Run = %d bytes, %v, want 60000", len(got.Stdout), err)
 		}
 	})
-	if err := syscall.Mkfifo(w.path+".go", 0o600); err != nil {
-		t.Fatal(err)
-	}
 	daemon := w.numbers(t)[0]
-	leader, err := os.OpenFile(w.path+".go", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := leader.Close(); err != nil { // it reads to the end and exits
-		t.Fatal(err)
-	}
+	release()
 	wg.Wait()
 	if err := syscall.Kill(-daemon, sigKill); err != nil {
 		t.Errorf("the daemon: %v, want it to live on", err)
@@ -77,28 +70,33 @@ func TestDaemonDoesNotHoldTheRun(t *testing.T) {
 	w.awaitEnd(t)
 }
 
-// hold2 is hold for use within quotes.
-func (w *wire) hold2() string { return "exec 9>" + w.path }
-
-// Orphans of commands are the minder's, so that they do not stay as zombies where
-// the first process is the worker.
-func TestMinderReapsOrphans(t *testing.T) {
+// Orphans of commands are the minder's, which reaps them: the first process of a
+// container, to which they would go, may be the worker.
+func TestMinderAdoptsAndReapsOrphans(t *testing.T) {
 	t.Parallel()
-	m := newMinder(t)
-	got, err := m.Run(t.Context(), sh("for i in 1 2 3; do (true & exec true); done; (sleep 600 &); setsid sh -c 'sleep 0.1' & echo $PPID"))
-	if err != nil {
-		t.Fatal(err)
+	m, w := newMinder(t), newWire(t)
+	release := w.barrier(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := m.Run(t.Context(), sh(w.hold()+"(sleep 600 & echo $! >&9); echo $PPID >&9; "+w.await())); err != nil {
+			t.Error(err)
+		}
+	})
+	orphan, minder := w.numbers(t)[0], w.numbers(t)[0]
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(orphan) + "/status")
+	if want := "\nPPid:\t" + strconv.Itoa(minder) + "\n"; err != nil || !strings.Contains(string(status), want) {
+		t.Errorf("the orphan's parent is not the minder %d: %v\n%s", minder, err, status)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(got.Stdout)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 { // whatever exits after its command is reaped before a later one's end is told
-		if _, err := m.Run(t.Context(), sh("sleep 0.2")); err != nil {
+	release()
+	wg.Wait()
+	w.awaitEnd(t)
+	for range 3 { // what exits with a command is reaped before a later one's end is told
+		if _, err := m.Run(t.Context(), sh("sleep 0.1")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	children, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/children")
+	pid := strconv.Itoa(minder)
+	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
 	if err != nil || len(children) > 0 {
 		t.Errorf("the minder has children %q, %v", children, err)
 	}

@@ -26,7 +26,7 @@ type run struct {
 	tail   tail
 }
 
-// How often the lease is sent: four times in what is left of it.
+// The lease is sent four times in what is left of it, within these bounds.
 const (
 	beatMin = 20 * time.Millisecond
 	beatMax = 250 * time.Millisecond

@@ -3,7 +3,6 @@
 package minder
 
 import (
-	"bytes"
 	"testing"
 	"time"
 	"unsafe"
@@ -73,23 +72,5 @@ func TestSilenceLeavesOutFrozenTime(t *testing.T) {
 	}
 	if got, want := looks, int(answerWithin/beatMax); got < want-1 || got > want+1 {
 		t.Errorf("too long after %d looks, want about %d", got, want)
-	}
-}
-
-func TestTailKeepsTheEnd(t *testing.T) {
-	var all []byte
-	var tl tail
-	for i := range 300 {
-		part := bytes.Repeat([]byte{byte(i)}, i*7)
-		all = append(all, part...)
-		if n, err := tl.Write(part); n != len(part) || err != nil {
-			t.Fatalf("Write = %d, %v", n, err)
-		}
-		if want := all[max(0, len(all)-StderrTail):]; !bytes.Equal(tl.bytes(), want) {
-			t.Fatalf("after %d bytes the tail is not their end", len(all))
-		}
-	}
-	if cap(tl.buf) > 8*StderrTail {
-		t.Errorf("the tail takes %d bytes", cap(tl.buf))
 	}
 }
