@@ -100,11 +100,17 @@ func (t *settlement) buried(ctx context.Context) (bool, error) {
 	if t.Kind != job.EventDead {
 		return false, nil
 	}
-	m, err := insist(ctx, t.Alive, func(ctx context.Context) (*stored, error) {
-		return t.store.last(ctx, t.store.names.deadStream(), t.store.names.dead(t.Queue, t.Type, t.ID))
+	return insist(ctx, t.Alive, func(ctx context.Context) (bool, error) {
+		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.Queue, t.Type, t.ID)
+		for from := uint64(1); ; { // other lives of the id may have died since
+			m, err := t.store.next(ctx, stream, subject, from)
+			if errors.Is(err, ErrNotFound) {
+				return false, nil
+			}
+			if err != nil || m.Header.Get(job.HeaderLife) == t.Life {
+				return err == nil, err
+			}
+			from = m.Seq + 1
+		}
 	})
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && m.Header.Get(job.HeaderLife) == t.Life, err
 }

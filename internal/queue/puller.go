@@ -49,6 +49,7 @@ type Puller struct {
 	ackWait time.Duration
 	subject string // of pull requests
 	inbox   string
+	link    uint64 // reconnects before the inbox was opened
 	sub     *nats.Subscription
 	in      chan *nats.Msg
 	pull    *pull  // in flight, nil if none
@@ -142,8 +143,12 @@ func (p *Puller) loop(ctx context.Context) error {
 			}
 		case <-connection:
 			// The broker may still honour the old inbox: a delivery there would look
-			// younger than it is, and with it its lease.
-			err = p.reopen(ctx)
+			// younger than it is, and with it its lease. An inbox of this connection
+			// is left alone: to drop it would strand what is on its way, and jobs
+			// that nobody had would count a crash.
+			if !p.store.nc.IsConnected() || p.store.nc.Stats().Reconnects != p.link {
+				err = p.reopen(ctx)
+			}
 		}
 		if err != nil {
 			return err
@@ -166,6 +171,7 @@ func (p *Puller) open(ctx context.Context) error {
 }
 
 func (p *Puller) tryOpen(ctx context.Context) error {
+	p.link = p.store.nc.Stats().Reconnects
 	ackWait, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
 	if err != nil {
 		if restoreErr := p.store.restore(ctx); restoreErr != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -14,8 +15,13 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if last.Life == t.Life && last.Kind.Final() {
-		t.Outcome = Outcome{Kind: last.Kind, Reason: last.Reason, Error: last.Error, Stack: last.Stack}
+	own, err := t.ownEvents(ctx, last)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(own, func(e Event) bool { return e.Kind.Final() }); i >= 0 {
+		end := own[i]
+		t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 		if buried, err := t.buried(ctx); err != nil || buried {
 			return cmp.Or(err, t.ack(ctx))
 		}

@@ -38,7 +38,8 @@ type scene struct {
 	server *natstest.Server
 	store  *Store // the test's own, over a connection that nothing befalls
 	logs   io.Writer
-	lives  int
+	lives  int // made so far
+	grips  int
 }
 
 func newScene(t tester, server *natstest.Server) *scene {

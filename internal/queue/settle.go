@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -220,18 +221,50 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 			return fmt.Errorf("event %s: %w", t.Kind, err)
 		}
 		last, err := t.lookBack(ctx)
+		if err != nil {
+			return err
+		}
+		own, err := t.ownSince(ctx, last)
 		switch {
 		case err != nil:
 			return err
-		case last.Holder == t.holder && last.Kind == t.Kind && last.Seq == t.Seq:
+		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
 			t.lastEvent = last.Sequence // ours: its confirmation was lost
 			return nil
-		case last.Life != t.Life && last.Seq < t.Seq, last.Sequence == 0:
-			t.lastEvent = last.Sequence // of an older life, or dropped by retention
-		default:
+		case own != nil, last.Life != t.Life && last.Seq > t.Seq:
 			return errTaken
 		}
+		t.lastEvent = last.Sequence // of an older life, or dropped by retention
 	}
+}
+
+// ownSince returns the last event of this life after the one known, nil if there is
+// none. last is the id's last event, of whichever life.
+func (t *settlement) ownSince(ctx context.Context, last *Event) (*Event, error) {
+	own, err := t.ownEvents(ctx, last)
+	if err != nil || len(own) == 0 || own[len(own)-1].Sequence <= t.lastEvent {
+		return nil, err
+	}
+	return &own[len(own)-1], nil
+}
+
+// ownEvents returns the last events of this life as far as they matter: the id's last
+// event, or all, where an older life has written behind them. That one can, once the
+// younger has left the queue, or to say that it is superseded; it takes a publisher
+// who skips the check for a living id.
+func (t *settlement) ownEvents(ctx context.Context, last *Event) ([]Event, error) {
+	switch {
+	case last.Sequence == 0:
+		return nil, nil
+	case last.Life == t.Life:
+		return []Event{*last}, nil
+	case last.Seq < t.Seq && last.Kind.Final() && last.Reason != job.ReasonSuperseded:
+		return nil, nil // the regular end of an older life
+	}
+	history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+		return t.store.History(ctx, t.Queue, t.Type, t.ID)
+	})
+	return slices.DeleteFunc(history, func(e Event) bool { return e.Life != t.Life }), err
 }
 
 // lookBack reads the id's last event; one of sequence 0 if there is none.

@@ -83,7 +83,8 @@ func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return last.Sequence > t.lastEvent, nil
+	own, err := t.ownSince(ctx, last)
+	return own != nil, err
 }
 
 // superseded ends this life because another job took its id, which only a publisher
