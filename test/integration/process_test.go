@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A process is a command that runs beside the test. It is killed with the test, and what
+// it wrote to standard error is shown if the test fails.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	log    *log
+	exited chan struct{} // closed when it has ended
+}
+
+func launch(t *testing.T, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{name: name, cmd: cmd, log: newLog(), exited: make(chan struct{})}
+	cmd.Env = append(environment(t), cmd.Env...)
+	cmd.Stderr = p.log
+	cmd.SysProcAttr = orphanAttr()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = cmd.Wait() // the tests look at its state
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-p.exited
+		text := p.log.String()
+		if strings.Contains(text, "WARNING: DATA RACE") || strings.Contains(text, "panic: ") {
+			t.Errorf("%s %d: it raced or panicked", name, p.pid())
+		}
+		if t.Failed() {
+			t.Logf("%s %d: %v\n%s", name, p.pid(), cmd.ProcessState, text)
+		}
+	})
+	return p
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) signal(t *testing.T, sig os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Errorf("%v to %s %d: %v", sig, p.name, p.pid(), err)
+	}
+}
+
+// kill kills it and waits for its end.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	p.signal(t, os.Kill)
+	receive(t, p.name+" ends when killed", p.exited)
+}
+
+// freeze stops it as SIGSTOP does, until thaw.
+func (p *process) freeze(t *testing.T) { t.Helper(); p.signal(t, syscall.SIGSTOP) }
+
+func (p *process) thaw(t *testing.T) { t.Helper(); p.signal(t, syscall.SIGCONT) }
+
+// wait waits for its end and returns the exit code, -1 if a signal ended it.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	receive(t, p.name+" ends", p.exited)
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// awaitLog waits for a line of its standard error and returns it.
+func (p *process) awaitLog(t *testing.T, text string) string {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		line, grown := p.log.find(text)
+		if line != "" {
+			return line
+		}
+		select {
+		case <-grown:
+		case <-p.exited:
+			if line, _ := p.log.find(text); line != "" {
+				return line
+			}
+			t.Fatalf("%s %d ended (%v) and never said %q", p.name, p.pid(), p.cmd.ProcessState, text)
+		case <-deadline.C:
+			t.Fatalf("%s %d did not say %q within %v", p.name, p.pid(), text, patience)
+		}
+	}
+}
+
+// log is what a process wrote so far.
+type log struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	grown chan struct{} // closed and replaced when there is more
+}
+
+func newLog() *log { return &log{grown: make(chan struct{})} }
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.grown)
+	l.grown = make(chan struct{})
+	return l.text.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// count returns how many complete lines have the text.
+func (l *log) count(text string) int {
+	n := 0
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+			n++
+		}
+	}
+	return n
+}
+
+// find returns the first complete line with the text, or what is closed when there is more.
+func (l *log) find(text string) (line string, grown <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+			return line, l.grown
+		}
+	}
+	return "", l.grown
+}
