@@ -118,10 +118,18 @@ func (c *command) run(ctx context.Context) error {
 	defer close(done)
 	wg.Go(func() { s.watchSignals(done) })
 	nc, err := s.connect(ctx, target)
-	if err != nil || ctx.Err() != nil {
+	if s.broker != nil {
+		defer s.broker.Shutdown() // the tree did that, if it came so far
+	}
+	if nc != nil {
+		defer nc.Close()
+	}
+	if ctx.Err() != nil {
+		return nil // told to stop before there was anything to drain
+	}
+	if err != nil {
 		return err
 	}
-	defer nc.Close()
 	w, err := millhand.NewWorker(nc, wc)
 	if errors.Is(err, millhand.ErrInvalid) {
 		return cli.Usagef("%w", err)
