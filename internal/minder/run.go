@@ -28,8 +28,8 @@ type run struct {
 
 // The lease is sent four times in what is left of it, within these bounds.
 const (
-	beatMin = 20 * time.Millisecond
-	beatMax = 250 * time.Millisecond
+	shortestBeat = 20 * time.Millisecond
+	longestBeat  = 250 * time.Millisecond
 )
 
 func (r *run) until() time.Time {
@@ -83,7 +83,7 @@ func (r *run) follow(ctx context.Context) (report, error) {
 		done, full = ctx.Done(), (<-chan struct{})(r.result.full)
 		next       order
 		watch      = silence{heard: time.Now()}
-		beat       = time.NewTimer(beatMax)
+		beat       = time.NewTimer(longestBeat)
 	)
 	defer beat.Stop()
 	for {
@@ -120,7 +120,7 @@ func (r *run) follow(ctx context.Context) (report, error) {
 		case r.orders <- next:
 		default:
 		}
-		beat.Reset(min(max(next.Lease.Left/4, beatMin), beatMax))
+		beat.Reset(min(max(next.Lease.Left/4, shortestBeat), longestBeat))
 	}
 }
 
@@ -132,7 +132,7 @@ type silence struct {
 }
 
 func (s *silence) tooLong(now time.Time) bool {
-	s.total += min(now.Sub(s.heard), 2*beatMax)
+	s.total += min(now.Sub(s.heard), 2*longestBeat)
 	s.heard = now
 	return s.total >= answerWithin
 }
