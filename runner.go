@@ -2,11 +2,11 @@ package millhand
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/stages"
 	"github.com/millhand/millhand/internal/supervisor"
@@ -25,12 +25,12 @@ type runner struct {
 	inlets map[*stages.Subscription[*queue.Held]]*queue.Inlet // complete before the stage runs
 
 	mu      sync.Mutex
-	running map[*queue.Held]struct{} // handlers that have not returned
+	running map[*queue.Held]func(error) // handlers that have not returned, and whom to tell
 }
 
 func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
-		worker: w, running: make(map[*queue.Held]struct{}),
+		worker: w, running: make(map[*queue.Held]func(error)),
 		inlets: make(map[*stages.Subscription[*queue.Held]]*queue.Inlet),
 	}
 	var err error
@@ -61,34 +61,41 @@ func (r *runner) subscribe(p *queue.Puller) error {
 	return nil
 }
 
-// runJobs supervises the children, and gives up those that ignore their end.
-func (r *runner) runJobs(ctx context.Context, ready func()) error {
-	err := r.jobs.RunReady(ctx, ready)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for h := range r.running {
-		delete(r.running, h)
-		r.worker.settler.Settle(h, queue.Outcome{Kind: job.EventHandedBack})
+// RunReady implements [supervisor.Part]: the stage starts children for as long as they
+// are admitted, so both run and end together.
+func (r *runner) RunReady(ctx context.Context, ready func()) error {
+	staging, stopStage := context.WithCancel(ctx)
+	defer stopStage()
+	admitting, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJobs()
+	admitted := make(chan struct{})
+	var jobsErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer stopStage()
+		jobsErr = r.jobs.RunReady(admitting, func() { close(admitted) })
+	})
+	var err error
+	select {
+	case <-admitted:
+		ready()
+		err = r.stage.Run(staging)
+	case <-staging.Done():
 	}
-	return err
+	stopJobs()
+	wg.Wait()
+	return errors.Join(err, jobsErr)
 }
 
-// jobsPart is the dynamic supervisor as a part of the tree.
-type jobsPart struct{ *runner }
-
-// RunReady implements [supervisor.Part].
-func (p jobsPart) RunReady(ctx context.Context, ready func()) error { return p.runJobs(ctx, ready) }
-
 // Tree implements [supervisor.Part].
-func (p jobsPart) Tree() supervisor.Node { return p.jobs.Tree() }
+func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
-// start runs a job as a child of its own, whose stop is the runner's.
+// start runs a job as a child of its own, whose stop is the stage's.
 func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) error {
-	err := r.jobs.Start(supervisor.Child{ //nolint:contextcheck // the child's end is the stage's, which stops first
+	err := r.jobs.Start(supervisor.Child{
 		Name: h.ID, Restart: supervisor.Temporary, StopTimeout: supervisor.AtOnce,
 		Run: func(context.Context) error {
-			defer ended(nil)
-			r.run(stop, h)
+			r.run(stop, h, ended)
 			return nil
 		},
 	})
@@ -111,29 +118,31 @@ func (r *runner) refuse(h *queue.Held) {
 }
 
 // run is the life of a job's goroutine: a slot, one attempt, its settlement.
-func (r *runner) run(ctx context.Context, h *queue.Held) {
-	if !r.takeSlot(ctx) {
+func (r *runner) run(stop context.Context, h *queue.Held, ended func(error)) {
+	if !r.takeSlot(stop) {
 		r.refuse(h)
+		ended(nil)
 		return
 	}
 	r.mu.Lock()
-	r.running[h] = struct{}{}
+	r.running[h] = ended
 	r.mu.Unlock()
-	end := r.worker.attempt(ctx, h, func(e ending) { r.abandon(h, e) })
-	if r.leave(h) {
+	end := r.worker.attempt(stop, h, func(e ending) { r.abandon(h, e) })
+	if ended, ok := r.leave(h); ok {
 		r.settle(h, end)
+		ended(nil)
 	} else {
 		r.worker.stuck.Add(-1) // it was given up, and came back after all
 	}
 }
 
-// leave reports whether h was still running: it is not after it was given up.
-func (r *runner) leave(h *queue.Held) bool {
+// leave takes h from those that run: only once, since it may have been given up.
+func (r *runner) leave(h *queue.Held) (ended func(error), ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.running[h]
+	ended, ok = r.running[h]
 	delete(r.running, h)
-	return ok
+	return ended, ok
 }
 
 // settle passes on how a job ended, and gives its slot back.
@@ -151,9 +160,11 @@ func (r *runner) settle(h *queue.Held, e ending) {
 // abandon gives up a handler that ignores the end of its context. Its goroutine cannot be
 // stopped; its slot can be given back, but not for ever more of them.
 func (r *runner) abandon(h *queue.Held, e ending) {
-	if !r.leave(h) {
+	ended, ok := r.leave(h)
+	if !ok {
 		return
 	}
+	defer ended(nil)
 	e.Stack = r.jobs.Stacks(h.ID)
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
 		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)

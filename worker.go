@@ -84,6 +84,11 @@ const (
 // (nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)). It returns an error that is
 // [ErrInvalid] for a configuration that breaks a rule.
 func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
+	return newWorker(nc, cfg, func(c supervisor.Child) supervisor.Child { return c })
+}
+
+// newWorker passes every part of the tree through instrument: tests make them fail.
+func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child) supervisor.Child) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -103,7 +108,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 		failed:   make(chan struct{}),
 	}
 	w.settler = queue.NewSettler(store, w.keeper)
-	w.tree, err = w.build()
+	w.tree, err = w.build(instrument)
 	return w, err
 }
 
@@ -166,17 +171,17 @@ func nodeName(host string) string {
 }
 
 // build puts the tree together, in start order: what is stopped last comes first.
-func (w *Worker) build() (*supervisor.Supervisor, error) {
+func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*supervisor.Supervisor, error) {
 	children := []supervisor.Child{
-		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
-		{Name: "keeper", Run: w.keeper.Run},
+		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
+		instrument(supervisor.Child{Name: "keeper", Run: w.keeper.Run}),
 	}
 	for _, q := range slices.Sorted(maps.Keys(w.cfg.Queues)) {
-		s, err := w.buildQueue(q)
+		s, err := w.buildQueue(q, instrument)
 		if err != nil {
 			return nil, err
 		}
-		children = append(children, supervisor.Child{Name: "queue " + q, Part: s})
+		children = append(children, instrument(supervisor.Child{Name: "queue " + q, Part: s}))
 	}
 	return supervisor.New(supervisor.Spec{
 		Name: "worker", Strategy: supervisor.RestForOne, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
@@ -186,14 +191,13 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 }
 
 // buildQueue has consumers before producers, so that a stop ends the pulling first.
-func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
+func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) supervisor.Child) (*supervisor.Supervisor, error) {
 	r, err := newRunner(w, name)
 	if err != nil {
 		return nil, err
 	}
 	children := []supervisor.Child{
-		{Name: "jobs", Part: jobsPart{r}},
-		{Name: "runner", Run: r.stage.Run, StopTimeout: handlerGrace + settleGrace},
+		instrument(supervisor.Child{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace}),
 	}
 	for _, typ := range w.cfg.Mux.Types() {
 		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name]), name, typ)
@@ -203,9 +207,10 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 		if err := r.subscribe(p); err != nil {
 			return nil, err
 		}
-		children = append(children, supervisor.Child{Name: "puller " + typ, Run: p.Run})
+		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: p.Run}))
 	}
-	children = append(children, supervisor.Child{Name: "census", Run: func(ctx context.Context) error { return w.census(ctx, name) }})
+	census := func(ctx context.Context) error { return w.census(ctx, name) }
+	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
 	return supervisor.New(supervisor.Spec{
 		Name: "queue " + name, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
 		MaxRestarts: 10, Within: time.Minute,
