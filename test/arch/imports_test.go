@@ -27,9 +27,9 @@ var allowed = map[string][]string{
 	"internal/supervisor": nil,
 	"internal/stages":     nil,
 
-	// The technologies. Demand reaches JetStream through plain funcs, so queue needs no
-	// stages; should a puller ever have to be a producer itself, add it here and say why.
-	"internal/queue":    {"internal/job"},
+	// The technologies. A puller is a producer stage: what nobody asked for must be known
+	// where it arrives, to be handed back.
+	"internal/queue":    {"internal/job", "internal/stages"},
 	"internal/registry": {"internal/job"},
 	"internal/broker":   nil,
 	"internal/minder":   nil,
@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"internal/cli": nil,
 	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/minder", "internal/supervisor"},
 	"cmd/enqueue":  {".", "internal/cli"},
-	"examples/*":   {"."},
+	"examples/*":   {".", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// Tests only: natstest is in nobody's list.
 	"internal/natstest": nil,
