@@ -1,0 +1,111 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// eventLog keeps the events of supervisors.
+type eventLog struct {
+	mu     sync.Mutex
+	events []Event
+}
+
+func (l *eventLog) add(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+// of returns the events of a kind.
+func (l *eventLog) of(kind EventKind) []Event {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.events), func(e Event) bool { return e.Kind != kind })
+}
+
+// lines returns all events as "kind child".
+func (l *eventLog) lines() []string {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lines []string
+	for _, e := range l.events {
+		lines = append(lines, strings.TrimSpace(e.Kind.String()+" "+e.Child))
+	}
+	return lines
+}
+
+// Who gives up says so before anything else happens because of it.
+func TestGiveUpIsToldBeforeItEscalates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log eventLog
+		crash := make(chan struct{})
+		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: NoRestarts, OnEvent: log.add, Children: []Child{
+			{Name: "sibling", Run: untilStopped},
+			{Name: "leaf", Run: func(ctx context.Context) error {
+				select {
+				case <-crash:
+					return errBoom
+				case <-ctx.Done():
+					return nil
+				}
+			}},
+		}})
+		outer := mustNew(t, Spec{Name: "outer", OnEvent: log.add, Children: []Child{{Name: "inner", Part: inner}}})
+		start(t, outer)
+		crash <- struct{}{}
+		want := []string{
+			"child started sibling", "child started leaf", "child started inner",
+			"child ended leaf", "supervisor gave up leaf", "child stopped sibling",
+			"child ended inner", "child restarting inner",
+			"child started sibling", "child started leaf", "child started inner",
+		}
+		if diff := cmp.Diff(want, log.lines()); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		gaveUp := log.of(GaveUp)[0]
+		if e, ok := errors.AsType[*IntensityError](gaveUp.Err); !ok || e.Child != "leaf" || !errors.Is(gaveUp.Err, errBoom) {
+			t.Errorf("gave up because of %v, want %v of leaf", gaveUp.Err, errBoom)
+		}
+	})
+}
+
+func TestEventsAsLogLines(t *testing.T) {
+	tests := []struct {
+		event Event
+		level string
+		want  string
+	}{
+		{Event{Kind: ChildStarted, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper", Err: errBoom}, "WARN", "supervisor=worker child=keeper err=boom"},
+		{Event{
+			Kind: ChildRestarting, Supervisor: "worker", Child: "keeper", Err: errBoom, Restarts: 2, Strategy: RestForOne,
+			Group: []string{"keeper", "runner"}, Delay: time.Second,
+		}, "WARN", "supervisor=worker child=keeper err=boom restarts=2 strategy=rest_for_one group=[keeper runner] delay=1s"},
+		{Event{Kind: ChildAbandoned, Supervisor: "worker", Child: "job", Stack: "here"}, "ERROR", "supervisor=worker child=job stack=here"},
+		{Event{Kind: GaveUp, Supervisor: "worker", Child: "keeper", Err: errBoom}, "ERROR", "supervisor=worker child=keeper err=boom"},
+	}
+	for _, test := range tests {
+		var fields []string
+		for _, a := range test.event.Attrs() {
+			fields = append(fields, a.String())
+		}
+		if got := strings.Join(fields, " "); got != test.want {
+			t.Errorf("%v: attributes = %s, want %s", test.event.Kind, got, test.want)
+		}
+		if got := test.event.Level().String(); got != test.level {
+			t.Errorf("%v: level = %s, want %s", test.event.Kind, got, test.level)
+		}
+	}
+}
