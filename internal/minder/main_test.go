@@ -88,6 +88,7 @@ func newWire(t *testing.T) *wire {
 	if err := syscall.Mkfifo(w.path, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	w.open(t, os.O_RDWR) // so that it does not wait for the command
 	return w
 }
 
@@ -107,15 +108,6 @@ func (w *wire) family() string {
 // numbers waits for the next line of the command, which holds numbers.
 func (w *wire) numbers(t *testing.T) []int {
 	t.Helper()
-	if w.file == nil {
-		f, err := os.Open(w.path) // waits for the command
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = f.Close() })
-		w.file, w.in = f, bufio.NewReader(f)
-	}
-	w.limit(t)
 	line, err := w.in.ReadString('\n')
 	if err != nil {
 		t.Fatalf("the command did not say that it runs: %v", err)
@@ -134,7 +126,9 @@ func (w *wire) numbers(t *testing.T) []int {
 // awaitEnd waits until no process holds the wire.
 func (w *wire) awaitEnd(t *testing.T) {
 	t.Helper()
-	w.limit(t)
+	test := w.file
+	w.open(t, os.O_RDONLY)
+	_ = test.Close() // the last writer that is no process of the command
 	if _, err := io.Copy(io.Discard, w.in); err != nil {
 		t.Fatalf("processes of the command are still there: %v", err)
 	}
@@ -160,9 +154,15 @@ func (w *wire) barrier(t *testing.T) (release func()) {
 
 func (w *wire) await() string { return "read line <'" + w.path + ".barrier'\n" }
 
-func (w *wire) limit(t *testing.T) {
+func (w *wire) open(t *testing.T, flag int) {
 	t.Helper()
-	if err := w.file.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	f, err := os.OpenFile(w.path, flag, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = f.Close() })
+	if err := f.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	w.file, w.in = f, bufio.NewReader(f)
 }

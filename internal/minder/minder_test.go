@@ -25,7 +25,7 @@ func TestKilledWorkerTakesItsCommandsAlong(t *testing.T) {
 // A frozen worker still holds its sockets: the lease's end is what counts.
 func TestFrozenWorkersCommandsEndWithTheLease(t *testing.T) {
 	t.Parallel()
-	const lease = 2 * time.Second
+	const lease = 5 * time.Second
 	w := newWire(t)
 	before := time.Now()
 	worker := startWorker(t, w.family(), lease.String())
@@ -43,7 +43,7 @@ func TestFrozenWorkersCommandsEndWithTheLease(t *testing.T) {
 func TestFrozenWorkersCommandBlockedOnItsOutput(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	worker := startWorker(t, w.hold()+"echo 1 >&9; sleep 1; head -c 10000000 /dev/zero; sleep 600", "3s")
+	worker := startWorker(t, w.hold()+"echo 1 >&9; sleep 1; head -c 10000000 /dev/zero; sleep 600", "5s")
 	w.numbers(t)
 	if err := worker.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -21,9 +21,10 @@ type run struct {
 	reports               chan report   // closed when the minder hangs up
 	released              chan struct{} // closed when no one reads reports any more
 
-	group  int // process group, once it is known
-	result limited
-	tail   tail
+	group   int  // process group, once it is known
+	overdue bool // killed at its deadline from here
+	result  limited
+	tail    tail
 }
 
 // The lease is sent four times in what is left of it, within these bounds.
@@ -113,8 +114,8 @@ func (r *run) follow(ctx context.Context) (report, error) {
 			_ = r.process.cmd.Process.Kill() // so it hangs up
 		}
 		next.Lease = r.lease()
-		if next.Lease.Left <= 0 && r.group != 0 {
-			_ = signalGroup(r.group, sigKill) // the minder does the same, unless it is frozen
+		if next.Lease.Left <= 0 && r.group != 0 && signalGroup(r.group, sigKill) == nil {
+			r.overdue = true // the minder does the same, unless it is frozen
 		}
 		select {
 		case r.orders <- next:
@@ -176,7 +177,7 @@ func (r *run) outcome(ctx context.Context, last report) (Result, error) {
 		return Result{ExitCode: -1}, fmt.Errorf("%w: %s", ErrNotStarted, last.Error)
 	case r.result.over:
 		return res, ErrOutputTooLarge
-	case last.Kind == expired:
+	case last.Kind == expired, last.Kind == exited && r.overdue:
 		return res, ErrLeaseEnded
 	case last.Kind == closed:
 		return res, ErrClosed

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -170,24 +171,40 @@ func TestGroupDoesNotOutliveItsLeader(t *testing.T) {
 	w.awaitEnd(t)
 }
 
+// A term is a lease that is renewed until it is told when to end.
+type term struct{ end atomic.Pointer[time.Time] }
+
+func (t *term) until() time.Time {
+	if end := t.end.Load(); end != nil {
+		return *end
+	}
+	return time.Now().Add(time.Minute)
+}
+
+func (t *term) endIn(d time.Duration) {
+	end := time.Now().Add(d)
+	t.end.Store(&end)
+}
+
 func TestDeadlineKillsTheGroup(t *testing.T) {
 	t.Parallel()
 	m, w := newMinder(t), newWire(t)
-	until := time.Now().Add(time.Second)
+	var lease term
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
 		c := sh(w.family())
-		c.Until = func() time.Time { return until }
+		c.Until = lease.until
 		got, err := m.Run(t.Context(), c)
 		if !errors.Is(err, ErrLeaseEnded) || got.Signal != sigKill {
 			t.Errorf("Run = %v, %v, want SIGKILL, ErrLeaseEnded", got.Signal, err)
 		}
-		if time.Now().Before(until) {
+		if time.Now().Before(lease.until()) {
 			t.Error("killed before the deadline")
 		}
 	})
 	w.numbers(t)
+	lease.endIn(time.Second)
 	w.awaitEnd(t)
 }
 
@@ -196,26 +213,27 @@ func TestDeadlineWithinTheGrace(t *testing.T) {
 	t.Parallel()
 	m, w := newMinder(t), newWire(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	until := time.Now().Add(time.Second)
+	var lease term
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		c := sh(w.family() + `; trap "" TERM; wait; sleep 600`)
-		c.Grace, c.Until = time.Hour, func() time.Time { return until }
-		if _, err := m.Run(ctx, c); err == nil {
-			t.Error("Run returned no error")
+		c := sh(w.hold() + `trap "" TERM; echo 1 >&9; while :; do sleep 600; done`)
+		c.Grace, c.Until = time.Hour, lease.until
+		if got, err := m.Run(ctx, c); !errors.Is(err, context.Canceled) || got.Signal != sigKill {
+			t.Errorf("Run = %v, %v, want SIGKILL, context.Canceled", got.Signal, err)
 		}
 	})
 	w.numbers(t)
 	cancel()
+	lease.endIn(time.Second)
 	w.awaitEnd(t)
 }
 
 func TestRenewedCommandOutlivesItsFirstDeadline(t *testing.T) {
 	t.Parallel()
 	m := newMinder(t)
-	c := sh("sleep 6; echo done")
-	c.Until = func() time.Time { return time.Now().Add(4 * time.Second) }
+	c := sh("sleep 7; echo done")
+	c.Until = func() time.Time { return time.Now().Add(5 * time.Second) }
 	if got, err := m.Run(t.Context(), c); err != nil || string(got.Stdout) != "done\n" {
 		t.Errorf("Run = %q, %v, want it to end by itself", got.Stdout, err)
 	}
