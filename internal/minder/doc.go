@@ -31,5 +31,7 @@
 // minder are killed in the same moment, the kernel kills the leaders (on Linux) but no one
 // their children. A command that sits in the kernel and cannot be interrupted, as on
 // a dead network disk, dies when it comes back. Where there is no Linux, a minder killed
-// right after it started a command may leave that command behind.
+// right after it started a command may leave that command behind. A service manager that
+// signals every process of a service reaches the commands too: a drain wants systemd's
+// KillMode=mixed.
 package minder
