@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,6 +50,7 @@ func playWindow(t *testing.T, c testCase) {
 		_, r := w.run(s)
 		w.end("a", "boom")
 		time.Sleep(time.Duration(row.GapMS) * time.Millisecond)
+		synctest.Wait()
 		w.end("a", "boom")
 		got := "alive"
 		if r.ended() {
@@ -156,6 +158,7 @@ func playUnits(t *testing.T, _ testCase) {
 	r := start(t, sup)
 	w.end("a", "boom")
 	time.Sleep(31 * time.Second)
+	synctest.Wait()
 	w.end("a", "boom")
 	r.expectAlive()
 }

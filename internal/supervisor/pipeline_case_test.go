@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -56,6 +57,7 @@ func playScraper(t *testing.T, c testCase) {
 		r := start(t, sup)
 		crash <- struct{}{}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if got := !r.ended(); got != row.Alive {
 			t.Errorf("%s, %d consumers: alive = %t, want %t", row.Strategy, row.Consumers, got, row.Alive)
 		}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,6 +36,7 @@ func playSendServer(t *testing.T, c testCase) {
 		}
 	}
 	time.Sleep(5*time.Duration(s.TickMS)*time.Millisecond + time.Millisecond)
+	synctest.Wait()
 	got, err := Call(t.Context(), server, func(r Reply[sendState]) sendMessage { return state{r} })
 	if diff := cmp.Diff(expect.State, got); diff != "" || err != nil {
 		t.Errorf("state (-want +got):\n%s\n%v", diff, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,6 +227,7 @@ func playHalt(t *testing.T, c testCase) {
 		return item, err
 	}, s.options())
 	time.Sleep(time.Second)
+	synctest.Wait()
 	if got := started.Load(); got != 0 {
 		t.Errorf("started before enumeration = %d, want 0", got)
 	}
