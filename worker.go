@@ -74,6 +74,7 @@ type Worker struct {
 // Grace of a worker that stops.
 const (
 	handlerGrace = 10 * time.Second // for a handler to return once its context ended
+	pullGrace    = 10 * time.Second // for the last pull to be closed by the broker
 	settleGrace  = 10 * time.Second // for what is settled to be confirmed
 	openPause    = 500 * time.Millisecond
 	openPauseMax = 5 * time.Second
@@ -207,7 +208,7 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		if err := r.subscribe(p); err != nil {
 			return nil, err
 		}
-		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: p.Run}))
+		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: p.Run, StopTimeout: pullGrace}))
 	}
 	census := func(ctx context.Context) error { return w.census(ctx, name) }
 	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))

@@ -130,6 +130,7 @@ func (p *Puller) loop(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
+			p.linger(context.WithoutCancel(ctx), connection)
 			return nil
 		case <-p.bell:
 			p.wanted += int(p.asked.Swap(0))
@@ -152,6 +153,25 @@ func (p *Puller) loop(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// linger waits for the closing status of the pull in flight. What still comes is handed
+// back: dropped, it would be stranded until AckWait and count as a crash.
+func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
+	for p.pull != nil {
+		select {
+		case m := <-p.in:
+			if isJob(m) {
+				p.take(ctx, []*nats.Msg{m})
+			} else {
+				p.over()
+			}
+		case <-p.overdue.C:
+			return
+		case <-connection:
+			return
 		}
 	}
 }
