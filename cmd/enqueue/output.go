@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -37,7 +38,7 @@ func (c *command) print(r report) error {
 	if r.text == "" {
 		r.text = r.ID
 	}
-	_, err := fmt.Fprintln(c.out, r.text)
+	_, err := fmt.Fprintln(c.out, strings.TrimSuffix(r.text, "\n")) // most commands end their output with one
 	return err
 }
 
