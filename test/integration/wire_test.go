@@ -1,0 +1,179 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand"
+)
+
+// publish puts a message on the wire as somebody does who knows of subjects only.
+func publish(t *testing.T, js jetstream.JetStream, typ, id string, header nats.Header, payload []byte) millhand.Ref {
+	t.Helper()
+	ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "millhand.default.ready." + typ + "." + id, Header: header, Data: payload})
+	if err != nil {
+		t.Fatalf("publish %s %s: %v", typ, id, err)
+	}
+	return millhand.Ref{ID: id, Type: typ, Queue: "default", Life: fmt.Sprintf("seq-%d", ack.Sequence)}
+}
+
+func jetStream(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(connect(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func TestNodeEnqueues(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("node is not installed")
+	}
+	dir := t.TempDir()
+	script, err := os.ReadFile("testdata/publish.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "publish.mjs"), script, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	run("npm", "install", "--no-audit", "--no-fund", "--silent", "@nats-io/transport-node@3.4.0")
+	b := startBroker(t)
+	startWorker(t, b.URL, "--exec", "email=cat")
+	const id = "5f8a2c1e-from-node"
+	run("node", "publish.mjs", b.URL, id)
+	info, err := newClient(t, b.URL).Await(t.Context(), millhand.Ref{Type: "email", ID: id})
+	if err != nil || string(info.Result) != `{"to":"a@example.com"}` {
+		t.Errorf("Await = %s, %v", info.Result, err)
+	}
+}
+
+// Whatever comes over the wire, the job that it makes ends, and the worker goes on.
+func TestBadInputNeverStopsAWorker(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	w := startWorker(t, b.URL)
+	js := jetStream(t, b.URL)
+	pad := func(n int, b byte) []byte { return []byte(strings.Repeat(string([]byte{b}), n)) }
+	const limit = 1<<20 + 64<<10 // of the broker
+	tests := []struct {
+		name, typ, id string
+		header        nats.Header
+		payload       []byte
+		state         millhand.State
+		reason, error string
+	}{
+		{"nothing", "echo", "nothing", nil, nil, millhand.Succeeded, "", ""},
+		{"no JSON", "echo", "no-json", nil, []byte("no JSON"), millhand.Succeeded, "", ""},
+		{"bytes", "echo", "bytes", nil, []byte{0xff, 0, 0xfe}, millhand.Succeeded, "", ""},
+		{"attempt that is no number", "echo", "attempt", nats.Header{"Millhand-Attempt": {"soon"}}, nil, millhand.Dead, "malformed", "Millhand-Attempt"},
+		{"timeout that is no duration", "echo", "timeout", nats.Header{"Millhand-Timeout": {"-5"}}, nil, millhand.Dead, "malformed", "Millhand-Timeout"},
+		{"meta with a bad key", "echo", "meta", nats.Header{"Millhand-Meta-a.b": {"1"}}, nil, millhand.Dead, "malformed", "Millhand-Meta"},
+		{"payload that does not decode", "flaky", "payload", nil, []byte(`{"fail":"twice"}`), millhand.Dead, "malformed", "payload"},
+		{"payload that is cut off", "flaky", "cut", nil, []byte(`{"fail":`), millhand.Dead, "malformed", "payload"},
+		{"status of the broker", "echo", "status-100", nats.Header{"Status": {"100"}, "Description": {"Idle Heartbeat"}}, nil, millhand.Succeeded, "", ""},
+		{"status of an end", "echo", "status-409", nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}, nil, millhand.Succeeded, "", ""},
+		{"status of no answer", "echo", "status-503", nats.Header{"Status": {"503"}}, nil, millhand.Succeeded, "", ""},
+		{"id with a colon", "echo", "a:b", nil, nil, millhand.Dead, "malformed", "id"},
+		{"id that is not ASCII", "echo", "größe", nil, nil, millhand.Dead, "malformed", "id"},
+		{"id with a slash", "echo", "a/b=c$d", nil, nil, millhand.Dead, "malformed", "id"},
+		{"id that is too long", "echo", strings.Repeat("x", 200), nil, nil, millhand.Dead, "malformed", "id"},
+		{"payload at the limit", "echo", "limit", nil, pad(1<<20, 'x'), millhand.Succeeded, "", ""},
+		{"result over the limit", "echo", "over", nil, pad(limit-300, 'x'), millhand.Dead, "permanent", "result"},
+		{"result over the limit as base64", "echo", "base64", nil, pad(1<<20, 0xff), millhand.Dead, "permanent", "result"},
+		{"no room for a retry", "flaky", "no-room", nil, append([]byte(`{"fail":1}`), pad(limit-10-300, ' ')...), millhand.Dead, "permanent", ""},
+		{"panic", "crash", "panic", nats.Header{"Millhand-Max-Attempts": {"1"}}, []byte("{}"), millhand.Dead, "exhausted", "panic"},
+	}
+	refs := make([]millhand.Ref, len(tests))
+	for i, tt := range tests {
+		refs[i] = publish(t, js, tt.typ, tt.id, tt.header, tt.payload)
+	}
+	rawPublish(t, b.URL, "millhand.default.ready.echo.raw", "NATS/1.0\r\nno colon\r\nMillhand-Attempt: 3\r\n\r\n", `"raw"`)
+	info, err := newClient(t, b.URL).Await(t.Context(), millhand.Ref{Type: "echo", ID: "raw"})
+	if err != nil || string(info.Result) != `"raw"` {
+		t.Errorf("job with unreadable headers: %s, %v; want it to run as if it had none", info.Result, err)
+	}
+	rawPublish(t, b.URL, "millhand.default.ready.echo.*", "NATS/1.0\r\n\r\n", "{}") // it is enough that it goes away
+	events := conserved(t, b.URL, refs)
+	for i, tt := range tests {
+		if len(events[refs[i]]) == 0 {
+			continue // said already
+		}
+		last := events[refs[i]][len(events[refs[i]])-1]
+		if last.State != tt.state || last.Reason != tt.reason || !strings.Contains(last.Error, tt.error) {
+			t.Errorf("%s: %s, reason %q, error %.200q; want %s, %q, %q", tt.name, last.State, last.Reason, last.Error, tt.state, tt.reason, tt.error)
+		}
+		if tt.state == millhand.Succeeded && string(last.Result) != string(tt.payload) && string(last.Result) != `"`+string(tt.payload)+`"` {
+			t.Errorf("%s: result %.100q, want the payload %.100q", tt.name, last.Result, tt.payload)
+		}
+	}
+	w.signal(t, syscall.SIGTERM)
+	if code := w.wait(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// rawPublish publishes headers that no client library would.
+func rawPublish(t *testing.T, url, subject, header, payload string) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false,\"pedantic\":false}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
+		subject, len(header), len(header)+len(payload), header, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "-ERR") {
+			t.Fatal(lines.Text())
+		}
+		if lines.Text() == "PONG" {
+			return
+		}
+	}
+	t.Fatal("the broker hung up")
+}
+
+// Jobs of a type that nobody handles wait, and the worker says so once.
+func TestUnknownTypeWaits(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	js := jetStream(t, b.URL)
+	w := startWorker(t, b.URL)
+	publish(t, js, "ghost", "1", nil, nil)
+	publish(t, js, "ghost", "2", nil, nil)
+	w.awaitLog(t, "jobs wait of a type that this worker has no handler for")
+	publish(t, js, "ghost", "3", nil, nil)
+	publish(t, js, "spook", "1", nil, nil)
+	w.awaitLog(t, "type=spook") // at the next look
+	if n := w.log.count("type=ghost"); n != 1 {
+		t.Errorf("said %d times that jobs of type ghost wait, want once", n)
+	}
+	later := startWorker(t, b.URL, "--exec", "ghost=cat", "--exec", "spook=cat")
+	awaitEmpty(t, js, "default")
+	later.signal(t, syscall.SIGTERM)
+	later.wait(t)
+}
