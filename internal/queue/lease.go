@@ -16,6 +16,7 @@ type lease struct {
 
 	mu     sync.Mutex
 	since  time.Time // when the request was sent
+	kept   bool      // it was renewed
 	lost   bool
 	onLost func() // called once, by whoever finds the lease lost
 }
@@ -30,8 +31,13 @@ func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
-// margin covers what passes between a check and the write it allows.
-func margin(ackWait time.Duration) time.Duration { return ackWait / 10 }
+// margin covers what passes between a check and the write it allows, and that a broker
+// which restarts knows its leases only to the second, rounded down.
+func margin(ackWait time.Duration) time.Duration {
+	return max(ackWait/10, min(storedPrecision+100*time.Millisecond, ackWait/3))
+}
+
+const storedPrecision = time.Second // nats-server: encodeConsumerState
 
 // check returns [ErrLeaseLost] from the deadline on.
 func (l *lease) check(now time.Time) error {
@@ -59,6 +65,7 @@ func (l *lease) renewed(sent, now time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.kept = true
 	if sent.After(l.since) {
 		l.since = sent
 	}
@@ -71,11 +78,14 @@ func (l *lease) until() time.Time {
 	return l.since.Add(l.ackWait - margin(l.ackWait))
 }
 
-// due reports whether the lease wants a renewal: from a third of AckWait on.
+// due reports whether the lease wants a renewal: from a third of AckWait on, and the
+// first one at once. Until that, the broker has stored the time of publishing where that of
+// the delivery belongs (nats-server: deliverMsg), and after a restart or a change of
+// leader would hand a job that had waited for long to somebody else as well.
 func (l *lease) due(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.lost && elapsed(l.since, now) >= l.ackWait/3
+	return !l.lost && (!l.kept || elapsed(l.since, now) >= l.ackWait/3)
 }
 
 // watch sets what happens when the lease is lost, at once if it is.

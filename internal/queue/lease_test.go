@@ -109,8 +109,26 @@ func TestLeaseIsDueAfterAThird(t *testing.T) {
 		{start.Add(10 * time.Second), true},
 		{suspended(start, 10*time.Second), true},
 	} {
-		if got := newLease(testWait, start).due(tt.now); got != tt.want {
+		l := newLease(testWait, start)
+		if !l.due(tt.now) {
+			t.Errorf("not due after %v though it was never renewed", elapsed(start, tt.now))
+		}
+		l.renewed(start, start)
+		if got := l.due(tt.now); got != tt.want {
 			t.Errorf("due after %v: %t", elapsed(start, tt.now), got)
+		}
+	}
+}
+
+// A broker that restarts hands a job out up to a second early: by then its holder has
+// given up, unless AckWait is so short that nothing would be left of it.
+func TestMarginCoversTheBrokersRounding(t *testing.T) {
+	for ackWait, want := range map[time.Duration]time.Duration{
+		time.Minute: 6 * time.Second, testWait: 3 * time.Second, 6 * time.Second: 1100 * time.Millisecond,
+		3300 * time.Millisecond: 1100 * time.Millisecond, 300 * time.Millisecond: 100 * time.Millisecond,
+	} {
+		if got := margin(ackWait); got != want {
+			t.Errorf("margin(%v) = %v, want %v", ackWait, got, want)
 		}
 	}
 }
