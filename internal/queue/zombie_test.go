@@ -104,6 +104,7 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
 		var lives []string
+		checked := true // every enqueue so far asked whether its id is alive
 		var holders []*zombie
 		ids := rapid.SampledFrom([]string{"a", "b"})
 		outcomes := rapid.SampledFrom([]string{"succeed", "succeed", "fail", "fail", "give up", "hand back", "hand back unstarted", "cancel"})
@@ -156,7 +157,7 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 					t.Skip("not now")
 				}
 				r := s.record(ids.Draw(t, "id"))
-				lives = append(lives, r.Life)
+				lives, checked = append(lives, r.Life), false
 				s.publish(r.ID, r.Header(), "x")
 			},
 			"grip": grip, "grip 2": grip, "step": step, "step 2": step, "step 3": step, "step 4": step,
@@ -175,5 +176,10 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 		n := s.node("last")
 		n.finishAll(Outcome{Kind: job.EventSucceeded})
 		s.checkEnded(lives...)
+		for life, events := range s.events() {
+			if checked && events[len(events)-1].Reason == job.ReasonSuperseded {
+				t.Errorf("%s was superseded by nobody: %s", life, s.kinds(life))
+			}
+		}
 	})
 }
