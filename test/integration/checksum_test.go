@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestChecksums(t *testing.T) {
 
 	b := startBroker(t)
 	start := func() *process {
-		return startWorker(t, b.URL, "--exec", "checksum=sh "+script, "-c", fmt.Sprint(concurrency), "--ack-wait", "2s")
+		return startWorker(t, b.URL, "--exec", "checksum=sh "+script, "-c", strconv.Itoa(concurrency), "--ack-wait", "2s")
 	}
 	start()
 	victim := start()
