@@ -98,11 +98,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer nc.Close()
-	fmt.Fprintf(d.out, "A broker is running at %s, its data in %s. Now come\n", b.ClientURL(), dir)
+	d.say("A broker is running at %s, its data in %s. Now come\n", b.ClientURL(), dir)
 	for _, p := range demoPlans() {
 		d.total += p.count
 		d.stats[p.typ] = &demoStats{enqueued: p.count}
-		fmt.Fprintf(d.out, "  %5d %-6s jobs that %s\n", p.count, p.typ, p.what)
+		d.say("  %5d %-6s jobs that %s\n", p.count, p.typ, p.what)
 	}
 	d.start = time.Now()
 	if err := d.work(ctx, nc); err != nil {
@@ -140,11 +140,16 @@ func (d *demo) work(ctx context.Context, nc *nats.Conn) error {
 	)
 }
 
+func (d *demo) say(format string, args ...any) { say(d.out, format, args...) }
+
+// say writes for people: if nobody reads, the demo goes on to its end all the same.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
 func (d *demo) table() {
 	elapsed := d.end.Sub(d.start)
-	fmt.Fprintln(d.out)
+	d.say("\n")
 	t := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "TYPE\tENQUEUED\tSUCCEEDED\tRETRIED\tDEAD\tSTART P50\tSTART P99\t")
+	say(t, "TYPE\tENQUEUED\tSUCCEEDED\tRETRIED\tDEAD\tSTART P50\tSTART P99\t\n")
 	var all demoStats
 	for _, p := range demoPlans() {
 		s := d.stats[p.typ]
@@ -157,13 +162,13 @@ func (d *demo) table() {
 	}
 	d.row(t, "all", &all)
 	_ = t.Flush() // to standard output
-	fmt.Fprintf(d.out, "\n%d jobs in %.1f s: %.0f jobs/s. START is the time from enqueue to the start of the first run.\n",
+	d.say("\n%d jobs in %.1f s: %.0f jobs/s. START is the time from enqueue to the start of the first run.\n",
 		d.ended, elapsed.Seconds(), float64(d.ended)/elapsed.Seconds())
 }
 
 func (d *demo) row(w io.Writer, name string, s *demoStats) {
 	slices.Sort(s.first)
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%v\t\n", name, s.enqueued, s.succeeded, s.retried, s.dead,
+	say(w, "%s\t%d\t%d\t%d\t%d\t%v\t%v\t\n", name, s.enqueued, s.succeeded, s.retried, s.dead,
 		percentile(s.first, 50), percentile(s.first, 99))
 }
 
@@ -175,7 +180,7 @@ func percentile(sorted []time.Duration, p int) time.Duration {
 }
 
 func (d *demo) next() {
-	fmt.Fprintf(d.out, `
+	d.say(`
 A dead job keeps its payload and the error of every attempt; the last of a crash job was:
   %s
 

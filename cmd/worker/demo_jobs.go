@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/millhand/millhand"
@@ -18,12 +17,12 @@ func (d *demo) enqueue(ctx context.Context, client *millhand.Client) error {
 		return err
 	}
 	left := demoPlans()
-	for any := true; any; {
-		any = false
+	for more := true; more; {
+		more = false
 		for i := range left {
 			p := &left[i]
 			for range min(p.count, max(1, p.count/20)) {
-				any = true
+				more = true
 				p.count--
 				batch = append(batch, p.request())
 			}
@@ -75,7 +74,7 @@ func (d *demo) count(e millhand.Event) {
 	if e.Attempt == 1 && !e.StartedAt.IsZero() {
 		s.first = append(s.first, e.StartedAt.Sub(e.EnqueuedAt))
 	}
-	switch e.State {
+	switch e.State { //nolint:exhaustive // the others are not in the table
 	case millhand.Succeeded:
 		s.succeeded++
 	case millhand.Retrying:
@@ -99,6 +98,6 @@ func (d *demo) progress() {
 	if d.live && d.ended < d.total {
 		end = "\r"
 	}
-	fmt.Fprintf(d.out, "%5.1f s  %5d of %d jobs ended: %d succeeded, %d dead; %d retries  %s",
+	d.say("%5.1f s  %5d of %d jobs ended: %d succeeded, %d dead; %d retries  %s",
 		time.Since(d.start).Seconds(), d.ended, d.total, succeeded, dead, retried, end)
 }

@@ -219,7 +219,7 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 		if connectErr != nil {
 			return nil, fmt.Errorf("%w, and it is no NATS server: %w", err, connectErr)
 		}
-		s.log.Info("another worker's broker listens here: using it", slog.String("url", nc.ConnectedUrlRedacted()))
+		s.log.InfoContext(ctx, "another worker's broker listens here: using it", slog.String("url", nc.ConnectedUrlRedacted()))
 		return nc, nil
 	}
 	return nil, err
@@ -271,7 +271,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 		MaxRestarts: 5, Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
 		OnEvent: func(e supervisor.Event) {
 			if e.Level() > slog.LevelInfo { // the rest is for those who look at the tree
-				s.log.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...)
+				s.log.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
 			}
 		},
 	})
