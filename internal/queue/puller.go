@@ -184,6 +184,7 @@ func (p *Puller) open(ctx context.Context) error {
 			return err
 		}
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
+		p.giveBack() // a drain does not wait for the broker
 		if sleep(ctx, pause) != nil {
 			return nil //nolint:nilerr // asked to stop: no failure
 		}
@@ -224,6 +225,14 @@ func (p *Puller) close(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// giveBack returns what was asked for and cannot be pulled now. It is asked for again,
+// unless the gate has closed.
+func (p *Puller) giveBack() {
+	p.over()
+	p.stage.GiveBack(p.wanted + int(p.asked.Swap(0)))
+	p.wanted = 0
 }
 
 // reopen starts over with a new inbox and no pull in flight.

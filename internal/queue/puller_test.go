@@ -1,0 +1,401 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/stages"
+)
+
+// station is a node with a puller, and a consumer that takes all it is asked to.
+type station struct {
+	*node
+	gate   *Gate
+	puller *Puller
+
+	mu  sync.Mutex
+	ran []*Held // in the order of their coming
+}
+
+// station pulls from now on. do decides on each job and is called in a goroutine of its own;
+// it returns what it ended with.
+func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *station {
+	s.t.Helper()
+	st := &station{node: s.node(name), gate: NewGate(concurrency)}
+	inlet := st.gate.Inlet(1)
+	var err error
+	if st.puller, err = NewPuller(st.settler, inlet, testQueue, testType); err != nil {
+		s.t.Fatalf("puller: %v", err)
+	}
+	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Held]{
+		Restart: stages.Temporary, Grace: time.Nanosecond,
+		Start: func(_ context.Context, h *Held, ended func(error)) error {
+			st.mu.Lock()
+			st.ran = append(st.ran, h)
+			st.mu.Unlock()
+			st.ended.Go(func() {
+				defer ended(nil)
+				if h.Start() == nil {
+					if o := do(h); h.Alive() == nil {
+						st.settler.Settle(h, o)
+					}
+				}
+				h.Finished()
+			})
+			return nil
+		},
+		Hooks: stages.Hooks[*Held]{
+			OnSubscribe: func(sub *stages.Subscription[*Held]) { inlet.Open(sub.Ask) },
+			OnCancel:    func(*stages.Subscription[*Held], error) { inlet.Shut() },
+			OnReturn:    func(_ *stages.Subscription[*Held], n int) { inlet.Returned(n) },
+		},
+	})
+	if err != nil {
+		s.t.Fatalf("consumer: %v", err)
+	}
+	if _, err := consumer.Subscribe(st.puller.Stage(), stages.SubscribeOptions[*Held]{
+		Manual: true, Cancel: stages.Temporary, Resubscribe: true,
+	}); err != nil {
+		s.t.Fatalf("subscribe: %v", err)
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	stop := st.stop
+	st.stop = func() { cancel(); stop() }
+	st.ended.Go(func() { _ = st.puller.Run(ctx) })
+	st.ended.Go(func() { _ = consumer.Run(ctx) })
+	return st
+}
+
+func (st *station) runs() []*Held {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return append([]*Held(nil), st.ran...)
+}
+
+func succeed(*Held) Outcome { return Outcome{Kind: job.EventSucceeded} }
+
+func TestPullerRunsWhatComes(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		var lives []string
+		for i := range 50 {
+			lives = append(lives, s.enqueue(fmt.Sprintf("j%d", i)).Life)
+		}
+		st := s.station("n", 4, succeed)
+		time.Sleep(time.Minute)
+		lives = append(lives, s.enqueue("late").Life)
+		time.Sleep(100 * time.Millisecond)
+		s.checkEnded(lives...)
+		if got := len(st.runs()); got != 51 {
+			t.Errorf("%d runs, want 51", got)
+		}
+		if got := st.gate.InHand(); got != 0 {
+			t.Errorf("%d in hand", got)
+		}
+	})
+}
+
+// No more are in hand than fit, whatever waits.
+func TestPullerAsksForWhatFits(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		for i := range 40 {
+			s.enqueue(fmt.Sprintf("j%d", i))
+		}
+		st := s.station("n", 3, func(*Held) Outcome { time.Sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
+		began := time.Now()
+		for len(s.waiting()) > 0 {
+			if got := st.gate.InHand(); got > 3 {
+				t.Fatalf("%d in hand", got)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(began); took > 16*time.Second {
+			t.Errorf("40 jobs of 1 s, 3 at once, took %v", took)
+		}
+	})
+}
+
+// A delivery that was read too late is not run: another has the job by then.
+func TestLateDeliveryIsDropped(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		st := s.station("slow", 1, succeed)
+		other := s.node("other")
+		time.Sleep(100 * time.Millisecond) // its request stands
+		st.link.Hold()                     // SIGSTOP
+		r := s.enqueue("a")
+		time.Sleep(testWait)
+		h := other.pull()
+		if h.Delivered != 2 {
+			t.Fatalf("delivery %d, want the second", h.Delivered)
+		}
+		st.link.Release()
+		time.Sleep(time.Second)
+		if got := len(st.runs()); got != 0 {
+			t.Errorf("the late worker ran it %d times", got)
+		}
+		if err := other.redelivered(h); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		s.checkEnded(r.Life)
+		if got := s.kinds(r.Life); got != "lost succeeded" {
+			t.Errorf("events %s", got)
+		}
+	})
+}
+
+// A delivery other than the first is settled, never run.
+func TestRedeliveryIsNeverRun(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.enqueue("a")
+		gone := s.node("gone")
+		seq := gone.pull().Seq
+		gone.crash()
+		st := s.station("n", 1, succeed)
+		time.Sleep(2 * testWait)
+		s.checkEnded(r.Life)
+		for _, h := range st.runs() {
+			if h.Delivered != 1 || h.Seq == seq {
+				t.Errorf("ran delivery %d of sequence %d", h.Delivered, h.Seq)
+			}
+		}
+		if got := s.kinds(r.Life); got != "lost succeeded" {
+			t.Errorf("events %s", got)
+		}
+	})
+}
+
+// What must never run ends as dead with its reason, and stops nobody.
+func TestBadMessagesEndDead(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		bad := map[string]struct {
+			id     string
+			header nats.Header
+			reason string
+		}{
+			"broken count":    {"a", nats.Header{job.HeaderAttempt: {"many"}}, job.ReasonMalformed},
+			"broken duration": {"b", nats.Header{job.HeaderTimeout: {"soon"}}, job.ReasonMalformed},
+			"bad id":          {"a b$c", nil, job.ReasonMalformed},
+			"long id":         {strings.Repeat("x", 200), nil, job.ReasonMalformed},
+			"binary life":     {"c", nats.Header{job.HeaderLife: {"\xff\xfe"}}, job.ReasonMalformed},
+			"too much meta":   {"d", nats.Header{job.HeaderMeta + "k": {strings.Repeat("x", 20_000)}}, job.ReasonMalformed},
+			"expired":         {"e", nats.Header{job.HeaderExpires: {"1m"}}, job.ReasonExpired},
+		}
+		lives := make(map[string]string)
+		for name, b := range bad {
+			if name == "bad id" {
+				b.id = "a$c"
+			}
+			lives[lifeOf(s.publish(b.id, b.header, "payload of "+name))] = name
+		}
+		ok := s.publish("fine", nats.Header{headerStatus: {"100"}, headerDescription: {"looks like the broker's"}}, "x")
+		late := s.publish("in-time", nats.Header{job.HeaderExpires: {"1h"}}, "x")
+		time.Sleep(2 * time.Minute)
+		st := s.station("n", 4, succeed)
+		time.Sleep(10 * time.Second)
+		if got := len(st.runs()); got != 2 {
+			t.Errorf("ran %d jobs, want 2", got)
+		}
+		all := []string{lifeOf(ok), lifeOf(late)}
+		for life, name := range lives {
+			all = append(all, life)
+			events := s.events()[life]
+			if len(events) != 1 || events[0].Kind != job.EventDead || events[0].Reason != bad[name].reason || events[0].Error == "" {
+				t.Errorf("%s: %+v", name, events)
+			}
+			if m := s.records()[life]; len(m) != 1 || string(m[0].Data) != "payload of "+name {
+				t.Errorf("%s: %d dead records", name, len(m))
+			}
+		}
+		s.checkEnded(all...)
+	})
+}
+
+// A drain ends what was asked for: what still comes goes back, with nothing counted.
+func TestDrainHandsBackWhatStillComes(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		st := s.station("n", 2, succeed)
+		time.Sleep(100 * time.Millisecond) // its request stands
+		st.gate.Close()
+		r := s.enqueue("a")
+		began := time.Now()
+		<-st.gate.Idle()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the drain took %v", took)
+		}
+		time.Sleep(10 * time.Second)
+		if got := len(st.runs()); got != 0 {
+			t.Errorf("ran %d jobs after the drain began", got)
+		}
+		m, err := s.store.Find(s.ctx, testQueue, testType, "a")
+		if err != nil || m.Attempt != 1 || m.Crashes != 0 {
+			t.Fatalf("the job is %+v, %v", m, err)
+		}
+		next := s.station("next", 1, succeed)
+		time.Sleep(testWait + 10*time.Second)
+		s.checkEnded(r.Life)
+		if got := s.kinds(r.Life); got != "succeeded" || len(next.runs()) != 1 {
+			t.Errorf("events %s, %d runs", got, len(next.runs()))
+		}
+	})
+}
+
+// A worker that drains while its broker is away does not wait for it.
+func TestDrainWithoutABroker(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		st := s.station("n", 2, succeed)
+		time.Sleep(time.Second)
+		s.server.Stop()
+		defer s.server.Start(t)
+		time.Sleep(10 * time.Second)
+		st.gate.Close()
+		select {
+		case <-st.gate.Idle():
+		case <-time.After(15 * time.Second):
+			t.Error("the drain waits for a broker though nothing is in hand")
+		}
+	})
+}
+
+// Whatever befalls the consumer, the stream or the connection, jobs run again soon after.
+func TestPullerHeals(t *testing.T) {
+	tests := map[string]func(t *testing.T, s *scene, st *station){
+		"broker restarts": func(t *testing.T, s *scene, _ *station) {
+			s.server.Stop()
+			time.Sleep(time.Minute)
+			s.server.Start(t)
+			time.Sleep(time.Second)
+		},
+		"connection is cut": func(_ *testing.T, _ *scene, st *station) { st.link.Cut() },
+		"connection is held": func(_ *testing.T, _ *scene, st *station) {
+			st.link.Hold()
+			time.Sleep(10 * time.Minute)
+			st.link.Release()
+		},
+		"consumer is deleted": func(t *testing.T, s *scene, _ *station) {
+			if err := s.store.js.DeleteConsumer(s.ctx, s.store.names.queueStream(testQueue), testType); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"queue stream is deleted": func(t *testing.T, s *scene, _ *station) {
+			if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // made again
+		},
+		"all streams are deleted": func(t *testing.T, s *scene, _ *station) {
+			for _, name := range []string{s.store.names.queueStream(testQueue), s.store.names.eventStream(), s.store.names.deadStream()} {
+				if err := s.store.js.DeleteStream(s.ctx, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+		},
+		"queue is purged": func(t *testing.T, s *scene, _ *station) {
+			stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
+			if err == nil {
+				err = stream.Purge(s.ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.store.ensure(s.ctx, testQueue); err != nil { // the pin is back
+				t.Fatal(err)
+			}
+		},
+		"subscription is deaf": func(_ *testing.T, _ *scene, st *station) {
+			// The broker has forgotten the inbox; nothing told the client.
+			st.link.Watch(func(subject string) natstest.Fate { return natstest.Pass })
+			_ = st.puller.sub.Unsubscribe()
+			time.Sleep(time.Minute)
+		},
+	}
+	for name, befall := range tests {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				st := s.station("n", 2, succeed)
+				first := s.enqueue("a")
+				time.Sleep(5 * time.Second)
+				if got := len(st.runs()); got != 1 {
+					t.Fatalf("%d runs before", got)
+				}
+				befall(t, s, st)
+				second := s.enqueue("b")
+				time.Sleep(15 * time.Second)
+				if got := len(st.runs()); got != 2 {
+					t.Errorf("%d runs, want 2", got)
+				}
+				lives := []string{second.Life}
+				if _, kept := s.events()[first.Life]; kept {
+					lives = append(lives, first.Life)
+				}
+				s.checkEnded(lives...)
+			})
+		})
+	}
+}
+
+// A stream that is lost with jobs in hand: what is held is all there is, and it is put back.
+func TestJobInHandOutlivesItsStream(t *testing.T) {
+	for name, o := range map[string]Outcome{
+		"retry": {Kind: job.EventRetrying, Error: "boom"}, "drain": {Kind: job.EventHandedBack}, "unstarted": {}, "done": {Kind: job.EventSucceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				n := s.node("n")
+				// An earlier life has ended: its event is not this one's.
+				old := s.enqueue("a")
+				if err := n.settle(n.pull(), Outcome{Kind: job.EventSucceeded}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Millisecond)
+				r := s.enqueue("a")
+				h := n.pull()
+				if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {
+					t.Fatal(err)
+				}
+				if err := n.settle(h, o); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.store.ensure(s.ctx, testQueue); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.store.CheckLease(s.ctx, testQueue, testType); err != nil {
+					t.Fatal(err)
+				}
+				n.finishAll(Outcome{Kind: job.EventSucceeded})
+				s.checkEnded(old.Life, r.Life)
+			})
+		})
+	}
+}
+
+// Two workers of one queue that disagree about the lease: the consumer's value holds, and
+// who asked for another is told.
+func TestLeaseIsTheConsumers(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		nc := s.server.Link().Connect(t)
+		if err := s.open(nc, Config{AckWait: time.Second}).CheckLease(s.ctx, testQueue, testType); err == nil || !strings.Contains(err.Error(), "nats consumer edit") {
+			t.Errorf("CheckLease with another ack wait = %v", err)
+		}
+		got, err := s.open(nc, Config{}).ensureConsumer(s.ctx, testQueue, testType)
+		if err != nil || got != testWait {
+			t.Errorf("ensureConsumer without an ack wait = %v, %v, want %v", got, err, testWait)
+		}
+		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(testQueue), testType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg := c.CachedInfo().Config; cfg.AckWait != testWait || cfg.MaxDeliver != -1 || cfg.MaxAckPending != -1 ||
+			len(cfg.BackOff) != 0 || cfg.FilterSubject != "millhand.q.ready.t.*" {
+			t.Errorf("consumer %+v", cfg)
+		}
+	})
+}
