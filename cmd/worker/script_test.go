@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/broker"
+)
+
+// scriptPatience is how long a script waits for what must come.
+const scriptPatience = time.Minute
+
+// Each script has a broker of its own in URL. DEAD_URL is one where nothing listens, and
+// SITE answers the paths /ok, /busy and /bad.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			b, err := broker.Start(broker.Config{Store: filepath.Join(env.WorkDir, ".store"), Port: -1})
+			if err != nil {
+				return err
+			}
+			env.Defer(b.Shutdown)
+			dead, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			site, err := serveSite(env)
+			if err != nil {
+				return err
+			}
+			env.Values["workers"] = make(workers)
+			env.Setenv("URL", b.ClientURL())
+			env.Setenv("SITE", site)
+			env.Setenv("DEAD_URL", "nats://"+dead.Addr().String())
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run of the race detector ends with a second of sleep
+			env.Setenv("HOME", env.WorkDir)
+			return dead.Close()
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"ends":    ends,
+			"exits":   exits,
+			"get":     get,
+			"job":     runJob,
+			"put":     putJob,
+			"says":    says,
+			"secured": startSecured,
+			"signal":  sendSignal,
+			"work":    startWork,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+func serveSite(env *testscript.Env) (url string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /ok", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // short of it, the script's pattern does not match
+		_, _ = fmt.Fprintf(w, "%s %s %s %s", r.Header.Get("Authorization"), r.Header.Get("Idempotency-Key"), r.Header.Get("Millhand-Meta-Lang"), body)
+	})
+	mux.HandleFunc("POST /bad", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such customer", http.StatusNotFound) })
+	mux.HandleFunc("POST /busy", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusServiceUnavailable) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: scriptPatience}
+	go func() { _ = srv.Serve(l) }() // until Close
+	env.Defer(func() { _ = srv.Close() })
+	return "http://" + l.Addr().String(), nil
+}
+
+// exits CODE PROGRAM ARGS... runs a program that ends with that code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// A running worker writes its standard error to a file of the script.
+type running struct {
+	cmd    *exec.Cmd
+	log    string
+	exited chan struct{}
+}
+
+type workers map[string]*running
+
+func named(ts *testscript.TestScript, name string) *running {
+	all, _ := ts.Value("workers").(workers)
+	r, ok := all[name]
+	if !ok {
+		ts.Fatalf("no worker %s was started", name)
+	}
+	return r
+}
+
+// work NAME ARGS... starts a worker in the background. Its log goes to NAME.log. With a
+// broker of its own URL is that, and with health checks they are at WEB.
+func startWork(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[0]
+	r := &running{cmd: exec.Command("worker", args[1:]...), log: ts.MkAbs(name + ".log"), exited: make(chan struct{})}
+	log, err := os.Create(r.log)
+	ts.Check(err)
+	r.cmd.Stderr, r.cmd.Dir = log, ts.MkAbs(".")
+	for _, key := range []string{"PATH", "HOME", "TMPDIR", "GORACE", "XDG_DATA_HOME", "NATS_URL", "NATS_USER", "NATS_PASSWORD", "TOKEN"} {
+		if v := ts.Getenv(key); v != "" {
+			r.cmd.Env = append(r.cmd.Env, key+"="+v)
+		}
+	}
+	ts.Check(r.cmd.Start())
+	go func() {
+		defer close(r.exited)
+		_ = r.cmd.Wait() // ends looks at its state
+		_ = log.Close()
+	}()
+	ts.Defer(func() {
+		_ = r.cmd.Process.Kill() // it may have ended
+		<-r.exited
+	})
+	all, _ := ts.Value("workers").(workers)
+	all[name] = r
+	line := await(ts, r, "worker started")
+	if strings.Contains(line, `"msg"`) {
+		return // a log for programs
+	}
+	for _, at := range []struct{ text, key, variable string }{
+		{"broker started", "url=", "URL"}, {"serving health checks", "url=", "WEB"},
+	} {
+		if line := find(ts, r, at.text); line != "" {
+			_, value, _ := strings.Cut(line, at.key)
+			ts.Setenv(at.variable, strings.Fields(value)[0])
+		}
+	}
+}
+
+// says NAME TEXT waits for a line of the worker's log with the text.
+func says(ts *testscript.TestScript, _ bool, args []string) {
+	await(ts, named(ts, args[0]), args[1])
+}
+
+func await(ts *testscript.TestScript, r *running, text string) string {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(scriptPatience); time.Now().Before(end); <-tick.C {
+		ended := false
+		select {
+		case <-r.exited:
+			ended = true
+		default:
+		}
+		if line := find(ts, r, text); line != "" {
+			return line
+		}
+		if ended {
+			break
+		}
+	}
+	ts.Fatalf("the worker never said %q:\n%s", text, ts.ReadFile(r.log))
+	return ""
+}
+
+func find(ts *testscript.TestScript, r *running, text string) string {
+	for line := range strings.Lines(ts.ReadFile(r.log)) {
+		if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+			return line
+		}
+	}
+	return ""
+}
+
+// signal NAME INT|TERM signals a worker.
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	sig := syscall.SIGTERM
+	if args[1] == "INT" {
+		sig = syscall.SIGINT
+	}
+	ts.Check(named(ts, args[0]).cmd.Process.Signal(sig))
+}
+
+// ends NAME CODE waits for the end of a worker.
+func ends(ts *testscript.TestScript, _ bool, args []string) {
+	r := named(ts, args[0])
+	timer := time.NewTimer(scriptPatience)
+	defer timer.Stop()
+	select {
+	case <-r.exited:
+	case <-timer.C:
+		ts.Fatalf("the worker did not end:\n%s", ts.ReadFile(r.log))
+	}
+	if got := strconv.Itoa(r.cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("exit code %s, want %s:\n%s", got, args[1], ts.ReadFile(r.log))
+	}
+}
+
+// get URL CODE prints the body of an answer.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, args[0], nil)
+	ts.Check(err)
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[1] {
+		ts.Fatalf("%s: %s, want %s", args[0], resp.Status, args[1])
+	}
+}
+
+// put QUEUE TYPE ID PAYLOAD enqueues a job.
+func putJob(ts *testscript.TestScript, _ bool, args []string) { put(ts, args) }
+
+func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.Ref, func()) {
+	nc, err := nats.Connect(ts.Getenv("URL"))
+	ts.Check(err)
+	c, err := millhand.NewClient(nc, millhand.Config{Logger: slog.New(slog.DiscardHandler)})
+	ts.Check(err)
+	ref, err := c.Enqueue(context.Background(), millhand.Raw{Name: args[1], Payload: []byte(args[3])},
+		millhand.WithQueue(args[0]), millhand.WithID(args[2]), millhand.WithMeta("lang", "de"))
+	ts.Check(err)
+	return c, ref, nc.Close
+}
+
+// job QUEUE TYPE ID PAYLOAD enqueues a job, waits for its end and prints it.
+func runJob(ts *testscript.TestScript, _ bool, args []string) {
+	c, ref, done := put(ts, args)
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
+	defer cancel()
+	info, err := c.Await(ctx, ref)
+	if info.State == "" {
+		ts.Fatalf("job %s: %v", ref.ID, err)
+	}
+	_, err = fmt.Fprintf(ts.Stdout(), "%s at attempt %d %s\nresult: %s\nerror: %s\n", info.State, info.Attempt, info.Reason, info.Result, info.LastError())
+	ts.Check(err)
+}
+
+// secured starts a server that lets in only user miller with password grist, and makes
+// it the one of the script.
+func startSecured(ts *testscript.TestScript, _ bool, _ []string) {
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: ts.MkAbs(".secured"),
+		Username: "miller", Password: "grist",
+	})
+	ts.Check(err)
+	srv.Start()
+	ts.Defer(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(scriptPatience) {
+		ts.Fatalf("server not ready")
+	}
+	ts.Setenv("SECURED_URL", srv.ClientURL())
+	ts.Setenv("URL", strings.Replace(srv.ClientURL(), "nats://", "nats://miller:grist@", 1)) // the script's own way in
+}
