@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -26,7 +27,7 @@ type config struct {
 type typeConfig struct {
 	Exec        []string      `yaml:"exec"`
 	HTTP        *httpConfig   `yaml:"http"`
-	Timeout     time.Duration `yaml:"timeout"`
+	Timeout     duration      `yaml:"timeout"`
 	MaxAttempts int           `yaml:"max_attempts"`
 	Backoff     backoffConfig `yaml:"backoff"`
 }
@@ -37,10 +38,24 @@ type httpConfig struct {
 }
 
 type backoffConfig struct {
-	Initial time.Duration `yaml:"initial"`
-	Factor  float64       `yaml:"factor"`
-	Max     time.Duration `yaml:"max"`
-	Jitter  float64       `yaml:"jitter"`
+	Initial duration `yaml:"initial"`
+	Factor  float64  `yaml:"factor"`
+	Max     duration `yaml:"max"`
+	Jitter  float64  `yaml:"jitter"`
+}
+
+// duration is a time.Duration whose error tells where in the file it stands.
+type duration time.Duration
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (d *duration) UnmarshalYAML(node ast.Node) error {
+	at := node.GetToken()
+	v, err := time.ParseDuration(at.Value)
+	if err != nil {
+		return fmt.Errorf("[%d:%d] %q is no duration such as 30s", at.Position.Line, at.Position.Column, at.Value)
+	}
+	*d = duration(v)
+	return nil
 }
 
 // readConfig reads a file; an empty name is an empty configuration.
@@ -124,7 +139,10 @@ func (c *config) worker(m *minder.Minder) (millhand.WorkerConfig, error) {
 		}
 		w.Mux.HandleFunc(name, h)
 		w.Types[name] = millhand.TypeConfig{
-			Timeout: t.Timeout, MaxAttempts: t.MaxAttempts, Backoff: millhand.Backoff(t.Backoff),
+			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: millhand.Backoff{
+				Initial: time.Duration(t.Backoff.Initial), Factor: t.Backoff.Factor,
+				Max: time.Duration(t.Backoff.Max), Jitter: t.Backoff.Jitter,
+			},
 		}
 	}
 	return w, nil
