@@ -25,8 +25,11 @@ const (
 var mayGo = []string{"internal/supervisor", "internal/natstest"}
 
 // In a bubble time is virtual and a sleep exact; anywhere else it is a guess. A test comes
-// by a bubble with one of these packages, or with rapid.SyncTest.
-var bubbles = []string{"testing/synctest", module + "/internal/natstest"}
+// by a bubble with one of these packages or calls.
+var (
+	bubbles     = []string{"testing/synctest", module + "/internal/natstest"}
+	bubbleCalls = []string{"rapid.SyncTest(", "inScene("} // the second is internal/queue's
+)
 
 func TestSource(t *testing.T) {
 	tree := os.DirFS(moduleRoot)
@@ -103,7 +106,7 @@ func check(name string, src []byte) ([]string, error) {
 	}
 	isTest := strings.HasSuffix(name, "_test.go")
 	imports := importNames(file)
-	inBubble := isTest && (bytes.Contains(src, []byte("rapid.SyncTest(")) ||
+	inBubble := isTest && (slices.ContainsFunc(bubbleCalls, func(c string) bool { return bytes.Contains(src, []byte(c)) }) ||
 		slices.ContainsFunc(bubbles, func(p string) bool { return imports[p] != "" }))
 
 	ast.Inspect(file, func(n ast.Node) bool {
