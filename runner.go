@@ -92,7 +92,7 @@ func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the stage's.
 func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) error {
-	err := r.jobs.Start(supervisor.Child{
+	err := r.jobs.Start(supervisor.Child{ //nolint:contextcheck // the child's end is the stage's, which stops first
 		Name: h.ID, Restart: supervisor.Temporary, StopTimeout: supervisor.AtOnce,
 		Run: func(context.Context) error {
 			r.run(stop, h, ended)
