@@ -57,12 +57,15 @@ func startBroker(t *testing.T) *brokerProcess {
 	return b
 }
 
-// startCluster starts a cluster of three.
-func startCluster(t *testing.T) []*brokerProcess {
+// startCluster starts a cluster of three, and calls meanwhile when two of them are there.
+func startCluster(t *testing.T, meanwhile func(url string)) []*brokerProcess {
 	t.Helper()
 	var nodes []*brokerProcess
 	routes := []string{"nats://127.0.0.1:9"} // nobody's: a node wants a route to be one, and the first knows none
 	for _, name := range []string{"a", "b", "c"} {
+		if len(nodes) == 2 {
+			meanwhile(urls(nodes))
+		}
 		b := &brokerProcess{brokerArgs: brokerArgs{Store: t.TempDir(), Port: -1, Name: name, ClusterPort: -1, Routes: routes}}
 		b.start(t)
 		nodes, routes = append(nodes, b), append(slices.Clone(routes), b.Route)

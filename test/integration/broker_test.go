@@ -144,9 +144,13 @@ func TestEnqueueToADeadBroker(t *testing.T) {
 func TestClusterLosesANode(t *testing.T) {
 	t.Parallel()
 	const jobs = 300
-	nodes := startCluster(t)
+	var early *process
+	nodes := startCluster(t, func(url string) {
+		early = launchWorker(t, "-s", url, "-c", "8", "--ack-wait", "5s")
+		early.awaitLog(t, "no suitable peers") // for three copies
+	})
 	all := urls(nodes)
-	startWorker(t, all, "-c", "8", "--ack-wait", "5s")
+	early.awaitLog(t, "worker started")
 	startWorker(t, nodes[2].URL+","+nodes[1].URL+","+nodes[0].URL, "-c", "8")
 	var lines strings.Builder
 	for range jobs {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -62,10 +63,22 @@ func TestNodeEnqueues(t *testing.T) {
 	startWorker(t, b.URL, "--exec", "email=cat")
 	const id = "5f8a2c1e-from-node"
 	run("node", "publish.mjs", b.URL, id)
-	info, err := newClient(t, b.URL).Await(t.Context(), millhand.Ref{Type: "email", ID: id})
+	info, err := awaitPublished(t, b.URL, millhand.Ref{Type: "email", ID: id})
 	if err != nil || string(info.Result) != `{"to":"a@example.com"}` {
 		t.Errorf("Await = %s, %v", info.Result, err)
 	}
+}
+
+// awaitPublished awaits a job that may not be stored yet: whoever published it did not
+// wait for that.
+func awaitPublished(t *testing.T, url string, ref millhand.Ref) (info millhand.Info, err error) {
+	t.Helper()
+	c := newClient(t, url)
+	until(t, "job "+ref.ID+" is stored", func() bool {
+		info, err = c.Await(t.Context(), ref)
+		return !errors.Is(err, millhand.ErrNotFound)
+	})
+	return info, err
 }
 
 // Whatever comes over the wire, the job that it makes ends, and the worker goes on.
@@ -109,7 +122,7 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 		refs[i] = publish(t, js, tt.typ, tt.id, tt.header, tt.payload)
 	}
 	rawPublish(t, b.URL, "millhand.default.ready.echo.raw", "NATS/1.0\r\nno colon\r\nMillhand-Attempt: 3\r\n\r\n", `"raw"`)
-	info, err := newClient(t, b.URL).Await(t.Context(), millhand.Ref{Type: "echo", ID: "raw"})
+	info, err := awaitPublished(t, b.URL, millhand.Ref{Type: "echo", ID: "raw"})
 	if err != nil || string(info.Result) != `"raw"` {
 		t.Errorf("job with unreadable headers: %s, %v; want it to run as if it had none", info.Result, err)
 	}
