@@ -51,6 +51,7 @@ const (
 	codeNoMessage        = 10037
 	codeStreamNotFound   = 10059
 	codeNoResources      = 10023
+	codeNoPeers          = 10005 // the cluster has fewer nodes than copies, so far
 	codeUnavailable      = 10008 // no leader at the moment
 	codeNotEnabled       = 10076 // also while a server starts
 )

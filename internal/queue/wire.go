@@ -64,7 +64,7 @@ func passing(err error) bool {
 	switch apiCode(err) {
 	case 0:
 		return true // no answer at all: timeout, reconnecting
-	case codeWrongLastSeqBusy, codeNoResources, codeUnavailable, codeNotEnabled:
+	case codeWrongLastSeqBusy, codeNoResources, codeNoPeers, codeUnavailable, codeNotEnabled:
 		return true
 	default:
 		return false
