@@ -11,7 +11,16 @@ const (
 	aheadFactor = 3                     // × concurrency in hand beyond the slots, for short jobs
 	shortRun    = 10 * time.Millisecond // a type whose recent runs took less may be asked for ahead
 	maxBatch    = 1024                  // of one pull request
+	unheard     = 1 << 62               // backlog of a source that was not asked yet
 	runSamples  = 8                     // weight of the past in the mean of a type's runs
+)
+
+// order says who gets a free slot.
+type order uint8
+
+const (
+	byWeight order = iota // every source with a backlog, in proportion to its weight
+	strict                // a source with a backlog before those of lower weight
 )
 
 // demand decides whom to ask for how many jobs. It is pure: pullers and runners tell
@@ -20,21 +29,24 @@ const (
 // Invariant: what is asked for and has not come is at most
 // free + min(sources-1, maxStanding), besides what is asked ahead for short jobs.
 type demand struct {
+	order       order
 	concurrency int
 	inHand      int // delivered and not finished
 	stopped     bool
 	sources     []*source
-	turn        int     // counts asks, so that standing requests rotate
-	now         float64 // service given to whoever was served last
+	tiers       [][]*source // the same, in groups: each has what it can use before the next has any
+	turn        int         // counts asks, so that standing requests rotate
+	now         float64     // service given to whoever was served last
 }
 
 // source is one (queue, type): where jobs come from.
 type source struct {
 	weight  int
-	open    bool          // it can be asked
-	asked   int           // neither delivered nor returned; nothing more is asked before
-	greedy  bool          // what was asked is taken from a backlog; otherwise the request stands until jobs come
-	backlog uint64        // jobs that waited behind the last delivery
+	open    bool // it can be asked
+	asked   int  // neither delivered nor returned; nothing more is asked before
+	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
+	inHand  int
+	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
 	run     time.Duration // mean of recent runs
 	runs    int
 	served  float64 // slots given, each for 1/weight
@@ -60,69 +72,95 @@ func (d *demand) plan() []grant {
 	return append(d.planBacklog(), d.planStanding()...)
 }
 
-// planBacklog shares the free slots among the types that have jobs waiting, by weight.
+// planBacklog shares the free slots among the types that have jobs waiting, and what may
+// be asked ahead of them among those with short jobs.
 func (d *demand) planBacklog() []grant {
-	var hungry []*source
 	covered, asked := 0, 0
 	for _, s := range d.sources {
 		asked += s.asked
-		switch {
-		case s.asked > 0 && s.greedy:
+		if s.greedy {
 			covered += s.asked
-		case s.open && s.asked == 0 && s.backlog > 0:
-			hungry = append(hungry, s)
 		}
 	}
 	// Many standing requests may cover the slots until they end, soon: more in hand than
 	// can start would only be handed back.
 	room := min(d.free()-covered, d.room()-asked)
-	batch := make(map[*source]int, len(hungry))
-	for room > 0 && len(hungry) > 0 {
-		s := slices.MinFunc(hungry, byService)
-		batch[s]++
-		room--
-		d.now = s.served
-		s.served += 1 / float64(s.weight)
-		if uint64(batch[s]) >= s.backlog {
-			hungry = slices.DeleteFunc(hungry, func(h *source) bool { return h == s })
-		}
-	}
 	ahead := aheadFactor*d.concurrency - max(d.inHand+covered-d.concurrency, 0)
 	var grants []grant
-	for _, s := range d.sources {
-		n := batch[s]
-		if s.open && s.asked == 0 && s.backlog > uint64(n) && s.short() && ahead > 0 {
-			more := min(uint64(ahead), s.backlog-uint64(n))
-			n, ahead = n+int(more), ahead-int(more)
+	for _, tier := range d.tiers {
+		if max(room, ahead) > 0 && slices.ContainsFunc(tier, (*source).hungry) {
+			batch := make(map[*source]int, len(tier))
+			room -= d.share(room, tier, batch, (*source).askable)
+			ahead -= d.share(ahead, tier, batch, (*source).askableAhead)
+			for _, s := range tier {
+				if n := min(batch[s], maxBatch); n > 0 {
+					grants = append(grants, d.grant(s, n))
+				}
+			}
 		}
-		if n = min(n, maxBatch); n > 0 {
-			grants = append(grants, d.grant(s, n))
+		if slices.ContainsFunc(tier, (*source).wanting) {
+			break // what is left is for these, as soon as they can be asked again
 		}
 	}
 	return grants
 }
 
+// share adds to the batches of a tier's sources what each gets of n jobs, by weight, and
+// returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
+// wait: its pull is answered soon, or the jobs asked ahead make room for its long ones.
+func (d *demand) share(n int, tier []*source, batch map[*source]int, can func(*source) bool) (shared int) {
+	for shared < n {
+		var next *source
+		for _, s := range tier {
+			if s.wanting() && s.backlog > uint64(s.asked+batch[s]) && (next == nil || byService(s, next) < 0) {
+				next = s
+			}
+		}
+		if next == nil || !can(next) {
+			break
+		}
+		batch[next]++
+		shared++
+		d.now = next.served
+		next.served += 1 / float64(next.weight)
+	}
+	return shared
+}
+
 // planStanding keeps idle types heard: a request of one each, as many as may stand. A
 // single type has all free slots to itself.
 func (d *demand) planStanding() []grant {
-	if d.free() == 0 {
-		return nil // what came could not start
-	}
+	long, covered, standing := 0, 0, 0
 	var idle []*source
-	asked := 0
+	floor := d.floor()
 	for _, s := range d.sources {
-		asked += s.asked
-		if s.open && s.asked == 0 && s.backlog == 0 {
+		if s.greedy {
+			covered += s.asked
+		} else {
+			standing += s.asked
+		}
+		if !s.short() {
+			long += s.inHand
+		}
+		if s.askable() && s.backlog == 0 && s.weight >= floor {
 			idle = append(idle, s)
 		}
 	}
-	room := d.room() - asked
+	if long >= d.concurrency {
+		return nil // what came could not start soon
+	}
+	standing -= min(len(d.sources)-1, maxStanding)
+	bound := d.concurrency
+	if slices.ContainsFunc(d.sources, (*source).short) {
+		bound *= 1 + aheadFactor
+	}
+	room := min(max(d.free()-covered, 0), bound-d.inHand-covered) - standing
 	slices.SortStableFunc(idle, func(a, b *source) int { return a.turn - b.turn })
 	var grants []grant
 	for _, s := range idle {
 		n := 1
 		if len(d.sources) == 1 {
-			n = min(d.free(), maxBatch)
+			n = min(max(d.free(), 1), maxBatch)
 		}
 		if n > room {
 			break
@@ -131,6 +169,20 @@ func (d *demand) planStanding() []grant {
 		grants = append(grants, d.grant(s, n))
 	}
 	return grants
+}
+
+// floor is the weight below which nothing is to be asked for: with a strict order, that of
+// the heaviest queue with more jobs than were asked for, and 0 if there is none.
+func (d *demand) floor() int {
+	if d.order == byWeight {
+		return 0
+	}
+	for _, tier := range d.tiers {
+		if slices.ContainsFunc(tier, (*source).wanting) {
+			return tier[0].weight
+		}
+	}
+	return 0
 }
 
 func (d *demand) grant(s *source, n int) grant {
@@ -152,14 +204,24 @@ func byService(a, b *source) int {
 
 // add joins a source.
 func (d *demand) add(weight int) *source {
-	s := &source{weight: max(weight, 1)}
+	s := &source{weight: max(weight, 1), backlog: d.guess()}
 	d.sources = append(d.sources, s)
+	i := slices.IndexFunc(d.tiers, func(tier []*source) bool { return d.order == byWeight || tier[0].weight <= s.weight })
+	switch {
+	case i < 0:
+		d.tiers = append(d.tiers, []*source{s})
+	case d.order == byWeight || d.tiers[i][0].weight == s.weight:
+		d.tiers[i] = append(d.tiers[i], s)
+	default:
+		d.tiers = slices.Insert(d.tiers, i, []*source{s})
+	}
 	return s
 }
 
 // delivered notes n jobs of s's pull, with backlog more waiting.
 func (d *demand) delivered(s *source, n int, backlog uint64) {
 	d.inHand += n
+	s.inHand += n
 	s.asked = max(s.asked-n, 0)
 	if s.backlog == 0 {
 		s.served = max(s.served, d.now) // who was idle is not owed the past
@@ -168,10 +230,22 @@ func (d *demand) delivered(s *source, n int, backlog uint64) {
 }
 
 // opened notes that s can be asked, from nothing.
-func (d *demand) opened(s *source) { s.open, s.asked = true, 0 }
+func (d *demand) opened(s *source) {
+	s.open, s.asked, s.backlog = true, 0, d.guess()
+	s.served = max(s.served, d.now)
+}
+
+// guess is the backlog of a source until it is heard: with a strict order there may be any
+// number, and the lighter ones must not be served before that is known.
+func (d *demand) guess() uint64 {
+	if d.order == strict {
+		return unheard
+	}
+	return 0
+}
 
 // closed notes that s cannot be asked until it is opened again.
-func (d *demand) closed(s *source) { s.open, s.asked = false, 0 }
+func (d *demand) closed(s *source) { s.open, s.asked, s.backlog = false, 0, 0 }
 
 // returned notes that n of what was asked of s will not come.
 func (d *demand) returned(s *source, n int) { s.asked = max(s.asked-n, 0) }
@@ -179,14 +253,30 @@ func (d *demand) returned(s *source, n int) { s.asked = max(s.asked-n, 0) }
 // finished notes that a job of s left the hand. ran is 0 if its handler was not run.
 func (d *demand) finished(s *source, ran time.Duration) {
 	d.inHand--
+	s.inHand--
 	if ran <= 0 {
+		if s.open {
+			s.backlog = max(s.backlog, 1) // it was handed back, most likely, and waits again
+		}
 		return
 	}
 	s.runs = min(s.runs+1, runSamples)
 	s.run += (ran - s.run) / time.Duration(s.runs)
 }
 
+// askable reports whether s can be asked now.
+func (s *source) askable() bool { return s.open && s.asked == 0 }
+
+// wanting reports whether more jobs of s wait than it was asked for.
+func (s *source) wanting() bool { return s.backlog > uint64(s.asked) }
+
 func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun }
+
+// askableAhead reports whether s can be asked for more than can start at once.
+func (s *source) askableAhead() bool { return s.askable() && s.short() }
+
+// hungry reports whether s can be asked for jobs that wait.
+func (s *source) hungry() bool { return s.askable() && s.backlog > 0 }
 
 // quiet reports whether asking has ended for good and everything asked for is done with.
 func (d *demand) quiet() bool {

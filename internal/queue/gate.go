@@ -14,10 +14,15 @@ type Gate struct {
 	idle   chan struct{} // closed when the gate is closed and nothing is in hand or asked for
 }
 
-// NewGate returns a gate for so many jobs at once.
-func NewGate(concurrency int) *Gate {
+// NewGate returns a gate for so many jobs at once. Queues share its slots by weight.
+func NewGate(concurrency int) *Gate { return newGate(concurrency, byWeight) }
+
+// NewStrictGate returns a gate at which a queue has no slot while jobs wait in a heavier one.
+func NewStrictGate(concurrency int) *Gate { return newGate(concurrency, strict) }
+
+func newGate(concurrency int, o order) *Gate {
 	return &Gate{
-		demand: demand{concurrency: concurrency},
+		demand: demand{concurrency: concurrency, order: o},
 		inlets: make(map[*source]*Inlet), idle: make(chan struct{}),
 	}
 }
@@ -87,6 +92,14 @@ func (i *Inlet) Open(ask func(n int)) {
 
 // Shut tells that they cannot, until the next Open.
 func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
+
+// Standing reports whether what was asked for last may wait for jobs to come; if not, jobs
+// are known to wait, and others wait for the answer.
+func (i *Inlet) Standing() bool {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	return !i.source.greedy
+}
 
 // Delivered tells that n jobs are in hand and backlog more wait.
 func (i *Inlet) Delivered(n int, backlog uint64) {

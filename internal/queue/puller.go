@@ -183,6 +183,7 @@ func (p *Puller) open(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
+		p.inlet.Empty() // no other queue is to wait for this one meanwhile
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
 		if sleep(ctx, pause) != nil {
@@ -269,7 +270,7 @@ func (p *Puller) send(ctx context.Context) error {
 		lifetime = clusterLifetime
 	}
 	lifetime = min(lifetime, p.ackWait/3)
-	p.pull = &pull{batch: p.wanted, left: p.wanted, standing: p.backlog == 0, sent: time.Now()}
+	p.pull = &pull{batch: p.wanted, left: p.wanted, standing: p.inlet.Standing(), sent: time.Now()}
 	p.wanted = 0
 	body, err := json.Marshal(struct {
 		Batch   int           `json:"batch"`
