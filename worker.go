@@ -28,6 +28,7 @@ type WorkerConfig struct {
 	Mux          *Mux
 	Name         string                // for people; default the host's name
 	Queues       map[string]int        // queue to weight: who gets a free slot; default {"default": 1}
+	Strict       bool                  // a queue gets no slot while jobs wait in one of more weight; else slots are shared by weight
 	Concurrency  int                   // jobs at once; default 4 × CPUs
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
@@ -99,9 +100,13 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	if err != nil {
 		return nil, publicError(err)
 	}
+	gate := queue.NewGate(cfg.Concurrency)
+	if cfg.Strict {
+		gate = queue.NewStrictGate(cfg.Concurrency)
+	}
 	w := &Worker{
 		cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
-		gate:     queue.NewGate(cfg.Concurrency),
+		gate:     gate,
 		keeper:   queue.NewKeeper(store),
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),

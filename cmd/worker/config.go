@@ -21,6 +21,7 @@ import (
 type config struct {
 	Concurrency int                   `yaml:"concurrency"`
 	Queues      map[string]int        `yaml:"queues"`
+	Strict      bool                  `yaml:"strict"`
 	Types       map[string]typeConfig `yaml:"types"`
 }
 
@@ -122,7 +123,7 @@ func (c *config) addQueues(flags []string) error {
 // worker returns what the configuration says of a worker, its handlers included.
 func (c *config) worker(m *minder.Minder) (millhand.WorkerConfig, error) {
 	w := millhand.WorkerConfig{
-		Mux: millhand.NewMux(), Queues: c.Queues, Concurrency: c.Concurrency,
+		Mux: millhand.NewMux(), Queues: c.Queues, Strict: c.Strict, Concurrency: c.Concurrency,
 		Types: make(map[string]millhand.TypeConfig),
 	}
 	if len(c.Types) == 0 {

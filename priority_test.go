@@ -1,0 +1,157 @@
+package millhand_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// queues runs jobs of a second each in several queues, and keeps the order of their starts.
+type queues struct {
+	client *millhand.Client
+
+	mu      sync.Mutex
+	started []string // queues
+}
+
+// startQueues enqueues n jobs in each queue, and then starts a worker.
+func startQueues(t *testing.T, s *natstest.Server, cfg millhand.WorkerConfig, n int) *queues {
+	t.Helper()
+	q := &queues{client: client(t, s.Connect(t))}
+	for name := range cfg.Queues {
+		q.enqueue(t, name, n)
+	}
+	cfg.Mux = millhand.NewMux()
+	cfg.Mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+		q.mu.Lock()
+		q.started = append(q.started, j.Queue)
+		q.mu.Unlock()
+		select {
+		case <-time.After(time.Second):
+			return nil, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+	start(t, s.Connect(t), cfg)
+	return q
+}
+
+func (q *queues) enqueue(t *testing.T, queue string, n int) {
+	t.Helper()
+	batch := make([]millhand.Request, n)
+	for i := range batch {
+		batch[i] = millhand.Request{Args: millhand.Raw{Name: "work"}, Options: []millhand.EnqueueOption{millhand.WithQueue(queue)}}
+	}
+	if _, err := q.client.EnqueueMany(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// order returns the queues of the jobs started so far.
+func (q *queues) order() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.started)
+}
+
+func count(queues []string, name string) (n int) {
+	for _, q := range queues {
+		if q == name {
+			n++
+		}
+	}
+	return n
+}
+
+// With a strict order a queue has no slot while jobs wait in a heavier one. The last slots of
+// a round may be given before the last of the heavier jobs, all asked for, have come.
+func TestStrictPriority(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		const slots, jobs, late = 4, 20, 20
+		q := startQueues(t, s, millhand.WorkerConfig{
+			Strict: true, Concurrency: slots, Queues: map[string]int{"critical": 6, "default": 3, "low": 1},
+		}, jobs)
+		time.Sleep(11 * time.Second)
+		order := q.order()
+		if n := count(order[:jobs-slots], "critical"); n != jobs-slots {
+			t.Errorf("%d of the first %d jobs are critical, want all: %v", n, jobs-slots, order)
+		}
+		if n := count(order[:2*jobs-slots], "low"); n > 0 {
+			t.Errorf("%d of the first %d jobs are low: %v", n, 2*jobs-slots, order)
+		}
+		// Low jobs have all slots by now. What comes to a heavier queue has the next ones, once
+		// a job has come of it that tells how many wait: the first is often alone.
+		q.enqueue(t, "critical", late)
+		time.Sleep(8 * time.Second)
+		order = q.order()[len(order):]
+		if n := count(order[:late], "low"); n > 2*slots {
+			t.Errorf("%d of the %d jobs after the late critical ones came are low, want at most the %d of two rounds: %v", n, late, 2*slots, order)
+		}
+		time.Sleep(20 * time.Second)
+		if got, want := len(q.order()), 3*jobs+late; got != want {
+			t.Errorf("%d jobs started, want %d", got, want)
+		}
+	})
+}
+
+func TestQueuesShareByWeight(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		const slots, seconds = 10, 20
+		q := startQueues(t, s, millhand.WorkerConfig{
+			Concurrency: slots, Queues: map[string]int{"critical": 6, "default": 3, "low": 1},
+		}, 200)
+		time.Sleep(3 * time.Second) // all have been heard
+		before := len(q.order())
+		time.Sleep(seconds * time.Second)
+		order := q.order()[before:]
+		if got, want := len(order), slots*seconds; got < want*9/10 {
+			t.Errorf("%d jobs started in %d s, want about %d", got, seconds, want)
+		}
+		for name, tenths := range map[string]int{"critical": 6, "default": 3, "low": 1} {
+			if got, want := count(order, name), len(order)*tenths/10; got < want-slots || got > want+slots {
+				t.Errorf("%d of %d jobs are of queue %s, want %d±%d", got, len(order), name, want, slots)
+			}
+		}
+	})
+}
+
+// Short jobs are asked for beyond the slots. Those of other types have their turn all the same.
+func TestShortJobsDoNotCrowdOutOthers(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		batch := make([]millhand.Request, 1000)
+		for i := range batch {
+			batch[i] = millhand.Request{Args: millhand.Raw{Name: "short"}}
+		}
+		for range 12 { // 3 s of work
+			if _, err := c.EnqueueMany(t.Context(), batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mux := millhand.NewMux()
+		mux.HandleFunc("short", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			<-time.After(time.Millisecond)
+			return nil, nil
+		})
+		started := make(chan time.Time, 1)
+		mux.HandleFunc("other", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			started <- time.Now()
+			return nil, nil
+		})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: 4})
+		time.Sleep(1500 * time.Millisecond) // beyond the life of the first requests
+		begin := time.Now()
+		if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "other"}); err != nil {
+			t.Fatal(err)
+		}
+		if waited := (<-started).Sub(begin); waited > 500*time.Millisecond {
+			t.Errorf("the job waited %v", waited)
+		}
+	})
+}
