@@ -50,7 +50,7 @@ func (c *causes) waits(d time.Duration) func(context.Context, *millhand.Job[emai
 }
 
 // kinds is what happened to a job, in words.
-func kinds(t *testing.T, c *millhand.Client, s *natstest.Server) func(millhand.Ref) string {
+func kinds(t *testing.T, c *millhand.Client) func(millhand.Ref) string {
 	t.Helper()
 	var mu sync.Mutex
 	words := make(map[string][]string)
@@ -97,7 +97,7 @@ func TestManyDrainsBurnNothing(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		var c causes
 		client := client(t, s.Connect(t))
-		happened := kinds(t, client, s)
+		happened := kinds(t, client)
 		ref := enqueue(t, client)
 		for range 12 {
 			w, stop := start(t, s.Link().Connect(t), millhand.WorkerConfig{Mux: muxOf(c.waits(time.Hour))})
@@ -127,7 +127,7 @@ func TestDrainFinishesWhatRuns(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		var c causes
 		client := client(t, s.Connect(t))
-		happened := kinds(t, client, s)
+		happened := kinds(t, client)
 		_, stop := start(t, s.Link().Connect(t), millhand.WorkerConfig{Mux: muxOf(c.waits(10 * time.Second)), Concurrency: 2})
 		time.Sleep(time.Second)
 		var refs []millhand.Ref
@@ -164,7 +164,7 @@ func TestFrozenWorkerLosesItsJob(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		var frozen, other causes
 		client := client(t, s.Connect(t))
-		happened := kinds(t, client, s)
+		happened := kinds(t, client)
 		l := s.Link()
 		start(t, l.Connect(t), millhand.WorkerConfig{Mux: muxOf(frozen.waits(time.Hour))})
 		time.Sleep(time.Second)

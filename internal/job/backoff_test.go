@@ -13,9 +13,16 @@ func TestBackoffDefaults(t *testing.T) {
 		attempts int
 		want     time.Duration
 	}{
-		{1, time.Second}, {2, 2 * time.Second}, {3, 4 * time.Second}, {10, 512 * time.Second},
-		{12, 2048 * time.Second}, {13, time.Hour}, {1000, time.Hour}, {1_000_000, time.Hour},
-		{0, time.Second}, {-1, time.Second}, // as after the first
+		{1, time.Second},
+		{2, 2 * time.Second},
+		{3, 4 * time.Second},
+		{10, 512 * time.Second},
+		{12, 2048 * time.Second},
+		{13, time.Hour},
+		{1000, time.Hour},
+		{1_000_000, time.Hour},
+		{0, time.Second},
+		{-1, time.Second}, // as after the first
 	}
 	for _, tt := range tests {
 		if got := (Backoff{}).Delay(tt.attempts, 0.5); got != tt.want {
@@ -29,9 +36,12 @@ func TestBackoffJitter(t *testing.T) {
 		jitter, random float64
 		want           time.Duration
 	}{
-		{0, 0, 8 * time.Second}, {0, 0.75, 11 * time.Second}, // the default: a fifth
-		{0.5, 0, 5 * time.Second}, {0.5, 0.5, 10 * time.Second},
-		{-1, 0, 10 * time.Second}, {-1, 0.99, 10 * time.Second},
+		{0, 0, 8 * time.Second},
+		{0, 0.75, 11 * time.Second}, // the default: a fifth
+		{0.5, 0, 5 * time.Second},
+		{0.5, 0.5, 10 * time.Second},
+		{-1, 0, 10 * time.Second},
+		{-1, 0.99, 10 * time.Second},
 	}
 	for _, tt := range tests {
 		b := Backoff{Initial: 10 * time.Second, Jitter: tt.jitter}

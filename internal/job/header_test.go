@@ -59,20 +59,32 @@ func TestReadHeader(t *testing.T) {
 func TestHeaderThatBreaksItsRule(t *testing.T) {
 	long := strings.Repeat("x", 129)
 	tests := []struct{ header, value string }{
-		{HeaderAttempt, "two"}, {HeaderAttempt, "-1"}, {HeaderAttempt, "1000001"}, {HeaderAttempt, "1.5"},
+		{HeaderAttempt, "two"},
+		{HeaderAttempt, "-1"},
+		{HeaderAttempt, "1000001"},
+		{HeaderAttempt, "1.5"},
 		{HeaderAttempt, "99999999999999999999"},
-		{HeaderCrashes, "x"}, {HeaderMaxAttempts, "-5"},
-		{HeaderTimeout, "30"}, {HeaderTimeout, "-1s"}, {HeaderTimeout, "soon"},
+		{HeaderCrashes, "x"},
+		{HeaderMaxAttempts, "-5"},
+		{HeaderTimeout, "30"},
+		{HeaderTimeout, "-1s"},
+		{HeaderTimeout, "soon"},
 		{HeaderExpires, "1 day"},
-		{HeaderEnqueuedAt, "yesterday"}, {HeaderEnqueuedAt, "1700000000"},
+		{HeaderEnqueuedAt, "yesterday"},
+		{HeaderEnqueuedAt, "1700000000"},
 		{HeaderEnqueuedAt, "9999-12-31T23:59:59-23:59"}, // year 10000 in UTC, which no successor could carry
 		{HeaderEnqueuedAt, "0000-01-01T00:00:00+01:00"},
-		{HeaderLastEvent, "-1"}, {HeaderLastEvent, "18446744073709551616"},
-		{HeaderLife, long}, {HeaderFrom, long},
+		{HeaderLastEvent, "-1"},
+		{HeaderLastEvent, "18446744073709551616"},
+		{HeaderLife, long},
+		{HeaderFrom, long},
 		{HeaderLife, "caf\xe9"}, // would come back from an event as another life
 		{HeaderLife, "a\tb"},
-		{HeaderMeta + "a b", "v"}, {HeaderMeta, "v"}, {HeaderMeta + long, "v"},
-		{HeaderMeta + "k", "a\nb"}, {HeaderMeta + "k", " v"},
+		{HeaderMeta + "a b", "v"},
+		{HeaderMeta, "v"},
+		{HeaderMeta + long, "v"},
+		{HeaderMeta + "k", "a\nb"},
+		{HeaderMeta + "k", " v"},
 		{HeaderMeta + "k", strings.Repeat("x", maxMeta+1)},
 	}
 	for _, tt := range tests {

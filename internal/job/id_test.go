@@ -34,7 +34,12 @@ func TestNames(t *testing.T) {
 			{"a\n", "only"},
 			{"a\x00", "only"},
 			{"\xff", "only"},
-			{"@", "only"}, {"[", "only"}, {"`", "only"}, {"{", "only"}, {"/", "only"}, {":", "only"}, // beside the ranges
+			{"@", "only"},
+			{"[", "only"},
+			{"`", "only"},
+			{"{", "only"},
+			{"/", "only"},
+			{":", "only"}, // beside the ranges
 		}
 		for _, tt := range tests {
 			err := c.f(tt.name)

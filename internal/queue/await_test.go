@@ -33,7 +33,7 @@ func TestAwaitReturnsTheEndAtOnce(t *testing.T) {
 		if err := n.settle(n.pull(), Outcome{Kind: job.EventRetrying, Delay: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute + time.Second)
+		s.sleep(time.Minute + time.Second)
 		h := n.pull()
 		select {
 		case e := <-end:
@@ -68,10 +68,10 @@ func TestAwaitIgnoresEarlierLives(t *testing.T) {
 		if err := n.settle(n.pull(), Outcome{Kind: job.EventSucceeded, Result: []byte("1")}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond)
+		s.sleep(time.Millisecond)
 		young := s.enqueue("a")
 		byLife, newest := s.await(young.Life), s.await("")
-		time.Sleep(time.Minute)
+		s.sleep(time.Minute)
 		select {
 		case e := <-byLife:
 			t.Fatalf("AwaitFinal = %+v while the job waits", e)
@@ -122,7 +122,7 @@ func TestAwaitAfterRetention(t *testing.T) {
 		n := s.node("n")
 		r := s.enqueue("a")
 		end := s.await(r.Life)
-		time.Sleep(time.Second)
+		s.sleep(time.Second)
 		h := n.pull()
 		if err := n.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {
 			t.Fatal(err)
@@ -154,7 +154,7 @@ func TestAwaitAcrossAnOutage(t *testing.T) {
 		end := s.await(r.Life)
 		h := n.pull()
 		s.server.Stop()
-		time.Sleep(10 * time.Second)
+		s.sleep(10 * time.Second)
 		s.server.Start(t)
 		if err := n.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {
 			t.Fatal(err)

@@ -199,9 +199,9 @@ func TestEnqueueMany(t *testing.T) {
 
 // A broker that dies, or freezes, in the middle of a batch: who enqueues learns of it soon.
 func TestEnqueueManyAgainstABrokerThatDies(t *testing.T) {
-	for name, fail := range map[string]func(*scene, *natstest.Link){
-		"gone": func(s *scene, l *natstest.Link) { l.Down(); l.Cut() },
-		"held": func(_ *scene, l *natstest.Link) { l.Hold() },
+	for name, fail := range map[string]func(*natstest.Link){
+		"gone": func(l *natstest.Link) { l.Down(); l.Cut() },
+		"held": (*natstest.Link).Hold,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
@@ -216,7 +216,7 @@ func TestEnqueueManyAgainstABrokerThatDies(t *testing.T) {
 				result := make(chan []error, 1)
 				go func() { result <- store.EnqueueMany(s.ctx, batch) }()
 				time.Sleep(10 * time.Millisecond)
-				fail(s, l)
+				fail(l)
 				select {
 				case errs := <-result:
 					for i, err := range errs {

@@ -117,7 +117,8 @@ func TestZombieRenewsNothing(t *testing.T) {
 		zombie.keeper.Keep(h)
 		time.Sleep(time.Second)
 		zombie.link.Hold()
-		for other.tryPull(9*time.Second, testWait) == nil {
+		for taken := false; !taken; {
+			taken = other.tryPull(9*time.Second, testWait) != nil
 		}
 		other.crash() // the new holder dies at once
 		zombie.link.Release()

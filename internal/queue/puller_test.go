@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/stages"
 )
 
@@ -89,9 +88,9 @@ func TestPullerRunsWhatComes(t *testing.T) {
 			lives = append(lives, s.enqueue(fmt.Sprintf("j%d", i)).Life)
 		}
 		st := s.station("n", 4, succeed)
-		time.Sleep(time.Minute)
+		s.sleep(time.Minute)
 		lives = append(lives, s.enqueue("late").Life)
-		time.Sleep(100 * time.Millisecond)
+		s.sleep(100 * time.Millisecond)
 		s.checkEnded(lives...)
 		if got := len(st.runs()); got != 51 {
 			t.Errorf("%d runs, want 51", got)
@@ -108,13 +107,13 @@ func TestPullerAsksForWhatFits(t *testing.T) {
 		for i := range 40 {
 			s.enqueue(fmt.Sprintf("j%d", i))
 		}
-		st := s.station("n", 3, func(*Held) Outcome { time.Sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
+		st := s.station("n", 3, func(*Held) Outcome { s.sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
 		began := time.Now()
 		for len(s.waiting()) > 0 {
 			if got := st.gate.InHand(); got > 3 {
 				t.Fatalf("%d in hand", got)
 			}
-			time.Sleep(100 * time.Millisecond)
+			s.sleep(100 * time.Millisecond)
 		}
 		if took := time.Since(began); took > 16*time.Second {
 			t.Errorf("40 jobs of 1 s, 3 at once, took %v", took)
@@ -127,23 +126,23 @@ func TestLateDeliveryIsDropped(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("slow", 1, succeed)
 		other := s.node("other")
-		time.Sleep(100 * time.Millisecond) // its request stands
-		st.link.Hold()                     // SIGSTOP
+		s.sleep(100 * time.Millisecond) // its request stands
+		st.link.Hold()                  // SIGSTOP
 		r := s.enqueue("a")
-		time.Sleep(testWait)
+		s.sleep(testWait)
 		h := other.pull()
 		if h.Delivered != 2 {
 			t.Fatalf("delivery %d, want the second", h.Delivered)
 		}
 		st.link.Release()
-		time.Sleep(time.Second)
+		s.sleep(time.Second)
 		if got := len(st.runs()); got != 0 {
 			t.Errorf("the late worker ran it %d times", got)
 		}
 		if err := other.redelivered(h); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		s.sleep(time.Minute)
 		s.checkEnded(r.Life)
 		if got := s.kinds(r.Life); got != "lost succeeded" {
 			t.Errorf("events %s", got)
@@ -159,7 +158,7 @@ func TestRedeliveryIsNeverRun(t *testing.T) {
 		seq := gone.pull().Seq
 		gone.crash()
 		st := s.station("n", 1, succeed)
-		time.Sleep(2 * testWait)
+		s.sleep(2 * testWait)
 		s.checkEnded(r.Life)
 		for _, h := range st.runs() {
 			if h.Delivered != 1 || h.Seq == seq {
@@ -197,9 +196,9 @@ func TestBadMessagesEndDead(t *testing.T) {
 		}
 		ok := s.publish("fine", nats.Header{headerStatus: {"100"}, headerDescription: {"looks like the broker's"}}, "x")
 		late := s.publish("in-time", nats.Header{job.HeaderExpires: {"1h"}}, "x")
-		time.Sleep(2 * time.Minute)
+		s.sleep(2 * time.Minute)
 		st := s.station("n", 4, succeed)
-		time.Sleep(10 * time.Second)
+		s.sleep(10 * time.Second)
 		if got := len(st.runs()); got != 2 {
 			t.Errorf("ran %d jobs, want 2", got)
 		}
@@ -222,7 +221,7 @@ func TestBadMessagesEndDead(t *testing.T) {
 func TestDrainHandsBackWhatStillComes(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("n", 2, succeed)
-		time.Sleep(100 * time.Millisecond) // its request stands
+		s.sleep(100 * time.Millisecond) // its request stands
 		st.gate.Close()
 		r := s.enqueue("a")
 		began := time.Now()
@@ -230,7 +229,7 @@ func TestDrainHandsBackWhatStillComes(t *testing.T) {
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("the drain took %v", took)
 		}
-		time.Sleep(10 * time.Second)
+		s.sleep(10 * time.Second)
 		if got := len(st.runs()); got != 0 {
 			t.Errorf("ran %d jobs after the drain began", got)
 		}
@@ -239,7 +238,7 @@ func TestDrainHandsBackWhatStillComes(t *testing.T) {
 			t.Fatalf("the job is %+v, %v", m, err)
 		}
 		next := s.station("next", 1, succeed)
-		time.Sleep(testWait + 10*time.Second)
+		s.sleep(testWait + 10*time.Second)
 		s.checkEnded(r.Life)
 		if got := s.kinds(r.Life); got != "succeeded" || len(next.runs()) != 1 {
 			t.Errorf("events %s, %d runs", got, len(next.runs()))
@@ -251,10 +250,10 @@ func TestDrainHandsBackWhatStillComes(t *testing.T) {
 func TestDrainWithoutABroker(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("n", 2, succeed)
-		time.Sleep(time.Second)
+		s.sleep(time.Second)
 		s.server.Stop()
 		defer s.server.Start(t)
-		time.Sleep(10 * time.Second)
+		s.sleep(10 * time.Second)
 		st.gate.Close()
 		select {
 		case <-st.gate.Idle():
@@ -269,14 +268,14 @@ func TestPullerHeals(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *scene, st *station){
 		"broker restarts": func(t *testing.T, s *scene, _ *station) {
 			s.server.Stop()
-			time.Sleep(time.Minute)
+			s.sleep(time.Minute)
 			s.server.Start(t)
-			time.Sleep(time.Second)
+			s.sleep(time.Second)
 		},
 		"connection is cut": func(_ *testing.T, _ *scene, st *station) { st.link.Cut() },
 		"connection is held": func(_ *testing.T, _ *scene, st *station) {
 			st.link.Hold()
-			time.Sleep(10 * time.Minute)
+			st.sleep(10 * time.Minute)
 			st.link.Release()
 		},
 		"consumer is deleted": func(t *testing.T, s *scene, _ *station) {
@@ -288,7 +287,7 @@ func TestPullerHeals(t *testing.T) {
 			if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute) // made again
+			s.sleep(time.Minute) // made again
 		},
 		"all streams are deleted": func(t *testing.T, s *scene, _ *station) {
 			for _, name := range []string{s.store.names.queueStream(testQueue), s.store.names.eventStream(), s.store.names.deadStream()} {
@@ -296,7 +295,7 @@ func TestPullerHeals(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			time.Sleep(time.Minute)
+			s.sleep(time.Minute)
 		},
 		"queue is purged": func(t *testing.T, s *scene, _ *station) {
 			stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
@@ -312,9 +311,8 @@ func TestPullerHeals(t *testing.T) {
 		},
 		"subscription is deaf": func(_ *testing.T, _ *scene, st *station) {
 			// The broker has forgotten the inbox; nothing told the client.
-			st.link.Watch(func(subject string) natstest.Fate { return natstest.Pass })
 			_ = st.puller.sub.Unsubscribe()
-			time.Sleep(time.Minute)
+			st.sleep(time.Minute)
 		},
 	}
 	for name, befall := range tests {
@@ -322,13 +320,13 @@ func TestPullerHeals(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				st := s.station("n", 2, succeed)
 				first := s.enqueue("a")
-				time.Sleep(5 * time.Second)
+				s.sleep(5 * time.Second)
 				if got := len(st.runs()); got != 1 {
 					t.Fatalf("%d runs before", got)
 				}
 				befall(t, s, st)
 				second := s.enqueue("b")
-				time.Sleep(15 * time.Second)
+				s.sleep(15 * time.Second)
 				if got := len(st.runs()); got != 2 {
 					t.Errorf("%d runs, want 2", got)
 				}
@@ -355,7 +353,7 @@ func TestJobInHandOutlivesItsStream(t *testing.T) {
 				if err := n.settle(n.pull(), Outcome{Kind: job.EventSucceeded}); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Millisecond)
+				s.sleep(time.Millisecond)
 				r := s.enqueue("a")
 				h := n.pull()
 				if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {

@@ -34,7 +34,7 @@ type tester interface {
 // scene is a broker with a queue of one type, in a bubble.
 type scene struct {
 	t      tester
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // a scene has one, which never ends
 	server *natstest.Server
 	store  *Store // the test's own, over a connection that nothing befalls
 	logs   io.Writer
@@ -83,6 +83,9 @@ func (s *scene) record(id string) *job.Record {
 		Attempt: 1, Payload: []byte(`{"to":"` + id + `"}`),
 	}
 }
+
+// sleep passes the bubble's time.
+func (s *scene) sleep(d time.Duration) { time.Sleep(d) }
 
 // enqueue stores a job under the condition that its id is free, and returns it.
 func (s *scene) enqueue(id string) *job.Record {
@@ -152,7 +155,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Held {
 	if err != nil {
 		n.t.Fatalf("subscribe: %v", err)
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
 	sent := time.Now()
 	body, _ := json.Marshal(map[string]any{"batch": 1, "expires": wait})
 	subject := "$JS.API.CONSUMER.MSG.NEXT." + n.store.names.queueStream(testQueue) + "." + testType

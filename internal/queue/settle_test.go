@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 		for write := range strings.Fields(tt.writes) {
 			for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
 				t.Run(fmt.Sprintf("%s/%d/%d", tt.name, write+1, fate), func(t *testing.T) {
-					inScene(t, func(t *testing.T, s *scene) {
+					inScene(t, func(_ *testing.T, s *scene) {
 						r := s.enqueue("a")
 						a := s.node("a")
 						h := a.pull()
@@ -146,14 +147,7 @@ func (s *scene) checkCounts(o Outcome, terminal bool, writes []string, crashed i
 		done = writes[:crashed+1]
 	}
 	wrote := func(what ...string) bool {
-		for _, d := range done {
-			for _, w := range what {
-				if d == w {
-					return true
-				}
-			}
-		}
-		return false
+		return slices.ContainsFunc(what, func(w string) bool { return slices.Contains(done, w) })
 	}
 	wantRuns, wantAttempt, wantCrashes := 1, 1, 1 // lost, and run again
 	switch {

@@ -136,7 +136,7 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 			return one(t, slices.DeleteFunc(slices.Clone(holders), (*zombie).gone))
 		}
 		step := func(t *rapid.T) { alive(t).step() }
-		grip := func(t *rapid.T) {
+		grip := func(*rapid.T) {
 			if z := s.grip(outcome); z != nil {
 				holders = append(holders, z)
 			}
