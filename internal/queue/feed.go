@@ -37,7 +37,7 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 	if !since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	c, err := s.js.OrderedConsumer(ctx, s.names.eventStream(), cfg)
+	c, err := s.follow(ctx, cfg)
 	if err != nil {
 		return wrap(err, "follow events")
 	}
@@ -57,6 +57,22 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 		}
 		if e, ok := s.jobEvent(m); ok && !yield(e) {
 			return nil
+		}
+	}
+}
+
+// follow makes the consumer of a feed. A cluster that has just lost a node may place it
+// there and never answer: then the next one is placed elsewhere.
+func (s *Store) follow(ctx context.Context, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, setupTimeout)
+		c, err := s.js.OrderedConsumer(try, s.names.eventStream(), cfg)
+		cancel()
+		if err == nil || !Passing(err) || ctx.Err() != nil {
+			return c, err
+		}
+		if err := sleep(ctx, retryPause); err != nil {
+			return nil, err
 		}
 	}
 }
