@@ -127,7 +127,7 @@ func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration,
 	c.inARow++
 	c.restarts++
 	c.state, c.since = StateRestarting, now.UTC()
-	if !clean(err) {
+	if telling(err) {
 		c.err = err
 	}
 	return d.spec.Backoff.delay(c.inARow, rand.Float64()), true

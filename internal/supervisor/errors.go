@@ -109,6 +109,10 @@ func (e *IntensityError) Is(target error) bool {
 // Go has no exit reasons: nil stands for normal, ErrShutdown for shutdown, everything else is abnormal.
 func clean(err error) bool { return err == nil || errors.Is(err, ErrShutdown) }
 
+// telling reports whether an end is one that people want to know of later. A supervisor that
+// gave up ended the way it should, and yet it is.
+func telling(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) }
+
 // stoppedCleanly reports the same for a child that was being stopped: the end of its context is then no error.
 // A panic is one even beside a clean reason: it is a clean-up that failed.
 func stoppedCleanly(err error) bool {

@@ -64,6 +64,10 @@ func TestGiveUpIsToldBeforeItEscalates(t *testing.T) {
 		outer := mustNew(t, Spec{Name: "outer", OnEvent: log.add, Children: []Child{{Name: "inner", Part: inner}}})
 		start(t, outer)
 		crash <- struct{}{}
+		synctest.Wait()
+		if got := childNamed(outer.Tree(), "inner").LastError; !strings.Contains(got, "boom") {
+			t.Errorf("last error of inner = %q, want that it gave up because of boom", got)
+		}
 		want := []string{
 			"child started sibling", "child started leaf", "child started inner",
 			"child ended leaf", "supervisor gave up leaf", "child stopped sibling",

@@ -154,7 +154,7 @@ func (r *run) recordEnd(m *member) {
 func (r *run) setEnded(m *member, err error) {
 	m.instance = nil
 	r.mu.Lock()
-	if !clean(err) {
+	if telling(err) {
 		m.err = err
 	}
 	r.mu.Unlock()
