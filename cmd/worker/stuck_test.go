@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// Commands and URLs cannot get stuck, handlers in Go can: the process then ends for whoever
+// restarts it.
+func TestTooManyStuckHandlersExitOne(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		end := make(chan struct{})
+		mux := millhand.NewMux()
+		mux.HandleFunc("hang", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			<-end
+			return nil, nil
+		})
+		var out, log bytes.Buffer
+		cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		nc := s.Connect(t)
+		w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
+			Config: cfg, Mux: mux, Concurrency: 2, MaxStuck: 2,
+			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := millhand.NewClient(s.Connect(t), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "hang"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		session := &session{command: &command{}, log: cfg.Logger}
+		root := &cobra.Command{Use: "worker", RunE: func(cmd *cobra.Command, _ []string) error {
+			return session.work(cmd.Context(), w, nc)
+		}}
+		if code := cli.Execute(t.Context(), root, nil, &out); code != cli.ExitRuntime {
+			t.Errorf("exit code %d, want %d", code, cli.ExitRuntime)
+		}
+		if got := out.String(); !strings.HasPrefix(got, "worker: ") || strings.Count(got, "\n") != 1 {
+			t.Errorf("stderr = %q, want one line", got)
+		}
+		for _, want := range []string{
+			"level=ERROR msg=\"handler ignores the end of its context: given up, its slot is free\"",
+			"TestTooManyStuckHandlersExitOne", // where it hangs
+			"too many handlers ignore the end of their context: draining for good",
+		} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log has no %q:\n%s", want, &log)
+			}
+		}
+		close(end)
+	})
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	neturl "net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/broker"
+)
+
+// logBuffer is what a command writes to standard error.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// find returns the first line with all of the texts.
+func (b *logBuffer) find(texts ...string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for line := range strings.Lines(b.text.String()) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			return line
+		}
+	}
+	return ""
+}
+
+// until asks again and again whether something has come about.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(scriptPatience); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, scriptPatience)
+		}
+	}
+}
+
+func startTestBroker(t *testing.T, store string, port int) *broker.Broker {
+	t.Helper()
+	b, err := broker.Start(broker.Config{Store: store, Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Shutdown)
+	return b
+}
+
+// startCommand runs the worker command until the test ends, and returns where its health
+// checks are.
+func startCommand(t *testing.T, args ...string) (url string, log *logBuffer) {
+	t.Helper()
+	log = &logBuffer{}
+	signals, code := make(chan os.Signal, 1), make(chan int, 1)
+	go func() { code <- run(append([]string{"--http", "127.0.0.1:0"}, args...), signals, t.Output(), log) }()
+	t.Cleanup(func() {
+		signals <- syscall.SIGTERM
+		if got := <-code; got != 0 {
+			t.Errorf("exit code %d, want 0", got)
+		}
+		if t.Failed() {
+			t.Log(log.text.String())
+		}
+	})
+	until(t, "the worker starts", func() bool { return log.find("worker started") != "" })
+	_, url, _ = strings.Cut(log.find("serving health checks"), "url=")
+	return strings.TrimSpace(url), log
+}
+
+// fetch returns the status of an answer, its body in v.
+func fetch(t *testing.T, url string, v any) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, want := resp.Header.Get("Content-Type"), "application/json"; got != want {
+		t.Errorf("%s: content type %q, want %q", url, got, want)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Errorf("%s: %v", url, err)
+	}
+	return resp.StatusCode
+}
+
+func health(t *testing.T, url string) millhand.Health {
+	t.Helper()
+	var h millhand.Health
+	if status := fetch(t, url+"/healthz", &h); status != http.StatusOK {
+		t.Errorf("/healthz: %d, want %d", status, http.StatusOK)
+	}
+	return h
+}
+
+// part finds a node of the tree by its path.
+func part(t *testing.T, p millhand.Part, path ...string) millhand.Part {
+	t.Helper()
+	for _, name := range path {
+		i := slices.IndexFunc(p.Children, func(c millhand.Part) bool { return c.Name == name })
+		if i < 0 {
+			t.Fatalf("%s has no part %q: %+v", p.Name, name, p.Children)
+		}
+		p = p.Children[i]
+	}
+	return p
+}
+
+func TestHealthzShowsTheTree(t *testing.T) {
+	b := startTestBroker(t, t.TempDir(), 0)
+	end := filepath.Join(t.TempDir(), "end")
+	hold := "sh -c 'until [ -e " + end + " ]; do sleep 0.05; done'"
+	url, _ := startCommand(t, "-s", b.ClientURL(), "--exec", "hold="+hold)
+	h := health(t, url)
+	if h.State != "working" || h.Worker == "" {
+		t.Errorf("worker %q is %q, want it working", h.Worker, h.State)
+	}
+	for _, path := range [][]string{
+		nil,
+		{"settler"},
+		{"keeper"},
+		{"queue default"},
+		{"queue default", "runner"},
+		{"queue default", "puller hold"},
+		{"queue default", "census"},
+	} {
+		if p := part(t, h.Tree, path...); p.State != "running" || p.Restarts != 0 || p.LastError != "" || p.Since.IsZero() {
+			t.Errorf("%q = %+v, want it running since it was started", path, p)
+		}
+	}
+
+	nc, err := nats.Connect(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c, err := millhand.NewClient(nc, millhand.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "hold"}, millhand.WithID("id-1")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the job is in the tree", func() bool { return len(part(t, health(t, url).Tree, "queue default", "runner").Children) > 0 })
+	h = health(t, url)
+	if p := part(t, h.Tree, "queue default", "runner", "id-1"); p.State != "running" || h.InHand != 1 {
+		t.Errorf("%d in hand, job = %+v, want 1, running", h.InHand, p)
+	}
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the job has left the tree", func() bool { return health(t, url).InHand == 0 })
+}
+
+// A consumer whose lease is no longer the one that the worker was told to use is an error
+// of the puller, which its supervisor starts again until somebody has put it right.
+func TestRestartsAreToldInOneLine(t *testing.T) {
+	b := startTestBroker(t, t.TempDir(), 0)
+	url, log := startCommand(t, "-s", b.ClientURL(), "--ack-wait", "30s", "--exec", "cat=cat", "--exec", "wc=wc")
+	nc, err := nats.Connect(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setLease := func(d time.Duration) {
+		t.Helper()
+		st, err := js.Stream(t.Context(), "millhand-queue-default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := st.Consumer(t.Context(), "cat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := c.CachedInfo().Config
+		cfg.AckWait = d
+		if err := st.DeleteConsumer(t.Context(), "cat"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.CreateConsumer(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := part(t, health(t, url).Tree, "queue default", "puller cat")
+	// The worker may be quicker than the test, and make its own consumer first.
+	until(t, "the puller is restarted", func() bool {
+		if line := log.find("child restarting"); line != "" {
+			return true
+		}
+		setLease(45 * time.Second)
+		return false
+	})
+	line := log.find("child restarting")
+	for _, want := range []string{
+		"level=WARN", `supervisor="queue default"`, `child="puller cat"`, "err=", "ack wait differs",
+		"restarts=1", "strategy=one_for_one", `group="[puller cat]"`, "delay=",
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("log line %q has no %s", line, want)
+		}
+	}
+	tree := health(t, url).Tree
+	if p := part(t, tree, "queue default", "puller cat"); p.Restarts == 0 || !strings.Contains(p.LastError, "ack wait differs") || !p.Since.After(before.Since) {
+		t.Errorf("puller = %+v, want it restarted because of its ack wait, after %v", p, before.Since)
+	}
+	for _, path := range [][]string{{"queue default", "puller wc"}, {"queue default", "runner"}, {"queue default"}, {"keeper"}} {
+		if p := part(t, tree, path...); p.Restarts != 0 || p.State != "running" {
+			t.Errorf("%q = %+v, want it as it was", path, p)
+		}
+	}
+
+	setLease(30 * time.Second)
+	c, err := millhand.NewClient(nc, millhand.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "cat", Payload: []byte(`"well"`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), scriptPatience)
+	defer cancel()
+	if info, err := c.Await(ctx, ref); err != nil || string(info.Result) != `"well"` {
+		t.Errorf("Await = %s, %v", info.Result, err)
+	}
+	if p := part(t, health(t, url).Tree, "queue default", "puller cat"); p.State != "running" {
+		t.Errorf("puller = %+v, want it running", p)
+	}
+}
+
+func TestReadyzWhileTheBrokerIsAway(t *testing.T) {
+	store := t.TempDir()
+	b := startTestBroker(t, store, 0)
+	url, _ := startCommand(t, "-s", b.ClientURL())
+	ready := func() (int, map[string]string) {
+		t.Helper()
+		var body map[string]string
+		return fetch(t, url+"/readyz", &body), body
+	}
+	if status, body := ready(); status != http.StatusOK || body["status"] != "ready" {
+		t.Errorf("/readyz = %d, %v, want %d", status, body, http.StatusOK)
+	}
+	u, err := neturl.Parse(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Shutdown()
+	until(t, "not ready", func() bool { status, _ := ready(); return status == http.StatusServiceUnavailable })
+	if _, body := ready(); body["status"] != "not ready" || body["error"] == "" {
+		t.Errorf("/readyz = %v, want a reason", body)
+	}
+	if h := health(t, url); h.State != "working" || h.Tree.State != "running" {
+		t.Errorf("worker is %s, its tree %s: an outage is no reason to be restarted", h.State, h.Tree.State)
+	}
+	startTestBroker(t, store, port)
+	until(t, "ready again", func() bool { status, _ := ready(); return status == http.StatusOK })
+}
