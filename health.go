@@ -13,6 +13,7 @@ type Health struct {
 	Worker string `json:"worker"`
 	State  string `json:"state"` // working, draining or stopped
 	InHand int    `json:"in_hand"`
+	Stuck  int    `json:"stuck"` // handlers that were given up and still run
 	Tree   Part   `json:"tree"`
 }
 
@@ -40,7 +41,7 @@ func partOf(n supervisor.Node) Part {
 
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
-	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Tree: partOf(w.tree.Tree())}
+	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Tree: partOf(w.tree.Tree())}
 	switch {
 	case h.Tree.State != string(supervisor.StateRunning):
 		h.State = "stopped"

@@ -23,7 +23,7 @@ func TestHandlerThatIgnoresItsTimeoutIsGivenUp(t *testing.T) {
 			return nil, nil
 		})
 		mux.HandleFunc("quick", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
-		start(t, s.Connect(t), millhand.WorkerConfig{
+		w, _ := start(t, s.Connect(t), millhand.WorkerConfig{
 			Mux: mux, Concurrency: 1,
 			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
 		})
@@ -46,6 +46,9 @@ func TestHandlerThatIgnoresItsTimeoutIsGivenUp(t *testing.T) {
 		}
 		if _, err := c.Await(t.Context(), quick); err != nil {
 			t.Error(err)
+		}
+		if got := w.Health().Stuck; got != 1 {
+			t.Errorf("Stuck = %d, want 1", got)
 		}
 		close(end)
 	})

@@ -169,6 +169,7 @@ type session struct {
 	log    *slog.Logger
 	drain  context.CancelFunc
 	broker *broker.Broker // nil if a server was given, or another worker's is used
+	tree   *supervisor.Supervisor
 
 	mu     sync.Mutex
 	worker *millhand.Worker // once there is one
@@ -258,7 +259,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 		children = append(children, supervisor.Child{Name: "http", Run: web.run})
 	}
 	children = append(children, supervisor.Child{
-		Name: "jobs", Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
+		Name: workerPart, Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
 		Run: func(ctx context.Context) error {
 			ended = w.Run(ctx)
 			nc.Close() // before the broker goes
@@ -266,7 +267,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 			return ended
 		},
 	})
-	tree, err := supervisor.New(supervisor.Spec{
+	s.tree, err = supervisor.New(supervisor.Spec{
 		Name: "process", AutoShutdown: supervisor.AnySignificant, Children: children,
 		MaxRestarts: 5, Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
 		OnEvent: func(e supervisor.Event) {
@@ -278,7 +279,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 	if err != nil {
 		return err
 	}
-	err = tree.Run(ctx)
+	err = s.tree.Run(ctx)
 	switch {
 	case errors.Is(ended, millhand.ErrDrainTimeout):
 		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: ended}

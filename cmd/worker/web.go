@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 const (
 	headerTimeout = 5 * time.Second
 	probeTimeout  = 2 * time.Second
+	workerPart    = "worker" // the jobs' part of the process
 )
 
 // web serves the health checks.
@@ -40,7 +42,7 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 		return nil, fmt.Errorf("--http: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, http.StatusOK, w.Health()) })
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, http.StatusOK, s.health(w)) })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
@@ -52,6 +54,30 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 	})
 	s.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+l.Addr().String()))
 	return &web{listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}}, nil
+}
+
+// health is what the worker says of itself, its tree below that of the process.
+func (s *session) health(w *millhand.Worker) millhand.Health {
+	h := w.Health()
+	process := s.tree.Tree()
+	tree := partOf(process)
+	for _, n := range process.Children {
+		p := partOf(n)
+		if n.Name == workerPart {
+			p.Kind, p.Children = h.Tree.Kind, h.Tree.Children
+		}
+		tree.Children = append(tree.Children, p)
+	}
+	h.Tree = tree
+	return h
+}
+
+// partOf describes a node without those below it.
+func partOf(n supervisor.Node) millhand.Part {
+	return millhand.Part{
+		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
+		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since,
+	}
 }
 
 func answer(rw http.ResponseWriter, status int, body any) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	neturl "net/url"
 	"os"
@@ -144,12 +145,14 @@ func TestHealthzShowsTheTree(t *testing.T) {
 	}
 	for _, path := range [][]string{
 		nil,
-		{"settler"},
-		{"keeper"},
-		{"queue default"},
-		{"queue default", "runner"},
-		{"queue default", "puller hold"},
-		{"queue default", "census"},
+		{"http"},
+		{"worker"},
+		{"worker", "settler"},
+		{"worker", "keeper"},
+		{"worker", "queue default"},
+		{"worker", "queue default", "runner"},
+		{"worker", "queue default", "puller hold"},
+		{"worker", "queue default", "census"},
 	} {
 		if p := part(t, h.Tree, path...); p.State != "running" || p.Restarts != 0 || p.LastError != "" || p.Since.IsZero() {
 			t.Errorf("%q = %+v, want it running since it was started", path, p)
@@ -168,9 +171,11 @@ func TestHealthzShowsTheTree(t *testing.T) {
 	if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "hold"}, millhand.WithID("id-1")); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the job is in the tree", func() bool { return len(part(t, health(t, url).Tree, "queue default", "runner").Children) > 0 })
+	until(t, "the job is in the tree", func() bool {
+		return len(part(t, health(t, url).Tree, "worker", "queue default", "runner").Children) > 0
+	})
 	h = health(t, url)
-	if p := part(t, h.Tree, "queue default", "runner", "id-1"); p.State != "running" || h.InHand != 1 {
+	if p := part(t, h.Tree, "worker", "queue default", "runner", "id-1"); p.State != "running" || h.InHand != 1 {
 		t.Errorf("%d in hand, job = %+v, want 1, running", h.InHand, p)
 	}
 	if err := os.WriteFile(end, nil, 0o600); err != nil {
@@ -208,12 +213,12 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 		if err := st.DeleteConsumer(t.Context(), "cat"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := st.CreateConsumer(t.Context(), cfg); err != nil {
+		// The worker may be quicker, and make its own.
+		if _, err := st.CreateConsumer(t.Context(), cfg); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
 			t.Fatal(err)
 		}
 	}
-	before := part(t, health(t, url).Tree, "queue default", "puller cat")
-	// The worker may be quicker than the test, and make its own consumer first.
+	before := part(t, health(t, url).Tree, "worker", "queue default", "puller cat")
 	until(t, "the puller is restarted", func() bool {
 		if line := log.find("child restarting"); line != "" {
 			return true
@@ -231,10 +236,10 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 		}
 	}
 	tree := health(t, url).Tree
-	if p := part(t, tree, "queue default", "puller cat"); p.Restarts == 0 || !strings.Contains(p.LastError, "ack wait differs") || !p.Since.After(before.Since) {
+	if p := part(t, tree, "worker", "queue default", "puller cat"); p.Restarts == 0 || !strings.Contains(p.LastError, "ack wait differs") || !p.Since.After(before.Since) {
 		t.Errorf("puller = %+v, want it restarted because of its ack wait, after %v", p, before.Since)
 	}
-	for _, path := range [][]string{{"queue default", "puller wc"}, {"queue default", "runner"}, {"queue default"}, {"keeper"}} {
+	for _, path := range [][]string{{"worker", "queue default", "puller wc"}, {"worker", "queue default", "runner"}, {"worker", "queue default"}, {"worker"}} {
 		if p := part(t, tree, path...); p.Restarts != 0 || p.State != "running" {
 			t.Errorf("%q = %+v, want it as it was", path, p)
 		}
@@ -254,7 +259,7 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 	if info, err := c.Await(ctx, ref); err != nil || string(info.Result) != `"well"` {
 		t.Errorf("Await = %s, %v", info.Result, err)
 	}
-	if p := part(t, health(t, url).Tree, "queue default", "puller cat"); p.State != "running" {
+	if p := part(t, health(t, url).Tree, "worker", "queue default", "puller cat"); p.State != "running" {
 		t.Errorf("puller = %+v, want it running", p)
 	}
 }
