@@ -65,6 +65,31 @@ func TestOlderOfTwoSettlesLast(t *testing.T) {
 	})
 }
 
+// The newest of three has ended, the oldest says behind it that it is superseded, and the
+// one between them must not take that for the last word.
+func TestMiddleOfThreeWritesBehindNobody(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		var lives []string
+		for range 3 {
+			lives = append(lives, lifeOf(s.publish("a", nil, "x")))
+		}
+		n, gone := s.node("n"), s.node("gone")
+		oldest, middle, newest := n.pull(), n.pull(), gone.pull()
+		gone.crashAt(2, natstest.CutBefore) // its ack
+		_ = gone.settle(newest, Outcome{Kind: job.EventSucceeded})
+		time.Sleep(time.Second)
+		gone.crash()
+		if err := n.settle(oldest, Outcome{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.settle(middle, Outcome{Kind: job.EventSucceeded}); err == nil {
+			t.Error("the middle one wrote behind the newest one's end")
+		}
+		n.finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(lives...)
+	})
+}
+
 // It has ended, and its worker died before the ack; another job of its id came and went
 // meanwhile. What is delivered again is not run again.
 func TestEndIsKnownBehindAnotherLife(t *testing.T) {

@@ -15,12 +15,12 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	own, err := t.ownEvents(ctx, last)
+	events, err := t.events(ctx, last)
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(own, func(e Event) bool { return e.Kind.Final() }); i >= 0 {
-		end := own[i]
+	if i := slices.IndexFunc(events, func(e Event) bool { return e.Life == t.Life && e.Kind.Final() }); i >= 0 {
+		end := events[i]
 		t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 		if buried, err := t.buried(ctx); err != nil || buried {
 			return cmp.Or(err, t.ack(ctx))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,35 +223,40 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		own, err := t.ownSince(ctx, last)
+		own, newer, err := t.spoken(ctx, last)
 		switch {
 		case err != nil:
 			return err
 		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
 			t.lastEvent = last.Sequence // ours: its confirmation was lost
 			return nil
-		case own != nil, last.Life != t.Life && last.Seq > t.Seq:
+		case own != nil, newer:
 			return errTaken
 		}
 		t.lastEvent = last.Sequence // of an older life, or dropped by retention
 	}
 }
 
-// ownSince returns the last event of this life after the one known, nil if there is
-// none. last is the id's last event, of whichever life.
-func (t *settlement) ownSince(ctx context.Context, last *Event) (*Event, error) {
-	own, err := t.ownEvents(ctx, last)
-	if err != nil || len(own) == 0 || own[len(own)-1].Sequence <= t.lastEvent {
-		return nil, err
+// spoken returns the last event of this life after the one known, nil if there is none,
+// and whether a newer life has events. last is the id's last event, of whichever life.
+func (t *settlement) spoken(ctx context.Context, last *Event) (own *Event, newer bool, err error) {
+	events, err := t.events(ctx, last)
+	for _, e := range events {
+		switch {
+		case e.Life != t.Life:
+			newer = newer || e.Seq > t.Seq
+		case e.Sequence > t.lastEvent:
+			own = &e
+		}
 	}
-	return &own[len(own)-1], nil
+	return own, newer, err
 }
 
-// ownEvents returns the last events of this life as far as they matter: the id's last
-// event, or all, where an older life has written behind them. That one can, once the
-// younger has left the queue, or to say that it is superseded; it takes a publisher
-// who skips the check for a living id.
-func (t *settlement) ownEvents(ctx context.Context, last *Event) ([]Event, error) {
+// events returns the id's events as far as they matter: the last one, or all, where
+// those of several lives may be mixed. An older life can write behind a younger one that
+// has left the queue, or to say that it is superseded; it takes a publisher who skips
+// the check for a living id.
+func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 	switch {
 	case last.Sequence == 0:
 		return nil, nil
@@ -261,10 +265,9 @@ func (t *settlement) ownEvents(ctx context.Context, last *Event) ([]Event, error
 	case last.Seq < t.Seq && last.Kind.Final() && last.Reason != job.ReasonSuperseded:
 		return nil, nil // the regular end of an older life
 	}
-	history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+	return insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.Queue, t.Type, t.ID)
 	})
-	return slices.DeleteFunc(history, func(e Event) bool { return e.Life != t.Life }), err
 }
 
 // lookBack reads the id's last event; one of sequence 0 if there is none.

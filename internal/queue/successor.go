@@ -83,7 +83,7 @@ func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	own, err := t.ownSince(ctx, last)
+	own, _, err := t.spoken(ctx, last)
 	return own != nil, err
 }
 
