@@ -38,12 +38,6 @@ func (w *Worker) attempt(stop context.Context, h *queue.Held, giveUp func(ending
 		ctx, end = context.WithTimeoutCause(ctx, settings.Timeout, ErrTimeout)
 		defer end()
 	}
-	end := func(result []byte, err error) ending {
-		if lost := h.Alive(); lost != nil {
-			return ending{lost: lost}
-		}
-		return ending{Outcome: outcome(h.Attempt, settings, result, err, context.Cause(ctx))}
-	}
 	returned := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
 		grace := time.NewTimer(handlerGrace)
@@ -51,11 +45,28 @@ func (w *Worker) attempt(stop context.Context, h *queue.Held, giveUp func(ending
 		select {
 		case <-returned:
 		case <-grace.C:
-			giveUp(end(nil, fmt.Errorf("%w, and the handler ignores it", context.Cause(ctx))))
+			err := fmt.Errorf("%w, and the handler ignores it", context.Cause(ctx))
+			giveUp(endingOf(h, outcome(h.Attempt, settings, nil, err, context.Cause(ctx))))
 		}
 	})()
 	defer close(returned)
-	return end(w.call(ctx, h, settings))
+	return endingOf(h, w.call(ctx, h, settings))
+}
+
+func endingOf(h *queue.Held, o queue.Outcome) ending {
+	if lost := h.Alive(); lost != nil {
+		return ending{lost: lost}
+	}
+	return ending{Outcome: o}
+}
+
+// errNeverReturned is the end of a handler that calls [runtime.Goexit], as a test's
+// FailNow does.
+var errNeverReturned = errors.New("the handler ended its goroutine without returning")
+
+// unreturned is how an attempt ended whose handler never comes back to say so.
+func (w *Worker) unreturned(h *queue.Held) ending {
+	return ending{Outcome: outcome(h.Attempt, w.cfg.Types[h.Type].forJob(h), nil, errNeverReturned, nil)}
 }
 
 // forJob returns the settings that hold for one job: its own come first.
@@ -72,18 +83,21 @@ func (t TypeConfig) forJob(h *queue.Held) TypeConfig {
 	return t
 }
 
-// call is the handler with panics turned into errors.
-func (w *Worker) call(ctx context.Context, h *queue.Held, settings TypeConfig) (result []byte, err error) {
+// call is the handler with panics turned into failures; those of its error's own methods,
+// too, such as a nil pointer's.
+func (w *Worker) call(ctx context.Context, h *queue.Held, settings TypeConfig) (o queue.Outcome) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: string(debug.Stack())}
+			err := &panicError{value: v, stack: string(debug.Stack())}
+			o = outcome(h.Attempt, settings, nil, err, context.Cause(ctx))
 		}
 	}()
-	return w.cfg.Mux.handlers[h.Type](ctx, &Job[Raw]{
+	result, err := w.cfg.Mux.handlers[h.Type](ctx, &Job[Raw]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: settings.MaxAttempts, Crashes: h.Crashes,
 		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, Args: Raw{Name: h.Type, Payload: h.Payload},
 		leaseUntil: h.LeaseUntil,
 	})
+	return outcome(h.Attempt, settings, result, err, context.Cause(ctx))
 }
 
 type panicError struct {

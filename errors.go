@@ -121,8 +121,11 @@ func Permanent(err error) error {
 }
 
 // RetryAfter marks a handler's error as a failed attempt whose next one is to come
-// after d instead of the backoff's delay.
+// after d instead of the backoff's delay. It returns nil for a nil err.
 func RetryAfter(d time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
 	return &laterError{err: err, delay: d, attempt: true}
 }
 

@@ -135,7 +135,7 @@ func (i *Info) addEvent(e *queue.Event) {
 	if e.Error != "" || e.Kind == job.EventLost {
 		f := Failure{Attempt: e.Attempt, Time: e.Time, Worker: e.Node, State: State(e.Kind.State()), Error: e.Error, Stack: e.Stack}
 		if e.Kind == job.EventLost {
-			f.Error = "the worker vanished while it had the job"
+			f.Worker, f.Error = "", "the worker vanished while it had the job"
 		}
 		i.Failures = append(i.Failures, f)
 	}

@@ -127,13 +127,16 @@ func (r *runner) run(stop context.Context, h *queue.Held, ended func(error)) {
 	r.mu.Lock()
 	r.running[h] = ended
 	r.mu.Unlock()
-	end := r.worker.attempt(stop, h, func(e ending) { r.abandon(h, e) })
-	if ended, ok := r.leave(h); ok {
-		r.settle(h, end)
-		ended(nil)
-	} else {
-		r.worker.stuck.Add(-1) // it was given up, and came back after all
-	}
+	end := r.worker.unreturned(h)
+	defer func() {
+		if ended, ok := r.leave(h); ok {
+			r.settle(h, end)
+			ended(nil)
+		} else {
+			r.worker.stuck.Add(-1) // it was given up, and came back after all
+		}
+	}()
+	end = r.worker.attempt(stop, h, func(e ending) { r.abandon(h, e) })
 }
 
 // leave takes h from those that run: only once, since it may have been given up.

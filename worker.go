@@ -55,6 +55,7 @@ type Backoff struct {
 // A Worker runs jobs. Its parts are a supervision tree: settler, keeper, and for each
 // queue its pullers and a runner.
 type Worker struct {
+	nc    *nats.Conn
 	cfg   WorkerConfig
 	id    string // unique per start
 	log   *slog.Logger
@@ -105,7 +106,7 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 		gate = queue.NewStrictGate(cfg.Concurrency)
 	}
 	w := &Worker{
-		cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
+		nc: nc, cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     gate,
 		keeper:   queue.NewKeeper(store),
 		slots:    make(chan struct{}, cfg.Concurrency),
@@ -255,10 +256,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { ended <- w.tree.Run(tree) })
 	w.log.InfoContext(ctx, "worker started", slog.Any("queues", slices.Sorted(maps.Keys(w.cfg.Queues))), slog.Any("types", w.cfg.Mux.Types()), slog.Int("concurrency", w.cfg.Concurrency))
 
+	closed := w.nc.StatusChanged(nats.CLOSED)
+	defer w.nc.RemoveStatusListener(closed)
 	var failed error
 	select {
 	case err := <-ended:
 		return publicError(err)
+	case <-closed:
+		stop()
+		return errors.Join(publicError(nats.ErrConnectionClosed), <-ended)
 	case <-w.failed:
 		failed = ErrStuck
 	case <-ctx.Done():

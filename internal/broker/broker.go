@@ -21,8 +21,9 @@ const (
 	PayloadLimit = 1 << 20
 	// HeaderRoom is what the broker accepts above [PayloadLimit], in bytes. The server's
 	// limit covers headers too, and a job gains some on its way: the successor of a job
-	// that was accepted at the limit must never be refused for the headers of its retry.
-	HeaderRoom = 64 << 10
+	// that was accepted at the limit must never be refused for the headers of its retry. And
+	// a result of that size is larger in its event, where bytes stand as base64.
+	HeaderRoom = 1 << 20
 )
 
 // A dead client (its host gone, its process stopped) closes no connection; the server finds

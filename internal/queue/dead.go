@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,8 +49,12 @@ func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
 	full := nats.Header(t.Header())
 	full[headerMsgID] = once
 	full[headerReason] = []string{t.Reason}
-	full[headerErrors] = []string{encodeFailures(failures)}
-	short := nats.Header{headerMsgID: once, headerReason: {t.Reason}, job.HeaderLife: {t.Life}, headerErrorsInFull: {"see events"}}
+	encoded, omitted := encodeFailures(failures)
+	full[headerErrors] = []string{encoded}
+	if omitted > 0 {
+		full[headerErrorsOmitted] = []string{strconv.Itoa(omitted)}
+	}
+	short := nats.Header{headerMsgID: once, headerReason: {t.Reason}, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
 	return []*nats.Msg{
 		{Subject: subject, Header: full, Data: t.Payload},
 		{Subject: subject, Header: short, Data: t.Payload},
@@ -71,18 +76,19 @@ func failuresOf(history []Event, life string) (failures []Failure) {
 }
 
 // encodeFailures fits them into one header: without the stacks of all but the last
-// if need be, then without the oldest.
-func encodeFailures(failures []Failure) string {
+// if need be, then without the oldest, whose number it returns.
+func encodeFailures(failures []Failure) (encoded string, omitted int) {
 	for {
 		b, err := json.Marshal(failures) // escapes what a header cannot carry
 		if err != nil {
-			return "[]"
+			return "[]", omitted + len(failures)
 		}
 		if len(b) <= maxErrorsInDeadJob || len(failures) == 0 {
-			return string(b)
+			return string(b), omitted
 		}
 		if !dropStacks(failures[:len(failures)-1]) {
 			failures = failures[1:]
+			omitted++
 		}
 	}
 }

@@ -41,18 +41,25 @@ type Event struct {
 }
 
 // SetResult stores what a handler returned: JSON as it is, other text as a JSON
-// string, other bytes as base64.
+// string, other bytes, and long text that is mostly escapes, as base64.
 func (e *Event) SetResult(b []byte) {
 	switch {
 	case len(b) == 0:
 	case json.Valid(b):
 		e.Result = b
 	case utf8.Valid(b):
-		e.Result = jsonString(b)
+		if s := jsonString(b); len(s) <= maxEncodedResult {
+			e.Result = s
+			return
+		}
+		e.ResultBase64 = b
 	default:
 		e.ResultBase64 = b
 	}
 }
+
+// maxEncodedResult is the length of the largest payload as base64.
+const maxEncodedResult = job.MaxPayload/3*4 + 4
 
 func jsonString(b []byte) json.RawMessage {
 	encoded, _ := encode(string(b)) // a string always encodes

@@ -80,13 +80,16 @@ func TestFailuresFitOneHeader(t *testing.T) {
 		"stacks too long": {{Attempt: 1, Error: "first", Stack: big}, {Attempt: 2, Stack: big}, {Attempt: 3, Error: "last", Stack: big}},
 		"errors too long": {{Attempt: 1, Error: big}, {Attempt: 2, Error: big}, {Attempt: 3, Error: "last", Stack: "s"}},
 	} {
-		text := encodeFailures(failures)
+		text, omitted := encodeFailures(failures)
 		var got []Failure
 		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatalf("%s: %v in %s", name, err, text)
 		}
 		if len(text) > maxErrorsInDeadJob || strings.ContainsAny(text, "\r\n") {
 			t.Errorf("%s: %d bytes: %.80q", name, len(text), text)
+		}
+		if len(got)+omitted != len(failures) {
+			t.Errorf("%s: %d failures and %d omitted of %d", name, len(got), omitted, len(failures))
 		}
 		if len(failures) == 0 {
 			continue

@@ -64,40 +64,71 @@ type renewal struct {
 	sent time.Time
 }
 
+// renewals are those of one Run. Answers come on the connection's own goroutine, so that
+// however many there are, none is dropped.
+type renewals struct {
+	mu      sync.Mutex
+	waiting map[string]renewal // by the last token of its inbox
+	next    int
+}
+
+func (r *renewals) add(h *Held) (token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
+	token = strconv.Itoa(r.next)
+	r.waiting[token] = renewal{held: h, sent: time.Now()}
+	return token
+}
+
+func (r *renewals) answered(m *nats.Msg) {
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	r.mu.Lock()
+	asked, ok := r.waiting[token]
+	delete(r.waiting, token)
+	r.mu.Unlock()
+	if ok && m.Header.Get(headerStatus) == "" {
+		asked.held.lease.renewed(asked.sent, time.Now())
+	}
+}
+
+// forget drops requests that can no longer matter: their lease is over.
+func (r *renewals) forget(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for token, asked := range r.waiting {
+		if elapsed(asked.sent, now) > asked.held.lease.ackWait {
+			delete(r.waiting, token)
+		}
+	}
+}
+
 // Run renews until ctx ends. What is in hand stays so from one Run to the next.
 func (k *Keeper) Run(ctx context.Context) error {
 	inbox := k.nc.NewInbox()
-	answers := make(chan *nats.Msg, 1024)
-	sub, err := k.nc.ChanSubscribe(inbox+".*", answers)
+	asked := renewals{waiting: make(map[string]renewal)}
+	sub, err := k.nc.Subscribe(inbox+".*", asked.answered)
 	if err != nil {
 		return wrap(err, "subscribe to renewals")
 	}
 	defer func() { _ = sub.Unsubscribe() }() // gone with the connection otherwise
-
-	waiting := make(map[string]renewal) // by the last token of its inbox
-	next := 0
+	// As many answers as there are jobs in hand come at once, and all are small.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return wrap(err, "subscribe to renewals")
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case m := <-answers:
-			token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-			if r, ok := waiting[token]; ok && m.Header.Get(headerStatus) == "" {
-				r.held.lease.renewed(r.sent, time.Now())
-			}
-			delete(waiting, token)
 		case <-k.wake:
 			timer.Reset(0)
 		case <-timer.C:
-			forget(waiting, time.Now())
+			asked.forget(time.Now())
 			for _, h := range k.round(time.Now()) {
-				next++
-				token := strconv.Itoa(next)
-				waiting[token] = renewal{held: h, sent: time.Now()}
 				// An error means that nobody heard it; the next round tries again.
-				_ = k.nc.PublishRequest(h.reply, inbox+"."+token, []byte("+WPI"))
+				_ = k.nc.PublishRequest(h.reply, inbox+"."+asked.add(h), []byte("+WPI"))
 			}
 			timer.Reset(k.pause())
 		}
@@ -124,13 +155,4 @@ func (k *Keeper) round(now time.Time) (due []*Held) {
 		}
 	}
 	return due
-}
-
-// forget drops requests that can no longer matter: their lease is over.
-func forget(waiting map[string]renewal, now time.Time) {
-	for token, r := range waiting {
-		if elapsed(r.sent, now) > r.held.lease.ackWait {
-			delete(waiting, token)
-		}
-	}
 }

@@ -66,15 +66,15 @@ func (n names) eventPlace(subject string) (r job.Record, ok bool) {
 
 // Headers of the broker and of events.
 const (
-	headerExpectedSeq  = "Nats-Expected-Last-Subject-Sequence"
-	headerExpectedOn   = "Nats-Expected-Last-Subject-Sequence-Subject"
-	headerMsgID        = "Nats-Msg-Id"
-	headerSchedule     = "Nats-Schedule"
-	headerTarget       = "Nats-Schedule-Target"
-	headerStatus       = "Status"
-	headerDescription  = "Description"
-	headerEvent        = "Millhand-Event"
-	headerReason       = "Millhand-Reason"
-	headerErrors       = "Millhand-Errors"
-	headerErrorsInFull = "Millhand-Errors-Omitted"
+	headerExpectedSeq   = "Nats-Expected-Last-Subject-Sequence"
+	headerExpectedOn    = "Nats-Expected-Last-Subject-Sequence-Subject"
+	headerMsgID         = "Nats-Msg-Id"
+	headerSchedule      = "Nats-Schedule"
+	headerTarget        = "Nats-Schedule-Target"
+	headerStatus        = "Status"
+	headerDescription   = "Description"
+	headerEvent         = "Millhand-Event"
+	headerReason        = "Millhand-Reason"
+	headerErrors        = "Millhand-Errors"
+	headerErrorsOmitted = "Millhand-Errors-Omitted"
 )

@@ -214,7 +214,7 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 		case err == nil:
 			t.lastEvent = seq
 			return nil
-		case errors.Is(err, nats.ErrMaxPayload) && t.shrink():
+		case errors.Is(err, nats.ErrMaxPayload) && t.shrink(len(m.Data)):
 			return t.writeEvent(ctx)
 		case !errors.Is(err, errConflict):
 			return fmt.Errorf("event %s: %w", t.Kind, err)
@@ -283,11 +283,13 @@ func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
 
 // shrink turns a result that the broker does not take into a permanent error. It
 // reports false if there is none to drop.
-func (t *settlement) shrink() bool {
+func (t *settlement) shrink(encoded int) bool {
 	if len(t.Result) == 0 {
 		return false
 	}
-	e := &TooLargeError{What: "result", Size: len(t.Result), Limit: int(t.store.nc.MaxPayload())}
+	e := &TooLargeError{
+		What: fmt.Sprintf("result of %d bytes as an event", len(t.Result)), Size: encoded, Limit: int(t.store.nc.MaxPayload()),
+	}
 	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: e.Error()}
 	return true
 }

@@ -27,9 +27,10 @@ const (
 // an answer was lost may be looking at its own write.
 func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (uint64, error) {
 	var last error
+	silent := 0 // attempts in a row without an answer
 	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
 		if err := alive(); err != nil {
-			return 0, because(err, last)
+			return 0, s.because(err, last)
 		}
 		seq, err := s.publish(ctx, m)
 		last = err
@@ -41,6 +42,12 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 			if last = s.restore(ctx); last != nil {
 				s.log.WarnContext(ctx, "streams are missing and cannot be made", slog.Any("err", last))
 			}
+		case errors.Is(err, context.DeadlineExceeded) && silent > 0:
+			// A subscriber of the subject keeps the server from saying that no stream is there.
+			silent = 0
+			s.restoreSoon(ctx)
+		case errors.Is(err, context.DeadlineExceeded):
+			silent++
 		case passing(err):
 		default:
 			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
@@ -51,8 +58,18 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 	}
 }
 
+// restoreSoon is restore if the broker answers at all.
+func (s *Store) restoreSoon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, retryPauseMax)
+	defer cancel()
+	_ = s.restore(ctx) // what it could not do shows in the next attempt
+}
+
 // because adds to err, the end of patience, what it was spent on.
-func because(err, last error) error {
+func (s *Store) because(err, last error) error {
+	if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) {
+		last = denied // the server tells that apart from any request
+	}
 	if last == nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 		{"id that is too long", "echo", strings.Repeat("x", 200), nil, nil, millhand.Dead, "malformed", "id"},
 		{"payload at the limit", "echo", "limit", nil, pad(1<<20, 'x'), millhand.Succeeded, "", ""},
 		{"result over the limit", "echo", "over", nil, pad(limit-300, 'x'), millhand.Dead, "permanent", "result"},
-		{"result over the limit as base64", "echo", "base64", nil, pad(1<<20, 0xff), millhand.Dead, "permanent", "result"},
+		{"result over the limit as base64", "echo", "base64", nil, pad(3<<19, 0xff), millhand.Dead, "permanent", "result"},
 		{"no room for a retry", "flaky", "no-room", nil, append([]byte(`{"fail":1}`), pad(limit-10-300, ' ')...), millhand.Dead, "permanent", ""},
 		{"panic", "crash", "panic", nats.Header{"Millhand-Max-Attempts": {"1"}}, []byte("{}"), millhand.Dead, "exhausted", "panic"},
 	}
