@@ -14,18 +14,18 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// typedNil is an error that cannot even say what it is.
-type typedNil struct{ text string }
+// typedNilError is an error that cannot even say what it is.
+type typedNilError struct{ text string }
 
-func (e *typedNil) Error() string { return e.text }
+func (e *typedNilError) Error() string { return e.text }
 
 // However a handler ends, its job ends too and its slot is free again.
 func TestEveryWayAHandlerEndsIsAnEnd(t *testing.T) {
 	for name, handler := range map[string]func() error{
-		"nil pointer as an error": func() error { var e *typedNil; return e },
+		"nil pointer as an error": func() error { var e *typedNilError; return e },
 		"Goexit":                  func() error { runtime.Goexit(); return nil },
 		"panic":                   func() error { panic("boom") },
-		"panic with nil pointer":  func() error { panic((*typedNil)(nil)) },
+		"panic with nil pointer":  func() error { panic((*typedNilError)(nil)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {

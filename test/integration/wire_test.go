@@ -88,7 +88,7 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 	w := startWorker(t, b.URL)
 	js := jetStream(t, b.URL)
 	pad := func(n int, b byte) []byte { return []byte(strings.Repeat(string([]byte{b}), n)) }
-	const limit = 1<<20 + 64<<10 // of the broker
+	const limit = 2 << 20 // of the broker
 	tests := []struct {
 		name, typ, id string
 		header        nats.Header
