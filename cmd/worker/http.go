@@ -24,6 +24,7 @@ const (
 	maxErrorBody   = 1 << 10 // bytes of any other's, for the failure's text
 	idlePerHost    = 100     // connections kept, so that as many jobs at once open no new ones
 	maxRedirects   = 10
+	maxRetryAfter  = 24 * time.Hour // what an answer can ask for at most
 	idempotencyKey = "Idempotency-Key"
 )
 
@@ -182,17 +183,18 @@ func refusal(u *url.URL, resp *http.Response) error {
 	return err
 }
 
-// retryAfter reads seconds or a date; 0 is for one that is missing, wrong or over, which
-// leaves the delay to the backoff.
+// retryAfter reads seconds or a date, and takes at most maxRetryAfter; 0 is for one that is
+// missing, wrong or over, which leaves the delay to the backoff.
 func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	seconds, err := strconv.ParseUint(value, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // which leaves the largest number
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
 		return 0
 	}
-	return max(0, at.Sub(now))
+	return min(max(0, at.Sub(now)), maxRetryAfter)
 }
 
 // shown is a URL without what may be secret in it.

@@ -145,7 +145,9 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 15, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "120": 2 * time.Minute, "-5": 0, "1.5": 0, "99999999999999999999": 0,
+		"": 0, "0": 0, "120": 2 * time.Minute, "-5": 0, "1.5": 0,
+		"86400": 24 * time.Hour, "999999999": 24 * time.Hour, "99999999999999999999": 24 * time.Hour,
+		"Sun, 22 Nov 2099 15:00:30 GMT": 24 * time.Hour,
 		"Sun, 22 Nov 2026 15:00:30 GMT": 30 * time.Second,
 		"Sun, 22 Nov 2026 14:59:30 GMT": 0,
 	} {
