@@ -38,11 +38,12 @@ type httpConfig struct {
 	Headers map[string]string `yaml:"headers"`
 }
 
+// backoffConfig tells what was left out, which means a default, from what is zero.
 type backoffConfig struct {
-	Initial duration `yaml:"initial"`
-	Factor  float64  `yaml:"factor"`
-	Max     duration `yaml:"max"`
-	Jitter  float64  `yaml:"jitter"`
+	Initial *duration `yaml:"initial"`
+	Factor  *float64  `yaml:"factor"`
+	Max     *duration `yaml:"max"`
+	Jitter  *float64  `yaml:"jitter"`
 }
 
 // duration is a time.Duration whose error tells where in the file it stands.
@@ -72,10 +73,8 @@ func readConfig(name string) (config, error) {
 	if err := yaml.UnmarshalWithOptions(b, &c, yaml.DisallowUnknownField()); err != nil {
 		return c, cli.Usagef("--config %s: %s", name, yaml.FormatError(err, false, false))
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
-		if t := c.Types[name]; (len(t.Exec) > 0) == (t.HTTP != nil) {
-			return c, cli.Usagef("--config: type %s: wants either exec or http", name)
-		}
+	if err := c.check(); err != nil {
+		return c, cli.Usagef("--config: %w", err)
 	}
 	return c, nil
 }
@@ -90,6 +89,9 @@ func (c *config) addExec(flags []string) error {
 		argv, err := splitCommand(command)
 		if err != nil {
 			return cli.Usagef("--exec %s: %w", typ, err)
+		}
+		if err := checkName(typ); err != nil {
+			return cli.Usagef("--exec: type %q: %w", typ, err)
 		}
 		t := c.Types[typ]
 		t.Exec, t.HTTP = argv, nil
@@ -115,6 +117,9 @@ func (c *config) addQueues(flags []string) error {
 				return cli.Usagef("--queue %q: the weight must be a whole number from 1", f)
 			}
 		}
+		if err := checkQueue(name); err != nil {
+			return cli.Usagef("--queue: queue %q: %w", name, err)
+		}
 		c.Queues[name] = n
 	}
 	return nil
@@ -135,15 +140,9 @@ func (c *config) worker(m *minder.Minder) (millhand.WorkerConfig, error) {
 		if err != nil {
 			return w, cli.Usagef("type %s: %w", name, err)
 		}
-		if err := millhand.CheckType(name); err != nil {
-			return w, cli.Usagef("%w", err)
-		}
 		w.Mux.HandleFunc(name, h)
 		w.Types[name] = millhand.TypeConfig{
-			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: millhand.Backoff{
-				Initial: time.Duration(t.Backoff.Initial), Factor: t.Backoff.Factor,
-				Max: time.Duration(t.Backoff.Max), Jitter: t.Backoff.Jitter,
-			},
+			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(),
 		}
 	}
 	return w, nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	demoMost  = 55 * time.Second // the demo ends within a minute, whatever happens
 	demoTick  = 500 * time.Millisecond
 	demoBatch = 500
+	demoDrain = time.Second // for jobs in hand when the demo is interrupted
 )
 
 // demoPlan is what the demo enqueues: every way a job can go.
@@ -42,7 +44,7 @@ func demoPlans() []demoPlan {
 	}
 }
 
-func demoCommand(stdout io.Writer) *cobra.Command {
+func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
 	verbose := false
 	cmd := &cobra.Command{
 		Use:     "demo",
@@ -57,7 +59,7 @@ func demoCommand(stdout io.Writer) *cobra.Command {
 			log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 		}
 		d := &demo{out: stdout, log: log, live: cli.IsTerminal(stdout), stats: make(map[string]*demoStats)}
-		return d.run(cmd.Context())
+		return d.runUntil(cmd.Context(), signals)
 	}
 	return cmd
 }
@@ -78,6 +80,38 @@ type demoStats struct {
 	enqueued, succeeded, retried, dead int
 	first                              []time.Duration // from enqueue to the start of the first run
 	lastError                          string
+}
+
+// errInterrupted ends the demo at a signal.
+var errInterrupted = errors.New("interrupted")
+
+// runUntil ends the demo at the first signal, which leaves nothing behind, and the process
+// at the second.
+func (d *demo) runUntil(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	wg.Go(func() {
+		for n := 1; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			if n > 1 {
+				os.Exit(cli.ExitInterrupted)
+			}
+			interrupt(errInterrupted)
+		}
+	})
+	err := d.run(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		return &cli.ExitError{Code: cli.ExitInterrupted, Err: err}
+	}
+	return err
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -106,6 +140,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	d.start = time.Now()
 	if err := d.work(ctx, nc); err != nil {
+		if d.live {
+			d.say("\n") // below the progress line
+		}
 		return err
 	}
 	d.table()
@@ -127,7 +164,7 @@ func (d *demo) work(ctx context.Context, nc *nats.Conn) error {
 	})
 	quick := millhand.Backoff{Initial: 500 * time.Millisecond}
 	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
-		Config: cfg, Mux: mux, Concurrency: 100,
+		Config: cfg, Mux: mux, Concurrency: 100, DrainTimeout: demoDrain,
 		Types: map[string]millhand.TypeConfig{"flaky": {Backoff: quick}, "crash": {Backoff: quick}},
 	})
 	if err != nil {

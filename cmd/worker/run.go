@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -82,7 +83,7 @@ func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdou
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
-	root.AddCommand(demoCommand(stdout))
+	root.AddCommand(demoCommand(stdout, signals))
 	return cli.Execute(ctx, root, args, stderr)
 }
 
@@ -93,9 +94,15 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkFlags(); err != nil {
+		return err
+	}
 	target, err := c.conn.Target()
 	if err != nil {
 		return err
+	}
+	if target.Remote && c.store != "" {
+		return cli.Usagef("--store is for the embedded broker; with a server given there is none")
 	}
 	m := minder.New(log)
 	defer m.Close()
@@ -148,19 +155,50 @@ func (c *command) readConfig() (config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if c.concurrency < 0 {
-		return cfg, cli.Usagef("--concurrency %d: must be positive", c.concurrency)
+	if err := checkConcurrency(c.concurrency); err != nil {
+		return cfg, cli.Usagef("--concurrency %d: %w", c.concurrency, err)
 	}
 	if c.concurrency > 0 {
 		cfg.Concurrency = c.concurrency
-	}
-	if c.ackWait < 0 || c.drainTimeout < 0 {
-		return cfg, cli.Usagef("--ack-wait and --drain-timeout must not be negative")
 	}
 	if err := cfg.addQueues(c.queues); err != nil {
 		return cfg, err
 	}
 	return cfg, cfg.addExec(c.exec)
+}
+
+// checkFlags refuses what could not be used later, before anything is started.
+func (c *command) checkFlags() error {
+	if c.ackWait < 0 || c.drainTimeout < 0 {
+		return cli.Usagef("--ack-wait and --drain-timeout must not be negative")
+	}
+	if name := c.conn.Namespace; name != "" { // that is the default
+		if err := checkName(name); err != nil {
+			return cli.Usagef("--namespace %q: %w", name, err)
+		}
+	}
+	if _, _, err := splitAddress(c.listen); err != nil {
+		return cli.Usagef("--listen: %w", err)
+	}
+	if c.http == "" {
+		return nil
+	}
+	if _, _, err := splitAddress(c.http); err != nil {
+		return cli.Usagef("--http: %w", err)
+	}
+	return nil
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q: want HOST:PORT", address)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("%q is no port", text)
+	}
+	return host, port, nil
 }
 
 // session is one run of the command.
@@ -170,6 +208,7 @@ type session struct {
 	drain  context.CancelFunc
 	broker *broker.Broker // nil if a server was given, or another worker's is used
 	tree   *supervisor.Supervisor
+	ended  atomic.Bool // the worker has returned
 
 	mu     sync.Mutex
 	worker *millhand.Worker // once there is one
@@ -205,9 +244,6 @@ func (s *session) watchSignals(done <-chan struct{}) {
 // on this host.
 func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, error) {
 	if target.Remote {
-		if s.store != "" {
-			return nil, cli.Usagef("--store is for the embedded broker; with a server given there is none")
-		}
 		return target.ConnectWorker(ctx, s.log)
 	}
 	b, err := s.startBroker()
@@ -218,22 +254,18 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 	case s.store == "" && errors.Is(err, broker.ErrAddressInUse):
 		nc, connectErr := cli.Target{URL: "nats://" + s.listen}.Connect(ctx, cli.WorkerOptions(s.log)...)
 		if connectErr != nil {
-			return nil, fmt.Errorf("%w, and it is no NATS server: %w", err, connectErr)
+			return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", err, connectErr)
 		}
-		s.log.InfoContext(ctx, "another worker's broker listens here: using it", slog.String("url", nc.ConnectedUrlRedacted()))
+		s.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", nc.ConnectedUrlRedacted()))
 		return nc, nil
 	}
 	return nil, err
 }
 
 func (s *session) startBroker() (*broker.Broker, error) {
-	host, port, err := net.SplitHostPort(s.listen)
+	host, port, err := splitAddress(s.listen)
 	if err != nil {
 		return nil, cli.Usagef("--listen: %w", err)
-	}
-	p, err := strconv.Atoi(port)
-	if err != nil || p < 0 || p > 65535 {
-		return nil, cli.Usagef("--listen: %q is no port", port)
 	}
 	store := s.store
 	if store == "" {
@@ -241,7 +273,7 @@ func (s *session) startBroker() (*broker.Broker, error) {
 			return nil, err
 		}
 	}
-	return broker.Start(broker.Config{Store: store, Host: host, Port: p, Logger: s.log})
+	return broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: s.log})
 }
 
 // work runs the tree until the worker has drained: the broker stops after it.
@@ -262,6 +294,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 		Name: workerPart, Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
 		Run: func(ctx context.Context) error {
 			ended = w.Run(ctx)
+			s.ended.Store(true)
 			nc.Close() // before the broker goes
 			s.sayGoodbye()
 			return ended

@@ -28,7 +28,7 @@ import (
 // scriptPatience is how long a script waits for what must come.
 const scriptPatience = time.Minute
 
-// Each script has a broker of its own in URL. DEAD_URL is one where nothing listens, and
+// Each script has a broker of its own in URL, at ADDRESS. DEAD_URL is one where nothing listens, and
 // SITE answers the paths /ok, /busy and /bad.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -49,6 +49,7 @@ func TestScript(t *testing.T) {
 			}
 			env.Values["workers"] = make(workers)
 			env.Setenv("URL", b.ClientURL())
+			env.Setenv("ADDRESS", strings.TrimPrefix(b.ClientURL(), "nats://"))
 			env.Setenv("SITE", site)
 			env.Setenv("DEAD_URL", "nats://"+dead.Addr().String())
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run of the race detector ends with a second of sleep
@@ -276,5 +277,6 @@ func startSecured(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("server not ready")
 	}
 	ts.Setenv("SECURED_URL", srv.ClientURL())
+	ts.Setenv("SECURED_ADDRESS", strings.TrimPrefix(srv.ClientURL(), "nats://"))
 	ts.Setenv("URL", strings.Replace(srv.ClientURL(), "nats://", "nats://miller:grist@", 1)) // the script's own way in
 }

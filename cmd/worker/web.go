@@ -21,10 +21,17 @@ const (
 	workerPart    = "worker" // the jobs' part of the process
 )
 
+// States of a worker that are not those of working.
+const (
+	stateStarting = "starting" // it has not found its broker yet
+	stateStopped  = "stopped"  // for good
+)
+
 // web serves the health checks.
 type web struct {
-	server   *http.Server
-	listener net.Listener
+	handler  http.Handler
+	address  string       // the one listened on, where it listens again after a restart
+	listener net.Listener // of the first run, so that a wrong address ends the command; then nil
 }
 
 // listenHTTP returns nil if --http is empty, or if its default address is taken: a
@@ -41,8 +48,20 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 	if err != nil {
 		return nil, fmt.Errorf("--http: %w", err)
 	}
+	s.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+l.Addr().String()))
+	return &web{handler: s.handler(w), address: l.Addr().String(), listener: l}, nil
+}
+
+func (s *session) handler(w *millhand.Worker) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, http.StatusOK, s.health(w)) })
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
+		h := s.health(w)
+		status := http.StatusOK
+		if h.State == stateStopped {
+			status = http.StatusServiceUnavailable
+		}
+		answer(rw, status, h)
+	})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
@@ -52,21 +71,28 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 		}
 		answer(rw, http.StatusOK, map[string]string{"status": "ready"})
 	})
-	s.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+l.Addr().String()))
-	return &web{listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}}, nil
+	return mux
 }
 
 // health is what the worker says of itself, its tree below that of the process.
 func (s *session) health(w *millhand.Worker) millhand.Health {
 	h := w.Health()
+	if h.State == stateStopped && h.Tree.Since.IsZero() && !s.ended.Load() {
+		h.State = stateStarting // it waits for the broker, which is no reason to be restarted
+	}
 	process := s.tree.Tree()
 	tree := partOf(process)
+	found := false
 	for _, n := range process.Children {
 		p := partOf(n)
 		if n.Name == workerPart {
+			found = true
 			p.Kind, p.Children = h.Tree.Kind, h.Tree.Children
 		}
 		tree.Children = append(tree.Children, p)
+	}
+	if !found { // its supervisor forgets what it will not start again
+		tree.Children = append(tree.Children, h.Tree)
 	}
 	h.Tree = tree
 	return h
@@ -86,9 +112,20 @@ func answer(rw http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(rw).Encode(body) // the client went away
 }
 
+// run may be called again after it returned: neither a server nor its listener can be used
+// twice.
 func (w *web) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { _ = w.server.Close() })()
-	if err := w.server.Serve(w.listener); !errors.Is(err, http.ErrServerClosed) {
+	l := w.listener
+	w.listener = nil
+	if l == nil {
+		var err error
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", w.address); err != nil {
+			return err
+		}
+	}
+	server := &http.Server{Handler: w.handler, ReadHeaderTimeout: headerTimeout}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

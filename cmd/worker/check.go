@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand"
+)
+
+// Defaults of a backoff that limit the values which are set.
+const (
+	defaultInitial = time.Second
+	defaultMax     = time.Hour
+)
+
+// maxConcurrency is far above what a process can do, and far below what would cost it its
+// memory before the first job.
+const maxConcurrency = 100_000
+
+// check returns an error that names the key at fault. It is all that can be said of a
+// configuration without starting anything.
+func (c *config) check() error {
+	if err := checkConcurrency(c.Concurrency); err != nil {
+		return fmt.Errorf("concurrency: %d %w", c.Concurrency, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
+		if err := checkQueue(name); err != nil {
+			return fmt.Errorf("queues: queue %q: %w", name, err)
+		}
+		if weight := c.Queues[name]; weight < 1 {
+			return fmt.Errorf("queues: queue %s: weight %d, must be at least 1", name, weight)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("types: type %q: %w", name, err)
+		}
+		if err := c.Types[name].check(); err != nil {
+			return fmt.Errorf("type %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (t typeConfig) check() error {
+	switch {
+	case (len(t.Exec) > 0) == (t.HTTP != nil):
+		return errors.New("wants either exec or http")
+	case t.Timeout < 0:
+		return fmt.Errorf("timeout: %v must not be negative", time.Duration(t.Timeout))
+	case t.MaxAttempts < 0:
+		return fmt.Errorf("max_attempts: %d must not be negative", t.MaxAttempts)
+	}
+	if err := t.Backoff.check(); err != nil {
+		return fmt.Errorf("backoff: %w", err)
+	}
+	return nil
+}
+
+func (b backoffConfig) check() error {
+	initial, most := valueOr(b.Initial, duration(defaultInitial)), valueOr(b.Max, duration(defaultMax))
+	factor, jitter := valueOr(b.Factor, 1), valueOr(b.Jitter, 0)
+	switch { // the comparisons are so that NaN is refused
+	case initial <= 0:
+		return fmt.Errorf("initial: %v must be more than 0", time.Duration(initial))
+	case most <= 0:
+		return fmt.Errorf("max: %v must be more than 0", time.Duration(most))
+	case b.Initial != nil && initial > most: // a lower max alone is for all delays, the first as well
+		return fmt.Errorf("initial: %v is more than max, %v", time.Duration(initial), time.Duration(most))
+	case !(factor >= 1) || math.IsInf(factor, 0):
+		return fmt.Errorf("factor: %v must be a number from 1", factor)
+	case !(jitter >= 0 && jitter < 1):
+		return fmt.Errorf("jitter: %v must be from 0 to less than 1", jitter)
+	}
+	return nil
+}
+
+// backoff has zeros where nothing was said.
+func (b backoffConfig) backoff() millhand.Backoff {
+	jitter := valueOr(b.Jitter, 0)
+	if b.Jitter != nil && jitter == 0 {
+		jitter = -1 // none
+	}
+	return millhand.Backoff{
+		Initial: time.Duration(valueOr(b.Initial, 0)), Factor: valueOr(b.Factor, 0),
+		Max: time.Duration(valueOr(b.Max, 0)), Jitter: jitter,
+	}
+}
+
+func valueOr[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// checkConcurrency lets 0 pass, which is the default.
+func checkConcurrency(n int) error {
+	switch {
+	case n < 0:
+		return errors.New("must be positive")
+	case n > maxConcurrency:
+		return fmt.Errorf("must be at most %d", maxConcurrency)
+	}
+	return nil
+}
+
+// checkQueue adds to the rule of all names what a queue must not be called.
+func checkQueue(name string) error {
+	if slices.Contains([]string{"event", "dead", "control"}, name) {
+		return errors.New("is reserved (as are event, dead and control)")
+	}
+	return checkName(name)
+}
+
+// checkName holds queues, types and namespaces to the rule of types, which is that of all
+// of them.
+func checkName(name string) error {
+	err := millhand.CheckType(name)
+	if err == nil {
+		return nil
+	}
+	if _, rule, ok := strings.Cut(err.Error(), strconv.Quote(name)+": "); ok {
+		return errors.New(rule) // the caller says of what
+	}
+	return err
+}
