@@ -14,7 +14,8 @@ type wheel struct {
 	t       rapid.TB
 	left    map[*source]int // of what was asked for
 	running map[*source]int
-	given   map[*source]int // jobs delivered so far
+	given   map[*source]int  // jobs delivered so far
+	ahead   map[*source]bool // asked for as a short type, and not done with that yet
 	asks    int
 }
 
@@ -22,6 +23,7 @@ func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 	w := &wheel{
 		demand: demand{concurrency: concurrency}, t: t,
 		left: make(map[*source]int), running: make(map[*source]int), given: make(map[*source]int),
+		ahead: make(map[*source]bool),
 	}
 	for _, weight := range weights {
 		w.opened(w.add(weight))
@@ -44,6 +46,7 @@ func (w *wheel) turn() {
 			w.t.Fatalf("asked for %d", g.n)
 		}
 		w.left[g.source] = g.n
+		w.ahead[g.source] = w.ahead[g.source] || g.source.short()
 	}
 	w.check()
 }
@@ -61,7 +64,8 @@ func (w *wheel) asked() (n int) {
 func (w *wheel) check() {
 	bound := w.concurrency
 	for _, s := range w.sources {
-		if s.short() {
+		w.ahead[s] = w.ahead[s] && w.left[s]+w.running[s] > 0 // it may have turned long since
+		if w.ahead[s] {
 			bound = (1 + aheadFactor) * w.concurrency
 		}
 	}
