@@ -79,7 +79,7 @@ func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdou
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
 	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; empty turns them off")
-	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job where the queue has none yet (default 30s)")
+	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job; the first worker sets it for each type of a queue (default 30s)")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)

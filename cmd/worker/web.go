@@ -23,7 +23,7 @@ const (
 
 // States of a worker that are not those of working.
 const (
-	stateStarting = "starting" // it has not found its broker yet
+	stateStarting = "starting" // its broker is not ready yet
 	stateStopped  = "stopped"  // for good
 )
 
