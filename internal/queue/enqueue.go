@@ -153,7 +153,12 @@ type Message struct {
 
 // newest returns the newest message of r's id, or [ErrNotFound].
 func (s *Store) newest(ctx context.Context, r *job.Record) (*Message, error) {
-	got, err := s.last(ctx, s.names.queueStream(r.Queue), s.names.check(r.Queue, r.Type, r.ID))
+	return s.message(ctx, r, s.names.check(r.Queue, r.Type, r.ID))
+}
+
+// message returns the newest message of r's id on subject, or [ErrNotFound].
+func (s *Store) message(ctx context.Context, r *job.Record, subject string) (*Message, error) {
+	got, err := s.last(ctx, s.names.queueStream(r.Queue), subject)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,11 @@ import (
 // is the newest of its id. If it is not, a successor exists already, or a newer job
 // has the id and this life ends.
 func (t *settlement) succeed(ctx context.Context) error {
+	if t.Delay > 0 {
+		if err := t.replaceOlder(ctx); err != nil {
+			return err
+		}
+	}
 	m := t.successor()
 	expected := t.Seq
 	for {
@@ -65,6 +70,26 @@ func (t *settlement) successor() *nats.Msg {
 		runAt = time.Now().Add(t.Delay)
 	}
 	return t.store.jobMsg(&r, runAt)
+}
+
+// replaceOlder ends the life of another job that waits for its time under this id: there
+// is one schedule per id, and ours will take its place. Such a job was there before a
+// publisher skipped the check for a living id; none can come after.
+func (t *settlement) replaceOlder(ctx context.Context) error {
+	waiting, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
+		return t.store.message(ctx, &t.Record, t.store.names.later(t.Queue, t.Type, t.ID))
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil || waiting.Life == t.Life || waiting.Seq > t.Seq {
+		return err
+	}
+	older := settlement{
+		Held:  &Held{Record: waiting.Record, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
+		store: t.store,
+	}
+	return older.superseded(ctx)
 }
 
 // lookAhead reads the newest message of the id, nil if there is none.

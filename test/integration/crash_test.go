@@ -196,7 +196,7 @@ func TestSecondWorkerOfAHost(t *testing.T) {
 	first.awaitLog(t, "worker started")
 
 	second := launchWorker(t, "--listen", strings.TrimPrefix(url, "nats://"), "--exec", "mine=echo mine")
-	second.awaitLog(t, "another worker's broker listens here: using it")
+	second.awaitLog(t, "a NATS server listens here already: using it")
 	second.awaitLog(t, "worker started")
 	out, _, code := runEnqueue(t, "", "-s", url, "mine", "--wait")
 	if code != 0 || strings.TrimSpace(out) != "mine" {
