@@ -11,7 +11,7 @@ import (
 // Health is what a worker says of itself. It is made to be shown as JSON.
 type Health struct {
 	Worker string `json:"worker"`
-	State  string `json:"state"` // working, draining or stopped
+	State  string `json:"state"` // working, draining or stopped; a command says starting before
 	InHand int    `json:"in_hand"`
 	Stuck  int    `json:"stuck"` // handlers that were given up and still run
 	Tree   Part   `json:"tree"`
