@@ -21,15 +21,21 @@ const (
 	bulkBatch     = 1000
 	bulkLine      = 4 << 20 // bytes; a line holds more than its payload
 	progressEvery = 10 * time.Second
+
+	// After an interrupt: for the broker's answers to what was sent, so that the summary
+	// is true.
+	answersWithin = 2 * time.Second
+	// After the end of --wait: to tell the jobs that have ended from those that have not.
+	lastLookWithin = 5 * time.Second
 )
 
 // line is one job of a bulk. Its fields are a contract.
 type line struct {
 	Type        string            `json:"type"`
 	Payload     json.RawMessage   `json:"payload"`
-	ID          string            `json:"id"`
+	ID          *string           `json:"id"` // as null: not given
 	Queue       string            `json:"queue"`
-	MaxAttempts int               `json:"max_attempts"`
+	MaxAttempts *int              `json:"max_attempts"`
 	Timeout     string            `json:"timeout"`
 	Meta        map[string]string `json:"meta"`
 }
@@ -48,6 +54,7 @@ type bulk struct {
 	enqueued  int
 	duplicate int
 	refused   int
+	unknown   int // no answer says whether they are stored
 }
 
 func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in io.Reader, typ string) error {
@@ -58,30 +65,65 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in i
 	b := &bulk{command: c, client: client, typ: typ, progress: newProgress(c.err)}
 	start := time.Now()
 	err = b.readAll(ctx, in, common)
-	if flushErr := b.flush(ctx); err == nil {
-		err = flushErr
-	}
 	b.progress.end()
 	c.say("enqueued %d, duplicates %d, refused %d in %.2fs", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
+	if ctx.Err() != nil {
+		if b.unknown > 0 {
+			c.say("enqueue: %v", err)
+		}
+		return ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
-	failed := 0
+	err = b.awaitAll(ctx)
+	if b.refused > 0 && (err == nil || exitCode(err) == cli.ExitJobFailed) {
+		return &cli.ExitError{Code: cli.ExitPartial}
+	}
+	return err
+}
+
+// awaitAll waits for the end of every job, and of all of them together no longer than
+// --wait says.
+func (b *bulk) awaitAll(ctx context.Context) error {
+	bounded, cancel := b.wait.bound(ctx)
+	defer cancel()
+	look, cancelLook := context.WithTimeoutCause(ctx, b.wait.most+lastLookWithin, errWaited)
+	defer cancelLook()
+	var failed, alive, gone int
 	for _, ref := range b.waiting {
-		switch err := c.await(ctx, client, ref); {
-		case err == nil:
-		case exitCode(err) == cli.ExitJobFailed:
+		within := bounded
+		if bounded.Err() != nil { // the time is up, but this one may have ended within it
+			within = look
+			if info, err := b.client.Get(look, ref); err == nil && !info.State.Final() {
+				alive++
+				continue
+			}
+		}
+		err := b.await(within, b.client, ref)
+		switch exitCode(err) {
+		case cli.ExitOK:
+			continue
+		case cli.ExitTimeout:
+			alive++
+			continue
+		case cli.ExitJobFailed:
 			failed++
-			c.say("enqueue: %v", err)
+		case cli.ExitNotFound:
+			gone++
 		default:
 			return err
 		}
+		b.say("enqueue: %v", err)
 	}
+	all := len(b.waiting)
 	switch {
-	case b.refused > 0:
-		return &cli.ExitError{Code: cli.ExitPartial}
+	case alive > 0:
+		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("%d of %d jobs have not ended within %v; they go on", alive, all, b.wait.most)}
 	case failed > 0:
-		return &cli.ExitError{Code: cli.ExitJobFailed, Err: fmt.Errorf("%d of %d jobs failed", failed, len(b.waiting))}
+		return &cli.ExitError{Code: cli.ExitJobFailed, Err: fmt.Errorf("%d of %d jobs failed", failed, all)}
+	case gone > 0:
+		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("%d of %d jobs are not known any more", gone, all)}
 	}
 	return nil
 }
@@ -92,6 +134,9 @@ func (c *command) say(format string, args ...any) {
 }
 
 func exitCode(err error) int {
+	if err == nil {
+		return cli.ExitOK
+	}
 	if e, ok := errors.AsType[*cli.ExitError](err); ok {
 		return e.Code
 	}
@@ -100,10 +145,14 @@ func exitCode(err error) int {
 
 func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.EnqueueOption) error {
 	r := bufio.NewReaderSize(in, 64<<10)
+	skipMark(r)
 	for {
 		text, err := readLine(r)
+		if ctx.Err() != nil { // and if it is the end: that of a writer interrupted with us
+			return ctx.Err()
+		}
 		if errors.Is(err, io.EOF) && len(text) == 0 {
-			return nil
+			return b.flush(ctx)
 		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLineTooLong) {
 			return fmt.Errorf("read line %d: %w", b.number+1, err)
@@ -120,6 +169,14 @@ func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.Enqu
 				return err
 			}
 		}
+	}
+}
+
+// skipMark skips the byte order mark that some programs begin a text with.
+func skipMark(r *bufio.Reader) {
+	const mark = "\xef\xbb\xbf"
+	if start, _ := r.Peek(len(mark)); string(start) == mark { // reading on meets the error
+		_, _ = r.Discard(len(mark)) // it is there
 	}
 }
 
@@ -153,26 +210,35 @@ func (b *bulk) add(text []byte, common []millhand.EnqueueOption) {
 
 func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Request, error) {
 	l := line{Type: b.typ, Payload: json.RawMessage("{}")}
+	if text = bytes.TrimSpace(text); text[0] != '{' { // null would be decoded to nothing
+		return millhand.Request{}, errors.New("not a job: want a JSON object")
+	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
 		return millhand.Request{}, fmt.Errorf("not a job: %w", err)
 	}
-	if dec.More() {
-		return millhand.Request{}, errors.New("more than one JSON value")
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a bracket for the end
+		return millhand.Request{}, errors.New("something follows the JSON object")
 	}
 	if l.Type == "" {
 		return millhand.Request{}, errors.New("no type; name one in the line or as the argument TYPE")
 	}
 	opts := append([]millhand.EnqueueOption(nil), common...)
-	if l.ID != "" {
-		opts = append(opts, millhand.WithID(l.ID))
+	if l.ID != nil {
+		if err := checkID(*l.ID); err != nil {
+			return millhand.Request{}, err
+		}
+		opts = append(opts, millhand.WithID(*l.ID))
 	}
 	if l.Queue != "" {
 		opts = append(opts, millhand.WithQueue(l.Queue))
 	}
-	if l.MaxAttempts != 0 {
-		opts = append(opts, millhand.WithMaxAttempts(l.MaxAttempts))
+	if l.MaxAttempts != nil {
+		if err := checkMaxAttempts(*l.MaxAttempts); err != nil {
+			return millhand.Request{}, err
+		}
+		opts = append(opts, millhand.WithMaxAttempts(*l.MaxAttempts))
 	}
 	if l.Timeout != "" {
 		d, err := time.ParseDuration(l.Timeout)
@@ -187,30 +253,79 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 	return millhand.Request{Args: millhand.Raw{Name: l.Type, Payload: l.Payload}, Options: opts}, nil
 }
 
-// flush enqueues the batch. The error is one that makes going on pointless.
+// flush enqueues the batch, counts and prints what became of each job, and forgets it:
+// a second send would be of new ids. The error is one that makes going on pointless.
 func (b *bulk) flush(ctx context.Context) error {
-	if len(b.batch) == 0 {
+	batch, lines := b.batch, b.lines
+	b.batch, b.lines = nil, nil
+	if len(batch) == 0 {
 		return nil
 	}
-	refs, err := b.client.EnqueueMany(ctx, b.batch)
+	answers, done := outlive(ctx, answersWithin)
+	defer done()
+	refs, err := b.client.EnqueueMany(answers, batch)
 	failed, isBatch := errors.AsType[*millhand.BatchError](err)
 	if err != nil && !isBatch {
 		return err
+	}
+	var unanswered, unprinted error // the first ones
+	if isBatch {
+		unanswered = b.countUnknown(lines, failed.Errs)
 	}
 	for i, ref := range refs {
 		var err error
 		if isBatch {
 			err = failed.Errs[i]
 		}
-		if err := b.done(ctx, ref, b.lines[i], err); err != nil {
-			return err
+		if err := b.done(ctx, ref, lines[i], err); unprinted == nil {
+			unprinted = err
 		}
 	}
-	b.batch, b.lines = b.batch[:0], b.lines[:0]
 	b.progress.show(b.enqueued + b.duplicate + b.refused)
+	switch {
+	case unanswered != nil:
+		return unanswered
+	case unprinted != nil:
+		return fmt.Errorf("write to standard output: %w", unprinted)
+	}
 	return ctx.Err()
 }
 
+// outlive returns a context that ends a while after ctx.
+func outlive(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(while, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
+// countUnknown counts the jobs that the broker did not answer for. The error is about
+// the first one, nil if there is none.
+func (b *bulk) countUnknown(lines []int, errs []error) error {
+	first := 0
+	for i, err := range errs {
+		if isUnknown(err) {
+			if b.unknown == 0 {
+				first = i
+			}
+			b.unknown++
+		}
+	}
+	switch b.unknown {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("line %d may or may not be enqueued, what follows it is not: %w", lines[first], errs[first])
+	}
+	return fmt.Errorf("line %d and %d more up to line %d may or may not be enqueued, what follows is not: %w",
+		lines[first], b.unknown-1, lines[len(lines)-1], errs[first])
+}
+
+// isUnknown tells an error of the broker from a refusal of the job.
+func isUnknown(err error) bool {
+	return err != nil && !errors.Is(err, millhand.ErrDuplicate) && !errors.Is(err, millhand.ErrInvalid)
+}
+
+// done counts and prints what became of a job. The error is one of printing.
 func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error) error {
 	d, isDuplicate := errors.AsType[*millhand.DuplicateError](err)
 	switch {
@@ -220,16 +335,17 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 			b.waiting = append(b.waiting, ref)
 			return nil
 		}
-		return b.print(report{Ref: ref, State: millhand.Ready})
+		return b.print(report{Ref: ref, State: millhand.Ready, text: ref.ID})
+	case isDuplicate && b.unknown > 0: // a broker that does not answer has nothing to say of it
+		b.duplicate++
+		return b.print(report{Ref: d.Existing, Duplicate: true, text: d.Existing.ID})
 	case isDuplicate:
 		b.duplicate++
 		return b.printDuplicate(ctx, b.client, d)
 	case errors.Is(err, millhand.ErrInvalid):
 		b.refuse(number, err)
-		return nil
-	default: // the broker, not the line
-		return fmt.Errorf("line %d, and what follows it: %w", number, err)
 	}
+	return nil
 }
 
 func (b *bulk) refuse(number int, err error) {

@@ -23,7 +23,7 @@ type report struct {
 	Attempts  int             `json:"attempts,omitempty"`
 	Error     string          `json:"error,omitempty"`
 
-	text string // what -o text prints, if not the id
+	text string // what -o text prints
 }
 
 func (c *command) print(r report) error {
@@ -35,29 +35,22 @@ func (c *command) print(r report) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(r)
 	}
-	if r.text == "" {
-		r.text = r.ID
-	}
 	_, err := fmt.Fprintln(c.out, strings.TrimSuffix(r.text, "\n")) // most commands end their output with one
 	return err
 }
 
 // printDuplicate prints the job that is in the way of a new one.
 func (c *command) printDuplicate(ctx context.Context, client *millhand.Client, d *millhand.DuplicateError) error {
-	r := report{Ref: d.Existing, Duplicate: true}
+	r := report{Ref: d.Existing, Duplicate: true, text: d.Existing.ID}
 	if info, err := client.Get(ctx, d.Existing); err == nil { // it may have ended meanwhile
 		r.State = info.State
 	}
 	return c.print(r)
 }
 
-// await waits for a job's end and prints it.
+// await waits for a job's end and prints it. It gives up when ctx ends, which
+// [waitFlag.bound] makes it do.
 func (c *command) await(ctx context.Context, client *millhand.Client, ref millhand.Ref) error {
-	if c.wait.most > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.wait.most, errWaited)
-		defer cancel()
-	}
 	info, err := client.Await(ctx, ref)
 	r := report{Ref: ref, State: info.State, Attempts: info.Attempt}
 	failed, isFailed := errors.AsType[*millhand.FailedError](err)
@@ -96,11 +89,10 @@ func (r *report) setResult(b []byte) {
 	case len(b) > 0:
 		r.Base64 = b
 	}
-	var s string
+	var s *string
 	switch {
-	case len(b) == 0:
-	case json.Unmarshal(b, &s) == nil:
-		r.text = s
+	case json.Unmarshal(b, &s) == nil && s != nil: // null is shown as such
+		r.text = *s
 	case utf8.Valid(b):
 		r.text = string(b)
 	default:
@@ -112,6 +104,14 @@ func (r *report) setResult(b []byte) {
 type waitFlag struct {
 	set  bool
 	most time.Duration
+}
+
+// bound returns a context that ends with ctx or when --wait is over.
+func (f *waitFlag) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if f.most > 0 {
+		return context.WithTimeoutCause(ctx, f.most, errWaited)
+	}
+	return context.WithCancel(ctx)
 }
 
 const waitForever = "forever"

@@ -43,6 +43,7 @@ type command struct {
 	output      outputFlag
 	quiet       bool
 	completion  string
+	given       func(flag string) bool // though it may be empty
 }
 
 func execute(ctx context.Context, args []string, s streams) int {
@@ -51,16 +52,20 @@ func execute(ctx context.Context, args []string, s streams) int {
 		Use:   "enqueue [flags] TYPE [JSON | @FILE | -]\n  enqueue [flags] --from FILE.ndjson | --from -",
 		Short: "Put jobs into a queue",
 		Long: "Put one job of a type into a queue, or many from a file of JSON objects, one a line.\n" +
-			"Without a payload a job gets {}. Payloads are JSON by convention; at most 1 MiB.",
+			"Without a payload a job gets {}. Payloads are JSON by convention; at most 1 MiB.\n" +
+			"Shells ask for completions with __complete and __completeNoDesc as the first argument:\n" +
+			"jobs of types with these names are enqueued by --from only.",
 		Example: examples,
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.completion != "" {
 				return complete(cmd, c.completion)
 			}
+			c.given = cmd.Flags().Changed
 			return c.run(cmd.Context(), args)
 		},
 	}
+	root.CompletionOptions.DisableDefaultCmd = true // there is --completion
 	root.SetOut(s.out)
 	fs := root.Flags()
 	fs.SortFlags = false
@@ -100,6 +105,7 @@ func (c *command) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = jobs.Close() }() // only read
 	target, err := c.conn.Target()
 	if err != nil {
 		return err
@@ -115,26 +121,27 @@ func (c *command) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	defer func() { _ = jobs.Close() }() // only read
+	in := interruptible(ctx, jobs)
+	defer func() { _ = in.Close() }() // only read
 	if c.from != "" {
-		return c.enqueueMany(ctx, client, jobs, typeOf(args))
+		return c.enqueueMany(ctx, client, in, typeOf(args))
 	}
-	return c.enqueueOne(ctx, client, args[0], jobs)
+	return c.enqueueOne(ctx, client, args[0], in)
 }
 
 // input opens what the jobs are read from, and finds wrong usage before connecting.
 func (c *command) input(args []string) (io.ReadCloser, error) {
 	payload := "{}"
+	if err := c.checkFlags(); err != nil {
+		return nil, err
+	}
 	switch {
 	case c.from != "" && len(args) > 1:
 		return nil, cli.Usagef("--from has the payloads: remove %q", args[1])
-	case c.from != "" && c.id != "":
-		return nil, cli.Usagef("--id is for one job: with --from write \"id\" into the lines")
 	case c.from == "-":
 		return io.NopCloser(c.in), nil
 	case c.from != "":
-		f, err := os.Open(c.from)
-		return f, asUsage(err)
+		return open(c.from)
 	case len(args) == 0:
 		return nil, cli.Usagef("which TYPE of job? or use --from")
 	case len(args) == 2:
@@ -144,8 +151,7 @@ func (c *command) input(args []string) (io.ReadCloser, error) {
 		return io.NopCloser(c.in), nil
 	}
 	if name, ok := strings.CutPrefix(payload, "@"); ok {
-		f, err := os.Open(name)
-		return f, asUsage(err)
+		return open(name)
 	}
 	// Files may hold anything; what is typed is held to the convention, since a shell
 	// eats quotes.
@@ -153,6 +159,70 @@ func (c *command) input(args []string) (io.ReadCloser, error) {
 		return nil, cli.Usagef("payload: %w", err)
 	}
 	return io.NopCloser(strings.NewReader(payload)), nil
+}
+
+// checkFlags refuses what is given but empty: a variable of the caller's script that was
+// not set, rather than a wish for the default.
+func (c *command) checkFlags() error {
+	if c.given("from") && c.from == "" {
+		return cli.Usagef("--from: want a FILE, or -")
+	}
+	if c.given("id") {
+		if c.from != "" {
+			return cli.Usagef("--id is for one job: with --from write \"id\" into the lines")
+		}
+		if err := checkID(c.id); err != nil {
+			return cli.Usagef("--%w", err)
+		}
+	}
+	if c.given("max-attempts") {
+		if err := checkMaxAttempts(c.maxAttempts); err != nil {
+			return cli.Usagef("--max-attempts: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkID refuses the id that would mean a random one.
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("id: must not be empty; leave it out for a random one")
+	}
+	return nil
+}
+
+// checkMaxAttempts refuses the number that would mean the type's own setting.
+func checkMaxAttempts(n int) error {
+	if n == 0 {
+		return errors.New("max attempts 0: must be at least 1; leave it out for the type's own setting")
+	}
+	return nil
+}
+
+// open opens a file that the caller named. That it cannot be is the caller's mistake.
+func open(name string) (io.ReadCloser, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, cli.Usagef("%w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		_ = f.Close() // nothing was read
+		return nil, cli.Usagef("open %s: is a directory", name)
+	}
+	return f, nil
+}
+
+// interruptible returns a reader of in that fails when ctx ends. Closing in would not do:
+// a read of a terminal or a pipe does not notice, so it is left to the end of the process.
+func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
+	r, w := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) }) // always nil
+	time.AfterFunc(0, func() {
+		_, err := io.Copy(w, in)
+		stop()
+		_ = w.CloseWithError(err) // always nil
+	})
+	return r
 }
 
 func typeOf(args []string) string {
@@ -190,6 +260,9 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return err
 	}
 	payload, err := io.ReadAll(in)
+	if ctx.Err() != nil { // and if it is the end: that of a writer interrupted with us
+		return ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("read the payload: %w", err)
 	}
@@ -204,9 +277,11 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return asUsage(err)
 	}
 	if !c.wait.set {
-		return c.print(report{Ref: ref, State: millhand.Ready})
+		return c.print(report{Ref: ref, State: millhand.Ready, text: ref.ID})
 	}
-	return c.await(ctx, client, ref)
+	bounded, cancel := c.wait.bound(ctx)
+	defer cancel()
+	return c.await(bounded, client, ref)
 }
 
 // asUsage marks an error of the caller's input as such.

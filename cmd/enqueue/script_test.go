@@ -184,6 +184,7 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		return j.Args.Payload, nil
 	})
+	mux.HandleFunc("silent", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
 	mux.HandleFunc("meta", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		return json.Marshal(j.Meta)
 	})
