@@ -11,16 +11,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 )
 
 const (
-	bulkBatch     = 1000
-	bulkLine      = 4 << 20 // bytes; a line holds more than its payload
-	progressEvery = 10 * time.Second
+	bulkBatch = 1000
+	bulkLine  = 4 << 20 // bytes; a line holds more than its payload
 
 	// After an interrupt: for the broker's answers to what was sent, so that the summary
 	// is true.
@@ -362,44 +359,4 @@ func checkJSON(b []byte) error {
 	var v any
 	err := json.Unmarshal(b, &v)
 	return fmt.Errorf("%w; quote the JSON for the shell, as in '{\"to\":\"a@example.com\"}'", err)
-}
-
-// progress draws on a terminal and writes a line now and then elsewhere.
-type progress struct {
-	out   io.Writer
-	bar   *progressbar.ProgressBar
-	start time.Time
-	last  time.Time
-}
-
-func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, start: time.Now(), last: time.Now()}
-	if cli.IsTerminal(out) {
-		p.bar = progressbar.NewOptions(-1, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("enqueueing"),
-			progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionSetItsString("jobs"),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-	}
-	return p
-}
-
-func (p *progress) show(n int) {
-	switch {
-	case p.bar != nil:
-		_ = p.bar.Set(n) // drawing is for show
-	case time.Since(p.last) >= progressEvery:
-		p.last = time.Now()
-		_, _ = fmt.Fprintf(p.out, "enqueue: %d lines, %.0f/s\n", n, float64(n)/time.Since(p.start).Seconds()) // for show
-	}
-}
-
-func (p *progress) clear() {
-	if p.bar != nil {
-		_ = p.bar.Clear()
-	}
-}
-
-func (p *progress) end() {
-	if p.bar != nil {
-		_ = p.bar.Finish()
-	}
 }
