@@ -68,9 +68,6 @@ func startTask[T any](d *Dynamic, name string, f func(context.Context) (T, error
 	return t, nil
 }
 
-// Done is closed when the task has ended.
-func (t *Task[T]) Done() <-chan struct{} { return t.done }
-
 // Await waits for the result until ctx is done, or for 5 s if ctx has no deadline. Giving up does not stop the task,
 // and does not lose its result. Errors: the task's own, [ErrTimeout], or ctx's if it was cancelled.
 func (t *Task[T]) Await(ctx context.Context) (T, error) {
