@@ -12,6 +12,7 @@ type Self[M any] struct {
 	timers    []timer[M] // Invariant: by due, then by seq
 	seq       uint64
 	clock     *time.Timer // fires when the first timer is due; nil until there was one
+	timed     bool        // the last message that was not a continue came from a timer: it is the mailbox's turn
 }
 
 type timer[M any] struct {
@@ -25,7 +26,9 @@ type timer[M any] struct {
 func (s *Self[M]) Continue(msg M) { s.continues = append(s.continues, msg) }
 
 // After has msg handled once, not before d has passed. A d of zero means: after what has to continue, before what
-// waits in the mailbox. The returned function takes the message back and reports whether there was time for that.
+// waits in the mailbox; but of several timers that are due, and of one that is set again whenever it fires, every other
+// turn is the mailbox's, so that neither starves. The returned function takes the message back and reports whether
+// there was time for that.
 func (s *Self[M]) After(d time.Duration, msg M) (cancel func() bool) {
 	t := timer[M]{due: time.Now().Add(d), seq: s.seq, msg: msg}
 	s.seq++
@@ -47,15 +50,19 @@ func compareTimers[M any](a, b timer[M]) int {
 	return cmp.Compare(a.seq, b.seq)
 }
 
-// next takes the message that comes before the mailbox, if there is one.
-func (s *Self[M]) next() (msg M, ok bool) {
+// next takes the message that comes before the mailbox, in which something may wait, if there is one.
+func (s *Self[M]) next(mail bool) (msg M, ok bool) {
 	if len(s.continues) > 0 {
 		msg, s.continues = s.continues[0], s.continues[1:]
 		return msg, true
 	}
+	if mail && s.timed {
+		return msg, false
+	}
 	if len(s.timers) > 0 && !s.timers[0].due.After(time.Now()) {
 		msg = s.timers[0].msg
 		s.timers = slices.Delete(s.timers, 0, 1)
+		s.timed = true
 		return msg, true
 	}
 	return msg, false

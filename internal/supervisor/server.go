@@ -143,7 +143,7 @@ func protect(f func() error) (err error) {
 // handleAll handles messages until there is a reason to end: nil if that is Stop.
 func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) error {
 	for ctx.Err() == nil {
-		msg, ok := self.next()
+		msg, ok := self.next(len(l.mail) > 0)
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -152,7 +152,7 @@ func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) er
 				if next.stop {
 					return nil
 				}
-				msg = next.msg
+				msg, self.timed = next.msg, false
 			case <-self.due():
 				continue
 			}
@@ -164,8 +164,9 @@ func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) er
 	return ErrShutdown
 }
 
-// Cast sends a message and does not wait for it to be handled, only for room in the mailbox, until ctx is done. A nil
-// error does not mean that the message will be handled: the server may end before. Errors: [ErrNotRunning], ctx's.
+// Cast sends a message and does not wait for it to be handled, only for room in the mailbox, until ctx is done: not at
+// all if it is done already, which suits a hint that may be lost. A nil error does not mean that the message will be
+// handled: the server may end before. Errors: [ErrNotRunning], ctx's.
 func (s *Server[M]) Cast(ctx context.Context, msg M) error {
 	_, err := s.send(ctx, nil, letter[M]{msg: msg})
 	return err

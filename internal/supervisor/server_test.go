@@ -196,6 +196,69 @@ func TestContinuesKeepTheirOrder(t *testing.T) {
 	})
 }
 
+// ticker is a server whose timer is due again before its handler has returned.
+type ticker struct{ self *Self[string] }
+
+func (h ticker) Handle(_ context.Context, msg string) error {
+	if msg == "stop" {
+		return ErrShutdown
+	}
+	h.self.After(time.Second, "tick")
+	time.Sleep(2 * time.Second)
+	return nil
+}
+
+// A timer that is always due does not keep a server from its mailbox.
+func TestTimersDoNotStarveTheMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := NewServer(ServerSpec[string]{
+			Name: "ticker", Init: func(_ context.Context, self *Self[string]) (Handler[string], error) {
+				self.After(0, "tick")
+				return ticker{self}, nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, s)
+		for _, msg := range []string{"wait", "stop"} {
+			if err := s.Cast(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if !r.ended() {
+			t.Error("the server never came to its mail")
+		}
+	})
+}
+
+// A hint that may be lost is cast with a context that is done: it is sent if there is room.
+func TestCastThatDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, _ := startCounter(t, 0, nil)
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Cast(done, sleepFor{time.Minute}); err != nil {
+			t.Errorf("Cast = %v, want nil: there is room", err)
+		}
+		synctest.Wait()
+		for range DefaultMailbox {
+			if err := s.Cast(done, addValue{1}); err != nil {
+				t.Errorf("Cast = %v, want nil: there is room", err)
+			}
+		}
+		if err := s.Cast(done, addValue{1}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Cast = %v, want %v", err, context.Canceled)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := len(c.recorded()); got != 1+DefaultMailbox {
+			t.Errorf("events = %d, want %d", got, 1+DefaultMailbox)
+		}
+	})
+}
+
 func TestReplyCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := startCounter(t, 0, nil)
