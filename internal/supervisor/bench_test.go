@@ -109,12 +109,76 @@ func BenchmarkTask(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	reportRatio(b, func(n int) {
+		for range n {
+			result := make(chan int, 1)
+			go func() { result <- 1 }()
+			<-result
+		}
+	})
+}
+
+// BenchmarkStream measures an item.
+func BenchmarkStream(b *testing.B) {
+	d, err := NewDynamic(DynamicSpec{Name: "items"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stop := runForBenchmark(b, d)
+	defer stop()
+	const atOnce = 8
+	f := func(_ context.Context, item int) (int, error) { return item, nil }
+	endless := func(yield func(int) bool) {
+		for yield(1) {
+		}
+	}
+	b.ReportAllocs()
+	for _, err := range Stream(b.Context(), d, endless, f, StreamOptions{MaxConcurrency: atOnce}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !b.Loop() {
+			break
+		}
+	}
+	reportRatio(b, func(n int) {
+		results := make(chan int, atOnce)
+		for i := range n {
+			go func() { results <- 1 }()
+			if i >= atOnce-1 {
+				<-results
+			}
+		}
+	})
+}
+
+// What a child costs is bounded, since it is what a job costs.
+func TestDynamicChildAllocatesLittle(t *testing.T) {
+	d, err := NewDynamic(DynamicSpec{Name: "jobs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := runForBenchmark(t, d)
+	defer stop()
+	ended := make(chan struct{})
+	c := Child{Name: "job", Restart: Temporary, Run: func(context.Context) error {
+		ended <- struct{}{}
+		return nil
+	}}
+	if got := testing.AllocsPerRun(1000, func() {
+		if err := d.Start(c); err != nil {
+			t.Fatal(err)
+		}
+		<-ended
+	}); got > 10 {
+		t.Errorf("allocations per child = %v, want at most 10", got)
+	}
 }
 
 // runForBenchmark runs a part until stop is called.
-func runForBenchmark(b *testing.B, p Part) (stop func()) {
-	b.Helper()
-	ctx, cancel := context.WithCancel(b.Context())
+func runForBenchmark(tb testing.TB, p Part) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	ready, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

@@ -94,7 +94,8 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 }
 
 // Start starts c and returns without waiting for it in any way. A zero Restart is Permanent, as everywhere: say
-// Temporary for what runs once. Significant has no meaning here. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
+// Temporary for what runs once. Significant has no meaning here. A child that asks to be ignored leaves, now as in a
+// restart. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
 	return d.start(&dynamicChild{Child: c})
 }

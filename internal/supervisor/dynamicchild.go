@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,20 +27,35 @@ type dynamicChild struct {
 // run is one life of a child: the whole of its goroutine.
 func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
 	err := errGoexit
+	ready, started := d.readiness(c)
 	defer func() {
 		if v := recover(); v != nil {
 			err = newPanicError(v)
 		}
+		if errors.Is(err, ErrIgnore) && !started() {
+			d.onIgnored(c)
+			return
+		}
 		d.onEnd(ctx, c, err)
 	}()
-	ready := func() {}
-	if c.ready != nil {
-		ready = func() { d.onReady(c) }
-		if c.Run != nil {
-			ready()
+	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
+}
+
+// readiness returns what a run of c calls when it is ready, and what tells whether it was.
+func (d *Dynamic) readiness(c *dynamicChild) (ready func(), started func() bool) {
+	if c.Run != nil {
+		if c.ready != nil {
+			d.onReady(c)
+		}
+		return nil, func() bool { return true }
+	}
+	var is atomic.Bool
+	ready = func() {
+		if is.CompareAndSwap(false, true) && c.ready != nil {
+			d.onReady(c)
 		}
 	}
-	err = c.Child.run(label(ctx, d.spec.Name, c.Name), ready)
+	return ready, is.Load
 }
 
 // onReady tells whoever waits that c is ready.
@@ -61,13 +77,20 @@ func (d *Dynamic) answers(c *dynamicChild) bool {
 
 // onFailedStart is the end of a child that somebody still waits for to become ready.
 func (d *Dynamic) onFailedStart(c *dynamicChild, err error) {
-	if errors.Is(err, ErrIgnore) {
-		d.emit(Event{Kind: ChildIgnored, Child: c.Name})
-	} else {
-		d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
-	}
+	d.emit(Event{Kind: ChildFailed, Child: c.Name, Err: err, Stack: stackOf(err)})
 	d.leave(c, err)
 	c.ready <- err
+}
+
+// onIgnored is the end of a child that does not want to be started, now or again: it leaves, and costs no restart
+// (DynamicSupervisor, restart_child).
+func (d *Dynamic) onIgnored(c *dynamicChild) {
+	awaited := d.answers(c)
+	d.emit(Event{Kind: ChildIgnored, Child: c.Name, Restarts: c.restarts})
+	d.leave(c, ErrIgnore)
+	if awaited {
+		c.ready <- ErrIgnore
+	}
 }
 
 // onEnd decides what follows the end of a child: nothing, a restart, or the end of the supervisor.

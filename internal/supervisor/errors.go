@@ -105,19 +105,35 @@ func (e *IntensityError) Is(target error) bool {
 	return target == ErrIntensity || target == ErrShutdown
 }
 
-// clean reports whether a child that was not being stopped ended the way it should.
-// Go has no exit reasons: nil stands for normal, ErrShutdown for shutdown, everything else is abnormal.
-func clean(err error) bool { return err == nil || errors.Is(err, ErrShutdown) }
+// cleanupError is the end of a server whose Terminate panicked. How the server ended stays what it was.
+type cleanupError struct{ reason, err error }
 
-// telling reports whether an end is one that people want to know of later. A supervisor that
-// gave up ended the way it should, and yet it is.
-func telling(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) }
+func (e *cleanupError) Error() string   { return reason(e.reason) + "; terminate: " + e.err.Error() }
+func (e *cleanupError) Unwrap() []error { return []error{e.reason, e.err} }
+
+// clean reports whether a child that was not being stopped ended the way it should. Go has no exit reasons: nil stands
+// for normal, ErrShutdown for shutdown, everything else is abnormal. A panic is, too, whatever its value; but not one
+// that failed a clean-up, or that made a supervisor below give up.
+func clean(err error) bool {
+	if e, ok := errors.AsType[*cleanupError](err); ok {
+		err = e.reason
+	}
+	return err == nil || errors.Is(err, ErrIntensity) || errors.Is(err, ErrShutdown) && !panicked(err)
+}
+
+func panicked(err error) bool {
+	_, ok := errors.AsType[*PanicError](err)
+	return ok
+}
+
+// telling reports whether an end is one that people want to know of. A supervisor that gave up ended the way it
+// should, as did a server whose clean-up failed, and yet it is.
+func telling(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) || panicked(err) }
 
 // stoppedCleanly reports the same for a child that was being stopped: the end of its context is then no error.
 // A panic is one even beside a clean reason: it is a clean-up that failed.
 func stoppedCleanly(err error) bool {
-	_, panicked := errors.AsType[*PanicError](err)
-	return !panicked && (clean(err) || errors.Is(err, context.Canceled))
+	return !panicked(err) && (clean(err) || errors.Is(err, context.Canceled))
 }
 
 // reason is an error for people: a clean end without one is "normal" (supervisor(3)).

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -34,7 +33,7 @@ func TestErrorsSayWhatHappened(t *testing.T) {
 }
 
 func TestCleanEnds(t *testing.T) {
-	failedCleanup := errors.Join(ErrShutdown, newPanicError("clean-up"))
+	failedCleanup := func(reason error) error { return &cleanupError{reason, newPanicError("clean-up")} }
 	tests := []struct {
 		err                   error
 		byItself, whenStopped bool
@@ -46,7 +45,12 @@ func TestCleanEnds(t *testing.T) {
 		{fmt.Errorf("read: %w", context.Canceled), false, true},
 		{errBoom, false, false},
 		{newPanicError("oops"), false, false},
-		{failedCleanup, true, false},
+		{newPanicError(ErrShutdown), false, false},
+		{fmt.Errorf("x: %w", newPanicError(fmt.Errorf("x: %w", ErrShutdown))), false, false},
+		{&IntensityError{Err: newPanicError("oops")}, true, false},
+		{failedCleanup(nil), true, false},
+		{failedCleanup(ErrShutdown), true, false},
+		{failedCleanup(errBoom), false, false},
 	}
 	for _, test := range tests {
 		if got := clean(test.err); got != test.byItself {

@@ -50,7 +50,7 @@ func (e Event) Level() slog.Level {
 	switch {
 	case e.Kind == GaveUp, e.Kind == ChildAbandoned:
 		return slog.LevelError
-	case e.Kind == ChildRestarting, e.Kind == ChildFailed, !clean(e.Err):
+	case e.Kind == ChildRestarting, e.Kind == ChildFailed, telling(e.Err):
 		return slog.LevelWarn
 	default:
 		return slog.LevelInfo

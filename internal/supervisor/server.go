@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -114,7 +113,7 @@ func (s *Server[M]) serve(ctx context.Context, l *life[M], ready func()) (reason
 	return protect(func() error { return l.handleAll(ctx, h, self) })
 }
 
-// terminate lets h clean up. A failure of that joins the reason; it does not replace it.
+// terminate lets h clean up. A failure of that is told beside the reason; it does not replace it.
 func terminate[M any](h Handler[M], reason error) error {
 	t, ok := h.(Terminator)
 	if !ok {
@@ -125,7 +124,7 @@ func terminate[M any](h Handler[M], reason error) error {
 		return nil
 	})
 	if err != nil {
-		return errors.Join(reason, fmt.Errorf("terminate: %w", err))
+		return &cleanupError{reason: reason, err: err}
 	}
 	return reason
 }

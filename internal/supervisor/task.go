@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -119,18 +120,30 @@ func (t *Task[T]) Stop(grace time.Duration) (T, error) {
 }
 
 // AwaitAll waits for all results, which it returns in the order of the tasks, with one deadline for all: that of ctx,
-// or 5 s. The error is that of the first task in this order that failed or was not awaited; its and the later results
-// are then left out, and what still runs goes on.
+// or 5 s. The first task that fails ends the wait with its error, whatever its place; then, as after the deadline,
+// there are no results, and what still runs goes on.
 func AwaitAll[T any](ctx context.Context, tasks ...*Task[T]) ([]T, error) {
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
-	values := make([]T, 0, len(tasks))
+	failed := make(chan error, len(tasks))
+	var watchers sync.WaitGroup
 	for _, t := range tasks {
-		v, err := t.Await(ctx)
-		if err != nil {
-			return values, err
-		}
-		values = append(values, v)
+		watchers.Go(func() {
+			if _, err := t.Await(ctx); err != nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	watchers.Wait()
+	select {
+	case err := <-failed:
+		return nil, err
+	default:
+	}
+	values := make([]T, len(tasks))
+	for i, t := range tasks {
+		values[i] = t.value
 	}
 	return values, nil
 }
