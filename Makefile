@@ -30,7 +30,11 @@ demo: ## Watch sample jobs of every kind, on a broker of its own
 	go run ./cmd/worker demo
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: ## Measure against plain JetStream, all of it (half an hour); see bench/doc.go
+	go run ./bench
+
+.PHONY: microbench
+microbench: ## Run the benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: ci

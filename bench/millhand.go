@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand"
+)
+
+// millhandEngine uses the public package as any program would.
+type millhandEngine struct {
+	nc     *nats.Conn
+	client *millhand.Client
+}
+
+func newMillhandEngine(nc *nats.Conn) (*millhandEngine, error) {
+	client, err := millhand.NewClient(nc, millhand.Config{Logger: quiet()})
+	return &millhandEngine{nc: nc, client: client}, err
+}
+
+// open does nothing: the first enqueue and the worker make what they need.
+func (*millhandEngine) open(context.Context, []string) error { return nil }
+
+func (e *millhandEngine) enqueue(ctx context.Context, queue, typ string, payload []byte) error {
+	_, err := e.client.Enqueue(ctx, millhand.Raw{Name: typ, Payload: payload}, millhand.WithQueue(queue))
+	return err
+}
+
+func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, payloads [][]byte) error {
+	batch := make([]millhand.Request, len(payloads))
+	options := []millhand.EnqueueOption{millhand.WithQueue(queue)}
+	for i, p := range payloads {
+		batch[i] = millhand.Request{Args: millhand.Raw{Name: typ, Payload: p}, Options: options}
+	}
+	_, err := e.client.EnqueueMany(ctx, batch)
+	return err
+}
+
+func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(context.Context, job) error) error {
+	mux := millhand.NewMux()
+	for _, t := range spec.Types {
+		mux.HandleFunc(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+			return nil, handle(ctx, job{payload: j.Args.Payload, attempt: j.Attempt})
+		})
+	}
+	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{
+		Config: millhand.Config{Logger: quiet()},
+		Mux:    mux, Queues: spec.Queues, Concurrency: spec.Concurrency,
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+
+	"github.com/millhand/millhand/internal/broker"
+)
+
+// A brokerSpec says what a broker process serves.
+type brokerSpec struct {
+	Store string
+}
+
+func playBroker(_ context.Context, spec brokerSpec) (methods, func() error, error) {
+	b, err := broker.Start(broker.Config{Store: spec.Store, Port: -1, Logger: quiet()})
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := func() error { b.Shutdown(); return nil }
+	return methods{"url": func(json.RawMessage) (any, error) { return b.ClientURL(), nil }}, stop, nil
+}
+
+// quiet logs errors only: whoever reads a table wants to know of nothing else.
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A site is where one contestant does one round: a temporary directory and the processes
+// that were started there.
+type site struct {
+	opts      options
+	dir       string
+	processes []*process
+	conns     []*nats.Conn
+}
+
+func newSite(o options) (*site, error) {
+	dir, err := os.MkdirTemp("", "millhand-bench-")
+	return &site{opts: o, dir: dir}, err
+}
+
+// close ends what still runs, the latest first, and removes all files.
+func (s *site) close() error {
+	var errs []error
+	for _, nc := range s.conns {
+		nc.Close()
+	}
+	for _, p := range slices.Backward(s.processes) {
+		errs = append(errs, p.stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+func (s *site) start(ctx context.Context, role string, spec any) (*process, error) {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	c := cast{Role: role, Spec: raw}
+	if s.opts.profile != "" {
+		c.Profile = filepath.Join(s.opts.profile, fmt.Sprintf("%s-%s-%d.pprof", filepath.Base(s.dir), role, len(s.processes)))
+	}
+	p, err := startProcess(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	s.processes = append(s.processes, p)
+	return p, nil
+}
+
+// end ends one process before the others.
+func (s *site) end(p *process, how func(*process) error) error {
+	s.processes = slices.DeleteFunc(s.processes, func(q *process) bool { return q == p })
+	return how(p)
+}
+
+// broker starts a broker with the settings of one that a worker embeds.
+func (s *site) broker(ctx context.Context) (p *process, url string, err error) {
+	if p, err = s.start(ctx, "broker", brokerSpec{Store: filepath.Join(s.dir, "store")}); err != nil {
+		return nil, "", err
+	}
+	err = p.call("url", nil, &url)
+	return p, url, err
+}
+
+func (s *site) caller(ctx context.Context, spec callerSpec) (*process, error) {
+	return s.start(ctx, "caller", spec)
+}
+
+func (s *site) worker(ctx context.Context, spec workerSpec) (*process, error) {
+	return s.start(ctx, "worker", spec)
+}
+
+// stream returns a stream that jobs wait in.
+func (s *site) stream(ctx context.Context, url, name string) (jetstream.Stream, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return nil, err
+	}
+	s.conns = append(s.conns, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	return js.Stream(ctx, name)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// A tally notes which of the jobs 0 … n-1 a worker handled, and when. Noting one takes
+// neither a lock nor an allocation.
+type tally struct {
+	started []atomic.Int64 // by job; Unix time in ns, 0: not yet
+	sent    []atomic.Int64 // by job; when it was enqueued, in the same way
+	handled atomic.Int64
+	again   atomic.Int64
+	last    atomic.Int64 // when a handler ended last
+}
+
+func newTally(jobs int) *tally {
+	return &tally{started: make([]atomic.Int64, jobs), sent: make([]atomic.Int64, jobs)}
+}
+
+func (t *tally) start(payload []byte) error {
+	n, sent, err := readPayload(payload)
+	if err != nil {
+		return err
+	}
+	if n >= len(t.started) {
+		return fmt.Errorf("job %d, expected less than %d", n, len(t.started))
+	}
+	if t.started[n].Swap(time.Now().UnixNano()) != 0 {
+		t.again.Add(1)
+	}
+	t.sent[n].Store(sent)
+	return nil
+}
+
+func (t *tally) end() {
+	t.last.Store(time.Now().UnixNano())
+	t.handled.Add(1)
+}
+
+// A score is what a worker tells of its jobs.
+type score struct {
+	Bits  []byte        // job n is bit n%8 of byte n/8
+	Jobs  int           // handled, each counted once
+	Again int           // handlings of a job that had been handled before
+	First int64         // Unix time in ns of the first start; 0: none
+	Mark  int64         // of the start that was asked for; 0: there was none
+	Last  int64         // of the last end
+	P50   time.Duration // from enqueue to start
+	P99   time.Duration
+}
+
+// score tells what was noted. Its mark is when the mark-th job started, counted from 1.
+func (t *tally) score(mark int) score {
+	s := score{Bits: make([]byte, (len(t.started)+7)/8), Again: int(t.again.Load()), Last: t.last.Load()}
+	var starts, delays []int64
+	for n := range t.started {
+		at := t.started[n].Load()
+		if at == 0 {
+			continue
+		}
+		s.Bits[n/8] |= 1 << (n % 8)
+		starts = append(starts, at)
+		delays = append(delays, at-t.sent[n].Load())
+	}
+	s.Jobs = len(starts)
+	if s.Jobs == 0 {
+		return s
+	}
+	slices.Sort(starts)
+	slices.Sort(delays)
+	s.First = starts[0]
+	if mark > 0 && mark <= len(starts) {
+		s.Mark = starts[mark-1]
+	}
+	s.P50, s.P99 = time.Duration(percentile(delays, 50)), time.Duration(percentile(delays, 99))
+	return s
+}
+
+// checkAll returns an error unless the workers together handled each of the jobs once.
+func checkAll(jobs int, scores []score) error {
+	all := make([]byte, (jobs+7)/8)
+	handled, again := 0, 0
+	for _, s := range scores {
+		again += s.Again
+		for i, b := range s.Bits {
+			for bit := range 8 {
+				if b&(1<<bit) == 0 {
+					continue
+				}
+				if all[i]&(1<<bit) != 0 {
+					again++
+				} else {
+					handled++
+				}
+			}
+			all[i] |= b
+		}
+	}
+	if handled != jobs || again > 0 {
+		return fmt.Errorf("of %d jobs %d were handled, %d times one again", jobs, handled, again)
+	}
+	return nil
+}
+
+// firstStart returns when the first of all workers started its first job.
+func firstStart(scores []score) time.Time {
+	var first int64
+	for _, s := range scores {
+		if s.First != 0 && (first == 0 || s.First < first) {
+			first = s.First
+		}
+	}
+	return time.Unix(0, first)
+}
+
+// leastShare returns what the worker with the fewest jobs had of an equal share: 1 is fair.
+func leastShare(scores []score) float64 {
+	total, least := 0, scores[0].Jobs
+	for _, s := range scores {
+		total += s.Jobs
+		least = min(least, s.Jobs)
+	}
+	return float64(least) * float64(len(scores)) / float64(total)
+}
