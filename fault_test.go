@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,133 +15,234 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-var errInjected = errors.New("killed by the test")
-
-// faults ends parts of a tree on demand, as if they had failed by themselves.
-type faults struct {
-	mu    sync.Mutex
-	parts map[string]context.CancelCauseFunc
-	runs  map[string]int
-}
-
-func newFaults() *faults {
-	return &faults{parts: make(map[string]context.CancelCauseFunc), runs: make(map[string]int)}
-}
-
-func (f *faults) instrument(c supervisor.Child) supervisor.Child {
-	name := c.Name
-	if c.Part != nil {
-		c.Part = faultyPart{Part: c.Part, name: name, faults: f}
-		if c.StopTimeout == 0 {
-			c.StopTimeout = supervisor.Forever // what the part's own type would mean
-		}
-		return c
-	}
-	run := c.Run
-	c.Run = func(ctx context.Context) error {
-		return f.run(ctx, name, func(ctx context.Context) error { return run(ctx) })
-	}
-	return c
-}
-
-type faultyPart struct {
-	supervisor.Part
-	name   string
-	faults *faults
-}
-
-func (p faultyPart) RunReady(ctx context.Context, ready func()) error {
-	return p.faults.run(ctx, p.name, func(ctx context.Context) error { return p.Part.RunReady(ctx, ready) })
-}
-
-func (f *faults) run(ctx context.Context, name string, run func(context.Context) error) error {
-	ctx, kill := context.WithCancelCause(ctx)
-	defer kill(nil)
-	f.mu.Lock()
-	f.parts[name] = kill
-	f.runs[name]++
-	f.mu.Unlock()
-	err := run(ctx)
-	if errors.Is(context.Cause(ctx), errInjected) {
-		return errInjected
-	}
-	return err
-}
-
-func (f *faults) kill(name string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.parts[name](errInjected)
-}
-
-// Whatever part of a worker fails under load, it heals within its backoff, and every job
-// ends exactly once.
+// Whatever part of a worker fails under load, it is back within its backoff, every job ends exactly once, and no
+// handler runs twice, except where that is what a stop means: the runner stops with whatever takes it along, and hands
+// the jobs that are running back, which run again with no attempt counted. Those are the runner itself, its queue, and
+// what the worker started before its queues.
+//
+// The parts are those that the tree shows, so a new one is in the test. The root is not: its end is the worker's.
 func TestEveryPartHealsUnderLoad(t *testing.T) {
-	for _, part := range []string{"settler", "keeper", "queue default", "runner", "puller work", "census"} {
-		t.Run(part, func(t *testing.T) {
-			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) { killUnderLoad(t, s, part) })
+	var paths []string
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		l := load(t, s, 1)
+		time.Sleep(time.Second)
+		for _, p := range l.Health().Tree.Children {
+			paths = append(paths, pathsOf(p, "")...)
+		}
+		l.end(t)
+	})
+	if len(paths) < 6 {
+		t.Fatalf("parts = %q: the tree is not all there", paths)
+	}
+	for _, path := range paths {
+		t.Run(path, func(t *testing.T) {
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) { killUnderLoad(t, s, path) })
 		})
 	}
 }
 
-func killUnderLoad(t *testing.T, s *natstest.Server, part string) {
+// pathsOf returns the paths of a part and those below it. Jobs come and go, and are no parts of the worker.
+func pathsOf(p Part, above string) []string {
+	path := above + p.Name
+	paths := []string{path}
+	if p.Kind == string(supervisor.KindDynamic) {
+		return paths
+	}
+	for _, c := range p.Children {
+		paths = append(paths, pathsOf(c, path+"/")...)
+	}
+	return paths
+}
+
+func killUnderLoad(t *testing.T, s *natstest.Server, path string) {
 	t.Helper()
-	const jobs, kills = 600, 5
-	f := newFaults()
-	mux := NewMux()
-	mux.HandleFunc("work", func(ctx context.Context, j *Job[Raw]) ([]byte, error) {
-		select {
-		case <-time.After(time.Duration(len(j.ID)%7) * 100 * time.Millisecond):
-			return nil, nil
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+	l := load(t, s, 600)
+	name := path[strings.LastIndex(path, "/")+1:]
+	together := !strings.Contains(path, "/") // a part of the worker itself takes along what depends on it
+	for n := range 5 {
+		time.Sleep(2500 * time.Millisecond)
+		down, backoff := l.faults.kill(t, name), firstRestart<<n
+		if together {
+			backoff = max(backoff, longestStop)
 		}
+		if down > backoff {
+			t.Errorf("%s was down for %v after kill %d, want at most %v", path, down, n+1, backoff)
+		}
+	}
+	ends := l.finish(t)
+	for id, runs := range ends {
+		for _, err := range runs[:len(runs)-1] {
+			if !errors.Is(err, ErrHandedBack) || !together && name != "runner" {
+				t.Errorf("job %s ran %d times: %v", id, len(runs), runs)
+			}
+		}
+		if err := runs[len(runs)-1]; err != nil {
+			t.Errorf("job %s ran last with %v", id, err)
+		}
+		l.expect(t, id, 1)
+	}
+	l.end(t)
+}
+
+// A job is a child too. Its goroutine's end is a failed attempt of that job, which runs again, and nothing to any other.
+func TestJobsThatEndTheirGoroutine(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		l := load(t, s, 600)
+		for range 5 {
+			time.Sleep(2500 * time.Millisecond)
+			l.mu.Lock()
+			l.doomed = 3
+			l.mu.Unlock()
+		}
+		failed := 0
+		for id, runs := range l.finish(t) {
+			switch {
+			case len(runs) == 1 && runs[0] == nil:
+				l.expect(t, id, 1)
+			case len(runs) == 2 && errors.Is(runs[0], errGone) && runs[1] == nil:
+				failed++
+				l.expect(t, id, 2)
+			default:
+				t.Errorf("job %s ran as %v", id, runs)
+			}
+		}
+		if failed != 15 {
+			t.Errorf("%d jobs ran twice, want the 15 that ended their goroutines", failed)
+		}
+		l.end(t)
 	})
-	w, err := newWorker(s.Connect(t), WorkerConfig{
+}
+
+const (
+	firstRestart = 100 * time.Millisecond // the worker's and its queues' first backoff, which doubles
+	longestStop  = time.Second            // of what a part takes along: the longest handler, and the end of a pull
+)
+
+var errGone = errors.New("the goroutine ended")
+
+// loaded is a worker under load, and a record of what its handlers did.
+type loaded struct {
+	*Worker
+	faults *faults
+	client *Client
+	refs   map[string]Ref
+	stop   context.CancelFunc
+	ended  chan error
+
+	mu     sync.Mutex
+	ends   map[string][]error // how each run of a job's handler ended
+	doomed int                // how many of the next handlers end their goroutine
+}
+
+// load starts a worker and gives it jobs.
+func load(t *testing.T, s *natstest.Server, jobs int) *loaded {
+	t.Helper()
+	l := &loaded{
+		faults: newFaults(), ends: make(map[string][]error), ended: make(chan error, 1), refs: make(map[string]Ref),
+	}
+	mux := NewMux()
+	mux.HandleFunc("work", l.handle)
+	mux.HandleFunc("other", l.handle)
+	var err error
+	l.Worker, err = newWorker(s.Connect(t), WorkerConfig{
 		Mux: mux, Concurrency: 10, Config: Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
-	}, f.instrument)
+	}, l.faults.instrument)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	c, err := NewClient(s.Connect(t), Config{})
-	if err != nil {
+	l.stop = cancel
+	go func() { l.ended <- l.Run(ctx) }()
+	if l.client, err = NewClient(s.Connect(t), Config{}); err != nil {
 		t.Fatal(err)
 	}
-	refs := enqueueMany(t, c, jobs)
-	for range kills {
-		time.Sleep(2500 * time.Millisecond)
-		f.kill(part)
+	for _, ref := range enqueueMany(t, l.client, jobs) {
+		l.refs[ref.ID] = ref
 	}
+	return l
+}
+
+// handle takes from 0.1 s to 0.6 s.
+func (l *loaded) handle(ctx context.Context, j *Job[Raw]) ([]byte, error) {
+	err := errGone
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ends[j.ID] = append(l.ends[j.ID], err)
+	}()
+	select {
+	case <-time.After(time.Duration(1+len(j.ID)%6) * 100 * time.Millisecond):
+		err = nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		return nil, err
+	}
+	l.mu.Lock()
+	l.doomed--
+	dies := l.doomed >= 0
+	l.mu.Unlock()
+	if dies {
+		err = errGone
+		runtime.Goexit()
+	}
+	return nil, err
+}
+
+// finish waits for the end of every job, and returns how the runs of each ended.
+func (l *loaded) finish(t *testing.T) map[string][]error {
+	t.Helper()
 	finals := make(map[string][]string)
-	for e, err := range c.Events(ctx, time.Now().Add(-time.Hour)) {
+	for e, err := range l.client.Events(t.Context(), time.Now().Add(-time.Hour)) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		if e.State.Final() {
 			finals[e.ID] = append(finals[e.ID], e.Kind)
 		}
-		if len(finals) == jobs {
+		if len(finals) == len(l.refs) {
 			break
 		}
 	}
-	for _, ref := range refs {
-		if got := finals[ref.ID]; !slices.Equal(got, []string{"succeeded"}) {
-			t.Errorf("job %s ended as %v", ref.ID, got)
-		}
-		if info, err := c.Get(t.Context(), ref); err != nil || info.Crashes > 0 || info.Attempt > 1 {
-			t.Errorf("job %s: attempt %d, crashes %d, %v", ref.ID, info.Attempt, info.Crashes, err)
+	time.Sleep(time.Minute) // for what may follow
+	for id := range l.refs {
+		if got := fmt.Sprint(finals[id]); got != "[succeeded]" {
+			t.Errorf("job %s ended as %s", id, got)
 		}
 	}
-	time.Sleep(time.Minute)
-	if got := f.runs[part]; got <= kills {
-		t.Errorf("%s ran %d times, want more than the %d times it was killed", part, got, kills)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ends) != len(l.refs) {
+		t.Errorf("%d jobs ran, want %d", len(l.ends), len(l.refs))
 	}
-	cancel()
-	if err := <-ended; err != nil {
+	return l.ends
+}
+
+// expect checks a job that is at an attempt, and that no worker died of.
+func (l *loaded) expect(t *testing.T, id string, attempt int) {
+	t.Helper()
+	info, err := l.client.Get(t.Context(), l.refs[id])
+	if err != nil || info.State != Succeeded || info.Crashes > 0 || info.Attempt != attempt {
+		t.Errorf("job %s: %s, attempt %d, crashes %d, %v; want attempt %d", id, info.State, info.Attempt, info.Crashes, err, attempt)
+	}
+}
+
+// end stops a worker that is whole.
+func (l *loaded) end(t *testing.T) {
+	t.Helper()
+	l.expectRunning(t, l.Health().Tree)
+	l.stop()
+	if err := <-l.ended; err != nil {
 		t.Errorf("Run = %v", err)
+	}
+}
+
+func (l *loaded) expectRunning(t *testing.T, p Part) {
+	t.Helper()
+	if p.State != string(supervisor.StateRunning) {
+		t.Errorf("%s is %s, want it running", p.Name, p.State)
+	}
+	for _, c := range p.Children {
+		l.expectRunning(t, c)
 	}
 }
 

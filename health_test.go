@@ -31,8 +31,8 @@ func TestGivingUpIsTold(t *testing.T) {
 		go func() { ended <- w.Run(ctx) }()
 		time.Sleep(time.Second)
 		for range 11 { // one more than its supervisor puts up with in a minute
-			f.kill("census")
-			time.Sleep(5 * time.Second)
+			f.kill(t, "census")
+			time.Sleep(time.Second)
 		}
 		time.Sleep(10 * time.Second)
 		tree := w.Health().Tree
