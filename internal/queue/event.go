@@ -43,10 +43,11 @@ type Event struct {
 // SetResult stores what a handler returned: JSON as it is, other text as a JSON
 // string, other bytes, and long text that is mostly escapes, as base64.
 func (e *Event) SetResult(b []byte) {
+	var compact bytes.Buffer
 	switch {
 	case len(b) == 0:
-	case json.Valid(b):
-		e.Result = b
+	case json.Compact(&compact, b) == nil:
+		e.Result = compact.Bytes()
 	case utf8.Valid(b):
 		if s := jsonString(b); len(s) <= maxEncodedResult {
 			e.Result = s
@@ -76,7 +77,7 @@ func encode(v any) ([]byte, error) {
 }
 
 func (s *Store) eventMsg(r *job.Record, e *Event) (*nats.Msg, error) {
-	body, err := encode(e)
+	body, err := appendEvent(nil, e)
 	if err != nil {
 		return nil, fmt.Errorf("event of %s: %w", r.ID, err)
 	}

@@ -31,43 +31,64 @@ type Outcome struct {
 // A Settler writes the ends of runs: event, then effect, then ack, each confirmed
 // before the next, for many jobs at once. What is handed to it stays its own from one
 // Run to the next until it is written or the job's lease is lost.
+//
+// A job that succeeded takes the express lane: its event is published by whoever settles
+// it, and the broker's answer lets the ack follow, with no goroutine in between. All other
+// ends, and whatever the broker does not confirm at once, have a goroutine each that goes
+// by the rules step by step.
 type Settler struct {
 	store  *Store
 	keeper *Keeper
 	log    *slog.Logger
-	slots  chan struct{}
+	room   chan struct{}
 	wake   chan struct{}
+	frames frames
 
-	mu   sync.Mutex
-	open map[*settlement]struct{}
-	todo []*settlement // those of open that no goroutine works on
+	mu      sync.Mutex
+	running bool
+	ending  bool // nothing more comes, so that the last one on the express lane has to wake Run
+	open    map[*settlement]struct{}
+	todo    []*settlement // those of open that no goroutine works on, the express lane's apart
+	express int           // those of open on the express lane
 }
 
 // NewSettler returns a settler that writes to s and releases settled jobs from k.
 func NewSettler(s *Store, k *Keeper) *Settler {
 	return &Settler{
 		store: s, keeper: k, log: s.log,
-		slots: make(chan struct{}, maxUnsettled),
-		wake:  make(chan struct{}, 1),
-		open:  make(map[*settlement]struct{}),
+		room: make(chan struct{}, maxUnsettled),
+		wake: make(chan struct{}, 1),
+		open: make(map[*settlement]struct{}),
 	}
 }
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
-func (s *Settler) Settle(h *Held, o Outcome) { s.add(&settlement{store: s.store, Held: h, Outcome: o}) }
+func (s *Settler) Settle(h *Held, o Outcome) {
+	t := &settlement{store: s.store, Held: h, Outcome: o}
+	s.room <- struct{}{}
+	if o.Kind == job.EventSucceeded {
+		s.addExpress(t)
+	} else {
+		s.add(t)
+	}
+}
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Held) {
+	s.room <- struct{}{}
 	s.add(&settlement{store: s.store, Held: h, redelivered: true})
 }
 
 func (s *Settler) add(t *settlement) {
-	s.slots <- struct{}{}
 	s.mu.Lock()
 	s.open[t] = struct{}{}
 	s.todo = append(s.todo, t)
 	s.mu.Unlock()
+	s.wakeRun()
+}
+
+func (s *Settler) wakeRun() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -79,41 +100,76 @@ func (s *Settler) add(t *settlement) {
 func (s *Settler) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	s.mu.Lock()
-	s.todo = s.todo[:0]
-	for t := range s.open {
-		s.todo = append(s.todo, t)
-	}
-	s.mu.Unlock()
+	s.resume()
+	defer s.suspend()
 	work := context.WithoutCancel(ctx) // a drain ends with everything written
+	look := time.NewTicker(requestTimeout / 4)
+	defer look.Stop()
+	stop := ctx.Done()
 	for {
-		s.mu.Lock()
-		todo := s.todo
-		s.todo = nil
-		s.mu.Unlock()
+		todo, idle := s.take()
 		for _, t := range todo {
-			wg.Go(func() { s.settle(work, t) })
+			wg.Go(func() { s.settled(work, t, t.run(work)) })
+		}
+		if idle && ctx.Err() != nil {
+			return nil
 		}
 		select {
 		case <-s.wake:
-		case <-ctx.Done():
-			s.mu.Lock()
-			idle := len(s.todo) == 0
-			s.mu.Unlock()
-			if idle {
-				return nil
-			}
+		case now := <-look.C:
+			s.overdue(now)
+		case <-stop:
+			stop = nil
+			s.end()
 		}
 	}
 }
 
-func (s *Settler) settle(ctx context.Context, t *settlement) {
-	err := t.run(ctx)
+// resume takes up whatever an earlier run left open, by the rules.
+func (s *Settler) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.ending = true, false
+	s.todo = s.todo[:0]
+	for t := range s.open {
+		switch t.lane.at {
+		case flying:
+			s.leave(t)
+		case offLane:
+			s.todo = append(s.todo, t)
+		case answered: // it goes on by itself
+		}
+	}
+}
+
+// end has Run woken when the express lane is empty.
+func (s *Settler) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+}
+
+func (s *Settler) suspend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = false
+}
+
+// take returns what is to be worked on, and whether nothing is, on the express lane neither.
+func (s *Settler) take() (todo []*settlement, idle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	todo, s.todo = s.todo, nil
+	return todo, len(todo) == 0 && s.express == 0
+}
+
+// settled notes how the settling of t ended.
+func (s *Settler) settled(ctx context.Context, t *settlement, err error) {
 	s.keeper.Release(t.Held)
 	s.mu.Lock()
 	delete(s.open, t)
 	s.mu.Unlock()
-	<-s.slots
+	<-s.room
 	switch {
 	case err == nil && t.redelivered:
 		s.log.WarnContext(ctx, "a worker vanished while it had this job", t.attrs()...)
@@ -147,11 +203,18 @@ type settlement struct {
 	Outcome
 	store       *Store
 	redelivered bool
+	confirmed   bool // its event is stored: what follows is the effect
+
+	settler *Settler // of one that takes the express lane
+	lane    lane
 }
 
 func (t *settlement) run(ctx context.Context) error {
-	if t.redelivered {
+	switch {
+	case t.redelivered:
 		return t.runRedelivered(ctx)
+	case t.confirmed:
+		return t.finishEffect(ctx)
 	}
 	return t.finish(ctx)
 }
@@ -189,7 +252,7 @@ func (t *settlement) ack(ctx context.Context) error {
 		if err := t.Alive(); err != nil {
 			return err
 		}
-		err := t.store.nc.Publish(t.reply, []byte("+ACK"))
+		err := t.store.nc.Publish(t.reply, t.store.ackBody)
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
@@ -203,7 +266,7 @@ func (t *settlement) ack(ctx context.Context) error {
 // is the last there is.
 func (t *settlement) writeEvent(ctx context.Context) error {
 	e := t.event()
-	m, err := t.store.eventMsg(&t.Record, e)
+	m, err := t.store.eventMsg(&t.Record, &e)
 	if err != nil {
 		return err
 	}
@@ -294,8 +357,8 @@ func (t *settlement) shrink(encoded int) bool {
 	return true
 }
 
-func (t *settlement) event() *Event {
-	e := &Event{
+func (t *settlement) event() Event {
+	e := Event{
 		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: time.Now().UTC(),
 		Node: t.store.cfg.Node, Holder: t.holder,
 		Attempt: t.Attempt, Crashes: t.Crashes,

@@ -56,6 +56,9 @@ type Store struct {
 	cfg   Config
 	log   *slog.Logger
 
+	publisher  publisher
+	waiters    waiters
+	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
 
 	mu     sync.Mutex
@@ -70,7 +73,10 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	if err := job.CheckNamespace(cfg.Namespace); err != nil {
 		return nil, err
 	}
-	s := &Store{nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger, queues: make(map[string]bool)}
+	s := &Store{
+		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
+		publisher: publisher{nc: nc}, ackBody: []byte("+ACK"), queues: make(map[string]bool),
+	}
 	var err error
 	if cfg.Domain == "" {
 		s.js, err = jetstream.New(nc)

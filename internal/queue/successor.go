@@ -120,7 +120,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		Error: "a newer job with the same id is in the queue",
 	}
 	e := t.event()
-	m, err := t.store.eventMsg(&t.Record, e)
+	m, err := t.store.eventMsg(&t.Record, &e)
 	if err != nil {
 		return err
 	}

@@ -90,20 +90,26 @@ func passing(err error) bool {
 
 // publish sends m once and waits for the stream's answer.
 func (s *Store) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-		Seq   uint64              `json:"seq"`
-	}
-	if err := s.request(ctx, m, &ack); err != nil {
+	w := s.waiters.get()
+	defer s.waiters.put(w)
+	token, err := s.publisher.send(m, w)
+	if err != nil {
 		return 0, err
 	}
-	if ack.Error != nil {
-		if ack.Error.ErrorCode == codeWrongLastSeq {
-			return 0, errConflict
-		}
-		return 0, ack.Error
+	w.timer.Reset(requestTimeout)
+	select {
+	case a := <-w.answer:
+		return a.seq, a.err
+	case <-w.timer.C:
+		err = context.DeadlineExceeded
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	return ack.Seq, nil
+	if s.publisher.forget(token) {
+		return 0, err
+	}
+	a := <-w.answer // it is there, or about to be
+	return a.seq, a.err
 }
 
 // request sends m and decodes the JSON answer.

@@ -1,0 +1,262 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// hurry settles over the express lane and waits until nothing is open, or for so long.
+func (n *node) hurry(h *Held, most time.Duration) {
+	n.t.Helper()
+	n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)})
+	for end := time.Now().Add(most); len(n.settler.room) > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestExpressLaneKeepsTheOrder(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.enqueue("a")
+		n := s.node("n")
+		h := n.pull()
+		var writes []string
+		n.link.Watch(func(subject string) natstest.Fate {
+			if isWrite(subject) {
+				writes = append(writes, short(subject))
+			}
+			if subject == h.reply && len(s.events()[r.Life]) != 1 {
+				t.Error("acknowledged before the event was stored")
+			}
+			return natstest.Pass
+		})
+		n.hurry(h, time.Second)
+		time.Sleep(time.Millisecond)
+		n.link.Watch(nil)
+		if got := strings.Join(writes, " "); got != "event ack" {
+			t.Errorf("wrote %s, want event ack", got)
+		}
+		e := s.events()[r.Life][0]
+		if e.Kind != job.EventSucceeded || e.Node != "n" || e.Seq != h.Seq || string(e.Result) != `{"n":1}` {
+			t.Errorf("event %+v", e)
+		}
+		s.checkEnded(r.Life)
+	})
+}
+
+// Between its two writes, and before the first, a crash leaves a job that runs again or is over.
+func TestCrashOnTheExpressLane(t *testing.T) {
+	for write := 1; write <= 2; write++ {
+		for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
+			t.Run(fmt.Sprintf("%d/%d", write, fate), func(t *testing.T) {
+				inScene(t, func(t *testing.T, s *scene) {
+					r := s.enqueue("a")
+					a := s.node("a")
+					h := a.pull()
+					a.crashAt(write, fate)
+					a.hurry(h, time.Second)
+					a.crash()
+					ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
+					s.checkEnded(r.Life)
+					want := 0
+					if write == 1 && fate == natstest.CutBefore {
+						want = 1
+					}
+					if len(ran) != want {
+						t.Errorf("ran %d times after the crash, want %d", len(ran), want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What the lane cannot finish is finished step by step by the same worker.
+func TestExpressLaneFallsBack(t *testing.T) {
+	tests := map[string]func(s *scene, n *node, h *Held){
+		"answer lost": func(_ *scene, n *node, _ *Held) {
+			cut := false
+			n.link.Watch(func(subject string) natstest.Fate {
+				if short(subject) == "event" && !cut {
+					cut = true
+					return natstest.CutAfter
+				}
+				return natstest.Pass
+			})
+		},
+		"event lost": func(_ *scene, n *node, _ *Held) {
+			cut := false
+			n.link.Watch(func(subject string) natstest.Fate {
+				if short(subject) == "event" && !cut {
+					cut = true
+					return natstest.CutBefore
+				}
+				return natstest.Pass
+			})
+		},
+		"no events stream": func(s *scene, _ *node, _ *Held) {
+			if err := s.store.js.DeleteStream(s.ctx, s.store.names.eventStream()); err != nil {
+				s.t.Fatal(err)
+			}
+		},
+		"an older life's event": func(s *scene, _ *node, h *Held) {
+			older := h.Record
+			older.Life = "older"
+			m, err := s.store.eventMsg(&older, &Event{Kind: job.EventSucceeded, Life: "older", Seq: 1})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if _, err := s.store.publish(s.ctx, m); err != nil {
+				s.t.Fatal(err)
+			}
+		},
+	}
+	for name, befalls := range tests {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				r := s.enqueue("a")
+				n := s.node("n")
+				h := n.pull()
+				n.keeper.Keep(h)
+				befalls(s, n, h)
+				n.hurry(h, testWait)
+				time.Sleep(time.Second)
+				if got := s.kinds(r.Life); got != "succeeded" {
+					t.Errorf("events %s, want succeeded", got)
+				}
+				if left := s.waiting(); len(left) > 0 {
+					t.Errorf("left in the queue: %v", left)
+				}
+				if n.keeper.Held() != 0 {
+					t.Error("the keeper still renews the lease")
+				}
+			})
+		})
+	}
+}
+
+// A worker that wakes between the answer and the ack, its lease lost, sends nothing more.
+func TestLeaseLostOnTheExpressLane(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.enqueue("a")
+		n := s.node("n")
+		h := n.tryPull(9*time.Second, time.Second)
+		acked := false
+		n.link.Watch(func(subject string) natstest.Fate {
+			switch {
+			case short(subject) == "event":
+				n.link.Slow(800 * time.Millisecond) // the answer comes after the lease, and is not overdue
+			case subject == h.reply:
+				acked = true
+			}
+			return natstest.Pass
+		})
+		n.settler.Settle(h, Outcome{Kind: job.EventSucceeded})
+		time.Sleep(2 * testWait)
+		n.link.Watch(nil)
+		n.link.Slow(0)
+		if acked {
+			t.Error("acknowledged after the lease was lost")
+		}
+		if ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}); len(ran) != 0 {
+			t.Errorf("ran %d times more", len(ran))
+		}
+		s.checkEnded(r.Life)
+	})
+}
+
+// What is on the lane when the settler fails is settled by its next run; what is there
+// when it is to end, by this one.
+func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				const jobs = 20
+				n := s.node("n")
+				settler := NewSettler(n.store, n.keeper)
+				var lives []string
+				ctx, cancel := context.WithCancel(s.ctx)
+				defer cancel()
+				ended := make(chan struct{})
+				go func() { defer close(ended); _ = settler.Run(ctx) }()
+				time.Sleep(time.Millisecond)
+				n.link.Slow(10 * time.Millisecond)
+				for i := range jobs {
+					lives = append(lives, s.enqueue(fmt.Sprint("a", i)).Life)
+					settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded})
+				}
+				if restarted {
+					settler.suspend() // as if Run had ended
+					settler.resume()
+				}
+				cancel()
+				<-ended
+				if err := n.nc.FlushWithContext(timeLimit(t, time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if restarted {
+					again, end := context.WithCancel(s.ctx)
+					end()
+					_ = settler.Run(again)
+					time.Sleep(time.Second)
+				}
+				s.checkEnded(lives...)
+			})
+		})
+	}
+}
+
+func timeLimit(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// The answer is read as encoding/json would, or left to it.
+func FuzzStoredAs(f *testing.F) {
+	for _, s := range []string{
+		`{"stream":"S","seq":7}`, `{"stream":"S","domain":"D","seq":18446744073709551615}`, `{"stream":"S", "seq":7}`,
+		`{"stream":"S","seq":7,"duplicate":true}`, `{"error":{"code":400,"err_code":10071},"stream":"S","seq":0}`,
+		`{"stream":"S","seq":}`, `{"stream":"S","seq":1234567890123456789}`, ``, `{}`, `{"stream":"}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !strings.HasPrefix(s, `{"stream":"S"`) || strings.Count(s, `"seq"`) != 1 || strings.Contains(s, `\`) {
+			return // no broker's answer
+		}
+		seq, ok := storedAs([]byte(s))
+		if !ok {
+			return
+		}
+		want, err := readPubAck(&nats.Msg{Data: []byte(s + " ")}) // the space sends it the long way
+		if err == nil && want != seq {
+			t.Errorf("%s: sequence %d, want %d", s, seq, want)
+		}
+	})
+}
+
+func TestPubAckIsRead(t *testing.T) {
+	for s, want := range map[string]uint64{
+		`{"stream":"S","seq":7}`: 7, `{"stream":"S","domain":"D","seq":1234567890123456789}`: 1234567890123456789,
+		`{"stream":"S", "seq":7}`: 7, `{"stream":"S","seq":7,"duplicate":true}`: 7,
+		`{"stream":"S","seq":18446744073709551615}`: 18446744073709551615,
+	} {
+		if got, err := readPubAck(&nats.Msg{Data: []byte(s)}); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{`{"error":{"code":400,"err_code":10071,"description":"wrong"},"stream":"S","seq":0}`, `{"stream":"S","seq":}`, ``, `[]`} {
+		if seq, err := readPubAck(&nats.Msg{Data: []byte(s)}); err == nil {
+			t.Errorf("%s: %d and no error", s, seq)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A publisher has any number of writes to streams in flight at once. Their answers come
+// to one inbox with one subscription, and each is told on the connection's goroutine to
+// whoever sent the write: no goroutine, timer or context belongs to a write. It retries
+// nothing and knows no timeouts; whoever has waited long enough says [publisher.forget].
+type publisher struct {
+	nc *nats.Conn
+
+	mu    sync.Mutex
+	sub   *nats.Subscription // nil until the first write
+	inbox string             // with the dot before the token
+	calls []call
+	free  []uint32 // places in calls
+	count uint64   // of writes so far
+}
+
+// A call is a write in flight, or a place for one.
+type call struct {
+	token uint64 // 0: a free place
+	to    sender
+}
+
+// A sender is told how its write was answered, once, on a goroutine it must not hold up.
+type sender interface{ answered(seq uint64, err error) }
+
+// placeBits is how much of a token names its place.
+const placeBits = 20
+
+// send publishes m, whose reply subject it sets. Unless it returns an error, to will have
+// an answer or is to be forgotten by the token.
+func (p *publisher) send(m *nats.Msg, to sender) (token uint64, err error) {
+	p.mu.Lock()
+	if p.sub == nil || !p.sub.IsValid() {
+		if err := p.subscribe(); err != nil {
+			p.mu.Unlock()
+			return 0, err
+		}
+	}
+	if len(p.free) == 0 {
+		p.free = append(p.free, uint32(len(p.calls)))
+		p.calls = append(p.calls, call{})
+	}
+	last := len(p.free) - 1
+	place := p.free[last]
+	p.free = p.free[:last]
+	p.count++
+	token = p.count<<placeBits | uint64(place)
+	p.calls[place] = call{token: token, to: to}
+	var buf [64]byte
+	m.Reply = string(strconv.AppendUint(append(buf[:0], p.inbox...), token, 36))
+	p.mu.Unlock()
+	if err := p.nc.PublishMsg(m); err != nil && p.forget(token) {
+		return 0, err
+	}
+	return token, nil
+}
+
+// subscribe must be called with mu held.
+func (p *publisher) subscribe() error {
+	inbox := p.nc.NewInbox() + "."
+	sub, err := p.nc.Subscribe(inbox+"*", p.receive)
+	if err != nil {
+		return err
+	}
+	sub.SetClosedHandler(func(string) { p.closed(sub) })
+	p.sub, p.inbox = sub, inbox
+	return sub.SetPendingLimits(-1, -1) // there are no more answers than writes, and all are small
+}
+
+// forget gives up waiting for an answer. It reports false if that was given already.
+func (p *publisher) forget(token uint64) bool {
+	_, ok := p.take(token)
+	return ok
+}
+
+func (p *publisher) take(token uint64) (to sender, ok bool) {
+	place := token & (1<<placeBits - 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if token == 0 || place >= uint64(len(p.calls)) || p.calls[place].token != token {
+		return nil, false
+	}
+	to = p.calls[place].to
+	p.calls[place] = call{}
+	p.free = append(p.free, uint32(place))
+	return to, true
+}
+
+func (p *publisher) receive(m *nats.Msg) {
+	token, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 36, 64)
+	if err != nil {
+		return
+	}
+	if to, ok := p.take(token); ok {
+		to.answered(readPubAck(m))
+	}
+}
+
+// closed answers all writes for which no answer can come any more.
+func (p *publisher) closed(sub *nats.Subscription) {
+	p.mu.Lock()
+	if p.sub != sub {
+		p.mu.Unlock()
+		return
+	}
+	p.sub = nil
+	var waiting []sender
+	for place, c := range p.calls {
+		if c.token != 0 {
+			waiting = append(waiting, c.to)
+			p.calls[place] = call{}
+			p.free = append(p.free, uint32(place))
+		}
+	}
+	p.mu.Unlock()
+	for _, to := range waiting {
+		to.answered(0, nats.ErrConnectionClosed)
+	}
+}
+
+// readPubAck reads a stream's answer: the sequence of the stored message, or the error.
+func readPubAck(m *nats.Msg) (seq uint64, err error) {
+	if seq, ok := storedAs(m.Data); ok {
+		return seq, nil
+	}
+	if len(m.Data) == 0 && m.Header.Get(headerStatus) == "503" {
+		return 0, nats.ErrNoResponders
+	}
+	var ack struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+	}
+	switch err := json.Unmarshal(m.Data, &ack); {
+	case err != nil:
+		return 0, fmt.Errorf("answer of a stream: %w", err)
+	case ack.Error == nil:
+		return ack.Seq, nil
+	case ack.Error.ErrorCode == codeWrongLastSeq:
+		return 0, errConflict
+	}
+	return 0, ack.Error
+}
+
+// storedAs reads the answer that is nearly all there are, {"stream":"S","seq":7} with or
+// without a domain, and reports false for any other, whatever it says.
+func storedAs(answer []byte) (seq uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(answer, []byte(`{"stream":"`))
+	if !ok || !bytes.HasSuffix(rest, []byte("}")) {
+		return 0, false
+	}
+	rest = rest[:len(rest)-1]
+	digits := len(rest)
+	for digits > 0 && rest[digits-1] >= '0' && rest[digits-1] <= '9' {
+		digits--
+	}
+	if !bytes.HasSuffix(rest[:digits], []byte(`","seq":`)) || len(rest)-digits > maxDigits || len(rest) == digits {
+		return 0, false
+	}
+	for _, c := range rest[digits:] {
+		seq = 10*seq + uint64(c-'0')
+	}
+	return seq, true
+}
+
+// maxDigits is how many digits always fit 64 bits.
+const maxDigits = 19
