@@ -23,16 +23,20 @@ type ending struct {
 // handler ignores the end of its context for too long, giveUp is called, from another
 // goroutine, with the ending it then has.
 func (w *Worker) attempt(stop context.Context, h *queue.Held, giveUp func(ending)) ending {
-	if err := h.Start(); err != nil {
+	switch err := h.Start(); {
+	case errors.Is(err, queue.ErrNoPermit):
+		return ending{} // handed back
+	case err != nil:
 		return ending{lost: err}
 	}
+	defer h.Returned()
 	settings := w.cfg.Types[h.Type].forJob(h)
 	// Detached, so that the handler sees why it is to stop in this package's terms.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stop))
 	defer cancel(nil)
 	defer context.AfterFunc(stop, func() { cancel(ErrHandedBack) })()
-	h.OnLost(func() { cancel(ErrLeaseLost) })
-	defer h.OnLost(func() {})
+	h.OnLost(func(cause error) { cancel(publicCause(cause)) })
+	defer h.OnLost(func(error) {})
 	if settings.Timeout > 0 {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeoutCause(ctx, settings.Timeout, ErrTimeout)
@@ -126,7 +130,7 @@ func outcome(attempt int, settings TypeConfig, result []byte, err, cause error) 
 		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)
 	}
 	switch {
-	case errors.Is(cause, ErrHandedBack) && panicked == nil && permanent == nil:
+	case (errors.Is(cause, ErrHandedBack) || errors.Is(cause, ErrGrantLost)) && panicked == nil && permanent == nil:
 		return queue.Outcome{Kind: job.EventHandedBack}
 	case later != nil && !later.attempt:
 		return queue.Outcome{Kind: job.EventSnoozed, Delay: max(later.delay, time.Millisecond)}

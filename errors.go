@@ -29,6 +29,10 @@ var (
 	// ErrHandedBack is the cause of a handler's cancelled context when its worker
 	// stops: the job will run again, with no attempt counted.
 	ErrHandedBack = errors.New("millhand: worker is stopping")
+	// ErrGrantLost is the cause of a handler's cancelled context when its worker lost the
+	// permit of a quota that the job ran on, since it could not renew it: the job will run
+	// again, with no attempt counted, and another may run in its place by now.
+	ErrGrantLost = errors.New("millhand: permit lost")
 	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
 	// than it may. It counts as a failed attempt.
 	ErrTimeout = errors.New("millhand: job timed out")
@@ -133,6 +137,14 @@ func RetryAfter(d time.Duration, err error) error {
 // an attempt.
 func Snooze(d time.Duration) error {
 	return &laterError{err: errors.New("snoozed"), delay: d}
+}
+
+// publicCause translates why a running job is to stop.
+func publicCause(cause error) error {
+	if errors.Is(cause, queue.ErrGrantLost) {
+		return ErrGrantLost
+	}
+	return ErrLeaseLost
 }
 
 // publicError translates an internal package's error for callers of this one.

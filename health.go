@@ -14,7 +14,9 @@ type Health struct {
 	State  string `json:"state"` // working, draining or stopped; a command says starting before
 	InHand int    `json:"in_hand"`
 	Stuck  int    `json:"stuck"` // handlers that were given up and still run
-	Tree   Part   `json:"tree"`
+	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
+	Rebuilt int  `json:"rebuilt"`
+	Tree    Part `json:"tree"`
 }
 
 // A Part is a node of the worker's supervision tree.
@@ -41,7 +43,7 @@ func partOf(n supervisor.Node) Part {
 
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
-	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Tree: partOf(w.tree.Tree())}
+	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: partOf(w.tree.Tree())}
 	switch {
 	case h.Tree.State != string(supervisor.StateRunning):
 		h.State = "stopped"

@@ -133,7 +133,8 @@ func (r *runner) run(stop context.Context, h *queue.Held, ended func(error)) {
 			r.settle(h, end)
 			ended(nil)
 		} else {
-			r.worker.stuck.Add(-1) // it was given up, and came back after all
+			h.CameBack()
+			r.worker.stuck.Add(-1) // it was given up
 		}
 	}()
 	end = r.worker.attempt(stop, h, func(e ending) { r.abandon(h, e) })
@@ -168,6 +169,7 @@ func (r *runner) abandon(h *queue.Held, e ending) {
 		return
 	}
 	defer ended(nil)
+	h.GiveUp()
 	e.Stack = r.jobs.Stacks(h.ID)
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
 		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)

@@ -108,7 +108,7 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	w := &Worker{
 		nc: nc, cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     gate,
-		keeper:   queue.NewKeeper(store),
+		keeper:   queue.NewKeeper(store, gate),
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
 		handBack: make(chan struct{}, 1),
@@ -207,7 +207,7 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		instrument(supervisor.Child{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace}),
 	}
 	for _, typ := range w.cfg.Mux.Types() {
-		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name]), name, typ)
+		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name], name, typ), name, typ)
 		if err != nil {
 			return nil, err
 		}

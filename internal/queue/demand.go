@@ -37,6 +37,9 @@ type demand struct {
 	tiers       [][]*source // the same, in groups: each has what it can use before the next has any
 	turn        int         // counts asks, so that standing requests rotate
 	now         float64     // service given to whoever was served last
+	pools       []*pool
+	limits      []*pool // those that are limited
+	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
 }
 
 // source is one (queue, type): where jobs come from.
@@ -51,6 +54,14 @@ type source struct {
 	runs    int
 	served  float64 // slots given, each for 1/weight
 	turn    int
+
+	paused  bool
+	limits  []*pool // of all pools, those that are limited
+	started int     // in hand, their handlers run or have run
+	stuck   int     // not in hand any more though their handlers still run
+	stamp   uint64  // demand.clock when it was asked last
+	joined  uint64  // demand.clock when it became a member of a pool last
+	probed  time.Time
 }
 
 // A grant is to ask a source for n jobs.
@@ -64,10 +75,13 @@ func (d *demand) free() int { return max(d.concurrency-d.inHand, 0) }
 // room is how many jobs may be asked for at once, short ones apart.
 func (d *demand) room() int { return d.free() + min(len(d.sources)-1, maxStanding) }
 
-// plan returns the pulls to send now.
-func (d *demand) plan() []grant {
+// plan returns the pulls to send now. Without a limit, it does not ask for the time.
+func (d *demand) plan(now time.Time) []grant {
 	if d.stopped {
 		return nil
+	}
+	if len(d.limits) > 0 {
+		d.prepare(now)
 	}
 	return append(d.planBacklog(), d.planStanding()...)
 }
@@ -120,6 +134,7 @@ func (d *demand) share(n int, tier []*source, batch map[*source]int, can func(*s
 			break
 		}
 		batch[next]++
+		next.cover(1)
 		shared++
 		d.now = next.served
 		next.served += 1 / float64(next.weight)
@@ -142,7 +157,7 @@ func (d *demand) planStanding() []grant {
 		if !s.short() {
 			long += s.inHand
 		}
-		if s.askable() && s.backlog == 0 && s.weight >= floor {
+		if s.askable() && s.backlog == 0 && s.weight >= floor && !s.contested() {
 			idle = append(idle, s)
 		}
 	}
@@ -159,13 +174,17 @@ func (d *demand) planStanding() []grant {
 	var grants []grant
 	for _, s := range idle {
 		n := 1
-		if len(d.sources) == 1 {
+		if len(d.sources) == 1 && len(s.limits) == 0 {
 			n = min(max(d.free(), 1), maxBatch)
 		}
 		if n > room {
 			break
 		}
+		if s.blocked() {
+			continue // one before it has the last permit
+		}
 		room -= n
+		s.cover(n)
 		grants = append(grants, d.grant(s, n))
 	}
 	return grants
@@ -187,7 +206,7 @@ func (d *demand) floor() int {
 
 func (d *demand) grant(s *source, n int) grant {
 	d.turn++
-	s.asked, s.greedy, s.turn = n, s.backlog > 0, d.turn
+	s.asked, s.greedy, s.turn, s.stamp = n, s.backlog > 0, d.turn, d.clock
 	return grant{source: s, n: n}
 }
 
@@ -260,20 +279,22 @@ func (d *demand) finished(s *source, ran time.Duration) {
 		}
 		return
 	}
+	s.started--
 	s.runs = min(s.runs+1, runSamples)
 	s.run += (ran - s.run) / time.Duration(s.runs)
 }
 
 // askable reports whether s can be asked now.
-func (s *source) askable() bool { return s.open && s.asked == 0 }
+func (s *source) askable() bool { return s.open && s.asked == 0 && !s.blocked() }
 
-// wanting reports whether more jobs of s wait than it was asked for.
-func (s *source) wanting() bool { return s.backlog > uint64(s.asked) }
+// wanting reports whether more jobs of s wait than it was asked for, and may start.
+func (s *source) wanting() bool { return s.backlog > uint64(s.asked) && !s.blocked() }
 
 func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun }
 
-// askableAhead reports whether s can be asked for more than can start at once.
-func (s *source) askableAhead() bool { return s.askable() && s.short() }
+// askableAhead reports whether s can be asked for more than can start at once: never where
+// the permits that this would cover could be another node's.
+func (s *source) askableAhead() bool { return s.askable() && s.short() && len(s.limits) == 0 }
 
 // hungry reports whether s can be asked for jobs that wait.
 func (s *source) hungry() bool { return s.askable() && s.backlog > 0 }

@@ -17,6 +17,7 @@ type wheel struct {
 	given   map[*source]int  // jobs delivered so far
 	ahead   map[*source]bool // asked for as a short type, and not done with that yet
 	asks    int
+	at      time.Time // the present
 }
 
 func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
@@ -33,7 +34,7 @@ func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 
 // turn sends what is asked for now.
 func (w *wheel) turn() {
-	for _, g := range w.plan() {
+	for _, g := range w.plan(w.at) {
 		w.asks++
 		switch {
 		case w.left[g.source] != 0:

@@ -13,6 +13,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLeaseLost says that the job may run elsewhere by now: nothing about it may be written.
 	ErrLeaseLost = errors.New("lease lost")
+	// ErrGrantLost says that the node lost the permits of a limit that the job runs under: it
+	// is to stop, and is handed back.
+	ErrGrantLost = errors.New("permits lost")
+	// ErrNoPermit says that a job in hand may not start: its queue is paused, or the permit
+	// that it was asked for with is gone.
+	ErrNoPermit = errors.New("no permit")
 	// ErrAckWait says that a consumer exists with another lease than the one asked for.
 	ErrAckWait = errors.New("ack wait differs")
 )

@@ -3,15 +3,25 @@ package queue
 import (
 	"sync"
 	"time"
+
+	"github.com/millhand/millhand/internal/job"
 )
 
 // A Gate shares a worker's slots among the types that it pulls: the miller who opens
 // the sluice only as far as the wheel can turn. It is safe for concurrent use.
 type Gate struct {
-	mu     sync.Mutex
-	demand demand
-	inlets map[*source]*Inlet
-	idle   chan struct{} // closed when the gate is closed and nothing is in hand or asked for
+	mu      sync.Mutex
+	demand  demand
+	inlets  map[*source]*Inlet
+	pools   map[PoolKey]*Pool
+	keys    map[string]string // type to key
+	paused  map[string]bool   // queues
+	idle    chan struct{}     // closed when the gate is closed and nothing is in hand or asked for
+	alarm   *time.Timer       // for what becomes possible by itself; nil until that is needed
+	limited chan struct{}     // there are limits
+	rebuilt int
+	grace   time.Duration
+	overran func([]job.Record)
 }
 
 // NewGate returns a gate for so many jobs at once. Queues share its slots by weight.
@@ -23,24 +33,10 @@ func NewStrictGate(concurrency int) *Gate { return newGate(concurrency, strict) 
 func newGate(concurrency int, o order) *Gate {
 	return &Gate{
 		demand: demand{concurrency: concurrency, order: o},
-		inlets: make(map[*source]*Inlet), idle: make(chan struct{}),
+		inlets: make(map[*source]*Inlet), pools: make(map[PoolKey]*Pool),
+		keys: make(map[string]string), paused: make(map[string]bool),
+		idle: make(chan struct{}), limited: make(chan struct{}, 1),
 	}
-}
-
-// An Inlet is one type's place at the gate.
-type Inlet struct {
-	gate   *Gate
-	source *source
-	ask    func(n int)
-}
-
-// Inlet joins a type with its queue's weight. All are joined before the first is opened.
-func (g *Gate) Inlet(weight int) *Inlet {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	i := &Inlet{gate: g, source: g.demand.add(weight)}
-	g.inlets[i.source] = i
-	return i
 }
 
 // Close ends all asking: what was asked for may still come.
@@ -64,13 +60,42 @@ func (g *Gate) InHand() int {
 	return g.demand.inHand
 }
 
+// Rebuilt returns how many subscriptions were found deaf and made anew.
+func (g *Gate) Rebuilt() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rebuilt
+}
+
+// Pause ends the asking for jobs of a queue: what still comes and what has not started is
+// handed back, and running jobs finish.
+func (g *Gate) Pause(queue string) { g.pause(queue, true) }
+
+// Resume ends the pause of a queue.
+func (g *Gate) Resume(queue string) { g.pause(queue, false) }
+
+func (g *Gate) pause(queue string, on bool) {
+	g.do(func(*demand) {
+		g.paused[queue] = on
+		for s, i := range g.inlets {
+			if i.queue == queue {
+				s.paused = on
+			}
+		}
+	})
+}
+
 // do applies a change and passes on what it makes possible.
 func (g *Gate) do(change func(*demand)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change(&g.demand)
-	for _, a := range g.demand.plan() {
+	now := g.now()
+	for _, a := range g.demand.plan(now) {
 		g.inlets[a.source].ask(a.n)
+	}
+	if len(g.demand.limits) > 0 {
+		g.setAlarm(now)
 	}
 	if g.demand.quiet() {
 		select {
@@ -81,38 +106,23 @@ func (g *Gate) do(change func(*demand)) {
 	}
 }
 
-// Open tells that jobs can be asked for from now on, with ask, which must not block nor
-// call back.
-func (i *Inlet) Open(ask func(n int)) {
-	i.gate.do(func(d *demand) {
-		i.ask = ask
-		d.opened(i.source)
-	})
+// now is the present if that makes a difference: without a limit it does not.
+func (g *Gate) now() (t time.Time) {
+	if len(g.demand.limits) > 0 {
+		t = time.Now()
+	}
+	return t
 }
 
-// Shut tells that they cannot, until the next Open.
-func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
-
-// Standing reports whether what was asked for last may wait for jobs to come; if not, jobs
-// are known to wait, and others wait for the answer.
-func (i *Inlet) Standing() bool {
-	i.gate.mu.Lock()
-	defer i.gate.mu.Unlock()
-	return !i.source.greedy
-}
-
-// Delivered tells that n jobs are in hand and backlog more wait.
-func (i *Inlet) Delivered(n int, backlog uint64) {
-	i.gate.do(func(d *demand) { d.delivered(i.source, n, backlog) })
-}
-
-// Empty tells that none wait.
-func (i *Inlet) Empty() { i.gate.do(func(*demand) { i.source.backlog = 0 }) }
-
-// Returned tells that n jobs that were asked for will not come.
-func (i *Inlet) Returned(n int) { i.gate.do(func(d *demand) { d.returned(i.source, n) }) }
-
-// Finished tells that a job left the hand, its handler having run for so long.
-func (i *Inlet) Finished(ran time.Duration) {
-	i.gate.do(func(d *demand) { d.finished(i.source, ran) })
+// setAlarm has a plan made when one is due though nothing happens.
+func (g *Gate) setAlarm(now time.Time) {
+	at := g.demand.wake()
+	if at.IsZero() {
+		return
+	}
+	if g.alarm == nil {
+		g.alarm = time.AfterFunc(at.Sub(now), func() { g.do(func(*demand) {}) })
+		return
+	}
+	g.alarm.Reset(at.Sub(now))
 }

@@ -23,6 +23,7 @@ type Held struct {
 	startedAt time.Time
 	lease     *lease
 	inlet     *Inlet
+	grip      grip
 }
 
 // hold reads a delivered message whose pull request was sent at sent.
@@ -59,15 +60,25 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
 func (h *Held) Alive() error { return h.lease.alive() }
 
-// LeaseUntil is when the lease ends unless it is renewed.
-func (h *Held) LeaseUntil() time.Time { return h.lease.until() }
+// LeaseUntil is when the lease ends, or a permit that the job runs on, unless renewed.
+func (h *Held) LeaseUntil() time.Time {
+	lease, permit := h.lease.until(), h.inlet.until(h)
+	if !permit.IsZero() && permit.Before(lease) {
+		return permit
+	}
+	return lease
+}
 
-// OnLost has f called when the lease is lost, at once if it is. Only one f is kept.
-func (h *Held) OnLost(f func()) { h.lease.watch(f) }
+// OnLost has f called when the lease is lost ([ErrLeaseLost]) or a permit
+// ([ErrGrantLost]), at once if it is. Only one f is kept.
+func (h *Held) OnLost(f func(cause error)) { h.lease.watch(f) }
 
-// Start notes that the handler starts now, or returns [ErrLeaseLost].
+// Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].
 func (h *Held) Start() error {
 	if err := h.lease.alive(); err != nil {
+		return err
+	}
+	if err := h.inlet.start(h); err != nil {
 		return err
 	}
 	h.startedAt = time.Now()
@@ -77,11 +88,22 @@ func (h *Held) Start() error {
 // StartedAt is when the handler started, zero if it did not.
 func (h *Held) StartedAt() time.Time { return h.startedAt }
 
-// Finished gives the job's slot back to the gate.
+// Returned notes that the handler has returned: it does nothing any more, though its end is
+// not settled yet.
+func (h *Held) Returned() { h.grip.returned.Store(true) }
+
+// GiveUp notes that the handler does not return: its slot is given back with
+// [Held.Finished], its permit not before [Held.CameBack].
+func (h *Held) GiveUp() { h.inlet.giveUp(h) }
+
+// CameBack notes that a handler that was given up has returned after all.
+func (h *Held) CameBack() { h.inlet.cameBack(h) }
+
+// Finished gives the job's slot back to the gate, and its permit.
 func (h *Held) Finished() {
 	var ran time.Duration
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)
 	}
-	h.inlet.Finished(ran)
+	h.inlet.finished(h, ran)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 )
 
 // A Keeper renews the leases of all jobs in hand, each a third of its AckWait
@@ -18,6 +19,7 @@ import (
 type Keeper struct {
 	nc *nats.Conn
 
+	gate *Gate
 	wake chan struct{} // tick became shorter
 
 	mu   sync.Mutex
@@ -25,9 +27,10 @@ type Keeper struct {
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
-// NewKeeper returns a keeper that renews over the store's connection.
-func NewKeeper(s *Store) *Keeper {
-	return &Keeper{nc: s.nc, wake: make(chan struct{}, 1), held: make(map[*Held]struct{}), tick: time.Second}
+// NewKeeper returns a keeper that renews over the store's connection, and guards the jobs
+// that g let in.
+func NewKeeper(s *Store, g *Gate) *Keeper {
+	return &Keeper{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Held]struct{}), tick: time.Second}
 }
 
 // Keep has h renewed until [Keeper.Release] or until its lease is lost.
@@ -103,8 +106,16 @@ func (r *renewals) forget(now time.Time) {
 	}
 }
 
-// Run renews until ctx ends. What is in hand stays so from one Run to the next.
+// Run renews, and guards the permits, until ctx ends. What is in hand stays so from one Run
+// to the next.
 func (k *Keeper) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.gate.Guard(ctx) })
+	g.Go(func() error { return k.renew(ctx) })
+	return g.Wait()
+}
+
+func (k *Keeper) renew(ctx context.Context) error {
 	inbox := k.nc.NewInbox()
 	asked := renewals{waiting: make(map[string]renewal)}
 	sub, err := k.nc.Subscribe(inbox+".*", asked.answered)

@@ -70,7 +70,7 @@ func TestLostLeaseIsTold(t *testing.T) {
 		n, other := s.node("n"), s.node("other")
 		h := n.pull()
 		lost := make(chan time.Time, 1)
-		h.OnLost(func() { lost <- time.Now() })
+		h.OnLost(func(error) { lost <- time.Now() })
 		n.keeper.Keep(h)
 		s.sleep(testWait)
 		n.link.Hold()

@@ -14,11 +14,12 @@ import (
 type lease struct {
 	ackWait time.Duration
 
-	mu     sync.Mutex
-	since  time.Time // when the request was sent
-	kept   bool      // it was renewed
-	lost   bool
-	onLost func() // called once, by whoever finds the lease lost
+	mu      sync.Mutex
+	since   time.Time // when the request was sent
+	kept    bool      // it was renewed
+	lost    bool
+	revoked bool        // the job lost a permit: it is to stop, and is still this worker's
+	onLost  func(error) // called once, by whoever finds that out first
 }
 
 func newLease(ackWait time.Duration, sent time.Time) *lease {
@@ -50,9 +51,20 @@ func (l *lease) check(now time.Time) error {
 	l.lost, l.onLost = true, nil
 	l.mu.Unlock()
 	if tell != nil {
-		tell()
+		tell(ErrLeaseLost)
 	}
 	return ErrLeaseLost
+}
+
+// revoke tells that a permit was lost.
+func (l *lease) revoke() {
+	l.mu.Lock()
+	tell := l.onLost
+	l.revoked, l.onLost = true, nil
+	l.mu.Unlock()
+	if tell != nil {
+		tell(ErrGrantLost)
+	}
 }
 
 // alive is check at the present.
@@ -88,15 +100,18 @@ func (l *lease) due(now time.Time) bool {
 	return !l.lost && (!l.kept || elapsed(l.since, now) >= l.ackWait/3)
 }
 
-// watch sets what happens when the lease is lost, at once if it is.
-func (l *lease) watch(onLost func()) {
+// watch sets what happens when the lease or a permit is lost, at once if it is.
+func (l *lease) watch(onLost func(cause error)) {
 	l.mu.Lock()
-	lost := l.lost
-	if !lost {
+	lost, revoked := l.lost, l.revoked
+	if !lost && !revoked {
 		l.onLost = onLost
 	}
 	l.mu.Unlock()
-	if lost {
-		onLost()
+	switch {
+	case lost:
+		onLost(ErrLeaseLost)
+	case revoked:
+		onLost(ErrGrantLost)
 	}
 }

@@ -137,8 +137,8 @@ func TestLeaseTellsOfItsLossOnce(t *testing.T) {
 	start := time.Now()
 	l := newLease(testWait, start)
 	first, second := 0, 0
-	l.watch(func() { first++ })
-	l.watch(func() { second++ })
+	l.watch(func(error) { first++ })
+	l.watch(func(error) { second++ })
 	for range 3 {
 		_ = l.check(start.Add(time.Hour))
 	}
@@ -146,7 +146,7 @@ func TestLeaseTellsOfItsLossOnce(t *testing.T) {
 		t.Errorf("told the first watcher %d times and the second %d times, want 0 and 1", first, second)
 	}
 	late := 0
-	l.watch(func() { late++ })
+	l.watch(func(error) { late++ })
 	if late != 1 {
 		t.Errorf("told who came too late %d times, want 1", late)
 	}

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -16,23 +15,9 @@ import (
 	"github.com/millhand/millhand/internal/stages"
 )
 
-// How long a standing request waits, and how much longer its closing status may take.
-// Short, since a drain waits for it: an inbox that is dropped before strands what the
-// broker had already sent, and that would count as a crash. In a cluster every request is
-// a proposal to the consumer's Raft group, so there it waits longer.
-const (
-	pullLifetime    = time.Second
-	clusterLifetime = 5 * time.Second
-	closingGrace    = 2 * time.Second
-	maxInbox        = 2 * maxBatch // messages
-	emptyBeforeInfo = 2            // standing requests in a row that expired empty before the backlog is checked
-	reopenPause     = 100 * time.Millisecond
-	reopenPauseMax  = 2 * time.Second
-)
-
 // A Puller turns demand for one type in one queue into pull requests, one at a time,
 // and emits what comes. What is not to be run (redelivered, malformed, expired, or come
-// after a drain began) goes to the settler instead.
+// after a drain or a pause began or permits were lost) goes to the settler instead.
 type Puller struct {
 	store   *Store
 	keeper  *Keeper
@@ -57,15 +42,8 @@ type Puller struct {
 	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
 	empty   int // standing requests in a row that expired without a job
+	deaf    int // and those of them at whose end jobs were waiting
 	pause   time.Duration
-}
-
-// pull is one request in flight.
-type pull struct {
-	batch    int
-	standing bool      // it waits for jobs to come; others take what is there and close
-	sent     time.Time // the leases of its jobs start here
-	left     int
 }
 
 // NewPuller returns a puller of one type. What it emits is under the keeper's care.
@@ -157,145 +135,6 @@ func (p *Puller) loop(ctx context.Context) error {
 	}
 }
 
-// linger waits for the closing status of the pull in flight. What still comes is handed
-// back: dropped, it would be stranded until AckWait and count as a crash.
-func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
-	for p.pull != nil {
-		select {
-		case m := <-p.in:
-			if isJob(m) {
-				p.take(ctx, []*nats.Msg{m})
-			} else {
-				p.over()
-			}
-		case <-p.overdue.C:
-			return
-		case <-connection:
-			return
-		}
-	}
-}
-
-// open makes sure of the consumer and subscribes, for as long as it takes.
-func (p *Puller) open(ctx context.Context) error {
-	for pause := reopenPause; ; pause = min(2*pause, reopenPauseMax) {
-		err := p.tryOpen(ctx)
-		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
-			return err
-		}
-		p.inlet.Empty() // no other queue is to wait for this one meanwhile
-		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
-		p.giveBack() // a drain does not wait for the broker
-		if sleep(ctx, pause) != nil {
-			return nil //nolint:nilerr // asked to stop: no failure
-		}
-	}
-}
-
-func (p *Puller) tryOpen(ctx context.Context) error {
-	p.link = p.store.nc.Stats().Reconnects
-	ackWait, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
-	if err != nil {
-		if restoreErr := p.store.restore(ctx); restoreErr != nil {
-			return restoreErr
-		}
-		if ackWait, err = p.store.ensureConsumer(ctx, p.queue, p.typ); err != nil {
-			return err
-		}
-	}
-	p.ackWait = ackWait
-	p.inbox = p.store.nc.NewInbox()
-	p.in = make(chan *nats.Msg, maxInbox)
-	p.sub, err = p.store.nc.ChanSubscribe(p.inbox, p.in)
-	return err
-}
-
-// close drops the inbox and takes in what had already come.
-func (p *Puller) close(ctx context.Context) {
-	if p.sub == nil {
-		return
-	}
-	_ = p.sub.Unsubscribe() // fails only with the connection, which drops it as well
-	for {
-		select {
-		case m := <-p.in:
-			if isJob(m) {
-				p.take(context.WithoutCancel(ctx), []*nats.Msg{m})
-			}
-		default:
-			return
-		}
-	}
-}
-
-// giveBack returns what was asked for and cannot be pulled now. It is asked for again,
-// unless the gate has closed.
-func (p *Puller) giveBack() {
-	p.over()
-	p.stage.GiveBack(p.wanted + int(p.asked.Swap(0)))
-	p.wanted = 0
-}
-
-// reopen starts over with a new inbox and no pull in flight.
-func (p *Puller) reopen(ctx context.Context) error {
-	p.close(ctx)
-	if err := p.open(ctx); err != nil {
-		return err
-	}
-	p.over()
-	return p.send(ctx)
-}
-
-// over ends the pull in flight: what it was asked for and did not bring is given back.
-func (p *Puller) over() {
-	if p.pull == nil {
-		return
-	}
-	if !p.pull.standing && p.pull.left > 0 {
-		p.backlog = 0
-		p.inlet.Empty()
-	}
-	p.stage.GiveBack(p.pull.left)
-	p.pull = nil
-	p.overdue.Stop()
-}
-
-// send asks the broker for what is wanted, unless a pull is in flight.
-func (p *Puller) send(ctx context.Context) error {
-	if p.pull != nil || p.wanted == 0 {
-		return nil
-	}
-	lifetime := pullLifetime
-	if p.store.nc.ConnectedClusterName() != "" {
-		lifetime = clusterLifetime
-	}
-	lifetime = min(lifetime, p.ackWait/3)
-	p.pull = &pull{batch: p.wanted, left: p.wanted, standing: p.inlet.Standing(), sent: time.Now()}
-	p.wanted = 0
-	body, err := json.Marshal(struct {
-		Batch   int           `json:"batch"`
-		Expires time.Duration `json:"expires,omitempty"`
-		NoWait  bool          `json:"no_wait,omitempty"`
-	}{p.pull.batch, lifetime, !p.pull.standing})
-	if err != nil {
-		return err
-	}
-	p.overdue.Reset(lifetime + closingGrace)
-	if err := p.store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
-		return p.backOff(ctx)
-	}
-	return nil
-}
-
-// backOff waits a little longer each time before the pull is given up.
-func (p *Puller) backOff(ctx context.Context) error {
-	p.pause = min(max(2*p.pause, reopenPause), reopenPauseMax)
-	if sleep(ctx, p.pause) != nil {
-		return nil //nolint:nilerr // asked to stop: no failure
-	}
-	return p.reopen(ctx)
-}
-
 // receive takes in m and whatever else is there already.
 func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
 	var jobs []*nats.Msg
@@ -332,16 +171,16 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 			p.overdue.Stop()
 		}
 	}
-	p.empty, p.pause = 0, 0
+	p.empty, p.deaf, p.pause = 0, 0, 0
 	held := p.hold(msgs, sent)
-	draining := p.inlet.gate.Closed()
+	admitted := p.inlet.Admits()
 	run := held[:0]
 	for _, h := range held {
-		if p.start(h, draining) {
+		if p.start(h, admitted) {
 			run = append(run, h)
 		}
 	}
-	p.inlet.Delivered(len(run), p.backlog)
+	p.inlet.Delivered(run, p.backlog)
 	p.emit(ctx, run)
 	p.stage.GiveBack(len(msgs) - len(run)) // what is not run was asked for all the same
 }
@@ -381,7 +220,7 @@ func (p *Puller) emit(ctx context.Context, run []*Held) {
 }
 
 // start reports whether h is to be run, and hands it to the settler if not.
-func (p *Puller) start(h *Held, draining bool) bool {
+func (p *Puller) start(h *Held, admitted bool) bool {
 	if h.Alive() != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
@@ -394,45 +233,10 @@ func (p *Puller) start(h *Held, draining bool) bool {
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
 	case h.Expired(time.Now()):
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
-	case draining:
+	case !admitted:
 		p.settler.Settle(h, Outcome{})
 	default:
 		return true
 	}
 	return false
-}
-
-// status handles a message of the broker about the pull itself.
-func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
-	switch m.Header.Get(headerStatus) {
-	case "100": // heartbeat
-		return nil
-	case "404", "408":
-		if p.pull != nil && p.pull.standing && p.pull.left == p.pull.batch {
-			p.empty++
-		}
-		p.pause = 0
-		p.over()
-		if err := p.watch(ctx); err != nil {
-			return err
-		}
-		return p.send(ctx)
-	default: // 409, 503: the consumer, its stream or its leader went away
-		p.log.WarnContext(ctx, "pull request refused", slog.String("status", m.Header.Get(headerStatus)), slog.String("reason", m.Header.Get(headerDescription)))
-		return p.backOff(ctx)
-	}
-}
-
-// watch finds a subscription that went deaf: requests expire although jobs wait.
-func (p *Puller) watch(ctx context.Context) error {
-	if p.empty < emptyBeforeInfo {
-		return nil
-	}
-	p.empty = 0
-	n, err := p.store.pending(ctx, p.queue, p.typ)
-	if err != nil || n == 0 {
-		return nil //nolint:nilerr // no answer is no evidence
-	}
-	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", n))
-	return p.reopen(ctx)
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,7 +18,6 @@ import (
 // station is a node with a puller, and a consumer that takes all it is asked to.
 type station struct {
 	*node
-	gate   *Gate
 	puller *Puller
 
 	mu  sync.Mutex
@@ -28,8 +28,8 @@ type station struct {
 // it returns what it ended with.
 func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *station {
 	s.t.Helper()
-	st := &station{node: s.node(name), gate: NewGate(concurrency)}
-	inlet := st.gate.Inlet(1)
+	st := &station{node: s.nodeOf(name, concurrency)}
+	inlet := st.gate.Inlet(1, testQueue, testType)
 	var err error
 	if st.puller, err = NewPuller(st.settler, inlet, testQueue, testType); err != nil {
 		s.t.Fatalf("puller: %v", err)
@@ -37,17 +37,22 @@ func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *s
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Held]{
 		Restart: stages.Temporary, Grace: time.Nanosecond,
 		Start: func(_ context.Context, h *Held, ended func(error)) error {
-			st.mu.Lock()
-			st.ran = append(st.ran, h)
-			st.mu.Unlock()
 			st.ended.Go(func() {
 				defer ended(nil)
-				if h.Start() == nil {
-					if o := do(h); h.Alive() == nil {
-						st.settler.Settle(h, o)
-					}
+				defer h.Finished()
+				switch err := h.Start(); {
+				case errors.Is(err, ErrNoPermit):
+					st.settler.Settle(h, Outcome{})
+					return
+				case err != nil:
+					return
 				}
-				h.Finished()
+				st.mu.Lock()
+				st.ran = append(st.ran, h)
+				st.mu.Unlock()
+				if o := do(h); h.Alive() == nil {
+					st.settler.Settle(h, o)
+				}
 			})
 			return nil
 		},

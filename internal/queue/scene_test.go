@@ -115,6 +115,7 @@ type node struct {
 	link    *natstest.Link
 	nc      *nats.Conn
 	store   *Store
+	gate    *Gate
 	keeper  *Keeper
 	settler *Settler
 	stop    context.CancelFunc
@@ -122,12 +123,16 @@ type node struct {
 }
 
 // node starts a keeper and a settler over a connection of their own.
-func (s *scene) node(name string) *node {
+func (s *scene) node(name string) *node { return s.nodeOf(name, 1) }
+
+// nodeOf is node with so many slots at its gate.
+func (s *scene) nodeOf(name string, concurrency int) *node {
 	s.t.Helper()
 	n := &node{scene: s, name: name, link: s.server.Link()}
 	n.nc = n.link.Connect(s.t)
 	n.store = s.open(n.nc, Config{AckWait: testWait, Node: name})
-	n.keeper = NewKeeper(n.store)
+	n.gate = NewGate(concurrency)
+	n.keeper = NewKeeper(n.store, n.gate)
 	n.settler = NewSettler(n.store, n.keeper)
 	ctx, cancel := context.WithCancel(s.ctx)
 	n.stop = cancel
@@ -170,7 +175,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Held {
 	if err != nil {
 		n.t.Fatalf("hold: %v", err)
 	}
-	h.inlet = NewGate(1).Inlet(1)
+	h.inlet = NewGate(1).Inlet(1, testQueue, testType)
 	return h
 }
 

@@ -82,7 +82,7 @@ func TestStrictOrder(t *testing.T) {
 				want = append(want, st.want)
 			}
 			got := make([]int, len(want))
-			for _, g := range d.plan() {
+			for _, g := range d.plan(time.Time{}) {
 				got[slices.Index(d.sources, g.source)] = g.n
 			}
 			if !slices.Equal(got, want) {
@@ -154,13 +154,13 @@ func TestHandedBackJobIsNotForgotten(t *testing.T) {
 		lone, busy := d.add(6), d.add(1)
 		d.opened(lone)
 		d.opened(busy)
-		d.plan()
+		d.plan(time.Time{})
 		d.delivered(busy, 1, 1<<40)
 		d.delivered(lone, 1, 0)
 		d.finished(lone, 0)
-		d.plan()
+		d.plan(time.Time{})
 		d.finished(busy, time.Minute)
-		if got := d.plan(); len(got) == 0 || got[0].source != lone {
+		if got := d.plan(time.Time{}); len(got) == 0 || got[0].source != lone {
 			t.Errorf("order %d: plan() = %+v, want the source of the job that was handed back first", o, got)
 		}
 	}

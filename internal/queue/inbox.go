@@ -1,0 +1,90 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+)
+
+// open makes sure of the consumer and subscribes, for as long as it takes.
+func (p *Puller) open(ctx context.Context) error {
+	for pause := reopenPause; ; pause = min(2*pause, reopenPauseMax) {
+		err := p.tryOpen(ctx)
+		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		p.inlet.Empty() // no other queue is to wait for this one meanwhile
+		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
+		p.giveBack() // a drain does not wait for the broker
+		if sleep(ctx, pause) != nil {
+			return nil //nolint:nilerr // asked to stop: no failure
+		}
+	}
+}
+
+func (p *Puller) tryOpen(ctx context.Context) error {
+	p.link = p.store.nc.Stats().Reconnects
+	ackWait, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
+	if err != nil {
+		if restoreErr := p.store.restore(ctx); restoreErr != nil {
+			return restoreErr
+		}
+		if ackWait, err = p.store.ensureConsumer(ctx, p.queue, p.typ); err != nil {
+			return err
+		}
+	}
+	p.ackWait = ackWait
+	p.inbox = p.store.nc.NewInbox()
+	p.in = make(chan *nats.Msg, maxInbox)
+	p.sub, err = p.store.nc.ChanSubscribe(p.inbox, p.in)
+	return err
+}
+
+// close drops the inbox and takes in what had already come.
+func (p *Puller) close(ctx context.Context) {
+	if p.sub == nil {
+		return
+	}
+	_ = p.sub.Unsubscribe() // fails only with the connection, which drops it as well
+	for {
+		select {
+		case m := <-p.in:
+			if isJob(m) {
+				p.take(context.WithoutCancel(ctx), []*nats.Msg{m})
+			}
+		default:
+			return
+		}
+	}
+}
+
+// reopen starts over with a new inbox and no pull in flight.
+func (p *Puller) reopen(ctx context.Context) error {
+	p.close(ctx)
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	p.over()
+	return p.send(ctx)
+}
+
+// linger waits for the closing status of the pull in flight. What still comes is handed
+// back: dropped, it would be stranded until AckWait and count as a crash.
+func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
+	for p.pull != nil {
+		select {
+		case m := <-p.in:
+			if isJob(m) {
+				p.take(ctx, []*nats.Msg{m})
+			} else {
+				p.over()
+			}
+		case <-p.overdue.C:
+			return
+		case <-connection:
+			return
+		}
+	}
+}

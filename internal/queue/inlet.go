@@ -1,0 +1,139 @@
+package queue
+
+import "time"
+
+// An Inlet is one type's place at the gate.
+type Inlet struct {
+	gate   *Gate
+	queue  string
+	typ    string
+	source *source
+	ask    func(n int)
+	jobs   grips // in hand, and those of handlers that were given up
+}
+
+// Inlet joins a type of a queue of some weight. All are joined before the first is opened.
+func (g *Gate) Inlet(weight int, queue, typ string) *Inlet {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := &Inlet{gate: g, queue: queue, typ: typ, source: g.demand.add(weight)}
+	i.source.paused = g.paused[queue]
+	g.inlets[i.source] = i
+	for _, p := range g.pools {
+		if g.matches(i, p.pool.key) {
+			g.demand.join(i.source, p.pool)
+		}
+	}
+	return i
+}
+
+// Open tells that jobs can be asked for from now on, with ask, which must not block nor
+// call back.
+func (i *Inlet) Open(ask func(n int)) {
+	i.gate.do(func(d *demand) {
+		i.ask = ask
+		d.opened(i.source)
+	})
+}
+
+// Shut tells that they cannot, until the next Open.
+func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
+
+// Standing reports whether what was asked for last may wait for jobs to come; if not, jobs
+// are known to wait, and others wait for the answer. It is brief if others are to have their
+// turn soon.
+func (i *Inlet) Standing() (standing, brief bool) {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	return !i.source.greedy, i.source.crowded()
+}
+
+// Admits reports whether jobs that come now, of what was asked for last, may start.
+func (i *Inlet) Admits() bool {
+	g := i.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.demand.stopped && i.source.admits(i.source.stamp, g.now())
+}
+
+// Delivered tells that jobs are in hand and backlog more wait.
+func (i *Inlet) Delivered(jobs []*Held, backlog uint64) {
+	i.gate.do(func(d *demand) {
+		for _, h := range jobs {
+			h.grip.stamp = i.source.stamp
+			i.jobs.add(h)
+		}
+		d.delivered(i.source, len(jobs), backlog)
+	})
+}
+
+// Empty tells that none wait.
+func (i *Inlet) Empty() { i.gate.do(func(*demand) { i.source.backlog = 0 }) }
+
+// Returned tells that n jobs that were asked for will not come.
+func (i *Inlet) Returned(n int) { i.gate.do(func(d *demand) { d.returned(i.source, n) }) }
+
+// Rebuilt tells that the subscription was deaf.
+func (i *Inlet) Rebuilt() {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	i.gate.rebuilt++
+}
+
+// start notes that the handler of h starts now, or returns [ErrNoPermit].
+func (i *Inlet) start(h *Held) error {
+	g := i.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if !i.source.admits(h.grip.stamp, now) {
+		return ErrNoPermit
+	}
+	h.grip.phase = running
+	g.demand.started(i.source, now)
+	return nil
+}
+
+// finished tells that h left the hand, its handler having run for so long, and gives its
+// slot back. Its permit comes with it unless the handler was given up.
+func (i *Inlet) finished(h *Held, ran time.Duration) {
+	i.gate.do(func(d *demand) {
+		d.finished(i.source, ran)
+		if h.grip.phase == givenUp {
+			h.grip.phase = stuck
+			i.source.stuck++
+		} else {
+			i.jobs.remove(h)
+		}
+	})
+}
+
+// giveUp tells that the handler of h does not return. It is followed by finished.
+func (i *Inlet) giveUp(h *Held) {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	h.grip.phase = givenUp
+}
+
+// cameBack tells that the handler of h, which was given up, has returned: before its slot
+// was given back or after that.
+func (i *Inlet) cameBack(h *Held) {
+	i.gate.do(func(*demand) {
+		if h.grip.phase == stuck {
+			i.source.stuck--
+			i.jobs.remove(h)
+		}
+		h.grip.phase = back
+	})
+}
+
+// until returns when the permits of h end, zero if never.
+func (i *Inlet) until(h *Held) time.Time {
+	g := i.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at := i.source.revoked(h.grip.stamp, g.now()); !at.IsZero() {
+		return at
+	}
+	return i.source.until()
+}
