@@ -8,9 +8,9 @@ const (
 	maxID   = 128
 )
 
-// A NameError says which rule a queue, type, id or namespace breaks.
+// A NameError says which rule a queue, type, key, id or namespace breaks.
 type NameError struct {
-	What string // "queue", "type", "id" or "namespace"
+	What string // "queue", "type", "key", "id" or "namespace"
 	Name string
 	Rule string
 }
@@ -30,6 +30,9 @@ func CheckQueue(name string) error {
 
 // CheckType returns a [*NameError] if name cannot be a job type.
 func CheckType(name string) error { return check("type", name, maxName) }
+
+// CheckKey returns a [*NameError] if name cannot be a key that types share.
+func CheckKey(name string) error { return check("key", name, maxName) }
 
 // CheckID returns a [*NameError] if id cannot be a job's id.
 func CheckID(id string) error { return check("id", id, maxID) }

@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.
 	"internal/queue":    {"internal/job", "internal/stages"},
-	"internal/registry": {"internal/job"},
+	"internal/registry": {"internal/job", "internal/supervisor"},
 	"internal/broker":   nil,
 	"internal/minder":   nil,
 

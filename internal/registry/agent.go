@@ -1,0 +1,194 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// AgentConfig says for whom an [Agent] speaks, and what it moves. Its functions do not block
+// and may be called from any goroutine.
+type AgentConfig struct {
+	Node          string        // unique per start
+	TTL           time.Duration // of presence and grants, whole seconds; default 10 s
+	Queues, Types []string      // that the node serves: it takes part in their pools only
+
+	// Valve returns where the permits of a pool are used. Per is the period of a rate; when
+	// it changes, Valve is called again.
+	Valve    func(pool PoolKey, per time.Duration) Valve
+	SetKey   func(typ, key string)       // a type shares the limits of a key, or of none any more
+	Pause    func(queue string, on bool) // a queue is paused or resumed
+	Snapshot func() Node                 // what the node is and runs, all of it
+
+	Logger  *slog.Logger           // never nil
+	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares
+}
+
+// Sizes of what waits for the agent.
+const (
+	earBuffer = 1024 // hints and queries
+	mailbox   = 256
+	stopGrace = 3 * time.Second // to give everything back
+)
+
+// An Agent is a node's part in the registry: its presence, its grants, and its ear for limits,
+// keys and pauses. It is a part of a supervision tree, ready once the limits are known
+// to the valves and the presence is written; it gives everything back when it is stopped.
+//
+//	registry        rest_for_one
+//	├─ agent        a server that owns the state and does the writing
+//	├─ ear          hints of other nodes, and queries
+//	└─ watch        limits, keys and pauses as they change
+type Agent struct {
+	*supervisor.Supervisor
+	store  *Store
+	cfg    AgentConfig
+	server *supervisor.Server[message]
+
+	// told is until when each valve may use its permits at most. It outlives a crash of the
+	// server, which must not make a grant last longer; only the server's goroutine uses it.
+	told map[PoolKey]time.Time
+}
+
+// NewAgent returns an agent that is not started yet. The error is about cfg.
+func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultTTL
+	}
+	if cfg.TTL < minTTL || cfg.TTL > maxTTL || cfg.TTL%time.Second != 0 {
+		return nil, fmt.Errorf("ttl %v: must be whole seconds, from %v to %v", cfg.TTL, minTTL, maxTTL)
+	}
+	a := &Agent{store: store, cfg: cfg, told: make(map[PoolKey]time.Time)}
+	var err error
+	a.server, err = supervisor.NewServer(supervisor.ServerSpec[message]{Name: "agent", Init: a.init, Mailbox: mailbox})
+	if err != nil {
+		return nil, err
+	}
+	a.Supervisor, err = supervisor.New(supervisor.Spec{
+		Name: "registry", Strategy: supervisor.RestForOne,
+		Backoff:     supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
+		MaxRestarts: 10, Within: time.Minute,
+		Children: []supervisor.Child{
+			{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second},
+			{Name: "ear", RunReady: a.hear},
+			{Name: "watch", RunReady: a.watch},
+		},
+		OnEvent: cfg.OnEvent,
+	})
+	return a, err
+}
+
+// watch follows the settings. It is ready once the agent has acted on all there are.
+func (a *Agent) watch(ctx context.Context, ready func()) error {
+	first := true
+	f := &follower{store: a.store, filters: settings(), keep: true}
+	f.changed = func(e entry) error { return a.server.Cast(ctx, changed{e}) }
+	f.synced = func() error {
+		_, err := supervisor.Call(ctx, a.server, func(r supervisor.Reply[struct{}]) message { return synced{r} })
+		if err == nil && first {
+			first = false
+			ready()
+		}
+		return err
+	}
+	err := f.run(ctx)
+	if ctx.Err() != nil {
+		return supervisor.ErrShutdown
+	}
+	return err
+}
+
+// hear passes hints on and answers queries.
+func (a *Agent) hear(ctx context.Context, ready func()) error {
+	msgs := make(chan *nats.Msg, earBuffer)
+	for _, subject := range append(a.store.hintSubjects(), a.store.querySubject()) {
+		sub, err := a.store.nc.ChanSubscribe(subject, msgs)
+		if err != nil {
+			return fmt.Errorf("hear %s: %w", subject, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	}
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return supervisor.ErrShutdown
+		case m := <-msgs:
+			if err := a.heard(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (a *Agent) heard(ctx context.Context, m *nats.Msg) error {
+	if m.Subject == a.store.querySubject() {
+		if err := a.store.reply(m, a.cfg.Snapshot()); err != nil {
+			a.cfg.Logger.DebugContext(ctx, "cannot say what runs", slog.Any("err", err))
+		}
+		return nil
+	}
+	p, h, ok := a.store.parseHint(m.Subject, m.Data)
+	if !ok || h.Node == a.cfg.Node {
+		return nil
+	}
+	return a.server.Cast(ctx, hinted{p, h})
+}
+
+// message is what the agent's server is told.
+type message interface{ isMessage() }
+
+type (
+	tick    struct{}
+	changed struct{ entry } // a setting
+	synced  struct{ reply supervisor.Reply[struct{}] }
+	hinted  struct {
+		pool PoolKey
+		hint hintValue
+	}
+)
+
+func (tick) isMessage()    {}
+func (changed) isMessage() {}
+func (synced) isMessage()  {}
+func (hinted) isMessage()  {}
+
+func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
+	st := &state{
+		Agent: a, self: self, log: a.cfg.Logger,
+		limits: make(map[PoolKey]setting), keys: make(map[string]string), pools: make(map[PoolKey]*pool),
+	}
+	st.cancel = self.After(idleLook, tick{})
+	return st, nil
+}
+
+// serves reports whether the node serves what the pool limits.
+func (s *state) serves(p PoolKey) bool {
+	switch p.Kind {
+	case OfType:
+		return slices.Contains(s.cfg.Types, p.Name)
+	case OfQueue:
+		return slices.Contains(s.cfg.Queues, p.Name)
+	}
+	for typ, key := range s.keys {
+		if key == p.Name && slices.Contains(s.cfg.Types, typ) {
+			return true
+		}
+	}
+	return false
+}
+
+// isSilence reports whether the broker did not answer, so that it is of no use to ask it
+// more at the moment.
+func isSilence(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
+		errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrTimeout)
+}

@@ -1,0 +1,124 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxRunning is how many running jobs the record of a node names. All of them answer to
+// [Store.Running].
+const MaxRunning = 100
+
+// A Node is a worker as the registry knows it.
+type Node struct {
+	ID           string            `json:"id"` // unique per start
+	Name         string            `json:"name"`
+	Host         string            `json:"host"`
+	PID          int               `json:"pid"`
+	Version      string            `json:"version,omitempty"`
+	Started      time.Time         `json:"started"`
+	State        string            `json:"state,omitempty"` // working or draining
+	Queues       []string          `json:"queues"`
+	Types        []string          `json:"types"`
+	Concurrency  int               `json:"concurrency"`
+	Running      []Running         `json:"running"` // the oldest first, at most MaxRunning of them
+	RunningTotal int               `json:"running_total"`
+	Counters     map[string]uint64 `json:"counters,omitempty"` // runs since the start, by how they ended
+
+	Seen time.Time `json:"-"` // when it wrote last, by the broker's clock
+}
+
+// Running is a job that a node runs.
+type Running struct {
+	ID    string    `json:"id"`
+	Type  string    `json:"type"`
+	Queue string    `json:"queue"`
+	Since time.Time `json:"since"`
+	Node  string    `json:"node,omitempty"` // left out in the node's own record
+}
+
+// bounded is n as it is written: with its oldest jobs only.
+func (n Node) bounded() Node {
+	slices.SortFunc(n.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
+	n.RunningTotal = max(n.RunningTotal, len(n.Running))
+	n.Running = n.Running[:min(len(n.Running), MaxRunning)]
+	return n
+}
+
+// Nodes returns the nodes there are, sorted by id. One that crashed stays until its
+// presence expires.
+func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
+	entries, err := s.readOpen(ctx, nodeKeys+".*")
+	if err != nil {
+		return nil, err
+	}
+	var nodes []Node
+	for _, e := range entries {
+		if n, ok := nodeOf(e); ok {
+			nodes = append(nodes, n)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
+	return nodes, nil
+}
+
+func nodeOf(e entry) (n Node, ok bool) {
+	id, ok := strings.CutPrefix(e.Key, nodeKeys+".")
+	if !ok || e.Value == nil || json.Unmarshal(e.Value, &n) != nil {
+		return Node{}, false
+	}
+	n.ID, n.Seen = id, e.Time.UTC()
+	return n, true
+}
+
+// A NodeEvent says that a node came or went.
+type NodeEvent struct {
+	Kind string // Joined, Left or Expired
+	Node Node   // as it was last known
+}
+
+// The kinds of node events.
+const (
+	Joined  = "joined"  // it is there, from the beginning or from now on
+	Left    = "left"    // it stopped, and said so
+	Expired = "expired" // it crashed, or cannot reach the broker
+)
+
+// WatchNodes yields every node there is and then those that come and go, until ctx ends or
+// the caller stops.
+func (s *Store) WatchNodes(ctx context.Context) iter.Seq2[NodeEvent, error] {
+	return func(yield func(NodeEvent, error) bool) {
+		known := make(map[string]Node)
+		f := &follower{store: s, filters: []string{nodeKeys + ".*"}, synced: func() error { return nil }}
+		f.changed = func(e entry) error {
+			id := lastToken(e.Key)
+			old, there := known[id]
+			n, alive := nodeOf(e)
+			event := NodeEvent{Kind: Joined, Node: n}
+			switch {
+			case alive:
+				known[id] = n
+			case e.Aged:
+				event = NodeEvent{Kind: Expired, Node: old}
+			default:
+				event = NodeEvent{Kind: Left, Node: old}
+			}
+			if !alive {
+				delete(known, id)
+			}
+			if alive == there { // refreshed, or never seen
+				return nil
+			}
+			if !yield(event, nil) {
+				return errStopped
+			}
+			return nil
+		}
+		_ = f.run(ctx) // ends with ctx or with the caller
+	}
+}

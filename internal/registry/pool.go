@@ -1,0 +1,297 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"time"
+)
+
+// How a node behaves between two refreshes of its grant.
+const (
+	lookEvery   = 100 * time.Millisecond // at its valves
+	quietEach   = 5 * time.Millisecond   // pause after a write, for each node of the pool
+	growTries   = 6                      // after others wrote meanwhile
+	conflictMax = 8 * time.Millisecond   // pause before the first of them, at most
+	afterExpiry = 50 * time.Millisecond  // the broker takes a moment to notice
+	lookAgain   = 250 * time.Millisecond // for a key that should be gone
+)
+
+// A pool is this node's part in a limit: the life of its grant. It belongs to the agent's
+// goroutine.
+type pool struct {
+	key   PoolKey
+	node  string
+	ttl   time.Duration
+	store *Store
+	log   *slog.Logger
+	valve Valve
+
+	limit    Limit
+	limitRev uint64
+
+	own    Grant     // as confirmed
+	rev    uint64    // of that; 0: there is none
+	unsure bool      // a write was not answered: the bucket may have a newer one
+	sent   time.Time // when the confirmed write was sent or, before one was, the limit seen
+	lost   bool      // that is too long ago; nothing is written before the key is gone
+	open   int       // permits that the valve may use, at most those held
+	others map[string]Grant
+	wish   wish
+
+	refreshAt time.Time
+	quiet     time.Time // not before this, but for refreshes
+	lookAt    time.Time // when the grant of a node that is silent is gone; zero: no such node, or nobody waits
+}
+
+// expired notices that the grant was not refreshed in time, and gives it up.
+func (p *pool) expired(now time.Time) {
+	if p.lost || elapsed(p.sent, now) < usable(p.ttl) {
+		return
+	}
+	p.lose()
+}
+
+func (p *pool) lose() {
+	used, _ := p.valve.Use()
+	if p.own.Held > 0 || used > 0 {
+		p.log.Warn("permits lost: the registry did not confirm them in time", slog.String("pool", p.key.String()), slog.Bool("rate", p.key.Rate), slog.Int("held", p.own.Held), slog.Int("used", used))
+	}
+	p.lost, p.own.Held, p.open = true, 0, 0
+	p.refreshAt, p.lookAt = time.Time{}, time.Time{}
+	p.valve.Lose()
+}
+
+// me is what this node holds and wants at the moment.
+func (p *pool) me(now time.Time) Grant {
+	used, want := p.valve.Use()
+	if p.key.Rate && used >= p.own.Held && want > used {
+		want = max(want, 2*p.own.Held) // short jobs use up a period's starts within a moment
+	}
+	return Grant{Held: p.own.Held, Used: used, Want: min(p.wish.see(now, max(want, used)), max(p.limit.Jobs, used))}
+}
+
+// view is the pool as far as it is known, with me in it.
+func (p *pool) view(me Grant) map[string]Grant {
+	nodes := make(map[string]Grant, len(p.others)+1)
+	maps.Copy(nodes, p.others)
+	nodes[p.node] = me
+	return nodes
+}
+
+// act does what is due, if anything is.
+func (p *pool) act(ctx context.Context, now time.Time) error {
+	look := !p.lookAt.IsZero() && !now.Before(p.lookAt)
+	if look || !now.Before(p.refreshAt) {
+		return p.refresh(ctx)
+	}
+	if p.lost || now.Before(p.quiet) {
+		return nil
+	}
+	me := p.me(now)
+	nodes := p.view(me)
+	target, held := targets(p.limit.Jobs, nodes)[p.node], next(p.limit.Jobs, nodes, p.node)
+	wanted := short(p.limit.Jobs, nodes, p.node)
+	if target >= me.Held || wanted {
+		p.allow(min(target, me.Held))
+	}
+	switch {
+	case held > me.Held:
+		return p.refresh(ctx)
+	case held < me.Held && wanted:
+		return p.keep(ctx, held, target, me.Want)
+	case target > me.Held && targets(p.limit.Jobs, p.view(p.own))[p.node] < target:
+		return p.keep(ctx, held, target, me.Want) // others are to know
+	}
+	return nil
+}
+
+// keep writes the grant anew, unchanged or smaller, without reading first: it does not raise
+// the sum.
+func (p *pool) keep(ctx context.Context, held, target, want int) error {
+	if p.rev == 0 || p.unsure {
+		return p.refresh(ctx)
+	}
+	err := p.write(ctx, held, target, want, p.key.grantKey(p.node), p.rev)
+	if errors.Is(err, errConflict) {
+		if err := p.verify(ctx); err != nil {
+			return err
+		}
+		return p.refresh(ctx)
+	}
+	return err
+}
+
+// verify learns what became of the grant after a write to it was refused or it was not
+// found: nobody else writes to the key, so it is there, or it is lost.
+func (p *pool) verify(ctx context.Context) error {
+	_, err := p.store.leaderRead(ctx, p.key.grantKey(p.node))
+	switch {
+	case errors.Is(err, errNotFound):
+		p.lose()
+		return nil
+	case err != nil:
+		return err
+	}
+	p.unsure = true
+	return nil
+}
+
+// refresh reads the pool, and writes what this node is to hold.
+func (p *pool) refresh(ctx context.Context) error {
+	for try := range growTries {
+		again, err := p.tryRefresh(ctx)
+		if err != nil || !again {
+			return err
+		}
+		if err := sleep(ctx, rand.N(conflictMax<<try)); err != nil {
+			return err
+		}
+	}
+	return nil // the others are at it: the next look is soon
+}
+
+// tryRefresh reports whether somebody wrote between its read and its write. The read
+// may be old, which the condition of the write finds out.
+func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
+	entries, _, err := p.store.read(ctx, p.key.all())
+	if err != nil {
+		return false, err
+	}
+	now := time.Now()
+	p.expired(now)
+	s := p.survey(entries)
+	if p.rev != 0 && !s.mine && !p.lost {
+		if err := p.verify(ctx); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case p.lost && s.mine: // what it stands for runs, or is about to end: not before it is gone
+		p.refreshAt = now.Add(lookAgain)
+		return false, nil
+	case p.lost:
+		p.rev, p.unsure = 0, false
+	}
+	if !s.limited && p.rev == 0 { // removed, as we are to hear soon; or the bucket was lost, and the limit comes
+		p.refreshAt = now.Add(lookAgain)
+		return false, nil
+	}
+	me := p.me(now)
+	nodes := p.view(me)
+	target, held := targets(p.limit.Jobs, nodes)[p.node], next(p.limit.Jobs, nodes, p.node)
+	if p.rev == 0 || p.unsure || held > me.Held {
+		err = p.write(ctx, held, target, me.Want, p.key.all(), s.last)
+	} else if err = p.write(ctx, held, target, me.Want, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
+		return true, p.verify(ctx)
+	}
+	if errors.Is(err, errConflict) {
+		return true, nil
+	}
+	p.plan(s, target)
+	return false, err
+}
+
+// write puts the grant under a condition. What is more than held is given up before, and
+// more than target is not used after.
+func (p *pool) write(ctx context.Context, held, target, want int, on string, rev uint64) error {
+	if held < p.own.Held {
+		p.allow(min(target, held))
+		used, _ := p.valve.Use()
+		held = min(max(held, used), p.own.Held)
+	}
+	used, _ := p.valve.Use()
+	g := Grant{Held: held, Used: used, Want: want}
+	value, err := json.Marshal(g)
+	if err != nil {
+		return err
+	}
+	sent := time.Now()
+	rev, err = p.store.put(ctx, write{
+		key: p.key.grantKey(p.node), value: value, ttl: keyTTL(p.ttl, p.limit), on: on, rev: rev,
+	})
+	if err != nil {
+		p.unsure = p.unsure || !errors.Is(err, errConflict)
+		return err
+	}
+	changed := p.own.Held != g.Held || p.own.Want != g.Want || p.rev == 0
+	p.own, p.rev, p.sent, p.unsure, p.lost = g, rev, sent, false, false
+	p.refreshAt = sent.Add(p.ttl/3 - rand.N(p.ttl/30))
+	p.quiet = sent.Add(time.Duration(len(p.others)) * quietEach)
+	p.expired(time.Now()) // an answer that took too long confirms nothing
+	if p.lost {
+		return nil
+	}
+	p.open = -1 // the valve is to hear of the new end in any case
+	p.allow(min(target, held))
+	if changed {
+		p.store.hint(p.key, p.node, g)
+	}
+	return nil
+}
+
+// allow lets the valve use so many permits. If that is fewer than are held, those that are
+// free are given up at once, and those in use as they become free.
+func (p *pool) allow(permits int) {
+	if permits == p.open || p.lost {
+		return
+	}
+	p.open = permits
+	p.valve.Allow(permits, p.until())
+}
+
+// until is the end of the grant.
+func (p *pool) until() time.Time { return p.sent.Add(usable(p.ttl)) }
+
+// limited takes over a new limit. What is too much is given up before anybody is asked.
+func (p *pool) limited(now time.Time, l Limit, rev uint64) {
+	p.limit, p.limitRev = l, rev
+	p.refreshAt, p.quiet = now, now
+	if target := targets(l.Jobs, p.view(p.me(now)))[p.node]; target < p.own.Held {
+		p.allow(target)
+	}
+}
+
+// leave ends the node's part in a pool whose limit is gone, or is none of its own any more.
+func (p *pool) leave(ctx context.Context) {
+	p.valve.Lift()
+	p.remove(ctx)
+}
+
+func (p *pool) remove(ctx context.Context) {
+	_, err := p.store.put(ctx, write{key: p.key.grantKey(p.node), remove: true, ttl: markerTTL})
+	if err == nil {
+		p.store.hint(p.key, p.node, Grant{})
+	} // else it expires
+}
+
+// giveBack returns, at the end of the node, what nothing runs on. Starts of the period that
+// has not passed stay in the way of others until it has.
+func (p *pool) giveBack(ctx context.Context) {
+	used, _ := p.valve.Use()
+	switch {
+	case p.rev == 0:
+	case used == 0:
+		p.remove(ctx)
+	case p.key.Rate && !p.lost:
+		g := Grant{Held: min(used, p.own.Held), Used: used}
+		if value, err := json.Marshal(g); err == nil {
+			_, _ = p.store.put(ctx, write{key: p.key.grantKey(p.node), value: value, ttl: aging(p.limit.Per)}) // or it expires later
+		}
+	}
+}
+
+// hinted takes over what another node wrote.
+func (p *pool) hinted(h hintValue) {
+	if p.others == nil {
+		return // the first survey comes anyway
+	}
+	if h.Grant == (Grant{}) {
+		delete(p.others, h.Node)
+		return
+	}
+	p.others[h.Node] = h.Grant
+}

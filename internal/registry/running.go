@@ -1,0 +1,130 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// answerWithin is how long nodes have to say what they run. Of one that does not, its
+// record has to do.
+const answerWithin = 500 * time.Millisecond
+
+// maxAnswer is how many running jobs a node names in one answer.
+const maxAnswer = 5000
+
+// A query asks nodes for running jobs. Empty fields match all.
+type query struct {
+	Type  string `json:"type,omitempty"`
+	Queue string `json:"queue,omitempty"`
+	ID    string `json:"id,omitempty"`
+}
+
+func (q query) matches(r Running) bool {
+	return (q.Type == "" || q.Type == r.Type) && (q.Queue == "" || q.Queue == r.Queue) && (q.ID == "" || q.ID == r.ID)
+}
+
+func (q query) of(all []Running) []Running {
+	var found []Running
+	for _, r := range all {
+		if q.matches(r) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+type answer struct {
+	Node    string    `json:"node"`
+	Running []Running `json:"running"`
+}
+
+func (s *Store) querySubject() string { return s.control + "running" }
+
+// Running returns the running jobs of a type, or all if that is empty, the oldest first: as
+// the nodes say when asked. Of one that does not answer it is what it wrote last.
+func (s *Store) Running(ctx context.Context, typ string) ([]Running, error) {
+	return s.ask(ctx, query{Type: typ})
+}
+
+// Owner returns the running job with its node; false if it does not run.
+func (s *Store) Owner(ctx context.Context, queue, typ, id string) (Running, bool, error) {
+	found, err := s.ask(ctx, query{Queue: queue, Type: typ, ID: id})
+	if err != nil || len(found) == 0 {
+		return Running{}, false, err
+	}
+	return found[len(found)-1], true, nil
+}
+
+// ask collects the answers of all nodes there are.
+func (s *Store) ask(ctx context.Context, q query) ([]Running, error) {
+	nodes, err := s.Nodes(ctx)
+	if err != nil || len(nodes) == 0 {
+		return nil, err
+	}
+	silent := make(map[string][]Running, len(nodes))
+	for _, n := range nodes {
+		silent[n.ID] = n.Running
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	if err != nil {
+		return nil, fmt.Errorf("ask nodes: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	if err := s.nc.PublishRequest(s.querySubject(), sub.Subject, body); err != nil {
+		return nil, fmt.Errorf("ask nodes: %w", err)
+	}
+	within, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	var found []Running
+	for len(silent) > 0 {
+		m, err := sub.NextMsgWithContext(within)
+		if err != nil || m.Header.Get("Status") == "503" {
+			break
+		}
+		var a answer
+		if json.Unmarshal(m.Data, &a) != nil {
+			continue
+		}
+		delete(silent, a.Node)
+		found = append(found, named(a.Running, a.Node)...)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for node, running := range silent {
+		found = append(found, named(q.of(running), node)...)
+	}
+	slices.SortFunc(found, func(a, b Running) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
+	return found, nil
+}
+
+func named(running []Running, node string) []Running {
+	for i := range running {
+		running[i].Node = node
+	}
+	return running
+}
+
+// reply answers a query of another node or client.
+func (s *Store) reply(m *nats.Msg, n Node) error {
+	var q query
+	if err := json.Unmarshal(m.Data, &q); err != nil {
+		return nil //nolint:nilerr // nobody of ours asks so
+	}
+	found := q.of(n.Running)
+	b, err := json.Marshal(answer{Node: n.ID, Running: found[:min(len(found), maxAnswer)]})
+	if err != nil {
+		return err
+	}
+	return m.Respond(b)
+}

@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestTargets(t *testing.T) {
+	tests := []struct {
+		name  string
+		limit int
+		nodes map[string]Grant
+		want  map[string]int
+	}{
+		{"nobody", 5, nil, map[string]int{}},
+		{"one", 5, map[string]Grant{"a": {Want: 10}}, map[string]int{"a": 5}},
+		{"more than is wanted", 5, map[string]Grant{"a": {Want: 2}, "b": {Want: 1}}, map[string]int{"a": 2, "b": 1}},
+		{"even", 6, map[string]Grant{"a": {Want: 9}, "b": {Want: 9}}, map[string]int{"a": 3, "b": 3}},
+		{"who wants little leaves the rest", 10, map[string]Grant{"a": {Want: 1}, "b": {Want: 9}, "c": {Want: 9}}, map[string]int{"a": 1, "b": 5, "c": 4}},
+		{"the rest stays with its holder", 5, map[string]Grant{"a": {Want: 9, Held: 2}, "b": {Want: 9, Held: 3}}, map[string]int{"a": 2, "b": 3}},
+		{"the rest stays with its user", 3, map[string]Grant{"a": {Want: 9, Held: 2}, "b": {Want: 9, Held: 2, Used: 2}}, map[string]int{"a": 1, "b": 2}},
+		{"fewer than nodes", 1, map[string]Grant{"a": {Want: 1}, "b": {Want: 1, Held: 1}, "c": {Want: 1}}, map[string]int{"a": 0, "b": 1, "c": 0}},
+		{"no limit left", 0, map[string]Grant{"a": {Want: 3, Held: 3, Used: 3}}, map[string]int{"a": 0}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := targets(tt.limit, tt.nodes); !maps.Equal(got, tt.want) {
+				t.Errorf("targets(%d, %v) = %v, want %v", tt.limit, tt.nodes, got, tt.want)
+			}
+		})
+	}
+}
+
+// drawNodes makes nodes that hold no more than the limit together.
+func drawNodes(t *rapid.T, limit int) map[string]Grant {
+	nodes := make(map[string]Grant)
+	left := limit
+	for i := range rapid.IntRange(1, 12).Draw(t, "nodes") {
+		held := rapid.IntRange(0, left).Draw(t, "held")
+		left -= held
+		nodes[fmt.Sprintf("n%02d", i)] = Grant{
+			Held: held, Used: rapid.IntRange(0, held).Draw(t, "used"), Want: rapid.IntRange(0, 30).Draw(t, "want"),
+		}
+	}
+	return nodes
+}
+
+func sum(values map[string]int) (n int) {
+	for _, v := range values {
+		n += v
+	}
+	return n
+}
+
+func held(nodes map[string]Grant) (n int) {
+	for _, g := range nodes {
+		n += g.Held
+	}
+	return n
+}
+
+func wanted(nodes map[string]Grant) (n int) {
+	for _, g := range nodes {
+		n += g.Want
+	}
+	return n
+}
+
+func TestTargetsAreFair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(0, 60).Draw(t, "limit")
+		nodes := drawNodes(t, limit)
+		got := targets(limit, nodes)
+		if want := min(limit, wanted(nodes)); sum(got) != want {
+			t.Fatalf("targets of %d are %v, together %d, want %d", limit, got, sum(got), want)
+		}
+		for a, ga := range nodes {
+			if got[a] < 0 || got[a] > ga.Want {
+				t.Fatalf("%s gets %d, wants %d", a, got[a], ga.Want)
+			}
+			for b := range nodes {
+				if got[a] < ga.Want && got[b] > got[a]+1 {
+					t.Fatalf("%s gets %d of %d while %s gets %d", a, got[a], ga.Want, b, got[b])
+				}
+			}
+		}
+	})
+}
+
+// Nodes that write one after the other, in any order, some seldom, come to rest at the
+// targets, and on the way never hold more than the limit.
+func TestSharesConverge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(0, 60).Draw(t, "limit")
+		nodes := drawNodes(t, limit)
+		if rapid.Bool().Draw(t, "limit changes") {
+			limit = rapid.IntRange(0, 60).Draw(t, "new limit")
+		}
+		ids := slices.Sorted(maps.Keys(nodes))
+		before := held(nodes)
+		step := func(id string) {
+			g := nodes[id]
+			g.Held = next(limit, nodes, id)
+			if g.Held < g.Used {
+				t.Fatalf("%s gives up what it uses: %v", id, g)
+			}
+			nodes[id] = g
+			if now := held(nodes); now > limit && now > before {
+				t.Fatalf("%d held, limit %d: %v", now, limit, nodes)
+			} else {
+				before = now
+			}
+		}
+		for range rapid.IntRange(0, 30).Draw(t, "steps in any order") {
+			step(rapid.SampledFrom(ids).Draw(t, "node"))
+			if rapid.IntRange(0, 4).Draw(t, "jobs end") == 0 {
+				id := rapid.SampledFrom(ids).Draw(t, "where")
+				g := nodes[id]
+				g.Used = rapid.IntRange(0, g.Used).Draw(t, "used")
+				nodes[id] = g
+			}
+		}
+		for id, g := range nodes { // in the end all jobs have ended
+			g.Used = 0
+			nodes[id] = g
+		}
+		for range 3 {
+			for _, id := range ids {
+				step(id)
+			}
+		}
+		want := targets(limit, nodes)
+		for id, g := range nodes {
+			if g.Held != want[id] {
+				t.Fatalf("%s holds %d, want %d of %v", id, g.Held, want[id], nodes)
+			}
+			if got := next(limit, nodes, id); got != g.Held {
+				t.Fatalf("%s would move from %d to %d at rest", id, g.Held, got)
+			}
+			if short(limit, nodes, id) {
+				t.Fatalf("at rest somebody besides %s is short: %v", id, nodes)
+			}
+		}
+	})
+}
+
+// Jobs that never end keep their permits; what they leave is not idle while somebody wants it.
+func TestNothingIdles(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(0, 60).Draw(t, "limit")
+		nodes := drawNodes(t, limit)
+		for id, g := range nodes {
+			g.Want = max(g.Want, g.Used)
+			nodes[id] = g
+		}
+		for range 3 {
+			for _, id := range slices.Sorted(maps.Keys(nodes)) {
+				g := nodes[id]
+				g.Held = next(limit, nodes, id)
+				nodes[id] = g
+			}
+		}
+		if want := min(limit, wanted(nodes)); held(nodes) < want {
+			t.Fatalf("%d held, want %d: %v", held(nodes), want, nodes)
+		}
+	})
+}
