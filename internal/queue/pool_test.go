@@ -1,0 +1,606 @@
+package queue
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+const forLong = 24 * time.Hour
+
+// mill is a wheel whose sources belong to pools.
+type mill struct {
+	*wheel
+	held map[*pool]int // permits that other nodes leave to this one
+	jobs []*milled     // in hand or stuck
+}
+
+// milled is a job.
+type milled struct {
+	source *source
+	stamp  uint64
+	phase  phase
+}
+
+func newMill(t rapid.TB, concurrency int, weights ...int) *mill {
+	m := &mill{wheel: newWheel(t, concurrency, weights...), held: make(map[*pool]int)}
+	m.at = time.Now()
+	return m
+}
+
+// pool makes one of some sources, without a limit.
+func (m *mill) pool(key PoolKey, members ...*source) *pool {
+	p := &pool{key: key}
+	p.starts.period = time.Minute
+	m.pools = append(m.pools, p)
+	for _, s := range members {
+		m.join(s, p)
+	}
+	return p
+}
+
+func (m *mill) allow(p *pool, permits int, d time.Duration) {
+	m.held[p] = max(permits, p.used(m.at))
+	m.demand.allow(p, permits, m.at.Add(d), m.at)
+	m.turn()
+}
+
+func (m *mill) shrink(p *pool, to int) int {
+	m.held[p] = p.shrink(to, m.at)
+	m.turn()
+	return m.held[p]
+}
+
+// turn asks, and holds each pool to what this node may have.
+func (m *mill) turn() {
+	before := make(map[*pool]int)
+	for _, p := range m.limits {
+		before[p] = p.used(m.at)
+	}
+	m.wheel.turn()
+	for _, p := range m.limits {
+		used := p.used(m.at)
+		switch {
+		case used <= before[p]:
+		case p.over(m.at):
+			m.t.Fatalf("%v: asked for %d without permits", p.key, used-before[p])
+		case used > min(p.permits, p.most):
+			m.t.Fatalf("%v: %d used, of %d permits (%d to be used)", p.key, used, p.permits, p.most)
+		}
+		if !p.over(m.at) && used > m.held[p] {
+			m.t.Fatalf("%v: %d used, %d held", p.key, used, m.held[p])
+		}
+	}
+}
+
+// deliver brings jobs and starts those that may.
+func (m *mill) deliver(s *source, n int, backlog uint64) {
+	for range n {
+		m.jobs = append(m.jobs, &milled{source: s, stamp: s.stamp})
+	}
+	m.left[s] -= n
+	m.running[s] += n
+	m.given[s] += n
+	m.delivered(s, n, backlog)
+	m.turn()
+}
+
+// start starts a job if it may, and hands it back if not.
+func (m *mill) start(j *milled) (ok bool) {
+	if !j.source.admits(j.stamp, m.at) {
+		m.end(j, 0)
+		return false
+	}
+	j.phase = running
+	m.started(j.source, m.at)
+	m.turn()
+	return true
+}
+
+// end takes a job out of the hand.
+func (m *mill) end(j *milled, ran time.Duration) {
+	m.jobs = slices.DeleteFunc(m.jobs, func(k *milled) bool { return k == j })
+	m.finish(j.source, ran)
+}
+
+func (m *mill) finish(s *source, ran time.Duration) {
+	m.running[s]--
+	m.finished(s, ran)
+	m.turn()
+}
+
+// none ends a pull with nothing more.
+func (m *mill) none(s *source) {
+	if s.greedy {
+		s.backlog = 0
+	}
+	m.returned(s, m.left[s])
+	m.left[s] = 0
+	m.turn()
+}
+
+// in returns the jobs that are in a phase.
+func (m *mill) in(phase phase) (found []*milled) {
+	for _, j := range m.jobs {
+		if j.phase == phase {
+			found = append(found, j)
+		}
+	}
+	return found
+}
+
+func TestSourceIsAskedForTheLeastThatIsFree(t *testing.T) {
+	const many = 1 << 40
+	m := newMill(t, 10, 1, 1)
+	a, b := m.sources[0], m.sources[1]
+	typ := m.pool(PoolKey{Kind: TypePool, Name: "a"}, a)
+	key := m.pool(PoolKey{Kind: KeyPool, Name: "k"}, a, b)
+	m.turn()
+	m.none(a)
+	m.none(b)
+	a.backlog, b.backlog, a.asked, b.asked = many, many, 0, 0
+	m.left[a], m.left[b] = 0, 0
+	m.allow(typ, 0, forLong)
+	if m.left[a] != 0 || m.left[b] != 10 {
+		t.Fatalf("asked for %d and %d, want none of a, whose type has no permit, and all slots for b", m.left[a], m.left[b])
+	}
+	m.deliver(b, 10, many)
+	for _, j := range m.in(waiting) {
+		m.start(j)
+	}
+	m.allow(key, 4, forLong)
+	m.allow(typ, 2, forLong)
+	for range 6 {
+		m.end(m.in(running)[0], time.Second)
+		if m.asked() != 0 {
+			t.Fatalf("asked for %d while %d run on 4 permits", m.asked(), len(m.in(running)))
+		}
+	}
+	m.end(m.in(running)[0], time.Second)
+	if m.asked() != 1 {
+		t.Errorf("asked for %d with one permit free", m.asked())
+	}
+	if a.backlog == 0 {
+		t.Error("the backlog of the source that had no permit is forgotten")
+	}
+}
+
+// No permit, no wish: others have the slots, also those of less weight.
+func TestOthersFlowPastAFullQuota(t *testing.T) {
+	for _, o := range []order{byWeight, strict} {
+		m := newMill(t, 4)
+		m.order = o
+		full, other := m.add(6), m.add(1)
+		m.opened(full)
+		m.opened(other)
+		quota := m.pool(PoolKey{Kind: TypePool, Name: "full"}, full)
+		full.backlog, other.backlog = 1<<40, 1<<40
+		m.allow(quota, 1, forLong)
+		if m.left[full] != 1 {
+			t.Fatalf("order %d: asked for %d of the full type, want 1", o, m.left[full])
+		}
+		m.deliver(full, 1, 1<<40)
+		if m.left[other] != 3 {
+			t.Errorf("order %d: asked for %d of the other, want the 3 slots left", o, m.left[other])
+		}
+		if full.backlog == 0 {
+			t.Errorf("order %d: the backlog is forgotten", o)
+		}
+	}
+}
+
+func TestLimitedTypeIsNotAskedForAhead(t *testing.T) {
+	m := newMill(t, 4, 1)
+	s := m.sources[0]
+	quota := m.pool(PoolKey{Kind: TypePool}, s)
+	s.runs, s.run, s.backlog = runSamples, time.Millisecond, 1<<40
+	m.allow(quota, 100, forLong)
+	if m.left[s] != 4 {
+		t.Errorf("asked for %d with 4 slots free", m.left[s])
+	}
+}
+
+// Whoever waits for work has a permit for it, and so many that it need not give up more.
+func TestStandingRequestCoversAPermit(t *testing.T) {
+	m := newMill(t, 4, 1, 1)
+	a, b := m.sources[0], m.sources[1]
+	m.turn()
+	m.none(a)
+	m.none(b)
+	for _, s := range m.pulled() {
+		m.none(s)
+	}
+	key := m.pool(PoolKey{Kind: KeyPool}, a, b)
+	for _, s := range []*source{a, b} {
+		m.returned(s, m.left[s])
+		m.left[s] = 0
+	}
+	m.allow(key, 1, forLong)
+	if m.asked() != 1 {
+		t.Fatalf("asked for %d with one permit", m.asked())
+	}
+	if used := key.used(m.at); used != 1 {
+		t.Errorf("%d permits used, want that of the request", used)
+	}
+	if !a.crowded() {
+		t.Error("one waits for the other's request, which does not know")
+	}
+	stood := m.pulled()[0]
+	m.none(stood)
+	if next := m.pulled(); len(next) != 1 || next[0] == stood {
+		t.Error("the other does not get its turn")
+	}
+	if want := m.want(key, m.at); want != 4 {
+		t.Errorf("want = %d, want one for each slot", want)
+	}
+}
+
+// With work for one type of a key, the others do not sit on its permits; but they are heard.
+func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
+	m := newMill(t, 10, 1, 1)
+	busy, idle := m.sources[0], m.sources[1]
+	key := m.pool(PoolKey{Kind: KeyPool}, busy, idle)
+	m.allow(key, 2, forLong)
+	asked, runs, unused := 0, 0, 0
+	for range 2000 { // jobs of 50 ms, two at once
+		for _, s := range m.pulled() {
+			if s == idle {
+				asked++
+				m.none(s)
+			} else {
+				m.deliver(s, m.left[s], 1<<40)
+			}
+		}
+		for _, s := range m.pulled() {
+			if s == busy {
+				m.deliver(s, m.left[s], 1<<40)
+			}
+		}
+		for _, j := range m.in(waiting) {
+			m.start(j)
+		}
+		unused += 2 - len(m.in(running))
+		m.at = m.at.Add(25 * time.Millisecond)
+		runs++
+		m.end(m.in(running)[0], 50*time.Millisecond)
+	}
+	if unused > 40 {
+		t.Errorf("of 2 permits %d of %d were idle while jobs waited", unused, 2*runs)
+	}
+	if asked < 40 || asked > 60 {
+		t.Errorf("the idle type was asked %d times in 50 s, want once a second", asked)
+	}
+}
+
+func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
+	m := newMill(t, 10, 1)
+	s := m.sources[0]
+	quota := m.pool(PoolKey{Kind: TypePool}, s)
+	s.backlog = 1 << 40
+	m.allow(quota, 5, forLong)
+	m.deliver(s, 5, 1<<40)
+	for _, j := range m.in(waiting) {
+		m.start(j)
+	}
+	if got := m.shrink(quota, 2); got != 5 {
+		t.Errorf("shrink to 2 with 5 in use left %d", got)
+	}
+	m.allow(quota, 5, forLong) // a refresh of what could not be given up
+	for want := 4; want >= 2; want-- {
+		m.end(m.in(running)[0], time.Second)
+		if m.asked() > 0 {
+			t.Fatalf("a permit that is to be given up was covered again, %d run", want)
+		}
+		if got := m.shrink(quota, 2); got != want {
+			t.Errorf("%d left, want %d", got, want)
+		}
+	}
+	m.end(m.in(running)[0], time.Second)
+	if m.asked() != 1 {
+		t.Errorf("asked for %d, want the one that is free of 2", m.asked())
+	}
+	if got := m.shrink(quota, 9); got != 9 || quota.permits != 2 {
+		t.Errorf("shrink to 9 = %d and made %d permits of 2", got, quota.permits)
+	}
+	m.allow(quota, 4, forLong)
+	m.deliver(s, 1, 1<<40)
+	if m.asked() != 2 {
+		t.Errorf("asked for %d, want the 2 that came", m.asked())
+	}
+}
+
+// A job starts on permits that were never lost since it was asked for, and runs on them.
+func TestJobsKeepTheirPermits(t *testing.T) {
+	long := func(m *mill, p *pool) { m.allow(p, 5, forLong) }
+	tests := []struct {
+		name    string
+		before  func(m *mill, p *pool) // until jobs are asked for
+		after   func(m *mill, p *pool) // and come
+		starts  bool
+		revoked bool // had it started
+	}{
+		{"nothing happens", long, func(*mill, *pool) {}, true, false},
+		{"refreshed", long, func(m *mill, p *pool) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
+		{"fewer", long, func(m *mill, p *pool) { m.allow(p, 1, forLong) }, true, false},
+		{"none left to use", long, func(m *mill, p *pool) { m.shrink(p, 0) }, true, false},
+		{"expired", long, func(m *mill, _ *pool) { m.at = m.at.Add(forLong) }, false, true},
+		{"suspended past the end", long, func(m *mill, _ *pool) { m.at = suspended(m.at, forLong) }, false, true},
+		{"expired and regained", long, func(m *mill, p *pool) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},
+		{"lost", long, func(m *mill, p *pool) { m.lose(p, m.at) }, false, true},
+		{"lost and regained", long, func(m *mill, p *pool) { m.lose(p, m.at); m.allow(p, 5, forLong) }, false, true},
+		{"lost and lifted", long, func(m *mill, p *pool) { m.lose(p, m.at); m.lift(p) }, true, false},
+		{"lifted", long, func(m *mill, p *pool) { m.lift(p) }, true, false},
+		{"lifted and set", long, func(m *mill, p *pool) { m.lift(p); m.allow(p, 5, forLong) }, false, false},
+		{"set first", func(m *mill, _ *pool) { m.turn() }, long, false, false},
+		{"set and lost", func(m *mill, _ *pool) { m.turn() }, func(m *mill, p *pool) { long(m, p); m.lose(p, m.at) }, false, true},
+		{"another type's key", long, func(m *mill, p *pool) { m.leave(m.sources[0], p) }, true, false},
+		{"a key's too", long, func(m *mill, _ *pool) {
+			q := m.pool(PoolKey{Kind: KeyPool})
+			m.allow(q, 5, forLong)
+			m.join(m.sources[0], q)
+		}, false, false},
+		{"a key's that was lost once", long, func(m *mill, _ *pool) {
+			q := m.pool(PoolKey{Kind: KeyPool})
+			m.allow(q, 5, forLong)
+			m.lose(q, m.at)
+			m.allow(q, 5, forLong)
+			m.join(m.sources[0], q)
+		}, false, false},
+		{"a key's that is lost then", long, func(m *mill, _ *pool) {
+			q := m.pool(PoolKey{Kind: KeyPool})
+			m.allow(q, 5, forLong)
+			m.join(m.sources[0], q)
+			m.lose(q, m.at)
+		}, false, true},
+		{"paused", long, func(m *mill, _ *pool) { m.sources[0].paused = true }, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMill(t, 10, 1)
+			s := m.sources[0]
+			p := m.pool(PoolKey{Kind: TypePool}, s)
+			tt.before(m, p)
+			if m.asked() == 0 {
+				t.Fatal("nothing asked for")
+			}
+			stamp := s.stamp
+			m.started(s, m.at)
+			tt.after(m, p)
+			if got := s.admits(stamp, m.at); got != tt.starts {
+				t.Errorf("admits = %t", got)
+			}
+			if got := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || elapsed(got, m.at) < 0 {
+				t.Errorf("revoked at %v, want %t", got, tt.revoked)
+			}
+		})
+	}
+}
+
+// A rate is for starts: what has started runs on whatever becomes of it.
+func TestLostRateLetsJobsRun(t *testing.T) {
+	m := newMill(t, 10, 1)
+	s := m.sources[0]
+	p := m.pool(PoolKey{Kind: TypePool, Rate: true}, s)
+	m.allow(p, 5, forLong)
+	stamp := s.stamp
+	m.lose(p, m.at)
+	if got := s.revoked(stamp, m.at); !got.IsZero() || s.admits(stamp, m.at) {
+		t.Errorf("revoked at %v, starts %t", got, s.admits(stamp, m.at))
+	}
+}
+
+// A handler that was given up has its permit for as long as it runs.
+func TestStuckHandlerKeepsItsPermit(t *testing.T) {
+	m := newMill(t, 2, 1)
+	s := m.sources[0]
+	p := m.pool(PoolKey{Kind: TypePool}, s)
+	s.backlog = 1 << 40
+	m.allow(p, 2, forLong)
+	m.deliver(s, 2, 1<<40)
+	s.stuck++
+	m.finish(s, time.Minute)
+	if m.asked() != 0 || m.free() != 1 {
+		t.Errorf("asked for %d with a free slot (%d) and no permit", m.asked(), m.free())
+	}
+	s.stuck--
+	m.turn()
+	if m.asked() != 1 {
+		t.Errorf("asked for %d once it had returned", m.asked())
+	}
+}
+
+func TestPausedQueueIsNotAsked(t *testing.T) {
+	m := newMill(t, 4)
+	m.order = strict
+	paused, other := m.add(6), m.add(1)
+	m.opened(paused)
+	m.opened(other)
+	paused.backlog, other.backlog = 1<<40, 1<<40
+	paused.paused = true
+	m.turn()
+	if m.left[paused] != 0 || m.left[other] != 4 {
+		t.Errorf("asked for %d of the paused queue and %d of the other", m.left[paused], m.left[other])
+	}
+	paused.paused = false
+	m.deliver(other, 4, 1<<40)
+	m.finish(other, time.Second)
+	if m.left[paused] != 1 {
+		t.Errorf("asked for %d of the resumed queue", m.left[paused])
+	}
+}
+
+// Whatever happens, a node uses no more permits than it holds, and no permit, slot and job
+// stay apart.
+func TestPoolModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weights := rapid.SliceOfN(rapid.IntRange(1, 4), 1, 5).Draw(t, "weights")
+		m := newMill(t, rapid.IntRange(1, 8).Draw(t, "concurrency"))
+		m.order = rapid.SampledFrom([]order{byWeight, strict}).Draw(t, "order")
+		for _, weight := range weights {
+			m.opened(m.add(weight))
+		}
+		for i := range rapid.IntRange(1, 4).Draw(t, "pools") {
+			key := PoolKey{Kind: KeyPool, Rate: rapid.Bool().Draw(t, "rate"), Name: string(rune('a' + i))}
+			m.pool(key, rapid.SliceOfDistinct(rapid.SampledFrom(m.sources), rapid.ID).Draw(t, "members")...)
+		}
+		pools := rapid.SampledFrom(m.pools)
+		permits := rapid.IntRange(0, 6)
+		backlog := rapid.SampledFrom([]uint64{0, 0, 1, 3, 100_000})
+		ran := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second})
+		job := func(t *rapid.T, phase phase) *milled {
+			all := m.in(phase)
+			if len(all) == 0 {
+				t.Skip("none")
+			}
+			return rapid.SampledFrom(all).Draw(t, "job")
+		}
+		deliver := func(t *rapid.T) {
+			s := pick(t, m.pulled())
+			m.deliver(s, rapid.IntRange(1, m.left[s]).Draw(t, "n"), backlog.Draw(t, "backlog"))
+		}
+		m.turn()
+		t.Repeat(map[string]func(*rapid.T){
+			"deliver":   deliver,
+			"deliver 2": deliver,
+			"start":     func(t *rapid.T) { m.start(job(t, waiting)) },
+			"start 2":   func(t *rapid.T) { m.start(job(t, waiting)) },
+			"end":       func(t *rapid.T) { m.end(job(t, running), ran.Draw(t, "ran")) },
+			"give up": func(t *rapid.T) {
+				j := job(t, running)
+				j.phase = stuck
+				j.source.stuck++
+				m.finish(j.source, ran.Draw(t, "ran"))
+			},
+			"come back": func(t *rapid.T) {
+				j := job(t, stuck)
+				m.jobs = slices.DeleteFunc(m.jobs, func(k *milled) bool { return k == j })
+				j.source.stuck--
+				m.turn()
+			},
+			"pull ends":   func(t *rapid.T) { m.none(pick(t, m.pulled())) },
+			"pull ends 2": func(t *rapid.T) { m.none(pick(t, m.pulled())) },
+			"allow": func(t *rapid.T) {
+				m.allow(pools.Draw(t, "pool"), permits.Draw(t, "permits"), time.Duration(rapid.IntRange(1, 20).Draw(t, "s"))*time.Second)
+			},
+			"shrink": func(t *rapid.T) {
+				if p := pools.Draw(t, "pool"); p.limited {
+					m.shrink(p, permits.Draw(t, "to"))
+				}
+			},
+			"lose": func(t *rapid.T) { m.lose(pools.Draw(t, "pool"), m.at); m.turn() },
+			"lift": func(t *rapid.T) { m.lift(pools.Draw(t, "pool")); m.turn() },
+			"join": func(t *rapid.T) {
+				p, s := pools.Draw(t, "pool"), pick(t, m.sources)
+				m.join(s, p)
+				m.held[p] = max(m.held[p], p.used(m.at))
+				m.turn()
+			},
+			"leave": func(t *rapid.T) { m.leave(pick(t, m.sources), pools.Draw(t, "pool")); m.turn() },
+			"shut": func(t *rapid.T) {
+				s := pick(t, m.sources)
+				m.left[s] = 0
+				m.closed(s)
+				m.turn()
+			},
+			"open": func(t *rapid.T) {
+				m.opened(pick(t, m.with(func(s *source) bool { return !s.open })))
+				m.turn()
+			},
+			"pause": func(t *rapid.T) { s := pick(t, m.sources); s.paused = !s.paused; m.turn() },
+			"time passes": func(t *rapid.T) {
+				m.at = m.at.Add(time.Duration(rapid.IntRange(1, 4000).Draw(t, "ms")) * time.Millisecond)
+				m.turn()
+			},
+			"": func(t *rapid.T) {
+				for _, s := range m.sources {
+					usable := s.open && !s.paused && !slices.ContainsFunc(s.limits, func(p *pool) bool { return p.room(m.at) == 0 })
+					if m.free() > 0 && m.asked() == 0 && usable && m.wake().IsZero() {
+						t.Fatalf("%d slots are free, and permits for a source (backlog %d), and nothing is asked for", m.free(), s.backlog)
+					}
+				}
+			},
+		})
+	})
+}
+
+// In no period do more jobs start than a rate allows, however they come and end.
+func TestRateModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMill(t, rapid.IntRange(1, 10).Draw(t, "concurrency"), 1, 1)
+		p := m.pool(PoolKey{Kind: KeyPool, Rate: true}, m.sources...)
+		period := time.Duration(rapid.IntRange(100, 60_000).Draw(t, "ms")) * time.Millisecond
+		p.starts.period = period
+		limit := rapid.IntRange(1, 20).Draw(t, "limit")
+		m.allow(p, limit, 1000*forLong)
+		var began []time.Time
+		for range rapid.IntRange(10, 300).Draw(t, "steps") {
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			case 0:
+				if all := m.in(running); len(all) > 0 {
+					m.end(all[0], time.Second)
+				}
+			case 1:
+				m.at = m.at.Add(period / time.Duration(rapid.IntRange(1, 500).Draw(t, "part")))
+				m.turn()
+			case 2:
+				if s := m.pulled(); len(s) > 0 {
+					m.deliver(s[0], 1, 1000)
+				}
+			case 3:
+				if all := m.in(waiting); len(all) > 0 && m.start(all[0]) {
+					began = append(began, m.at)
+				}
+			}
+		}
+		for i, from := range began {
+			n := 0
+			for _, at := range began[i:] {
+				if at.Sub(from) < period {
+					n++
+				}
+			}
+			if n > limit {
+				t.Fatalf("%d starts within %v from the %d-th on, want at most %d", n, period, i, limit)
+			}
+		}
+	})
+}
+
+// A rate is used up to the last start: each that ages out makes room for one.
+func TestRateIsUsedFully(t *testing.T) {
+	m := newMill(t, 10, 1)
+	s := m.sources[0]
+	p := m.pool(PoolKey{Kind: TypePool, Rate: true}, s)
+	s.backlog = 1 << 40
+	m.allow(p, 100, 1000*forLong)
+	starts, began := 0, m.at
+	for m.at.Sub(began) < 30*time.Minute {
+		for _, s := range m.pulled() {
+			m.deliver(s, m.left[s], 1<<40)
+		}
+		for _, j := range m.in(waiting) {
+			if !m.start(j) {
+				t.Fatal("a job in hand had no permit")
+			}
+			starts++
+			m.end(j, 9*time.Millisecond)
+		}
+		if len(m.pulled()) > 0 {
+			continue
+		}
+		at := m.wake()
+		if at.IsZero() {
+			t.Fatal("nothing is asked for, and nobody wakes")
+		}
+		m.at = at
+		m.turn()
+	}
+	if starts < 2980 || starts > 3100 {
+		t.Errorf("%d starts in 30 minutes at 100 a minute", starts)
+	}
+	if n := len(p.starts.groups); n > windowGroups+1 {
+		t.Errorf("a window keeps %d groups", n)
+	}
+}
