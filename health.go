@@ -27,13 +27,14 @@ type Part struct {
 	Restarts  int       `json:"restarts"`
 	LastError string    `json:"last_error,omitempty"` // how it ended last, if that was an error
 	Since     time.Time `json:"since,omitzero"`       // when it came into this state
+	Abandoned int       `json:"abandoned,omitempty"`  // goroutines below it that did not stop in time and still run
 	Children  []Part    `json:"children,omitempty"`   // in start order
 }
 
 func partOf(n supervisor.Node) Part {
 	p := Part{
 		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
-		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since,
+		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since, Abandoned: n.Abandoned,
 	}
 	for _, c := range n.Children {
 		p.Children = append(p.Children, partOf(c))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // A part that fails again and again takes its supervisor with it. The log tells each step
@@ -64,6 +65,61 @@ func TestGivingUpIsTold(t *testing.T) {
 				if !strings.Contains(lines[i], want) {
 					t.Errorf("line %d is %s\nwant %s in it", i, lines[i], want)
 				}
+			}
+		}
+	})
+}
+
+// A part that does not stop in time is given up, told in the log with its stack, and counted for as long as it runs.
+func TestAbandonedPartIsShown(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var log bytes.Buffer
+		f, end := newFaults(), make(chan struct{})
+		mux := NewMux()
+		mux.HandleFunc("work", func(context.Context, *Job[Raw]) ([]byte, error) { return nil, nil })
+		w, err := newWorker(s.Connect(t), WorkerConfig{
+			Mux: mux, Config: Config{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		}, func(c supervisor.Child) supervisor.Child {
+			if c.Name == "census" {
+				c.Run = func(ctx context.Context) error {
+					<-end // whatever its context says
+					<-ctx.Done()
+					return nil
+				}
+			}
+			return f.instrument(c)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		time.Sleep(time.Second)
+		f.kill(t, "queue default")
+		time.Sleep(time.Second)
+		queue := func() Part {
+			tree := w.Health().Tree
+			return tree.Children[slices.IndexFunc(tree.Children, func(p Part) bool { return p.Name == "queue default" })]
+		}
+		if p := queue(); p.Abandoned != 1 || p.State != "running" {
+			t.Errorf("queue = %+v, want it running, with one goroutine given up", p)
+		}
+		close(end)
+		time.Sleep(time.Second)
+		if p := queue(); p.Abandoned != 0 {
+			t.Errorf("queue = %+v, want nothing of the one that came back", p)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		for _, want := range []string{
+			`level=ERROR msg="child abandoned"`, `child=census err="queue default: census: stop timeout expired"`, "TestAbandonedPartIsShown",
+			`msg="abandoned child returned"`,
+		} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log has no %s:\n%s", want, &log)
 			}
 		}
 	})

@@ -29,6 +29,9 @@ func (c *config) check() error {
 	if err := checkConcurrency(c.Concurrency); err != nil {
 		return fmt.Errorf("concurrency: %d %w", c.Concurrency, err)
 	}
+	if err := checkMaxStuck(valueOr(c.MaxStuck, 0)); err != nil {
+		return fmt.Errorf("max_stuck: %d %w", *c.MaxStuck, err)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		if err := checkQueue(name); err != nil {
 			return fmt.Errorf("queues: queue %q: %w", name, err)
@@ -107,6 +110,13 @@ func checkConcurrency(n int) error {
 		return errors.New("must be positive")
 	case n > maxConcurrency:
 		return fmt.Errorf("must be at most %d", maxConcurrency)
+	}
+	return nil
+}
+
+func checkMaxStuck(n int) error {
+	if n < 0 {
+		return errors.New("must not be negative")
 	}
 	return nil
 }

@@ -91,3 +91,19 @@ func TestNamesAreCheckedAsThePackageDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxStuckOfAFile(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{ // in the library 0 is the default
+		`{}`: 0, `{max_stuck: }`: 0, `{max_stuck: 0}`: -1, `{max_stuck: 3}`: 3,
+	} {
+		c, err := configOf(t, text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if w, err := c.worker(nil, addBuiltin); err != nil || w.MaxStuck != want {
+			t.Errorf("%s = %d, %v, want %d", text, w.MaxStuck, err, want)
+		}
+	}
+}

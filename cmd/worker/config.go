@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -22,6 +23,7 @@ type config struct {
 	Concurrency int                   `yaml:"concurrency"`
 	Queues      map[string]int        `yaml:"queues"`
 	Strict      bool                  `yaml:"strict"`
+	MaxStuck    *int                  `yaml:"max_stuck"`
 	Types       map[string]typeConfig `yaml:"types"`
 }
 
@@ -126,13 +128,16 @@ func (c *config) addQueues(flags []string) error {
 }
 
 // worker returns what the configuration says of a worker, its handlers included.
-func (c *config) worker(m *minder.Minder) (millhand.WorkerConfig, error) {
+func (c *config) worker(m *minder.Minder, builtin func(*millhand.Mux)) (millhand.WorkerConfig, error) {
 	w := millhand.WorkerConfig{
 		Mux: millhand.NewMux(), Queues: c.Queues, Strict: c.Strict, Concurrency: c.Concurrency,
 		Types: make(map[string]millhand.TypeConfig),
 	}
 	if len(c.Types) == 0 {
-		addBuiltin(w.Mux)
+		builtin(w.Mux)
+	}
+	if c.MaxStuck != nil {
+		w.MaxStuck = cmp.Or(*c.MaxStuck, -1) // there 0 is the default
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
 		t := c.Types[name]

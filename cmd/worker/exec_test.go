@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if minder.Main() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"worker": main})
+	testscript.Main(m, map[string]func(){"worker": main, "hanging-worker": hangingMain})
 }
 
 func newJob(payload string) *millhand.Job[millhand.Raw] {

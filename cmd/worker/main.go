@@ -23,5 +23,5 @@ func main() {
 
 // run is the command: it returns the exit code.
 func run(args []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
-	return execute(context.Background(), args, signals, stdout, stderr)
+	return execute(context.Background(), args, signals, stdout, stderr, addBuiltin)
 }

@@ -52,10 +52,16 @@ type command struct {
 	httpSet      bool
 	ackWait      time.Duration
 	drainTimeout time.Duration
+	maxStuck     int
+	maxStuckSet  bool
+
+	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
 }
 
-func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
-	c := &command{stdout: stdout, stderr: stderr, signals: signals}
+func execute(
+	ctx context.Context, args []string, signals <-chan os.Signal, stdout, stderr io.Writer, builtin func(*millhand.Mux),
+) int {
+	c := &command{stdout: stdout, stderr: stderr, signals: signals, builtin: builtin}
 	root := &cobra.Command{
 		Use:   "worker [flags]",
 		Short: "Run jobs",
@@ -66,6 +72,7 @@ func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdou
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.httpSet = cmd.Flags().Changed("http")
+			c.maxStuckSet = cmd.Flags().Changed("max-stuck")
 			return c.run(cmd.Context())
 		},
 	}
@@ -80,6 +87,7 @@ func execute(ctx context.Context, args []string, signals <-chan os.Signal, stdou
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
 	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; empty turns them off")
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job; the first worker sets it for each type of a queue (default 30s)")
+	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default as --concurrency)")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
@@ -106,7 +114,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	m := minder.New(log)
 	defer m.Close()
-	wc, err := cfg.worker(m)
+	wc, err := cfg.worker(m, c.builtin)
 	if err != nil {
 		return err
 	}
@@ -160,6 +168,12 @@ func (c *command) readConfig() (config, error) {
 	}
 	if c.concurrency > 0 {
 		cfg.Concurrency = c.concurrency
+	}
+	if c.maxStuckSet {
+		if err := checkMaxStuck(c.maxStuck); err != nil {
+			return cfg, cli.Usagef("--max-stuck %d: %w", c.maxStuck, err)
+		}
+		cfg.MaxStuck = &c.maxStuck
 	}
 	if err := cfg.addQueues(c.queues); err != nil {
 		return cfg, err
@@ -316,6 +330,8 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 	switch {
 	case errors.Is(ended, millhand.ErrDrainTimeout):
 		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: ended}
+	case errors.Is(ended, millhand.ErrStuck):
+		return fmt.Errorf("%w: the log shows where each of them hangs; start the worker anew", ended)
 	case ended != nil:
 		return ended
 	case errors.Is(err, supervisor.ErrIntensity):

@@ -234,7 +234,7 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// put QUEUE TYPE ID PAYLOAD enqueues a job.
+// put QUEUE TYPE ID PAYLOAD [TIMEOUT] enqueues a job.
 func putJob(ts *testscript.TestScript, _ bool, args []string) { put(ts, args) }
 
 func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.Ref, func()) {
@@ -242,8 +242,13 @@ func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.R
 	ts.Check(err)
 	c, err := millhand.NewClient(nc, millhand.Config{Logger: slog.New(slog.DiscardHandler)})
 	ts.Check(err)
-	ref, err := c.Enqueue(context.Background(), millhand.Raw{Name: args[1], Payload: []byte(args[3])},
-		millhand.WithQueue(args[0]), millhand.WithID(args[2]), millhand.WithMeta("lang", "de"))
+	options := []millhand.EnqueueOption{millhand.WithQueue(args[0]), millhand.WithID(args[2]), millhand.WithMeta("lang", "de")}
+	if len(args) > 4 {
+		timeout, err := time.ParseDuration(args[4])
+		ts.Check(err)
+		options = append(options, millhand.WithTimeout(timeout), millhand.WithMaxAttempts(1))
+	}
+	ref, err := c.Enqueue(context.Background(), millhand.Raw{Name: args[1], Payload: []byte(args[3])}, options...)
 	ts.Check(err)
 	return c, ref, nc.Close
 }

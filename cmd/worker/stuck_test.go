@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -65,4 +66,14 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 		}
 		close(end)
 	})
+}
+
+// hangingMain is the command with one type more than it has, whose handler never returns.
+func hangingMain() {
+	os.Exit(execute(context.Background(), os.Args[1:], nil, os.Stdout, os.Stderr, func(m *millhand.Mux) {
+		addBuiltin(m)
+		m.HandleFunc("hang", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			select {}
+		})
+	}))
 }

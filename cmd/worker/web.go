@@ -87,7 +87,7 @@ func (s *session) health(w *millhand.Worker) millhand.Health {
 		p := partOf(n)
 		if n.Name == workerPart {
 			found = true
-			p.Kind, p.Children = h.Tree.Kind, h.Tree.Children
+			p.Kind, p.Children, p.Abandoned = h.Tree.Kind, h.Tree.Children, h.Tree.Abandoned
 		}
 		tree.Children = append(tree.Children, p)
 	}
@@ -102,7 +102,7 @@ func (s *session) health(w *millhand.Worker) millhand.Health {
 func partOf(n supervisor.Node) millhand.Part {
 	return millhand.Part{
 		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
-		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since,
+		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since, Abandoned: n.Abandoned,
 	}
 }
 
