@@ -74,12 +74,13 @@ func drain(plan drainPlan) func(context.Context, *site) (sample, error) {
 		if err != nil {
 			return nil, err
 		}
-		return plan.run(ctx, s, broker, url)
+		return plan.run(ctx, s, []*process{broker}, url)
 	}
 }
 
-func (p drainPlan) run(ctx context.Context, s *site, broker *process, url string) (sample, error) {
-	if err := p.fill(ctx, s, url); err != nil {
+func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url string) (sample, error) {
+	filling, err := p.fill(ctx, s, url)
+	if err != nil {
 		return nil, err
 	}
 	var workers []*process
@@ -90,7 +91,7 @@ func (p drainPlan) run(ctx context.Context, s *site, broker *process, url string
 		}
 		workers = append(workers, w)
 	}
-	before, err := usages(append(workers, broker))
+	before, err := usages(slices.Concat(workers, brokers))
 	if err != nil {
 		return nil, err
 	}
@@ -103,24 +104,30 @@ func (p drainPlan) run(ctx context.Context, s *site, broker *process, url string
 		return nil, err
 	}
 	empty := time.Now()
-	after, err := usages(append(workers, broker))
+	after, err := usages(slices.Concat(workers, brokers))
 	if err != nil {
 		return nil, err
 	}
-	scores, err := scoresOf(workers, 0)
+	scores, err := scoresOf(workers, look{})
 	if err != nil {
 		return nil, err
 	}
 	if err := checkAll(p.jobs, scores); err != nil {
 		return nil, err
 	}
-	got := sample{"rate": float64(p.jobs) / empty.Sub(firstStart(scores)).Seconds(), "least": leastShare(scores)}
+	got := sample{"rate": float64(p.jobs) / empty.Sub(firstStart(scores)).Seconds(), "least": leastShare(scores), "fill": float64(p.jobs) / filling.Seconds()}
+	if p.takes > 0 {
+		ideal := p.takes.Seconds() * float64(p.jobs) / float64(concurrency*p.workers)
+		got["ideal"] = ideal / lastEnd(scores).Sub(firstStart(scores)).Seconds()
+	}
 	perJob := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(p.jobs) }
 	for i := range workers {
 		got["worker"] += perJob(after[i].CPU - before[i].CPU)
 		got["mallocs"] += float64(after[i].Mallocs-before[i].Mallocs) / float64(p.jobs)
 	}
-	got["broker"] = perJob(after[len(workers)].CPU - before[len(workers)].CPU)
+	for i := len(workers); i < len(after); i++ {
+		got["broker"] += perJob(after[i].CPU - before[i].CPU)
+	}
 	return got, nil
 }
 
@@ -131,22 +138,27 @@ func (p drainPlan) workerSpec(url string) workerSpec {
 	}
 }
 
-// fill enqueues the jobs, in equal parts to each queue.
-func (p drainPlan) fill(ctx context.Context, s *site, url string) error {
+// fill enqueues the jobs, in equal parts to each queue, and returns how long it took
+// without the first of each, which makes the stream.
+func (p drainPlan) fill(ctx context.Context, s *site, url string) (total time.Duration, err error) {
 	queues := slices.Sorted(maps.Keys(p.queues))
 	caller, err := s.caller(ctx, callerSpec{Engine: p.engine, URL: url, Queues: queues})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	from := 0
 	for i, q := range queues {
 		to := p.jobs * (i + 1) / len(queues)
-		if err := caller.call("many", order{Queue: q, Type: p.types[0], From: from, Jobs: to - from}, nil); err != nil {
-			return err
+		if err := caller.call("enqueue", order{Queue: q, Type: p.types[0], From: from, Jobs: 1, Callers: 1}, nil); err != nil {
+			return 0, err
 		}
-		from = to
+		var took time.Duration
+		if err := caller.call("many", order{Queue: q, Type: p.types[0], From: from + 1, Jobs: to - from - 1, AtOnce: manyAtOnce}, &took); err != nil {
+			return 0, err
+		}
+		from, total = to, total+took
 	}
-	return s.end(caller, (*process).stop)
+	return total, s.end(caller, (*process).stop)
 }
 
 // How a drain is watched.
@@ -208,11 +220,11 @@ func usages(processes []*process) ([]usage, error) {
 	return all, errors.Join(errs...)
 }
 
-func scoresOf(workers []*process, mark int) ([]score, error) {
+func scoresOf(workers []*process, l look) ([]score, error) {
 	all := make([]score, len(workers))
 	var errs []error
 	for i, w := range workers {
-		errs = append(errs, w.call("score", mark, &all[i]))
+		errs = append(errs, w.call("score", l, &all[i]))
 	}
 	return all, errors.Join(errs...)
 }

@@ -23,9 +23,10 @@ type order struct {
 	From, Jobs  int
 	Callers     int     // of one job at a time; at least 1
 	Rate        float64 // jobs per second; 0: as fast as possible
+	AtOnce      int     // of many
 }
 
-// manyAtOnce is the size of the batches in which many jobs are enqueued.
+// manyAtOnce is the size of the batches where nothing else is said.
 const manyAtOnce = 5000
 
 type caller struct {
@@ -75,21 +76,14 @@ func (o order) wait(ctx context.Context, start time.Time, n int) error {
 		return nil
 	}
 	due := start.Add(time.Duration(float64(n) / o.Rate * float64(time.Second)))
-	timer := time.NewTimer(time.Until(due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause(ctx, time.Until(due))
 }
 
 // many enqueues in batches, and returns how long it took.
 func (c *caller) many(o order) (time.Duration, error) {
 	start := time.Now()
-	for from := 0; from < o.Jobs; from += manyAtOnce {
-		payloads := make([][]byte, min(manyAtOnce, o.Jobs-from))
+	for from := 0; from < o.Jobs; from += o.AtOnce {
+		payloads := make([][]byte, min(o.AtOnce, o.Jobs-from))
 		for i := range payloads {
 			payloads[i] = newPayload(o.From+from+i, start)
 		}

@@ -33,26 +33,46 @@ func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, er
 	if err != nil {
 		return nil, nil, err
 	}
-	t := newTally(spec.Jobs)
-	var failed error
-	var wg sync.WaitGroup
-	start := func(json.RawMessage) (any, error) {
-		if err := e.open(ctx, slices.Sorted(maps.Keys(spec.Queues))); err != nil {
-			return nil, err
-		}
-		wg.Go(func() { failed = e.work(ctx, spec, spec.handler(t)) })
-		return nil, nil //nolint:nilnil // there is nothing to tell
-	}
+	w := &worker{spec: spec, engine: e, tally: newTally(spec.Jobs)}
+	w.ctx, w.cancel = context.WithCancel(ctx)
 	stop := func() error {
-		wg.Wait()
+		err := w.stop()
 		nc.Close()
-		return failed
+		return err
 	}
 	return methods{
-		"start": start,
-		"score": method(func(mark int) (score, error) { return t.score(mark), nil }),
-		"count": func(json.RawMessage) (any, error) { return t.handled.Load(), nil },
+		"start": func(json.RawMessage) (any, error) { return nil, w.start() },
+		"stop":  func(json.RawMessage) (any, error) { return nil, w.stop() },
+		"score": method(func(l look) (score, error) { return w.tally.score(l), nil }),
+		"await": method(func(jobs int) (any, error) { return nil, w.tally.await(ctx, jobs) }),
 	}, stop, nil
+}
+
+// A worker is what a worker process runs.
+type worker struct {
+	spec   workerSpec
+	engine engine
+	tally  *tally
+
+	ctx    context.Context //nolint:containedctx // the process's, which outlives the call that starts the work
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	failed error // why the work ended; to be read after it has
+}
+
+func (w *worker) start() error {
+	if err := w.engine.open(w.ctx, slices.Sorted(maps.Keys(w.spec.Queues))); err != nil {
+		return err
+	}
+	w.work.Go(func() { w.failed = w.engine.work(w.ctx, w.spec, w.spec.handler(w.tally)) })
+	return nil
+}
+
+// stop returns when all that was in hand is done.
+func (w *worker) stop() error {
+	w.cancel()
+	w.work.Wait()
+	return w.failed
 }
 
 func (s workerSpec) handler(t *tally) func(context.Context, job) error {
@@ -61,12 +81,8 @@ func (s workerSpec) handler(t *tally) func(context.Context, job) error {
 			return err
 		}
 		if s.Takes > 0 {
-			timer := time.NewTimer(s.Takes)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := pause(ctx, s.Takes); err != nil {
+				return err
 			}
 		}
 		t.end()

@@ -33,6 +33,7 @@ type role func(ctx context.Context, spec json.RawMessage) (m methods, stop func(
 func roles() map[string]role {
 	return map[string]role{
 		"broker": as(playBroker),
+		"node":   as(playNode),
 		"worker": as(playWorker),
 		"caller": as(playCaller),
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -41,6 +42,29 @@ func (t *tally) end() {
 	t.handled.Add(1)
 }
 
+// await returns when so many handlers have ended.
+func (t *tally) await(ctx context.Context, jobs int) error {
+	for before, since := t.handled.Load(), time.Now(); ; {
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
+		}
+		switch now := t.handled.Load(); {
+		case now >= int64(jobs):
+			return nil
+		case now != before:
+			before, since = now, time.Now()
+		case time.Since(since) > patience:
+			return fmt.Errorf("%d of %d jobs are handled and no more for %v", now, jobs, patience)
+		}
+	}
+}
+
+// A look says what a score is to tell.
+type look struct {
+	Mark int // count of starts of which the last one's time is wanted; 0: none
+	Skip int // jobs below this number are left out of the delays
+}
+
 // A score is what a worker tells of its jobs.
 type score struct {
 	Bits  []byte        // job n is bit n%8 of byte n/8
@@ -53,8 +77,7 @@ type score struct {
 	P99   time.Duration
 }
 
-// score tells what was noted. Its mark is when the mark-th job started, counted from 1.
-func (t *tally) score(mark int) score {
+func (t *tally) score(l look) score {
 	s := score{Bits: make([]byte, (len(t.started)+7)/8), Again: int(t.again.Load()), Last: t.last.Load()}
 	var starts, delays []int64
 	for n := range t.started {
@@ -64,19 +87,21 @@ func (t *tally) score(mark int) score {
 		}
 		s.Bits[n/8] |= 1 << (n % 8)
 		starts = append(starts, at)
-		delays = append(delays, at-t.sent[n].Load())
-	}
-	s.Jobs = len(starts)
-	if s.Jobs == 0 {
-		return s
+		if n >= l.Skip {
+			delays = append(delays, at-t.sent[n].Load())
+		}
 	}
 	slices.Sort(starts)
 	slices.Sort(delays)
-	s.First = starts[0]
-	if mark > 0 && mark <= len(starts) {
-		s.Mark = starts[mark-1]
+	if s.Jobs = len(starts); s.Jobs > 0 {
+		s.First = starts[0]
 	}
-	s.P50, s.P99 = time.Duration(percentile(delays, 50)), time.Duration(percentile(delays, 99))
+	if l.Mark > 0 && l.Mark <= len(starts) {
+		s.Mark = starts[l.Mark-1]
+	}
+	if len(delays) > 0 {
+		s.P50, s.P99 = time.Duration(percentile(delays, 50)), time.Duration(percentile(delays, 99))
+	}
 	return s
 }
 
@@ -115,6 +140,15 @@ func firstStart(scores []score) time.Time {
 		}
 	}
 	return time.Unix(0, first)
+}
+
+// lastEnd returns when the last of all handlers ended.
+func lastEnd(scores []score) time.Time {
+	var last int64
+	for _, s := range scores {
+		last = max(last, s.Last)
+	}
+	return time.Unix(0, last)
 }
 
 // leastShare returns what the worker with the fewest jobs had of an equal share: 1 is fair.

@@ -36,7 +36,7 @@ func TestTally(t *testing.T) {
 		if err := tally.start(newPayload(10, begin)); err == nil {
 			t.Error("a job beyond the last is accepted")
 		}
-		got := tally.score(2)
+		got := tally.score(look{Mark: 2})
 		if got.Jobs != 3 || got.Again != 0 || got.P50 != 2*time.Second || got.P99 != 3*time.Second {
 			t.Errorf("score = %+v", got)
 		}
@@ -54,7 +54,7 @@ func TestCheckAll(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s := tally.score(0)
+		s := tally.score(look{})
 		s.Again += again
 		return s
 	}

@@ -41,7 +41,15 @@ type row struct {
 func works(o options) []work {
 	return []work{
 		enqueueWork(o),
+		bulkWork(o),
 		drainWork(o),
+		latencyWork(o),
+		pacedWork(o),
+		processesWork(o),
+		mixedWork(o),
+		backlogWork(o),
+		clusterWork(o),
+		idleWork(o),
 	}
 }
 

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+const command = "enqueue --from" // the contestant
+
+func bulkWork(o options) work {
+	line := func(title, of string, atLeast float64) row {
+		return row{title: title, measure: "rate", unit: "jobs/s", of: of, against: raw, budget: budget{atLeast: atLeast}}
+	}
+	n := thousands(float64(o.jobs), 0)
+	return work{
+		name: "bulk", about: "many jobs at once, by EnqueueMany and by the command",
+		contestants: []contestant{
+			{mill, enqueueMany(o, mill, manyAtOnce)},
+			{raw, enqueueMany(o, raw, o.jobs)}, // one pipeline, without a wait in the middle
+			{command, enqueueFrom(o)},
+		},
+		rows: []row{
+			line("enqueue "+n+" with EnqueueMany", mill, 0.60),
+			line("enqueue "+n+" with `enqueue --from`", command, 0.45),
+		},
+	}
+}
+
+func enqueueMany(o options, engine string, atOnce int) func(context.Context, *site) (sample, error) {
+	return func(ctx context.Context, s *site) (sample, error) {
+		_, url, err := s.broker(ctx)
+		if err != nil {
+			return nil, err
+		}
+		caller, err := s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}})
+		if err != nil {
+			return nil, err
+		}
+		warm := max(o.jobs/100, 1) // makes the stream
+		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, Jobs: warm, AtOnce: warm}, nil); err != nil {
+			return nil, err
+		}
+		var took time.Duration
+		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, From: warm, Jobs: o.jobs, AtOnce: atOnce}, &took); err != nil {
+			return nil, err
+		}
+		return sample{"rate": float64(o.jobs) / took.Seconds()}, s.checkWaiting(ctx, url, engine, warm+o.jobs)
+	}
+}
+
+// enqueueFrom runs the built command, from its start to its end.
+func enqueueFrom(o options) func(context.Context, *site) (sample, error) {
+	return func(ctx context.Context, s *site) (sample, error) {
+		_, url, err := s.broker(ctx)
+		if err != nil {
+			return nil, err
+		}
+		binary, jobs := filepath.Join(s.dir, "enqueue"), filepath.Join(s.dir, "jobs.ndjson")
+		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/millhand/millhand/cmd/enqueue")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%v: %w\n%s", build.Args, err, out)
+		}
+		if err := writeJobs(jobs, o.jobs); err != nil {
+			return nil, err
+		}
+		cmd := exec.CommandContext(ctx, binary, "--server", url, "--from", jobs, "--quiet")
+		start := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
+		}
+		return sample{"rate": float64(o.jobs) / time.Since(start).Seconds()}, s.checkWaiting(ctx, url, mill, o.jobs)
+	}
+}
+
+func writeJobs(path string, jobs int) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // after an error; else it is closed already
+	w := bufio.NewWriter(f)
+	for n := range jobs {
+		if _, err := fmt.Fprintf(w, "{\"type\":%q,\"payload\":%s}\n", noop, newPayload(n, time.Now())); err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/millhand/millhand/internal/broker"
+)
+
+// A nodeSpec says what a broker of a cluster serves.
+type nodeSpec struct {
+	Name   string
+	Store  string
+	Routes []string // to those that were started before
+}
+
+type nodeAddress struct{ URL, Route string }
+
+// playNode runs a server as docs/operations.md has it for production.
+func playNode(_ context.Context, spec nodeSpec) (methods, func() error, error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: spec.Name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true,
+		JetStream: true, StoreDir: spec.Store, SyncAlways: true, MaxPayload: broker.PayloadLimit + broker.HeaderRoom,
+		Cluster: server.ClusterOpts{Name: "mill", Host: "127.0.0.1", Port: server.RANDOM_PORT},
+		Routes:  server.RoutesFromStr(strings.Join(spec.Routes, ",")),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	srv.Start()
+	stop := func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil }
+	return methods{
+		"address": func(json.RawMessage) (any, error) { return addressOf(srv), nil },
+		// Only the leader knows any peers.
+		"peers": func(json.RawMessage) (any, error) { return len(srv.JetStreamClusterPeers()), nil },
+	}, stop, nil
+}
+
+// addressOf is known as soon as the server listens, which is when Start returns. It is not
+// ready by then: for that, the first node needs peers.
+func addressOf(srv *server.Server) nodeAddress {
+	return nodeAddress{URL: srv.ClientURL(), Route: "nats://" + srv.ClusterAddr().String()}
+}
