@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/stages"
 	"github.com/millhand/millhand/internal/supervisor"
@@ -152,9 +153,11 @@ func (r *runner) leave(h *queue.Held) (ended func(error), ok bool) {
 // settle passes on how a job ended, and gives its slot back.
 func (r *runner) settle(h *queue.Held, e ending) {
 	if e.lost != nil {
+		r.worker.ends.add(job.EventLost)
 		r.worker.keeper.Release(h)
 		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
 	} else {
+		r.worker.ends.add(e.Kind)
 		r.worker.settler.Settle(h, e.Outcome)
 	}
 	<-r.worker.slots

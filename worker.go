@@ -19,6 +19,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -32,7 +33,9 @@ type WorkerConfig struct {
 	Concurrency  int                   // jobs at once; default 4 × CPUs
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
-	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency
+	PermitTTL    time.Duration         // how long the permits of a vanished worker stay taken; whole seconds from 2 s, default 10 s
+	OnOverrun    func([]Ref)           // called with jobs whose handlers ignore that they lost their permit, when others may soon have it: end the process; default nil: they overrun the quota
+	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency, negative: none
 	DrainTimeout time.Duration         // how long a drain waits for running jobs; default 30 s, negative: not at all
 }
 
@@ -60,6 +63,12 @@ type Worker struct {
 	id    string // unique per start
 	log   *slog.Logger
 	store *queue.Store
+
+	registry *registry.Store
+	host     string
+	started  time.Time
+	ends     ends
+	runners  []*runner // complete before the tree runs
 
 	gate     *queue.Gate
 	keeper   *queue.Keeper
@@ -101,12 +110,17 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	if err != nil {
 		return nil, publicError(err)
 	}
+	host, _ := os.Hostname() // for people
 	gate := queue.NewGate(cfg.Concurrency)
 	if cfg.Strict {
 		gate = queue.NewStrictGate(cfg.Concurrency)
 	}
+	reg, err := registry.NewStore(nc, registry.StoreConfig{Namespace: cfg.Namespace, Domain: cfg.Domain, Logger: cfg.Logger})
+	if err != nil {
+		return nil, publicError(err)
+	}
 	w := &Worker{
-		nc: nc, cfg: cfg, id: id, store: store, log: cfg.Logger.With(slog.String("worker", id)),
+		nc: nc, cfg: cfg, id: id, store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     gate,
 		keeper:   queue.NewKeeper(store, gate),
 		slots:    make(chan struct{}, cfg.Concurrency),
@@ -179,7 +193,12 @@ func nodeName(host string) string {
 
 // build puts the tree together, in start order: what is stopped last comes first.
 func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*supervisor.Supervisor, error) {
+	agent, err := w.newAgent(instrument)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	children := []supervisor.Child{
+		instrument(supervisor.Child{Name: "registry", Part: agent, StopTimeout: settleGrace}),
 		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
 		instrument(supervisor.Child{Name: "keeper", Run: w.keeper.Run}),
 	}
@@ -203,6 +222,7 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 	if err != nil {
 		return nil, err
 	}
+	w.runners = append(w.runners, r)
 	children := []supervisor.Child{
 		instrument(supervisor.Child{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace}),
 	}

@@ -29,6 +29,9 @@ type AgentConfig struct {
 
 	Logger  *slog.Logger           // never nil
 	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares
+
+	// Instrument changes the parts of the agent's tree: tests make them fail. Nil: it does not.
+	Instrument func(supervisor.Child) supervisor.Child
 }
 
 // Sizes of what waits for the agent.
@@ -65,6 +68,9 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	if cfg.TTL < minTTL || cfg.TTL > maxTTL || cfg.TTL%time.Second != 0 {
 		return nil, fmt.Errorf("ttl %v: must be whole seconds, from %v to %v", cfg.TTL, minTTL, maxTTL)
 	}
+	if cfg.Instrument == nil {
+		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
+	}
 	a := &Agent{store: store, cfg: cfg, told: make(map[PoolKey]time.Time)}
 	var err error
 	a.server, err = supervisor.NewServer(supervisor.ServerSpec[message]{Name: "agent", Init: a.init, Mailbox: mailbox})
@@ -76,9 +82,9 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 		Backoff:     supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
 		MaxRestarts: 10, Within: time.Minute,
 		Children: []supervisor.Child{
-			{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second},
-			{Name: "ear", RunReady: a.hear},
-			{Name: "watch", RunReady: a.watch},
+			cfg.Instrument(supervisor.Child{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second}),
+			cfg.Instrument(supervisor.Child{Name: "ear", RunReady: a.hear}),
+			cfg.Instrument(supervisor.Child{Name: "watch", RunReady: a.watch}),
 		},
 		OnEvent: cfg.OnEvent,
 	})
