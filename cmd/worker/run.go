@@ -224,6 +224,8 @@ type session struct {
 	tree   *supervisor.Supervisor
 	ended  atomic.Bool // the worker has returned
 
+	instrument func(supervisor.Child) supervisor.Child // every part passes through it: tests make them fail; nil: none
+
 	mu     sync.Mutex
 	worker *millhand.Worker // once there is one
 }
@@ -314,6 +316,11 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 			return ended
 		},
 	})
+	if s.instrument != nil {
+		for i, c := range children {
+			children[i] = s.instrument(c)
+		}
+	}
 	s.tree, err = supervisor.New(supervisor.Spec{
 		Name: "process", AutoShutdown: supervisor.AnySignificant, Children: children,
 		MaxRestarts: 5, Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
