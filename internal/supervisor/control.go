@@ -121,7 +121,7 @@ func (r *run) startFor(caller, own context.Context, m *member) error {
 	ctx, cancel := context.WithCancelCause(own)
 	defer cancel(nil)
 	defer context.AfterFunc(caller, func() { cancel(context.Cause(caller)) })()
-	err := r.start(ctx, m)
+	err := r.start(ctx, m, false)
 	if err == nil {
 		return nil
 	}

@@ -15,7 +15,9 @@
 //
 //	worker          RestForOne: who fails takes along those that were started later, which depend on it
 //	├─ broker       a function
-//	├─ registry     a Server: one goroutine that owns a state
+//	├─ registry     RestForOne
+//	│  ├─ agent     a Server: one goroutine that owns a state
+//	│  └─ watch     a function that sends it messages
 //	├─ queue        OneForOne: children that do not need each other; OneForAll is for those that all do
 //	│  ├─ puller
 //	│  └─ runner    a Dynamic: any number of children, added while it runs
@@ -37,7 +39,9 @@
 //   - A child is started at most 1 + MaxRestarts times in any period of length Within, by one supervisor.
 //   - No child runs after Run has returned, except those reported as abandoned. No goroutine is without an owner.
 //   - A stop takes at most the sum of the StopTimeouts; of a Dynamic, the longest of them.
-//   - A panic of a child is an error with a stack. It ends nothing but that child.
+//   - A panic of a child is an error with a stack, and never a clean end. It ends nothing but that child.
+//   - A restart is one line of the log: which supervisor restarts what, with whom, why and when. Giving up is another,
+//     written before anything follows from it.
 //   - The end of a child never waits for its supervisor. [Supervisor.Tree] answers whatever the supervisor is doing.
 //   - What is decided is decided by pure functions (strategy.go, intensity.go, backoff.go), which tests compare with
 //     naive models; the rest is one goroutine per supervisor that does it.
@@ -55,5 +59,5 @@
 //     supervisors. So does a panic in a goroutine that a child started by itself.
 //   - The end of a goroutine is seen by its supervisor only. There are no links and monitors across the tree; a linked
 //     task is tied to a context.
-//   - A mailbox is bounded: a sender waits where Erlang's would go on.
+//   - A mailbox is bounded: a sender waits where Erlang's would go on. Timers do not wait in it, but take turns with it.
 package supervisor

@@ -170,11 +170,17 @@ func TestDynamicGivesUp(t *testing.T) {
 		if err := d.Start(Child{Name: "sibling", Run: untilStopped}); err != nil {
 			t.Fatal(err)
 		}
+		crash := make(chan struct{})
 		for range 3 { // several may be one too many
-			if err := d.Start(Child{Name: "a", Run: func(context.Context) error { return errBoom }}); err != nil {
+			err := d.Start(Child{Name: "a", Run: func(context.Context) error {
+				<-crash
+				return errBoom
+			}})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
+		close(crash)
 		r.expectExit("shutdown")
 		if e, ok := errors.AsType[*IntensityError](r.err); !ok || e.Child != "a" || e.MaxRestarts != DefaultMaxRestarts {
 			t.Errorf("Run = %v, want an *IntensityError of a", r.err)

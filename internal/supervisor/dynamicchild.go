@@ -100,8 +100,9 @@ func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
 		return
 	}
 	stopped := ctx.Err() != nil
-	d.emitEnd(c, err, stopped)
-	if stopped || c.Restart.onEnd(clean(err)) != restart {
+	again := !stopped && c.Restart.onEnd(clean(err)) == restart
+	d.emitEnd(c, err, stopped, again)
+	if !again {
 		d.leave(c, err)
 		return
 	}
@@ -113,6 +114,7 @@ func (d *Dynamic) onEnd(ctx context.Context, c *dynamicChild, err error) {
 	}
 	d.emit(Event{
 		Kind: ChildRestarting, Child: c.Name, Err: err, Restarts: c.restarts, Group: []string{c.Name}, Delay: delay,
+		Stack: stackOf(err),
 	})
 	go d.rerun(ctx, c, delay)
 }
@@ -168,7 +170,7 @@ func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
 	err := &IntensityError{
 		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
 	}
-	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts})
+	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(reason)})
 	gaveUp <- err
 }
 
@@ -196,11 +198,11 @@ func (d *Dynamic) forget(c *dynamicChild) {
 }
 
 // emitEnd tells how c ended, or that it came back after it was abandoned.
-func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped bool) {
+func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped, again bool) {
 	if d.spec.OnEvent == nil {
 		return
 	}
-	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err)}
+	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err), Retold: again}
 	d.mu.Lock()
 	fate := c.fate
 	d.mu.Unlock()

@@ -58,8 +58,11 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// stackOf returns the stack of a panic, or nothing.
+// stackOf returns the stack of a panic, or nothing: also of one that made a supervisor give up, which has told it.
 func stackOf(err error) string {
+	if errors.Is(err, ErrIntensity) {
+		return ""
+	}
 	if p, ok := errors.AsType[*PanicError](err); ok {
 		return string(p.Stack)
 	}

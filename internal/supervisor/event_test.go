@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,52 @@ func TestGiveUpIsToldBeforeItEscalates(t *testing.T) {
 	})
 }
 
+// A restart is one line of the log, with who, what and why; so is giving up. What leads to it is for debugging.
+func TestRestartIsOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log eventLog
+		loud := func(e Event) {
+			if e.Level() > slog.LevelInfo {
+				log.add(e)
+			}
+		}
+		starts := 0
+		child := func(name string) Child {
+			return Child{Name: name, RunReady: func(_ context.Context, ready func()) error {
+				if starts++; starts == 2 {
+					return errBoom // the restart fails too
+				}
+				ready()
+				panic("oops")
+			}}
+		}
+		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: 2, OnEvent: loud, Children: []Child{child("leaf")}})
+		outer := mustNew(t, Spec{Name: "outer", MaxRestarts: NoRestarts, OnEvent: loud, Children: []Child{{Name: "inner", Part: inner}}})
+		if err := outer.Run(t.Context()); !errors.Is(err, ErrIntensity) {
+			t.Errorf("Run = %v, want %v", err, ErrIntensity)
+		}
+		want := []string{"child restarting leaf", "child restarting leaf", "supervisor gave up leaf", "supervisor gave up inner"}
+		if diff := cmp.Diff(want, log.lines()); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+		for i, want := range []bool{true, false, true, false} { // the panic's, once
+			if got := log.events[i].Stack != ""; got != want {
+				t.Errorf("line %d has a stack: %t, want %t", i, got, want)
+			}
+		}
+
+		log.events = nil
+		d, r := startDynamic(t, DynamicSpec{MaxRestarts: 1, OnEvent: loud})
+		if err := d.Start(Child{Name: "leaf", Run: func(context.Context) error { panic("oops") }}); err != nil {
+			t.Fatal(err)
+		}
+		r.expectExit("shutdown")
+		if diff := cmp.Diff([]string{"child restarting leaf", "supervisor gave up leaf"}, log.lines()); diff != "" {
+			t.Errorf("lines of a dynamic supervisor (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestEventsAsLogLines(t *testing.T) {
 	tests := []struct {
 		event Event
@@ -93,6 +140,7 @@ func TestEventsAsLogLines(t *testing.T) {
 		{Event{Kind: ChildStarted, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
 		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
 		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper", Err: errBoom}, "WARN", "supervisor=worker child=keeper err=boom"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper", Err: errBoom, Retold: true}, "DEBUG", "supervisor=worker child=keeper err=boom"},
 		{Event{
 			Kind: ChildRestarting, Supervisor: "worker", Child: "keeper", Err: errBoom, Restarts: 2, Strategy: RestForOne,
 			Group: []string{"keeper", "runner"}, Delay: time.Second,

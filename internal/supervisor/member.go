@@ -25,7 +25,7 @@ func newMember(c Child) *member {
 // startAll starts the children for the first time: all or nothing.
 func (r *run) startAll(ctx context.Context) error {
 	for _, m := range slices.Clone(r.members) {
-		if err := r.start(ctx, m); err != nil {
+		if err := r.start(ctx, m, false); err != nil {
 			return &StartError{Supervisor: r.spec.Name, Child: m.child.Name, Err: err}
 		}
 	}
@@ -33,8 +33,9 @@ func (r *run) startAll(ctx context.Context) error {
 }
 
 // start starts one child and waits until it is ready. It returns nil if the child runs or asked to be ignored, else
-// why it does not run. When ctx is done first the error is its cause, and the child is the caller's to stop.
-func (r *run) start(ctx context.Context, m *member) error {
+// why it does not run. When ctx is done first the error is its cause, and the child is the caller's to stop. Of a
+// restart, the failure is followed by the next one.
+func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	// Not ctx itself: its end must reach the children one after the other.
 	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.finish)
 	r.setState(m, StateStarting)
@@ -62,7 +63,9 @@ func (r *run) start(ctx context.Context, m *member) error {
 		err = errNotReady
 	}
 	r.setEnded(m, err)
-	r.emit(Event{Kind: ChildFailed, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(err)})
+	r.emit(Event{
+		Kind: ChildFailed, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(err), Retold: isRestart,
+	})
 	return err
 }
 
@@ -95,7 +98,7 @@ func (r *run) stop(m *member) error {
 		return nil
 	}
 	if i.fate.Load() == ended {
-		r.recordEnd(m)
+		r.recordEnd(m, keep)
 		return nil
 	}
 	r.setState(m, StateStopping)
@@ -139,15 +142,18 @@ func (r *run) leave(m *member, fate uint32) error {
 	return err
 }
 
-// recordEnd takes note of the end of a child that nobody asked to end.
-func (r *run) recordEnd(m *member) {
+// recordEnd takes note of the end of a child that nobody asked to end, and of which next follows.
+func (r *run) recordEnd(m *member, next action) {
 	i := m.instance
 	<-i.done
 	if m.state == StateRunning && time.Since(m.since) > r.spec.Within {
 		m.inARow = 0
 	}
 	r.setEnded(m, i.err)
-	r.emit(Event{Kind: ChildEnded, Child: m.child.Name, Err: i.err, Restarts: m.restarts, Stack: stackOf(i.err)})
+	r.emit(Event{
+		Kind: ChildEnded, Child: m.child.Name, Err: i.err, Restarts: m.restarts, Stack: stackOf(i.err),
+		Retold: next == restart,
+	})
 }
 
 // setEnded makes m a child without an instance that ended with err.

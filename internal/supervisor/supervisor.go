@@ -145,8 +145,9 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 		return nil // stopped or replaced before we came to this
 	}
 	m := r.members[n]
-	r.recordEnd(m)
-	switch m.child.Restart.onEnd(clean(i.err)) {
+	next := m.child.Restart.onEnd(clean(i.err))
+	r.recordEnd(m, next)
+	switch next {
 	case restart:
 		return r.restart(ctx, m, i.err)
 	case forget:
@@ -173,7 +174,7 @@ func (r *run) restart(ctx context.Context, m *member, reason error) error {
 		delay := r.spec.Backoff.delay(m.inARow, rand.Float64())
 		r.emit(Event{
 			Kind: ChildRestarting, Child: m.child.Name, Err: reason, Restarts: m.restarts,
-			Strategy: r.spec.Strategy, Group: namesOf(group), Delay: delay,
+			Strategy: r.spec.Strategy, Group: namesOf(group), Delay: delay, Stack: stackOf(reason),
 		})
 		if delay > 0 {
 			for _, m := range group {
@@ -191,7 +192,7 @@ func (r *run) giveUp(m *member, reason error) error {
 	err := &IntensityError{
 		Supervisor: r.spec.Name, Child: m.child.Name, MaxRestarts: r.spec.MaxRestarts, Within: r.spec.Within, Err: reason,
 	}
-	r.emit(Event{Kind: GaveUp, Child: m.child.Name, Err: err, Restarts: m.restarts})
+	r.emit(Event{Kind: GaveUp, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(reason)})
 	return err
 }
 
@@ -234,7 +235,7 @@ func (r *run) startDue(ctx context.Context) error {
 // decides about those after it. An error without a failed member is ctx's.
 func (r *run) startGroup(ctx context.Context, group []*member) (failed *member, err error) {
 	for _, m := range group {
-		err := r.start(ctx, m)
+		err := r.start(ctx, m, true)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
