@@ -33,6 +33,15 @@ demo: ## Watch sample jobs of every kind, on a broker of its own
 bench: ## Measure against plain JetStream, all of it (half an hour); see bench/doc.go
 	go run ./bench
 
+.PHONY: benchquick
+benchquick: ## Check the measuring itself, and soak for a minute
+	go run ./bench -quick
+	go run ./bench -soak -for 1m
+
+.PHONY: soak
+soak: ## Run mixed load for 20 minutes, with workers that are killed
+	go run ./bench -soak
+
 .PHONY: microbench
 microbench: ## Run the benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...

@@ -53,6 +53,7 @@ type drainPlan struct {
 	queues  map[string]int // to weight; the jobs are spread over them; default one
 	types   []string       // the jobs are of the first; default one
 	workers int            // processes; default 1
+	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
 }
 
 func (p drainPlan) withDefaults() drainPlan {
@@ -132,9 +133,13 @@ func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url str
 }
 
 func (p drainPlan) workerSpec(url string) workerSpec {
+	slots := concurrency
+	if p.nodes > 0 {
+		slots = nodeConcurrency
+	}
 	return workerSpec{
-		Engine: p.engine, URL: url, Concurrency: concurrency, InHand: p.inHand,
-		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: p.takes,
+		Engine: p.engine, URL: url, Concurrency: slots, InHand: p.inHand,
+		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes,
 	}
 }
 

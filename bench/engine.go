@@ -21,6 +21,7 @@ type engine interface {
 
 // A job is what a handler is given.
 type job struct {
+	typ     string
 	payload []byte
 	attempt int
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -50,9 +51,14 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	f.IntVar(&o.rounds, "rounds", 3, "rounds, each with every contestant")
 	f.BoolVar(&o.quick, "quick", false, "few jobs, one round: checks the bench, measures little")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	soak := f.Bool("soak", false, "run a mixed load for a long time instead, and watch memory and goroutines")
+	length := f.Duration("for", 20*time.Minute, "length of the soak")
 	f.StringVar(&o.profile, "cpuprofile", "", "`directory` for the CPU profile of each process")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if *soak {
+		return runSoak(ctx, o, *length, out)
 	}
 	if o.quick {
 		o.jobs, o.million, o.rounds = min(o.jobs, 5_000), min(o.million, 20_000), 1

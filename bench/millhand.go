@@ -41,12 +41,12 @@ func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(
 	mux := millhand.NewMux()
 	for _, t := range spec.Types {
 		mux.HandleFunc(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-			return nil, handle(ctx, job{payload: j.Args.Payload, attempt: j.Attempt})
+			return nil, handle(ctx, job{typ: t, payload: j.Args.Payload, attempt: j.Attempt})
 		})
 	}
 	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{
 		Config: millhand.Config{Logger: quiet()},
-		Mux:    mux, Queues: spec.Queues, Concurrency: spec.Concurrency,
+		Mux:    mux, Queues: spec.Queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
 	})
 	if err != nil {
 		return err

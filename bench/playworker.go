@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 )
 
 // A workerSpec says what a worker process runs.
@@ -19,25 +20,36 @@ type workerSpec struct {
 	InHand      int            // messages in hand; Millhand decides itself
 	Queues      map[string]int // to weight
 	Types       []string
-	Jobs        int           // their numbers are below this
-	Takes       time.Duration // of a job; 0: nothing is done
+	Jobs        int                      // their numbers are below this; 0: they are not noted
+	Takes       map[string]time.Duration // by type; nothing: 0
+	FailOneIn   int                      // of so many jobs, one fails its first attempt; 0: none
+	Lease       time.Duration            // of Millhand; 0: the default
+	Nodes       int                      // workers in the process, each with a connection; at least 1
 }
 
 // playWorker connects, and starts to work when it is told to.
 func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, error) {
-	nc, err := nats.Connect(spec.URL, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
-	if err != nil {
-		return nil, nil, err
+	w := &worker{spec: spec}
+	if spec.Jobs > 0 {
+		w.tally = newTally(spec.Jobs)
 	}
-	e, err := newEngine(spec.Engine, nc)
-	if err != nil {
-		return nil, nil, err
-	}
-	w := &worker{spec: spec, engine: e, tally: newTally(spec.Jobs)}
 	w.ctx, w.cancel = context.WithCancel(ctx)
+	for range max(spec.Nodes, 1) {
+		nc, err := nats.Connect(spec.URL, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+		if err != nil {
+			return nil, nil, err
+		}
+		e, err := newEngine(spec.Engine, nc)
+		if err != nil {
+			return nil, nil, err
+		}
+		w.conns, w.engines = append(w.conns, nc), append(w.engines, e)
+	}
 	stop := func() error {
 		err := w.stop()
-		nc.Close()
+		for _, nc := range w.conns {
+			nc.Close()
+		}
 		return err
 	}
 	return methods{
@@ -45,47 +57,68 @@ func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, er
 		"stop":  func(json.RawMessage) (any, error) { return nil, w.stop() },
 		"score": method(func(l look) (score, error) { return w.tally.score(l), nil }),
 		"await": method(func(jobs int) (any, error) { return nil, w.tally.await(ctx, jobs) }),
+		// Messages that were sent and received.
+		"traffic": func(json.RawMessage) (any, error) { return w.traffic(), nil },
 	}, stop, nil
 }
 
 // A worker is what a worker process runs.
 type worker struct {
-	spec   workerSpec
-	engine engine
-	tally  *tally
+	spec    workerSpec
+	conns   []*nats.Conn
+	engines []engine // one for each connection
+	tally   *tally   // nil: nothing is noted
 
 	ctx    context.Context //nolint:containedctx // the process's, which outlives the call that starts the work
 	cancel context.CancelFunc
-	work   sync.WaitGroup
-	failed error // why the work ended; to be read after it has
+	work   errgroup.Group
 }
 
 func (w *worker) start() error {
-	if err := w.engine.open(w.ctx, slices.Sorted(maps.Keys(w.spec.Queues))); err != nil {
-		return err
+	for _, e := range w.engines {
+		if err := e.open(w.ctx, slices.Sorted(maps.Keys(w.spec.Queues))); err != nil {
+			return err
+		}
+		w.work.Go(func() error { return e.work(w.ctx, w.spec, w.handle) })
 	}
-	w.work.Go(func() { w.failed = w.engine.work(w.ctx, w.spec, w.spec.handler(w.tally)) })
 	return nil
 }
 
 // stop returns when all that was in hand is done.
 func (w *worker) stop() error {
 	w.cancel()
-	w.work.Wait()
-	return w.failed
+	return w.work.Wait()
 }
 
-func (s workerSpec) handler(t *tally) func(context.Context, job) error {
-	return func(ctx context.Context, j job) error {
-		if err := t.start(j.payload); err != nil {
+func (w *worker) traffic() (messages uint64) {
+	for _, nc := range w.conns {
+		s := nc.Stats()
+		messages += s.InMsgs + s.OutMsgs
+	}
+	return messages
+}
+
+var errFirstAttempt = errors.New("every now and then a first attempt fails")
+
+func (w *worker) handle(ctx context.Context, j job) error {
+	if w.tally != nil {
+		if err := w.tally.start(j.payload); err != nil {
 			return err
 		}
-		if s.Takes > 0 {
-			if err := pause(ctx, s.Takes); err != nil {
-				return err
-			}
+	}
+	if d := w.spec.Takes[j.typ]; d > 0 {
+		if err := pause(ctx, d); err != nil {
+			return err
 		}
-		t.end()
+	}
+	if w.tally != nil {
+		w.tally.end()
+	}
+	if w.spec.FailOneIn == 0 || j.attempt > 1 {
 		return nil
 	}
+	if n, _, err := readPayload(j.payload); err != nil || n%w.spec.FailOneIn == 0 {
+		return errors.Join(err, errFirstAttempt)
+	}
+	return nil
 }

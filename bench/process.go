@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -95,6 +96,19 @@ func (p *process) stop() error {
 	defer timer.Stop()
 	if err := p.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", p.role, err)
+	}
+	return nil
+}
+
+// kill ends the process with SIGKILL.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	if err := p.cmd.Wait(); err != nil {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			return err
+		}
 	}
 	return nil
 }

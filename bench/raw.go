@@ -110,14 +110,14 @@ func (e *rawEngine) consume(ctx context.Context, queue, typ string, spec workerS
 	}
 	var failed atomic.Pointer[error]
 	do := func(m jetstream.Msg) {
-		if err := errors.Join(handle(ctx, job{payload: m.Data(), attempt: 1}), m.Ack()); err != nil {
+		if err := errors.Join(handle(ctx, job{typ: typ, payload: m.Data(), attempt: 1}), m.Ack()); err != nil {
 			failed.CompareAndSwap(nil, &err)
 		}
 	}
 	var running sync.WaitGroup
 	slots := make(chan struct{}, spec.Concurrency)
 	receive := do
-	if spec.Takes > 0 {
+	if spec.Takes[typ] > 0 {
 		receive = func(m jetstream.Msg) {
 			slots <- struct{}{}
 			running.Go(func() {

@@ -50,6 +50,7 @@ func works(o options) []work {
 		backlogWork(o),
 		clusterWork(o),
 		idleWork(o),
+		nodesWork(o),
 	}
 }
 
