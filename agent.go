@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"maps"
 	"os"
@@ -123,4 +124,14 @@ func (e ends) read() map[string]uint64 {
 		}
 	}
 	return counters
+}
+
+// setQuotas puts the configured limits into the registry.
+func (w *Worker) setQuotas(ctx context.Context) error {
+	for _, q := range w.cfg.Quotas {
+		if err := q.set(ctx, w.registry); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
 )
 
 // Config is what clients and workers have in common. The zero value is usable.
@@ -22,17 +23,28 @@ type Config struct {
 	Logger    *slog.Logger // default [slog.Default]
 }
 
-func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn) (*queue.Store, error) {
+func (c Config) logger() *slog.Logger {
 	if c.Logger == nil {
-		c.Logger = slog.Default() //nolint:forbidigo // the one place that reads the default
+		return slog.Default() //nolint:forbidigo // the one place that reads the default
 	}
+	return c.Logger
+}
+
+func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn) (*queue.Store, error) {
 	return queue.NewStore(nc, queue.Config{
-		Namespace: c.Namespace, Domain: c.Domain, Node: node, AckWait: ackWait, Logger: c.Logger,
+		Namespace: c.Namespace, Domain: c.Domain, Node: node, AckWait: ackWait, Logger: c.logger(),
 	})
 }
 
+func (c Config) registry(nc *nats.Conn) (*registry.Store, error) {
+	return registry.NewStore(nc, registry.StoreConfig{Namespace: c.Namespace, Domain: c.Domain, Logger: c.logger()})
+}
+
 // A Client enqueues jobs and asks about them. It is safe for concurrent use.
-type Client struct{ store *queue.Store }
+type Client struct {
+	store    *queue.Store
+	registry *registry.Store
+}
 
 // NewClient returns a client over nc, which stays the caller's to close. It does no
 // I/O: streams that do not exist are made by the first enqueue.
@@ -41,7 +53,11 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, publicError(err)
 	}
-	return &Client{store: s}, nil
+	r, err := cfg.registry(nc)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	return &Client{store: s, registry: r}, nil
 }
 
 // Enqueue stores a job and returns when the broker has it on its terms of durability.

@@ -33,6 +33,7 @@ type WorkerConfig struct {
 	Concurrency  int                   // jobs at once; default 4 × CPUs
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
+	Quotas       []Quota               // limits that all workers share, set when this one starts
 	PermitTTL    time.Duration         // how long the permits of a vanished worker stay taken; whole seconds from 2 s, default 10 s
 	OnOverrun    func([]Ref)           // called with jobs whose handlers ignore that they lost their permit, when others may soon have it: end the process; default nil: they overrun the quota
 	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency, negative: none
@@ -115,7 +116,7 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	if cfg.Strict {
 		gate = queue.NewStrictGate(cfg.Concurrency)
 	}
-	reg, err := registry.NewStore(nc, registry.StoreConfig{Namespace: cfg.Namespace, Domain: cfg.Domain, Logger: cfg.Logger})
+	reg, err := cfg.registry(nc)
 	if err != nil {
 		return nil, publicError(err)
 	}
@@ -137,9 +138,7 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	if c.Mux == nil || len(c.Mux.handlers) == 0 {
 		return c, errors.New("a worker needs a mux with at least one handler")
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default() //nolint:forbidigo // the default is read here and nowhere deeper
-	}
+	c.Logger = c.logger()
 	if c.Name == "" {
 		c.Name, _ = os.Hostname() // a worker without a name is no reason to stop
 	}
@@ -168,6 +167,11 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		return c, fmt.Errorf("concurrency %d: must be positive", c.Concurrency)
 	case c.Concurrency == 0:
 		c.Concurrency = 4 * runtime.NumCPU()
+	}
+	for _, q := range c.Quotas {
+		if err := q.check(); err != nil {
+			return c, err
+		}
 	}
 	if c.AckWait < 0 {
 		return c, fmt.Errorf("ack wait %v: must be positive", c.AckWait)
@@ -370,5 +374,5 @@ func (w *Worker) openAll(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return w.setQuotas(ctx)
 }

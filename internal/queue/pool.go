@@ -70,15 +70,39 @@ func (p *pool) room(now time.Time) int {
 // want returns how many permits could be used now: those that are, and one for each free
 // slot.
 func (d *demand) want(p *pool, now time.Time) int {
-	used, asked, open := p.used(now), 0, false
+	used, asked, due, open := p.used(now), 0, 0, false
 	for _, s := range p.members {
 		asked += s.asked
-		open = open || s.open && !s.paused
+		if s.open && !s.paused {
+			open = true
+			due += d.due(s)
+		}
 	}
 	if !open || d.stopped {
 		return used
 	}
-	return used + max(d.free()-asked, 0)
+	return max(used+max(d.free()-asked, 0), due)
+}
+
+// due returns how many slots s can count on, though others have taken them: its share among
+// those with a backlog, and while none of its own is known, one to find out. Without that, a
+// worker that is full with other jobs would never ask for a permit.
+func (d *demand) due(s *source) int {
+	if s.backlog == 0 && s.inHand == 0 {
+		return 1
+	}
+	total := 0
+	for _, o := range d.sources {
+		switch {
+		case !o.open || o.paused || o.backlog == 0 && o.inHand == 0:
+		case d.order == strict && o.weight < s.weight:
+		case d.order == strict && o.weight > s.weight && o.wanting():
+			return 1
+		default:
+			total += o.weight
+		}
+	}
+	return max(d.concurrency*s.weight/max(total, 1), 1)
 }
 
 // allow sets the permits of p until the given time. The first ones make it a limit: jobs

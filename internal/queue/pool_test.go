@@ -237,6 +237,26 @@ func TestStandingRequestCoversAPermit(t *testing.T) {
 	}
 }
 
+// A worker that is full with other jobs wants a permit to hear of jobs that need one, and
+// with these waiting as many as its share of the slots: else they would never run.
+func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
+	m := newMill(t, 12, 2, 1)
+	a, b := m.sources[0], m.sources[1]
+	quota := m.pool(PoolKey{Kind: TypePool}, b)
+	m.demand.allow(quota, 0, m.at.Add(forLong), m.at)
+	m.turn()
+	for m.free() > 0 {
+		m.deliver(a, m.left[a], 100)
+	}
+	if want := m.want(quota, m.at); want != 1 {
+		t.Errorf("want = %d before any job was heard of, want 1", want)
+	}
+	b.backlog = 100
+	if want := m.want(quota, m.at); want != 4 {
+		t.Errorf("want = %d with a third of the weight, want 4 of 12", want)
+	}
+}
+
 // With work for one type of a key, the others do not sit on its permits; but they are heard.
 func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
 	m := newMill(t, 10, 1, 1)

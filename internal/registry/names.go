@@ -57,7 +57,7 @@ func (p PoolKey) check() error {
 	return fmt.Errorf("limit of a %q: want a type, a key or a queue", p.Kind)
 }
 
-// First tokens of the bucket's keys, and the last one of a limit's.
+// First tokens of the bucket's keys, and last ones that are no node's.
 const (
 	grantKeys  = "grant"
 	rateKeys   = "rate"
@@ -65,6 +65,7 @@ const (
 	pauseKeys  = "pause"
 	nodeKeys   = "node"
 	limitToken = "_limit"
+	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
 )
 
 func keyOf(typ string) string     { return keyKeys + "." + typ }
@@ -102,6 +103,14 @@ const (
 	minPer  = 100 * time.Millisecond
 	maxPer  = 24 * time.Hour
 )
+
+// CheckLimit returns an error that names the rule which a limit of the pool breaks.
+func CheckLimit(p PoolKey, l Limit) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return l.check(p)
+}
 
 func (l Limit) check(p PoolKey) error {
 	switch {

@@ -1,0 +1,99 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/registry"
+)
+
+// A Quota limits, over all workers, the jobs of a type, of all types that share a key, or of a
+// queue. It holds for what runs at once or, with Per, for what starts in any period of that
+// length. A job that may not start waits as ready, and others flow past it.
+type Quota struct {
+	Type  string   // one of these three is set
+	Key   string   // of a resource that several types use
+	Queue string   //
+	Types []string // that share the key from now on; others that did still do
+	Limit int      // 0 removes the limit
+	Per   time.Duration
+}
+
+// SetQuota sets or changes a limit while everything runs: workers heed it within a second.
+// What runs above a lowered limit goes on to its end. The limit of a type has nothing to do
+// with that of its key or queue: all hold. It returns [ErrInvalid] for a quota that breaks a
+// rule.
+func (c *Client) SetQuota(ctx context.Context, q Quota) error {
+	if err := q.check(); err != nil {
+		return err
+	}
+	return publicError(q.set(ctx, c.registry))
+}
+
+// Pause keeps all workers from taking jobs of a queue, until [Client.Resume]: workers heed it
+// within a second, and what runs goes on to its end.
+func (c *Client) Pause(ctx context.Context, queue string) error {
+	return publicError(c.registry.Pause(ctx, queue))
+}
+
+// Resume ends a pause; of a queue that is not paused, it does nothing.
+func (c *Client) Resume(ctx context.Context, queue string) error {
+	return publicError(c.registry.Resume(ctx, queue))
+}
+
+// check returns an error that is [ErrInvalid] and names the rule which q breaks.
+func (q Quota) check() error {
+	err := func() error {
+		set := 0
+		for _, name := range []string{q.Type, q.Key, q.Queue} {
+			if name != "" {
+				set++
+			}
+		}
+		if set != 1 {
+			return errors.New("name one of type, key and queue")
+		}
+		if len(q.Types) > 0 && q.Key == "" {
+			return errors.New("types share a key, and there is none")
+		}
+		for _, t := range q.Types {
+			if err := job.CheckType(t); err != nil {
+				return err
+			}
+		}
+		return registry.CheckLimit(q.pool(), q.limit())
+	}()
+	if err != nil {
+		return fmt.Errorf("%w: quota: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func (q Quota) pool() registry.PoolKey {
+	p := registry.PoolKey{Kind: registry.OfType, Name: q.Type, Rate: q.Per != 0}
+	switch {
+	case q.Key != "":
+		p.Kind, p.Name = registry.OfKey, q.Key
+	case q.Queue != "":
+		p.Kind, p.Name = registry.OfQueue, q.Queue
+	}
+	return p
+}
+
+func (q Quota) limit() registry.Limit { return registry.Limit{Jobs: q.Limit, Per: q.Per} }
+
+// set writes q: the limit first, so that no type belongs to a key without one.
+func (q Quota) set(ctx context.Context, s *registry.Store) error {
+	if err := s.SetLimit(ctx, q.pool(), q.limit()); err != nil {
+		return err
+	}
+	for _, t := range q.Types {
+		if err := s.SetKey(ctx, t, q.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
