@@ -123,6 +123,10 @@ func (c *command) run(ctx context.Context) error {
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1
 	}
+	wc.OnOverrun = func(jobs []millhand.Ref) {
+		log.ErrorContext(ctx, "handlers run on without a permit of their quota: ending the process, to be started anew", slog.Any("jobs", jobs))
+		os.Exit(cli.ExitRuntime)
+	}
 
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()

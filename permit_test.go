@@ -1,0 +1,222 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// permitted is a worker of two types, the jobs of one of which need permits.
+type permitted struct {
+	*Worker
+	t      *testing.T
+	client *Client
+	pool   *queue.Pool
+	end    chan struct{} // of those handlers of "quota" that ignore their context
+
+	mu     sync.Mutex
+	ran    map[string]int // by type
+	causes []error        // of "quota"
+	lost   []Ref
+}
+
+func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) {
+	t.Helper()
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		p := &permitted{t: t, ran: make(map[string]int), end: make(chan struct{})}
+		mux := NewMux()
+		mux.HandleFunc("free", func(context.Context, *Job[Raw]) ([]byte, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.ran["free"]++
+			return nil, nil
+		})
+		mux.HandleFunc("quota", func(ctx context.Context, _ *Job[Raw]) ([]byte, error) {
+			p.mu.Lock()
+			p.ran["quota"]++
+			p.mu.Unlock()
+			if ignore {
+				<-p.end
+				return nil, nil
+			}
+			select {
+			case <-ctx.Done():
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.causes = append(p.causes, context.Cause(ctx))
+				return nil, ctx.Err()
+			case <-time.After(5 * time.Second):
+				return nil, nil
+			}
+		})
+		var err error
+		p.Worker, err = newWorker(s.Connect(t), WorkerConfig{
+			Mux: mux, Concurrency: 4, MaxStuck: 100,
+			OnOverrun: func(jobs []Ref) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.lost = append(p.lost, jobs...)
+			},
+		}, func(c supervisor.Child) supervisor.Child { return c })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.client, err = NewClient(s.Connect(t), Config{}); err != nil {
+			t.Fatal(err)
+		}
+		p.pool = p.gate.Pool(queue.PoolKey{Kind: queue.TypePool, Name: "quota"})
+		p.pool.Allow(0, time.Now().Add(time.Hour))
+		ctx, stop := context.WithCancel(context.Background())
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			if err := p.Run(ctx); err != nil {
+				t.Errorf("worker: %v", err)
+			}
+		})
+		defer ended.Wait()
+		defer stop()
+		f(t, p)
+	})
+}
+
+func (p *permitted) enqueue(typ string, n int) (refs []Ref) {
+	p.t.Helper()
+	for range n {
+		ref, err := p.client.Enqueue(p.t.Context(), Raw{Name: typ})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs
+}
+
+func (p *permitted) runs(typ string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ran[typ]
+}
+
+// Jobs of a quota run on its permits and are handed back when those end, with no attempt
+// counted. Others go on.
+func TestLostPermitHandsJobsBack(t *testing.T) {
+	inPermitted(t, false, func(t *testing.T, p *permitted) {
+		refs := p.enqueue("quota", 5)
+		p.enqueue("free", 5)
+		time.Sleep(2 * time.Second)
+		if quota, free := p.runs("quota"), p.runs("free"); quota != 0 || free != 5 {
+			t.Fatalf("%d jobs ran without a permit, and %d of the others", quota, free)
+		}
+		until := time.Now().Add(3 * time.Second)
+		p.pool.Allow(2, until)
+		time.Sleep(2 * time.Second)
+		if got := p.runs("quota"); got != 2 {
+			t.Errorf("%d jobs run on 2 permits", got)
+		}
+		time.Sleep(time.Until(until) + 300*time.Millisecond)
+		p.mu.Lock()
+		told := slices.Clone(p.causes)
+		p.mu.Unlock()
+		if len(told) != 2 || !errors.Is(told[0], ErrGrantLost) || !errors.Is(told[1], ErrGrantLost) {
+			t.Errorf("told %v, want ErrGrantLost twice", told)
+		}
+		p.enqueue("free", 5)
+		time.Sleep(5 * time.Second)
+		if quota, free := p.runs("quota"), p.runs("free"); quota != 2 || free != 10 {
+			t.Errorf("%d jobs ran, and %d of the others; want 2 and 10", quota, free)
+		}
+		p.pool.Allow(3, time.Now().Add(time.Minute))
+		for _, ref := range refs {
+			info, err := p.client.Await(t.Context(), ref)
+			if err != nil || info.Attempt != 1 || len(info.Failures) > 0 {
+				t.Errorf("%+v, %v", info, err)
+			}
+		}
+		if got := p.runs("quota"); got != 7 {
+			t.Errorf("%d runs, want 5 and those of the 2 that were handed back", got)
+		}
+		if used, want := p.pool.Use(); used > 1 || want != used+4 && want != 4 {
+			t.Errorf("%d used and %d wanted with nothing to do", used, want)
+		}
+		if p.lost != nil {
+			t.Errorf("reported %v", p.lost)
+		}
+	})
+}
+
+// Whoever ignores that is reported while its permit is not another's yet, and once. Its
+// permit is not used again before it has returned.
+func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
+	inPermitted(t, true, func(t *testing.T, p *permitted) {
+		refs := p.enqueue("quota", 1)
+		const grace = time.Second // half of what is left of a permit of 10 s
+		until := time.Now().Add(8 * time.Second)
+		p.pool.Allow(1, until)
+		time.Sleep(time.Until(until) + grace - time.Millisecond)
+		if p.lost != nil {
+			t.Errorf("reported after %v", time.Since(until))
+		}
+		time.Sleep(grace)
+		p.mu.Lock()
+		if !slices.Equal(p.lost, refs) {
+			t.Errorf("reported %v, want %v", p.lost, refs)
+		}
+		p.mu.Unlock()
+		p.pool.Allow(1, time.Now().Add(time.Hour))
+		p.enqueue("quota", 1)
+		time.Sleep(2 * handlerGrace)
+		if used, _ := p.pool.Use(); used != 1 || p.Health().Stuck != 1 {
+			t.Errorf("%d permits used with %d handlers stuck", used, p.Health().Stuck)
+		}
+		if got := p.runs("quota"); got != 1 {
+			t.Errorf("%d jobs were started on one permit", got)
+		}
+		close(p.end)
+		time.Sleep(5 * time.Second)
+		if got := p.runs("quota"); got != 3 {
+			t.Errorf("%d runs once it had returned, want 3", got)
+		}
+		if len(p.lost) != 1 {
+			t.Errorf("reported %v", p.lost)
+		}
+	})
+}
+
+// A job's lease ends with its permit, for those who stop it from outside.
+func TestLeaseEndsWithThePermit(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		mux := NewMux()
+		left := make(chan time.Duration, 1)
+		mux.HandleFunc("quota", func(_ context.Context, j *Job[Raw]) ([]byte, error) {
+			left <- time.Until(j.LeaseUntil())
+			return nil, nil
+		})
+		w, err := NewWorker(s.Connect(t), WorkerConfig{Mux: mux})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.gate.Pool(queue.PoolKey{Kind: queue.QueuePool, Name: "default"}).Allow(1, time.Now().Add(10*time.Second))
+		ctx, stop := context.WithCancel(context.Background())
+		var ended sync.WaitGroup
+		ended.Go(func() { _ = w.Run(ctx) })
+		c, err := NewClient(s.Connect(t), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Enqueue(t.Context(), Raw{Name: "quota"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-left; got > 10*time.Second || got < 8*time.Second {
+			t.Errorf("the lease ends in %v, the permit 10 s after the start", got)
+		}
+		stop()
+		ended.Wait()
+	})
+}
