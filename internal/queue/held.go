@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,7 @@ type Held struct {
 	reply     string // where acks go
 	lastEvent uint64 // sequence of the last event known of the id
 	startedAt time.Time
+	seenAt    atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
 	lease     *lease
 	inlet     *Inlet
 	grip      grip
@@ -82,11 +84,18 @@ func (h *Held) Start() error {
 		return err
 	}
 	h.startedAt = time.Now()
+	h.seenAt.Store(h.startedAt.UnixNano())
 	return nil
 }
 
-// StartedAt is when the handler started, zero if it did not.
-func (h *Held) StartedAt() time.Time { return h.startedAt }
+// StartedAt is when the handler started, zero if it did not. It may be called from any goroutine.
+func (h *Held) StartedAt() time.Time {
+	at := h.seenAt.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
 
 // Returned notes that the handler has returned: it does nothing any more, though its end is
 // not settled yet.
