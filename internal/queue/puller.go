@@ -118,6 +118,7 @@ func (p *Puller) loop(ctx context.Context) error {
 		case <-p.overdue.C:
 			if p.pull != nil {
 				p.log.WarnContext(ctx, "pull request was not answered: subscribing anew")
+				p.inlet.Rebuilt()
 				err = p.reopen(ctx)
 			}
 		case <-connection:

@@ -28,7 +28,14 @@ type station struct {
 // it returns what it ended with.
 func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *station {
 	s.t.Helper()
-	st := &station{node: s.nodeOf(name, concurrency)}
+	return s.stationAt(s.nodeOf(name, concurrency), do, func(*Gate) {})
+}
+
+// stationAt is station with a node that is there, its gate set up first.
+func (s *scene) stationAt(n *node, do func(*Held) Outcome, setUp func(*Gate)) *station {
+	s.t.Helper()
+	st := &station{node: n}
+	setUp(st.gate)
 	inlet := st.gate.Inlet(1, testQueue, testType)
 	var err error
 	if st.puller, err = NewPuller(st.settler, inlet, testQueue, testType); err != nil {
@@ -318,6 +325,9 @@ func TestPullerHeals(t *testing.T) {
 			// The broker has forgotten the inbox; nothing told the client.
 			_ = st.puller.sub.Unsubscribe()
 			st.sleep(time.Minute)
+			if got := st.gate.Rebuilt(); got != 1 {
+				st.t.Errorf("made anew %d times, want once", got)
+			}
 		},
 	}
 	for name, befall := range tests {
@@ -343,6 +353,38 @@ func TestPullerHeals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Requests that the broker answers, in vain although jobs wait, are found out as well; and
+// only if some could run.
+func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		st := s.station("n", 2, succeed)
+		p := st.gate.Pool(PoolKey{Kind: TypePool, Name: testType})
+		s.sleep(time.Minute)
+		if got := st.gate.Rebuilt(); got != 0 {
+			t.Errorf("made anew %d times though nothing waits", got)
+		}
+		if _, err := s.store.js.PauseConsumer(s.ctx, s.store.names.queueStream(testQueue), testType, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		p.Allow(0, time.Now().Add(time.Hour))
+		r := s.enqueue("a")
+		s.sleep(time.Minute)
+		if got := st.gate.Rebuilt(); got != 0 {
+			t.Errorf("made anew %d times though nothing may run", got)
+		}
+		p.Allow(1, time.Now().Add(time.Hour))
+		s.sleep(10 * time.Second)
+		if got := st.gate.Rebuilt(); got < 2 || got > 4 {
+			t.Errorf("made anew %d times in 10 s, want once in 3 s", got)
+		}
+		if _, err := s.store.js.ResumeConsumer(s.ctx, s.store.names.queueStream(testQueue), testType); err != nil {
+			t.Fatal(err)
+		}
+		s.sleep(5 * time.Second)
+		s.checkEnded(r.Life)
+	})
 }
 
 // A stream that is lost with jobs in hand: what is held is all there is, and it is put back.
