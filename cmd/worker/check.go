@@ -36,7 +36,7 @@ func (c *config) check() error {
 		if err := checkQueue(name); err != nil {
 			return fmt.Errorf("queues: queue %q: %w", name, err)
 		}
-		if weight := c.Queues[name]; weight < 1 {
+		if weight := c.Queues[name].Weight; weight < 1 {
 			return fmt.Errorf("queues: queue %s: weight %d, must be at least 1", name, weight)
 		}
 	}

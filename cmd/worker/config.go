@@ -20,11 +20,13 @@ import (
 
 // config is the file of --config. Its keys are a contract.
 type config struct {
-	Concurrency int                   `yaml:"concurrency"`
-	Queues      map[string]int        `yaml:"queues"`
-	Strict      bool                  `yaml:"strict"`
-	MaxStuck    *int                  `yaml:"max_stuck"`
-	Types       map[string]typeConfig `yaml:"types"`
+	Concurrency int                    `yaml:"concurrency"`
+	Queues      map[string]queueConfig `yaml:"queues"`
+	Strict      bool                   `yaml:"strict"`
+	MaxStuck    *int                   `yaml:"max_stuck"`
+	Types       map[string]typeConfig  `yaml:"types"`
+
+	flags []millhand.Quota // of --quota and --rate
 }
 
 type typeConfig struct {
@@ -33,6 +35,8 @@ type typeConfig struct {
 	Timeout     duration      `yaml:"timeout"`
 	MaxAttempts int           `yaml:"max_attempts"`
 	Backoff     backoffConfig `yaml:"backoff"`
+	Quota       limitConfig   `yaml:"quota"`
+	Rate        limitConfig   `yaml:"rate"`
 }
 
 type httpConfig struct {
@@ -105,10 +109,11 @@ func (c *config) addExec(flags []string) error {
 	return nil
 }
 
-// addQueues takes --queue flags, which replace the queues of the file.
+// addQueues takes --queue flags, which replace the queues of the file, but not their limits.
 func (c *config) addQueues(flags []string) error {
+	file := c.Queues
 	if len(flags) > 0 {
-		c.Queues = make(map[string]int)
+		c.Queues = make(map[string]queueConfig)
 	}
 	for _, f := range flags {
 		name, weight, weighted := strings.Cut(f, "=")
@@ -122,16 +127,25 @@ func (c *config) addQueues(flags []string) error {
 		if err := checkQueue(name); err != nil {
 			return cli.Usagef("--queue: queue %q: %w", name, err)
 		}
-		c.Queues[name] = n
+		q := file[name]
+		q.Weight = n
+		c.Queues[name] = q
 	}
 	return nil
 }
 
 // worker returns what the configuration says of a worker, its handlers included.
 func (c *config) worker(m *minder.Minder, builtin func(*millhand.Mux)) (millhand.WorkerConfig, error) {
+	quotas, err := c.quotas()
+	if err != nil {
+		return millhand.WorkerConfig{}, cli.Usagef("--config: %w", err)
+	}
 	w := millhand.WorkerConfig{
-		Mux: millhand.NewMux(), Queues: c.Queues, Strict: c.Strict, Concurrency: c.Concurrency,
+		Mux: millhand.NewMux(), Queues: make(map[string]int), Quotas: quotas, Strict: c.Strict, Concurrency: c.Concurrency,
 		Types: make(map[string]millhand.TypeConfig),
+	}
+	for name, q := range c.Queues {
+		w.Queues[name] = q.Weight
 	}
 	if len(c.Types) == 0 {
 		builtin(w.Mux)

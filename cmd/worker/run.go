@@ -50,6 +50,9 @@ type command struct {
 	listen       string
 	http         string
 	httpSet      bool
+	quotas       []string
+	rates        []string
+	permitTTL    time.Duration
 	ackWait      time.Duration
 	drainTimeout time.Duration
 	maxStuck     int
@@ -82,12 +85,15 @@ func execute(
 	fs.StringVarP(&c.config, "config", "f", "", "YAML `FILE` of types, queues and limits")
 	fs.IntVarP(&c.concurrency, "concurrency", "c", 0, "jobs at once on this node (default 4 × CPUs)")
 	fs.StringArrayVarP(&c.queues, "queue", "q", nil, "`NAME[=WEIGHT]` of a queue to pull from; repeatable (default \"default\")")
+	fs.StringArrayVar(&c.quotas, "quota", nil, "`TYPE=N`: so many jobs of a type at once, over all workers; 0 removes it; repeatable")
+	fs.StringArrayVar(&c.rates, "rate", nil, "`TYPE=N/DURATION`: so many starts of a type in any such period, over all workers; 0 removes it; repeatable")
 	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
 	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; empty turns them off")
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default as --concurrency)")
+	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
@@ -119,7 +125,7 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, Logger: log}
-	wc.AckWait, wc.DrainTimeout = c.ackWait, c.drainTimeout
+	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1
 	}
@@ -182,13 +188,19 @@ func (c *command) readConfig() (config, error) {
 	if err := cfg.addQueues(c.queues); err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.addExec(c.exec)
+	if err := cfg.addExec(c.exec); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.addLimits(c.quotas, c.rates)
 }
 
 // checkFlags refuses what could not be used later, before anything is started.
 func (c *command) checkFlags() error {
 	if c.ackWait < 0 || c.drainTimeout < 0 {
 		return cli.Usagef("--ack-wait and --drain-timeout must not be negative")
+	}
+	if c.permitTTL < 2*time.Second || c.permitTTL > time.Hour || c.permitTTL%time.Second != 0 {
+		return cli.Usagef("--permit-ttl %v: want whole seconds, from 2s to 1h", c.permitTTL)
 	}
 	if name := c.conn.Namespace; name != "" { // that is the default
 		if err := checkName(name); err != nil {

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+)
+
+// queueConfig is a weight, or a mapping of weight, quota and rate.
+type queueConfig struct {
+	Weight int         `yaml:"weight"`
+	Quota  limitConfig `yaml:"quota"`
+	Rate   limitConfig `yaml:"rate"`
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (q *queueConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	if unmarshal(&q.Weight) == nil {
+		return nil
+	}
+	type plain queueConfig // without this method
+	q.Weight = 1
+	return unmarshal((*plain)(q))
+}
+
+// limitConfig is a limit as a file has it: a number, a rate such as 100/1m, or a mapping
+// of key and limit.
+type limitConfig struct {
+	key   string
+	limit int
+	per   time.Duration
+	set   bool // it is in the file
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (l *limitConfig) UnmarshalYAML(node ast.Node) error {
+	l.set = true
+	at := node.GetToken()
+	fail := func(err error) error {
+		return fmt.Errorf("[%d:%d] %w", at.Position.Line, at.Position.Column, err)
+	}
+	mapping, ok := node.(*ast.MappingNode)
+	if !ok {
+		var err error
+		if l.limit, l.per, err = parseLimit(at.Value); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
+	for _, v := range mapping.Values {
+		at = v.Value.GetToken()
+		switch name := v.Key.GetToken().Value; name {
+		case "key":
+			l.key = at.Value
+		case "limit":
+			var err error
+			if l.limit, l.per, err = parseLimit(at.Value); err != nil {
+				return fail(err)
+			}
+		default:
+			at = v.Key.GetToken()
+			return fail(fmt.Errorf("unknown field %q: want key and limit", name))
+		}
+	}
+	if l.key == "" {
+		return fail(errors.New("no key: a limit that types do not share is written without a mapping"))
+	}
+	return nil
+}
+
+// What the registry takes.
+const (
+	maxLimit  = 1_000_000
+	minPeriod = 100 * time.Millisecond
+	maxPeriod = 24 * time.Hour
+)
+
+// parseLimit reads a number, or a number of starts in a period.
+func parseLimit(text string) (limit int, per time.Duration, err error) {
+	number, period, rate := strings.Cut(text, "/")
+	limit, err = strconv.Atoi(number)
+	if err != nil || limit < 0 || limit > maxLimit {
+		return 0, 0, fmt.Errorf("%q is no limit: want a whole number up to %d, or 0 to remove it", number, maxLimit)
+	}
+	if !rate {
+		return limit, 0, nil
+	}
+	if period != "" && period[0] >= 'a' { // 100/m for 100/1m
+		period = "1" + period
+	}
+	per, err = time.ParseDuration(period)
+	if err != nil || per < minPeriod || per > maxPeriod {
+		return 0, 0, fmt.Errorf("%q is no period such as 1m, from %v to %v", period, minPeriod, maxPeriod)
+	}
+	return limit, per, nil
+}
+
+// addLimits takes --quota and --rate flags, which come over the file's.
+func (c *config) addLimits(quotas, rates []string) error {
+	for _, f := range quotas {
+		q, err := parseFlag(f)
+		if err == nil && q.Per != 0 {
+			err = errors.New("a number of starts in a period is a --rate")
+		}
+		if err != nil {
+			return cli.Usagef("--quota %q: %w; want TYPE=N", f, err)
+		}
+		c.flags = append(c.flags, q)
+	}
+	for _, f := range rates {
+		q, err := parseFlag(f)
+		if err == nil && q.Per == 0 && q.Limit != 0 {
+			err = errors.New("no period")
+		}
+		if err != nil {
+			return cli.Usagef("--rate %q: %w; want TYPE=N/DURATION such as email=100/1m", f, err)
+		}
+		q.Per = cmp.Or(q.Per, time.Second) // a removal needs none
+		c.flags = append(c.flags, q)
+	}
+	return nil
+}
+
+func parseFlag(text string) (millhand.Quota, error) {
+	typ, limit, ok := strings.Cut(text, "=")
+	if !ok {
+		return millhand.Quota{}, errors.New("no =")
+	}
+	if err := checkName(typ); err != nil {
+		return millhand.Quota{}, fmt.Errorf("type %q: %w", typ, err)
+	}
+	n, per, err := parseLimit(limit)
+	return millhand.Quota{Type: typ, Limit: n, Per: per}, err
+}
+
+// quotas returns what the file and the flags say of limits; a flag comes over the file.
+func (c *config) quotas() ([]millhand.Quota, error) {
+	l := limits{keys: make(map[string]*millhand.Quota)}
+	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
+		t := c.Types[name]
+		if t.Quota.key != "" && t.Rate.key != "" && t.Quota.key != t.Rate.key {
+			return nil, fmt.Errorf("type %s: quota and rate have different keys, and a type has one", name)
+		}
+		if err := l.add(millhand.Quota{Type: name}, t.Quota, t.Rate); err != nil {
+			return nil, fmt.Errorf("type %s: %w", name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
+		q := c.Queues[name]
+		if q.Quota.key != "" || q.Rate.key != "" {
+			return nil, fmt.Errorf("queue %s: only types share a key", name)
+		}
+		if err := l.add(millhand.Quota{Queue: name}, q.Quota, q.Rate); err != nil {
+			return nil, fmt.Errorf("queue %s: %w", name, err)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(l.keys)) {
+		l.all = append(l.all, *l.keys[k])
+	}
+	file := slices.DeleteFunc(l.all, func(q millhand.Quota) bool {
+		return slices.ContainsFunc(c.flags, func(f millhand.Quota) bool {
+			return f.Type == q.Type && q.Type != "" && (f.Per > 0) == (q.Per > 0)
+		})
+	})
+	return append(file, c.flags...), nil
+}
+
+// limits gathers what the file says; types with the same key share one limit.
+type limits struct {
+	all  []millhand.Quota
+	keys map[string]*millhand.Quota
+}
+
+func (l *limits) add(of millhand.Quota, quota, rate limitConfig) error {
+	if quota.per != 0 {
+		return errors.New("quota: a number of starts in a period is a rate")
+	}
+	if rate.set && rate.per == 0 {
+		return errors.New("rate: want N/DURATION such as 100/1m")
+	}
+	for _, c := range []limitConfig{quota, rate} {
+		if !c.set {
+			continue
+		}
+		if c.key == "" {
+			of.Limit, of.Per = c.limit, c.per
+			l.all = append(l.all, of)
+			continue
+		}
+		name := fmt.Sprintf("%s %t", c.key, c.per > 0)
+		k, ok := l.keys[name]
+		if !ok {
+			k = &millhand.Quota{Key: c.key, Limit: c.limit, Per: c.per}
+			l.keys[name] = k
+		}
+		if k.Limit != c.limit || k.Per != c.per {
+			return fmt.Errorf("key %s: it has another limit at type %s", c.key, k.Types[0])
+		}
+		k.Types = append(k.Types, of.Type)
+	}
+	return nil
+}
