@@ -33,30 +33,34 @@ func bulkWork(o options) work {
 
 func enqueueMany(o options, engine string, atOnce int) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		_, url, err := s.broker(ctx)
+		url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
-			return nil, err
-		}
-		caller, err := s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}})
-		if err != nil {
-			return nil, err
-		}
-		warm := max(o.jobs/100, 1) // makes the stream
-		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, Jobs: warm, AtOnce: warm}, nil); err != nil {
 			return nil, err
 		}
 		var took time.Duration
-		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, From: warm, Jobs: o.jobs, AtOnce: atOnce}, &took); err != nil {
+		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, From: 1, Jobs: o.jobs, AtOnce: atOnce}, &took); err != nil {
 			return nil, err
 		}
-		return sample{"rate": float64(o.jobs) / took.Seconds()}, s.checkWaiting(ctx, url, engine, warm+o.jobs)
+		return sample{"rate": float64(o.jobs) / took.Seconds()}, s.checkWaiting(ctx, url, engine, 1+o.jobs)
 	}
+}
+
+// warmBroker starts a broker, and a caller that has enqueued one job there: with it comes the
+// stream.
+func (s *site) warmBroker(ctx context.Context, engine string) (url string, caller *process, err error) {
+	if _, url, err = s.broker(ctx); err != nil {
+		return "", nil, err
+	}
+	if caller, err = s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}}); err != nil {
+		return "", nil, err
+	}
+	return url, caller, caller.call("enqueue", order{Queue: defaultQueue, Type: noop, Jobs: 1, Callers: 1}, nil)
 }
 
 // enqueueFrom runs the built command, from its start to its end.
 func enqueueFrom(o options) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		_, url, err := s.broker(ctx)
+		url, _, err := s.warmBroker(ctx, mill)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +77,7 @@ func enqueueFrom(o options) func(context.Context, *site) (sample, error) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 		}
-		return sample{"rate": float64(o.jobs) / time.Since(start).Seconds()}, s.checkWaiting(ctx, url, mill, o.jobs)
+		return sample{"rate": float64(o.jobs) / time.Since(start).Seconds()}, s.checkWaiting(ctx, url, mill, 1+o.jobs)
 	}
 }
 

@@ -24,21 +24,16 @@ func enqueueWork(o options) work {
 
 func enqueueBy(o options, engine string) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		_, url, err := s.broker(ctx)
-		if err != nil {
-			return nil, err
-		}
-		caller, err := s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}})
+		url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
 			return nil, err
 		}
 		got := make(sample)
-		total := 0
+		total := 1
 		for _, m := range []struct {
 			measure       string
 			callers, jobs int
 		}{
-			{"warm", 1, o.jobs / 100}, // makes the stream
 			{"one", 1, o.jobs / 5},
 			{"many", manyCallers, o.jobs},
 		} {
@@ -49,7 +44,6 @@ func enqueueBy(o options, engine string) func(context.Context, *site) (sample, e
 			got[m.measure] = float64(m.jobs) / took.Seconds()
 			total += m.jobs
 		}
-		delete(got, "warm")
 		return got, s.checkWaiting(ctx, url, engine, total)
 	}
 }

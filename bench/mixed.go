@@ -3,7 +3,7 @@ package main
 import "fmt"
 
 func mixedWork(o options) work {
-	const one, types, queues, quota = "one type", "20 types", "3 queues", "quota of 100"
+	const one, types, queues, quota = "one type", "20 types", "3 queues", "a quota"
 	line := func(title, of string) row {
 		return row{title: title, measure: "rate", unit: "jobs/s", of: of, against: one, budget: budget{atLeast: 0.9}}
 	}
@@ -13,6 +13,7 @@ func mixedWork(o options) work {
 			{one, drain(drainPlan{engine: mill, jobs: o.jobs})},
 			{types, drain(drainPlan{engine: mill, jobs: o.jobs, types: manyTypes()})},
 			{queues, drain(drainPlan{engine: mill, jobs: o.jobs, queues: map[string]int{"critical": 6, "default": 3, "low": 1}})},
+			{quota, drain(drainPlan{engine: mill, jobs: o.jobs, quota: concurrency})},
 		},
 		rows: []row{
 			line("20 types, one of them busy", types),

@@ -15,33 +15,43 @@ const (
 )
 
 func nodesWork(o options) work {
-	count, window := manyNodes, 20*time.Second
+	count, window, each := manyNodes, 20*time.Second, 5
 	if o.quick {
-		count, window = manyNodes/10, time.Second
+		count, window, each = manyNodes/10, time.Second, 1
 	}
-	one, many := "1 node", fmt.Sprintf("%d nodes", count)
+	one, many, rawMany := "1 node", fmt.Sprintf("%d nodes", count), "raw"
+	plan := func(nodes int) drainPlan {
+		return drainPlan{engine: mill, jobs: o.jobs / 5, nodes: nodes, types: manyTypes()[:nodeTypes]}.withDefaults()
+	}
+	rawPlan := plan(count)
+	rawPlan.engine, rawPlan.inHand, rawPlan.types = raw, 4*nodeConcurrency, rawPlan.types[:1]
 	contest := func(name string, nodes int) contestant {
-		plan := drainPlan{engine: mill, jobs: o.jobs, nodes: nodes, types: manyTypes()[:nodeTypes]}.withDefaults()
-		return contestant{name, func(ctx context.Context, s *site) (sample, error) { return runNodes(ctx, s, plan, window) }}
+		return contestant{name, func(ctx context.Context, s *site) (sample, error) { return runNodes(ctx, s, plan(nodes), window, each) }}
 	}
-	line := func(title, measure, unit string, digits int) row {
-		return row{title: title, measure: measure, unit: unit, digits: digits, of: many, beside: one}
+	line := func(title, measure, unit string, digits int, beside string) row {
+		return row{title: title, measure: measure, unit: unit, digits: digits, of: many, beside: beside}
 	}
 	return work{
 		name: "nodes", about: "200 light workers on one broker",
-		contestants: []contestant{contest(one, 1), contest(many, count)},
+		contestants: []contestant{contest(one, 1), contest(many, count), {rawMany, drain(rawPlan)}},
 		rows: []row{
-			line("an idle node of "+many+", at the broker", "idle", "% of a core", 3),
-			line("its messages, both ways", "messages", "per s", 1),
-			line("its memory at the broker", "heap", "kB of heap", 0),
-			{title: "drain by " + many + " of concurrency 10", measure: "rate", unit: "jobs/s", of: many, against: one},
-			line("its CPU at the broker", "broker", "µs/job", 1),
+			line("an idle node of "+many+" with 5 types, at the broker", "idle", "% of a core", 3, one),
+			line("its messages, both ways", "messages", "per s", 1, one),
+			line("its memory at the broker", "heap", "kB of heap", 0, one),
+			line("jobs of 1 s on "+many+" of concurrency 10", "ideal", "of the ideal time", 2, one),
+			line("CPU at the broker for one of them", "long", "µs/job", 1, one),
+			line("no-op jobs on "+many, "rate", "jobs/s", 0, rawMany),
+			line("CPU at the broker for one of them", "broker", "µs/job", 1, rawMany),
 		},
 	}
 }
 
-// runNodes measures the nodes of a plan while they idle, and then as they work.
-func runNodes(ctx context.Context, s *site, p drainPlan, window time.Duration) (sample, error) {
+// longJob is the time that a job takes which no node would ask for ahead.
+const longJob = time.Second
+
+// runNodes measures the nodes of a plan while they idle, then with its jobs, and then with
+// long ones, so many for each slot.
+func runNodes(ctx context.Context, s *site, p drainPlan, window time.Duration, each int) (sample, error) {
 	broker, url, err := s.broker(ctx)
 	if err != nil {
 		return nil, err
@@ -78,6 +88,12 @@ func runNodes(ctx context.Context, s *site, p drainPlan, window time.Duration) (
 	if err != nil {
 		return nil, err
 	}
+	p.takes, p.jobs = longJob, p.nodes*nodeConcurrency*each
+	long, err := p.run(ctx, s, []*process{broker}, url)
+	if err != nil {
+		return nil, err
+	}
+	got["ideal"], got["long"] = long["ideal"], long["broker"]
 	n := float64(p.nodes)
 	got["idle"] = 100 * (after.CPU - before.CPU).Seconds() / window.Seconds() / n
 	got["messages"] = float64(more-messages) / window.Seconds() / n

@@ -89,7 +89,10 @@ func (e *rawEngine) work(ctx context.Context, spec workerSpec, handle func(conte
 	for q := range spec.Queues {
 		for _, t := range spec.Types {
 			stop, err := e.consume(ctx, q, t, spec, handle)
-			if err != nil {
+			switch {
+			case errors.Is(err, context.Canceled): // others had done all before this one could begin
+				return nil
+			case err != nil:
 				return err
 			}
 			defer func() { err = errors.Join(err, stop()) }()

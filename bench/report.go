@@ -24,14 +24,23 @@ type line struct {
 	Title   string `json:"title"`
 	Unit    string `json:"unit"`
 	Of      series `json:"of"`
-	Against series `json:"against,omitempty"`
-	Beside  series `json:"beside,omitempty"`
+	Against other  `json:"against,omitzero"`
+	Beside  other  `json:"beside,omitzero"`
 	Ratio   series `json:"ratio,omitempty"` // of to against, round by round
 	Budget  string `json:"budget,omitempty"`
 	Met     *bool  `json:"met,omitempty"` // by the median; null if nothing was measured or there is no budget
 
 	digits int
 }
+
+// An other is the same measure of another contestant.
+type other struct {
+	Name   string `json:"name"`
+	Values series `json:"values"`
+}
+
+// IsZero leaves those out of the JSON that were not measured.
+func (o other) IsZero() bool { return len(o.Values) == 0 }
 
 func newReport(o options) *report {
 	return &report{Machine: machine(), Time: time.Now().UTC().Truncate(time.Second), Rounds: o.rounds, Jobs: o.jobs}
@@ -47,14 +56,14 @@ func lineOf(name string, r row, samples map[string][]sample) line {
 	l := line{
 		Work: name, Title: r.title, Unit: r.unit, Budget: r.budget.String(), digits: r.digits,
 		Of:      seriesOf(samples[r.of], r.measure),
-		Against: seriesOf(samples[r.against], r.measure),
-		Beside:  seriesOf(samples[r.beside], r.measure),
+		Against: other{r.against, seriesOf(samples[r.against], r.measure)},
+		Beside:  other{r.beside, seriesOf(samples[r.beside], r.measure)},
 	}
 	judged := l.Of
 	if r.against != "" {
 		judged = nil
-		if len(l.Of) == len(l.Against) {
-			l.Ratio = l.Of.over(l.Against)
+		if len(l.Of) == len(l.Against.Values) {
+			l.Ratio = l.Of.over(l.Against.Values)
 			judged = l.Ratio
 		}
 	}
@@ -79,7 +88,7 @@ func (r *report) writeMarkdown(w io.Writer) error {
 	b.WriteString("| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n")
 	for _, l := range r.Lines {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", l.Title, l.Unit,
-			cell(l.Of, l.digits), optional(l.Against, l.digits), optional(l.Beside, l.digits),
+			cell(l.Of, l.digits), l.Against.cell(l.digits), l.Beside.cell(l.digits),
 			optional(l.Ratio, 2), l.Budget, l.mark())
 	}
 	_, err := io.WriteString(w, b.String())
@@ -95,6 +104,13 @@ func (l line) mark() string {
 	default:
 		return "**miss**"
 	}
+}
+
+func (o other) cell(digits int) string {
+	if o.IsZero() {
+		return ""
+	}
+	return o.Name + " " + optional(o.Values, digits)
 }
 
 func cell(s series, digits int) string {

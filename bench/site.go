@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand"
 )
 
 // A site is where one contestant does one round: a temporary directory and the processes
@@ -62,6 +64,14 @@ func (s *site) end(p *process, how func(*process) error) error {
 	return how(p)
 }
 
+func (s *site) endAll(processes []*process) error {
+	var errs []error
+	for _, p := range processes {
+		errs = append(errs, s.end(p, (*process).stop))
+	}
+	return errors.Join(errs...)
+}
+
 // broker starts a broker with the settings of one that a worker embeds.
 func (s *site) broker(ctx context.Context) (p *process, url string, err error) {
 	if p, err = s.start(ctx, "broker", brokerSpec{Store: filepath.Join(s.dir, "store")}); err != nil {
@@ -81,14 +91,34 @@ func (s *site) worker(ctx context.Context, spec workerSpec) (*process, error) {
 
 // stream returns a stream that jobs wait in.
 func (s *site) stream(ctx context.Context, url, name string) (jetstream.Stream, error) {
-	nc, err := nats.Connect(url)
+	nc, err := s.connect(url)
 	if err != nil {
 		return nil, err
 	}
-	s.conns = append(s.conns, nc)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
 	return js.Stream(ctx, name)
+}
+
+func (s *site) setQuota(ctx context.Context, url, typ string, limit int) error {
+	nc, err := s.connect(url)
+	if err != nil {
+		return err
+	}
+	client, err := millhand.NewClient(nc, millhand.Config{Logger: quiet()})
+	if err != nil {
+		return err
+	}
+	return client.SetQuota(ctx, millhand.Quota{Type: typ, Limit: limit})
+}
+
+// connect returns a connection that is closed with the site.
+func (s *site) connect(url string) (*nats.Conn, error) {
+	nc, err := nats.Connect(url)
+	if err == nil {
+		s.conns = append(s.conns, nc)
+	}
+	return nc, err
 }

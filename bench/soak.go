@@ -15,6 +15,7 @@ const (
 	soakRate      = 400 // jobs/s, of all types together
 	soakBatch     = 100 * time.Millisecond
 	soakWorkers   = 3
+	soakQuota     = 15 // of imports at once, of which ten run most of the time
 	soakSamples   = 40
 	soakFailOneIn = 20
 	killEvery     = time.Minute
@@ -54,6 +55,9 @@ func runSoak(ctx context.Context, o options, length time.Duration, out io.Writer
 		if err := s.addWorker(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.site.setQuota(ctx, s.url, "import", soakQuota); err != nil {
+		return err
 	}
 	if s.ledger, err = openLedger(ctx, s.url, s.lease); err != nil {
 		return err

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A drainPlan says what is enqueued first, and who works it off then.
+type drainPlan struct {
+	engine  string
+	jobs    int
+	inHand  int            // of raw
+	takes   time.Duration  // of a job
+	queues  map[string]int // to weight; the jobs are spread over them; default one
+	types   []string       // the jobs are of the first; default one
+	quota   int            // of the first type; 0: none
+	workers int            // processes; default 1
+	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
+}
+
+func (p drainPlan) withDefaults() drainPlan {
+	if p.queues == nil {
+		p.queues = map[string]int{defaultQueue: 1}
+	}
+	if p.types == nil {
+		p.types = []string{noop}
+	}
+	p.workers = max(p.workers, 1)
+	return p
+}
+
+// hire starts the worker processes, which wait to be told to start.
+func (p drainPlan) hire(ctx context.Context, s *site, url string) (workers []*process, err error) {
+	if p.quota > 0 {
+		if err := s.setQuota(ctx, url, p.types[0], p.quota); err != nil {
+			return nil, err
+		}
+	}
+	for range p.workers {
+		w, err := s.worker(ctx, p.workerSpec(url))
+		if err != nil {
+			return nil, err
+		}
+		workers = append(workers, w)
+	}
+	return workers, nil
+}
+
+// slots are how many jobs can run at once on one of its workers.
+func (p drainPlan) slots() int {
+	if p.nodes > 0 {
+		return nodeConcurrency
+	}
+	return concurrency
+}
+
+// idealTime is what the jobs take if every slot always has one.
+func (p drainPlan) idealTime() time.Duration {
+	return p.takes * time.Duration(p.jobs) / time.Duration(p.slots()*max(p.nodes, 1)*p.workers)
+}
+
+func (p drainPlan) workerSpec(url string) workerSpec {
+	return workerSpec{
+		Engine: p.engine, URL: url, Concurrency: p.slots(), InHand: p.inHand,
+		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes,
+	}
+}
+
+// fill enqueues the jobs, in equal parts to each queue, and returns how long it took
+// without the first of each, which makes the stream.
+func (p drainPlan) fill(ctx context.Context, s *site, url string) (total time.Duration, err error) {
+	queues := slices.Sorted(maps.Keys(p.queues))
+	caller, err := s.caller(ctx, callerSpec{Engine: p.engine, URL: url, Queues: queues})
+	if err != nil {
+		return 0, err
+	}
+	from := 0
+	for i, q := range queues {
+		to := p.jobs * (i + 1) / len(queues)
+		if err := caller.call("enqueue", order{Queue: q, Type: p.types[0], From: from, Jobs: 1, Callers: 1}, nil); err != nil {
+			return 0, err
+		}
+		var took time.Duration
+		if err := caller.call("many", order{Queue: q, Type: p.types[0], From: from + 1, Jobs: to - from - 1, AtOnce: manyAtOnce}, &took); err != nil {
+			return 0, err
+		}
+		from, total = to, total+took
+	}
+	return total, s.end(caller, (*process).stop)
+}
+
+// How a drain is watched.
+const (
+	lookEvery = 5 * time.Millisecond // costs the broker about 1 % of a core
+	lookLess  = time.Second / 10     // where jobs take their time
+	patience  = time.Minute          // without any progress
+)
+
+// awaitEmpty returns when every job of every queue is acknowledged.
+func (p drainPlan) awaitEmpty(ctx context.Context, s *site, url string) error {
+	every := lookEvery
+	if p.takes > 0 {
+		every = lookLess
+	}
+	for q := range p.queues {
+		name, empty := streamOf(p.engine, q)
+		stream, err := s.stream(ctx, url, name)
+		if err != nil {
+			return err
+		}
+		if err := awaitMessages(ctx, stream, empty, every); err != nil {
+			return fmt.Errorf("queue %s: %w", q, err)
+		}
+	}
+	return nil
+}
+
+func awaitMessages(ctx context.Context, stream jetstream.Stream, want uint64, every time.Duration) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var last uint64
+	moved := time.Now()
+	for {
+		info, err := stream.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if info.State.Msgs <= want {
+			return nil
+		}
+		if info.State.Msgs != last {
+			last, moved = info.State.Msgs, time.Now()
+		}
+		if time.Since(moved) > patience {
+			return fmt.Errorf("%d messages are left and none went for %v", last, patience)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
