@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/millhand/millhand/internal/stages"
@@ -29,10 +30,13 @@ type scraper struct {
 	filters []*stages.Processor[string, string]
 	fetcher *stages.ConsumerSupervisor[string]
 	fetches *supervisor.Dynamic
+	wanted  chan struct{} // Closed once somebody wants pages.
+	want    func()
 }
 
 func newScraper(url string, log *journal) (*scraper, error) {
-	s := &scraper{url: url, log: log, client: &http.Client{Timeout: timeout}}
+	s := &scraper{url: url, log: log, client: &http.Client{Timeout: timeout}, wanted: make(chan struct{})}
+	s.want = sync.OnceFunc(func() { close(s.wanted) })
 	var err error
 	if s.fetches, err = supervisor.NewDynamic(supervisor.DynamicSpec{Name: "fetches"}); err != nil {
 		return nil, err
@@ -91,6 +95,7 @@ func (s *scraper) demand(_ context.Context, n int, none []string) ([]string, err
 	if s.log.strikes("pages") {
 		panic("the producer of pages crashes")
 	}
+	s.want()
 	s.log.say("pages", "asked for %d, with nothing buffered", n)
 	return none, nil
 }
@@ -129,6 +134,16 @@ func (s *scraper) start(_ context.Context, page string, ended func(error)) error
 	})
 }
 
+// visit adds pages as soon as any are wanted.
+func (s *scraper) visit(ctx context.Context, pages []string) error {
+	select {
+	case <-s.wanted:
+		return s.Add(ctx, pages...)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *scraper) freed(n int) {
 	s.log.say("fetcher", "has %d slots free again", n)
 	if s.log.strikes("fetcher") {
@@ -165,7 +180,7 @@ func (s *scraper) tree(site *site, pages []string) (*supervisor.Supervisor, erro
 	}
 	children = append(children, supervisor.Child{Name: "fetcher", Run: s.fetcher.Run}, supervisor.Child{
 		Name: "visitor", Restart: supervisor.Transient,
-		Run: func(ctx context.Context) error { return s.Add(ctx, pages...) },
+		Run: func(ctx context.Context) error { return s.visit(ctx, pages) },
 	})
 	return supervisor.New(supervisor.Spec{
 		Name:        "scraper",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,13 +18,12 @@ type site struct {
 	listener net.Listener
 }
 
-// paths are the pages of the site: some fast, and one of each kind that makes trouble.
-func (*site) paths() []string {
-	paths := []string{"/slow", "/missing", "/broken"}
-	for n := range 12 {
+// paths are the pages of the site: some fast, and one of each kind that makes trouble. Those come after what is lost in crashes.
+func (*site) paths() (paths []string) {
+	for n := range 14 {
 		paths = append(paths, fmt.Sprintf("/page/%d", n))
 	}
-	return paths
+	return slices.Insert(paths, 2, "/slow", "/missing", "/broken")
 }
 
 // listen reserves the site's address.
