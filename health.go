@@ -11,7 +11,7 @@ import (
 // Health is what a worker says of itself. It is made to be shown as JSON.
 type Health struct {
 	Worker string `json:"worker"`
-	State  string `json:"state"` // working, draining or stopped; a command says starting before
+	State  string `json:"state"` // starting, working, draining or stopped
 	InHand int    `json:"in_hand"`
 	Stuck  int    `json:"stuck"` // handlers that were given up and still run
 	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
@@ -46,6 +46,8 @@ func partOf(n supervisor.Node) Part {
 func (w *Worker) Health() Health {
 	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: partOf(w.tree.Tree())}
 	switch {
+	case h.Tree.State == string(supervisor.StateStarting):
+		h.State = "starting"
 	case h.Tree.State != string(supervisor.StateRunning):
 		h.State = "stopped"
 	case w.gate.Closed():
