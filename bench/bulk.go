@@ -33,7 +33,7 @@ func bulkWork(o options) work {
 
 func enqueueMany(o options, engine string, atOnce int) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		url, caller, err := s.warmBroker(ctx, engine)
+		_, url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
 			return nil, err
 		}
@@ -47,20 +47,20 @@ func enqueueMany(o options, engine string, atOnce int) func(context.Context, *si
 
 // warmBroker starts a broker, and a caller that has enqueued one job there: with it comes the
 // stream.
-func (s *site) warmBroker(ctx context.Context, engine string) (url string, caller *process, err error) {
-	if _, url, err = s.broker(ctx); err != nil {
-		return "", nil, err
+func (s *site) warmBroker(ctx context.Context, engine string) (broker *process, url string, caller *process, err error) {
+	if broker, url, err = s.broker(ctx); err != nil {
+		return nil, "", nil, err
 	}
 	if caller, err = s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}}); err != nil {
-		return "", nil, err
+		return nil, "", nil, err
 	}
-	return url, caller, caller.call("enqueue", order{Queue: defaultQueue, Type: noop, Jobs: 1, Callers: 1}, nil)
+	return broker, url, caller, caller.call("enqueue", order{Queue: defaultQueue, Type: noop, Jobs: 1, Callers: 1}, nil)
 }
 
 // enqueueFrom runs the built command, from its start to its end.
 func enqueueFrom(o options) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		url, _, err := s.warmBroker(ctx, mill)
+		_, url, _, err := s.warmBroker(ctx, mill)
 		if err != nil {
 			return nil, err
 		}

@@ -18,13 +18,14 @@ func enqueueWork(o options) work {
 		rows: []row{
 			line("enqueue one by one, 1 caller", "one", 0.90),
 			line("enqueue one by one, 32 callers", "many", 0.80),
+			{title: "CPU of the broker, 32 callers", measure: "broker", unit: "µs/job", digits: 1, of: mill, beside: raw},
 		},
 	}
 }
 
 func enqueueBy(o options, engine string) func(context.Context, *site) (sample, error) {
 	return func(ctx context.Context, s *site) (sample, error) {
-		url, caller, err := s.warmBroker(ctx, engine)
+		broker, url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
 			return nil, err
 		}
@@ -38,10 +39,19 @@ func enqueueBy(o options, engine string) func(context.Context, *site) (sample, e
 			{"many", manyCallers, o.jobs},
 		} {
 			var took time.Duration
+			before, err := broker.usage(false)
+			if err != nil {
+				return nil, err
+			}
 			if err := caller.call("enqueue", order{Queue: defaultQueue, Type: noop, From: total, Jobs: m.jobs, Callers: m.callers}, &took); err != nil {
 				return nil, err
 			}
+			after, err := broker.usage(false)
+			if err != nil {
+				return nil, err
+			}
 			got[m.measure] = float64(m.jobs) / took.Seconds()
+			got["broker"] = float64((after.CPU - before.CPU).Microseconds()) / float64(m.jobs) // the last one's stays
 			total += m.jobs
 		}
 		return got, s.checkWaiting(ctx, url, engine, total)

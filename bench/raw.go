@@ -69,7 +69,7 @@ func (e *rawEngine) enqueueMany(ctx context.Context, queue, typ string, payloads
 	acks := make([]jetstream.PubAckFuture, len(payloads))
 	for i, p := range payloads {
 		var err error
-		if acks[i], err = e.js.PublishAsync(e.subject(queue, typ), p); err != nil {
+		if acks[i], err = e.js.PublishAsync(e.subject(queue, typ), p, jetstream.WithStallWait(patience)); err != nil {
 			return err
 		}
 	}
