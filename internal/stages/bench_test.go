@@ -3,6 +3,7 @@ package stages_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,11 +38,36 @@ func BenchmarkFourConsumers(b *testing.B) {
 func benchmark(b *testing.B, maxDemand, processors, consumers int) {
 	b.Helper()
 	b.ReportAllocs()
-	ctx, stop := context.WithCancel(b.Context())
-	var all sync.WaitGroup
-	defer all.Wait()
+	chunks, stop := pipeline(b.Context(), maxDemand, processors, consumers)
 	defer stop()
+	for b.Loop() {
+		<-chunks
+	}
+	b.ReportMetric(float64(b.N)*chunk/b.Elapsed().Seconds()/1e6, "Mevents/s")
+}
 
+// In steady state, no event costs an allocation, however few are asked for at once.
+func TestEventsAreNotAllocated(t *testing.T) {
+	for _, maxDemand := range []int{1000, 10, 1} {
+		for _, consumers := range []int{1, 4} {
+			chunks, stop := pipeline(t.Context(), maxDemand, 1, consumers)
+			<-chunks // Buffers have grown to what is needed.
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			<-chunks
+			runtime.ReadMemStats(&after)
+			stop()
+			if n := after.Mallocs - before.Mallocs; n > chunk/100 {
+				t.Errorf("%d allocations for %d events of %d consumers at max demand %d", n, chunk, consumers, maxDemand)
+			}
+		}
+	}
+}
+
+// pipeline runs a producer of ints, no-op processors in a row, and no-op consumers, which send for each chunk of events.
+func pipeline(ctx context.Context, maxDemand, processors, consumers int) (chunks <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
 	var source stages.Source[int]
 	producer := must(stages.NewProducer(stages.ProducerConfig[int]{Demand: counter()}))
 	source = producer
@@ -55,14 +81,14 @@ func benchmark(b *testing.B, maxDemand, processors, consumers int) {
 		runs = append(runs, p.Run)
 		source = p
 	}
-	chunks := make(chan struct{})
+	done := make(chan struct{})
 	var handled atomic.Int64
 	for range consumers {
 		c := must(stages.NewConsumer(stages.ConsumerConfig[int]{Handle: func(_ context.Context, batch []int) error {
 			n := handled.Add(int64(len(batch)))
 			if n/chunk != (n-int64(len(batch)))/chunk {
 				select {
-				case chunks <- struct{}{}:
+				case done <- struct{}{}:
 				case <-ctx.Done():
 				}
 			}
@@ -74,10 +100,10 @@ func benchmark(b *testing.B, maxDemand, processors, consumers int) {
 	for _, run := range runs {
 		all.Go(func() { _ = run(ctx) })
 	}
-	for b.Loop() {
-		<-chunks
+	return done, func() {
+		cancel()
+		all.Wait()
 	}
-	b.ReportMetric(float64(b.N)*chunk/b.Elapsed().Seconds()/1e6, "Mevents/s")
 }
 
 // counter is a Demand that makes as many ints as it is asked for.
