@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		serveBroker(args)
 		return
 	}
+	if args, ok := os.LookupEnv(probeEnv); ok {
+		serveProbe(args)
+		return
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("skipped by -short")
