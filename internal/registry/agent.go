@@ -2,10 +2,12 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,6 +56,7 @@ type Agent struct {
 	store  *Store
 	cfg    AgentConfig
 	server *supervisor.Server[message]
+	follow atomic.Pointer[follower]
 
 	// told is until when each valve may use its permits at most. It outlives a crash of the
 	// server, which must not make a grant last longer; only the server's goroutine uses it.
@@ -94,7 +97,8 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 // watch follows the settings. It is ready once the agent has acted on all there are.
 func (a *Agent) watch(ctx context.Context, ready func()) error {
 	first := true
-	f := &follower{store: a.store, filters: settings(), keep: true}
+	f := &follower{store: a.store, filters: settings(), lost: a.putBack}
+	a.follow.Store(f)
 	f.changed = func(e entry) error { return a.server.Cast(ctx, changed{e}) }
 	f.synced = func() error {
 		_, err := supervisor.Call(ctx, a.server, func(r supervisor.Reply[struct{}]) message { return synced{r} })
@@ -111,6 +115,28 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 	return err
 }
 
+// putBack writes a setting into a bucket that was made anew, unless somebody has. With the
+// bucket went the grants, but not at once what they allow: until that is over, nobody gets
+// anything, since somebody who is not there has it all.
+func (a *Agent) putBack(ctx context.Context, e entry) error {
+	writes := []write{{key: e.Key, value: e.Value, on: e.Key}}
+	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
+		l, _ := decodeLimitOf(pool, e.Value)
+		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Want: l.Jobs})
+		if err != nil {
+			return err
+		}
+		key := pool.grantKey(lostToken)
+		writes = slices.Insert(writes, 0, write{key: key, value: all, ttl: keyTTL(a.cfg.TTL, l), on: key})
+	}
+	for _, w := range writes {
+		if _, err := a.store.put(ctx, w); err != nil && !errors.Is(err, errConflict) {
+			return err
+		}
+	}
+	return nil
+}
+
 // hear passes hints on and answers queries.
 func (a *Agent) hear(ctx context.Context, ready func()) error {
 	msgs := make(chan *nats.Msg, earBuffer)
@@ -121,11 +147,17 @@ func (a *Agent) hear(ctx context.Context, ready func()) error {
 		}
 		defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
 	}
+	connected := a.store.nc.StatusChanged(nats.CONNECTED)
+	defer a.store.nc.RemoveStatusListener(connected)
 	ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return supervisor.ErrShutdown
+		case <-connected:
+			if f := a.follow.Load(); f != nil {
+				f.anew()
+			}
 		case m := <-msgs:
 			if err := a.heard(ctx, m); err != nil {
 				return err

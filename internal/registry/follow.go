@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,20 +24,33 @@ const (
 type follower struct {
 	store   *Store
 	filters []string
-	keep    bool // what is known is put back into a bucket that was lost
 
-	changed func(entry) error // a key's newest value, or its end; an error ends the follower
-	synced  func() error      // all is told as it was a moment ago
+	changed func(entry) error                  // a key's newest value, or its end; an error ends the follower
+	synced  func() error                       // all is told as it was a moment ago
+	lost    func(context.Context, entry) error // the bucket was lost, and with it this entry; nil: so be it
 
 	live map[string]entry
 	made time.Time // when the bucket was
+
+	begin atomic.Pointer[context.CancelFunc] // ends the present attempt
+}
+
+// anew has all read again: the connection was lost meanwhile, and with the broker the
+// consumer may have been, which would be noticed by its silence only.
+func (f *follower) anew() {
+	if cancel := f.begin.Load(); cancel != nil {
+		(*cancel)()
+	}
 }
 
 // run follows until ctx ends or changed or synced fail, whose error it returns.
 func (f *follower) run(ctx context.Context) error {
 	f.live = make(map[string]entry)
 	for {
-		err := f.once(ctx)
+		try, cancel := context.WithCancel(ctx)
+		f.begin.Store(&cancel)
+		err := f.once(try)
+		cancel()
 		if own, ok := errors.AsType[*ownError](err); ok {
 			return own.err
 		}
@@ -97,7 +111,7 @@ func (f *follower) open(ctx context.Context) error {
 	}
 	if !f.made.IsZero() && !made.Equal(f.made) {
 		f.store.log.WarnContext(ctx, "the broker had lost the registry: made anew", slog.String("bucket", f.store.bucket))
-		if err := f.putBack(ctx); err != nil {
+		if err := f.mourn(ctx); err != nil {
 			return err
 		}
 	}
@@ -105,13 +119,11 @@ func (f *follower) open(ctx context.Context) error {
 	return nil
 }
 
-// putBack writes what is known where nobody has written yet. All that was known before is
-// forgotten: revisions begin anew.
-func (f *follower) putBack(ctx context.Context) error {
+// mourn tells what was lost with the bucket. Revisions begin anew.
+func (f *follower) mourn(ctx context.Context) error {
 	for key, e := range f.live {
-		if f.keep {
-			_, err := f.store.put(ctx, write{key: key, value: e.Value, on: key})
-			if err != nil && !errors.Is(err, errConflict) {
+		if f.lost != nil {
+			if err := f.lost(ctx, e); err != nil {
 				return err
 			}
 		}

@@ -52,13 +52,13 @@ func (p *pool) expired(now time.Time) {
 	if p.lost || elapsed(p.sent, now) < usable(p.ttl) {
 		return
 	}
-	p.lose()
+	p.lose("not confirmed in time")
 }
 
-func (p *pool) lose() {
+func (p *pool) lose(why string) {
 	used, _ := p.valve.Use()
 	if p.own.Held > 0 || used > 0 {
-		p.log.Warn("permits lost: the registry did not confirm them in time", slog.String("pool", p.key.String()), slog.Bool("rate", p.key.Rate), slog.Int("held", p.own.Held), slog.Int("used", used))
+		p.log.Warn("permits lost", slog.String("reason", why), slog.String("pool", p.key.String()), slog.Bool("rate", p.key.Rate), slog.Int("held", p.own.Held), slog.Int("used", used))
 	}
 	p.lost, p.own.Held, p.open = true, 0, 0
 	p.refreshAt, p.lookAt = time.Time{}, time.Time{}
@@ -93,29 +93,30 @@ func (p *pool) act(ctx context.Context, now time.Time) error {
 	}
 	me := p.me(now)
 	nodes := p.view(me)
-	target, held := targets(p.limit.Jobs, nodes)[p.node], next(p.limit.Jobs, nodes, p.node)
-	wanted := short(p.limit.Jobs, nodes, p.node)
-	if target >= me.Held || wanted {
-		p.allow(min(target, me.Held))
+	hold, use := next(p.limit.Jobs, nodes, p.node)
+	urgent := pressed(p.limit.Jobs, nodes, p.node)
+	if use >= me.Held || urgent {
+		p.allow(min(use, me.Held))
 	}
+	target := targets(p.limit.Jobs, nodes)[p.node]
 	switch {
-	case held > me.Held:
+	case hold > me.Held:
 		return p.refresh(ctx)
-	case held < me.Held && wanted:
-		return p.keep(ctx, held, target, me.Want)
+	case hold < me.Held && urgent:
+		return p.keep(ctx, hold, use, me.Want)
 	case target > me.Held && targets(p.limit.Jobs, p.view(p.own))[p.node] < target:
-		return p.keep(ctx, held, target, me.Want) // others are to know
+		return p.keep(ctx, hold, use, me.Want) // others are to know
 	}
 	return nil
 }
 
 // keep writes the grant anew, unchanged or smaller, without reading first: it does not raise
 // the sum.
-func (p *pool) keep(ctx context.Context, held, target, want int) error {
+func (p *pool) keep(ctx context.Context, hold, use, want int) error {
 	if p.rev == 0 || p.unsure {
 		return p.refresh(ctx)
 	}
-	err := p.write(ctx, held, target, want, p.key.grantKey(p.node), p.rev)
+	err := p.write(ctx, hold, use, want, p.key.grantKey(p.node), p.rev)
 	if errors.Is(err, errConflict) {
 		if err := p.verify(ctx); err != nil {
 			return err
@@ -131,7 +132,7 @@ func (p *pool) verify(ctx context.Context) error {
 	_, err := p.store.leaderRead(ctx, p.key.grantKey(p.node))
 	switch {
 	case errors.Is(err, errNotFound):
-		p.lose()
+		p.lose("gone from the registry")
 		return nil
 	case err != nil:
 		return err
@@ -182,29 +183,30 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 	}
 	me := p.me(now)
 	nodes := p.view(me)
-	target, held := targets(p.limit.Jobs, nodes)[p.node], next(p.limit.Jobs, nodes, p.node)
-	if p.rev == 0 || p.unsure || held > me.Held {
-		err = p.write(ctx, held, target, me.Want, p.key.all(), s.last)
-	} else if err = p.write(ctx, held, target, me.Want, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
+	hold, use := next(p.limit.Jobs, nodes, p.node)
+	if p.rev == 0 || p.unsure || hold > me.Held {
+		err = p.write(ctx, hold, use, me.Want, p.key.all(), s.last)
+	} else if err = p.write(ctx, hold, use, me.Want, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
 		return true, p.verify(ctx)
 	}
 	if errors.Is(err, errConflict) {
 		return true, nil
 	}
-	p.plan(s, target)
+	p.plan(s)
 	return false, err
 }
 
-// write puts the grant under a condition. What is more than held is given up before, and
-// more than target is not used after.
-func (p *pool) write(ctx context.Context, held, target, want int, on string, rev uint64) error {
-	if held < p.own.Held {
-		p.allow(min(target, held))
-		used, _ := p.valve.Use()
-		held = min(max(held, used), p.own.Held)
+// write puts the grant under a condition. What is more than hold is given up before, and
+// more than use is not used after.
+func (p *pool) write(ctx context.Context, hold, use, want int, on string, rev uint64) error {
+	if hold < p.own.Held {
+		p.allow(use)
 	}
 	used, _ := p.valve.Use()
-	g := Grant{Held: held, Used: used, Want: want}
+	if hold < p.own.Held {
+		hold = min(max(hold, used), p.own.Held)
+	}
+	g := Grant{Held: hold, Used: used, Want: want}
 	value, err := json.Marshal(g)
 	if err != nil {
 		return err
@@ -226,7 +228,7 @@ func (p *pool) write(ctx context.Context, held, target, want int, on string, rev
 		return nil
 	}
 	p.open = -1 // the valve is to hear of the new end in any case
-	p.allow(min(target, held))
+	p.allow(use)
 	if changed {
 		p.store.hint(p.key, p.node, g)
 	}
@@ -250,8 +252,8 @@ func (p *pool) until() time.Time { return p.sent.Add(usable(p.ttl)) }
 func (p *pool) limited(now time.Time, l Limit, rev uint64) {
 	p.limit, p.limitRev = l, rev
 	p.refreshAt, p.quiet = now, now
-	if target := targets(l.Jobs, p.view(p.me(now)))[p.node]; target < p.own.Held {
-		p.allow(target)
+	if _, use := next(l.Jobs, p.view(p.me(now)), p.node); use < p.own.Held {
+		p.allow(use)
 	}
 }
 

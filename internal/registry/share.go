@@ -63,27 +63,37 @@ func waterline(limit int, nodes map[string]Grant) (level, left int) {
 	return level, left
 }
 
-// next is what node me is to hold after its next write, given what it holds and uses and
-// what the others do. It never raises the sum over the limit except for what is used already.
-func next(limit int, nodes map[string]Grant, me string) int {
+// next is what node me is to hold after its next write and how much of that it may use,
+// given what it holds and uses and what the others do. It never raises the sum over the limit
+// except for what is used already.
+//
+// While the sum is above the limit, because that was lowered or because somebody runs what it
+// has no permit for, everybody gives up what is free, and nobody uses what becomes free.
+func next(limit int, nodes map[string]Grant, me string) (hold, use int) {
 	g := nodes[me]
 	target := targets(limit, nodes)[me]
-	if target <= g.Held {
-		return max(target, g.Used)
-	}
 	free := limit
 	for _, o := range nodes {
 		free -= o.Held
 	}
-	return max(g.Held+min(target-g.Held, max(free, 0)), g.Used)
+	switch {
+	case free < 0:
+		return max(g.Used, g.Held+free, 0), 0
+	case target > g.Held:
+		target = g.Held + min(target-g.Held, free)
+	}
+	return max(target, g.Used), target
 }
 
-// short reports whether a node other than me has less than its target.
-func short(limit int, nodes map[string]Grant, me string) bool {
+// pressed reports whether what node me has free is needed: by another that has less than its
+// target, or because the sum is above the limit.
+func pressed(limit int, nodes map[string]Grant, me string) bool {
+	sum := 0
 	for id, target := range targets(limit, nodes) {
 		if id != me && nodes[id].Held < target {
 			return true
 		}
+		sum += nodes[id].Held
 	}
-	return false
+	return sum > limit
 }

@@ -104,7 +104,7 @@ func TestSharesConverge(t *testing.T) {
 		before := held(nodes)
 		step := func(id string) {
 			g := nodes[id]
-			g.Held = next(limit, nodes, id)
+			g.Held, _ = next(limit, nodes, id)
 			if g.Held < g.Used {
 				t.Fatalf("%s gives up what it uses: %v", id, g)
 			}
@@ -138,10 +138,10 @@ func TestSharesConverge(t *testing.T) {
 			if g.Held != want[id] {
 				t.Fatalf("%s holds %d, want %d of %v", id, g.Held, want[id], nodes)
 			}
-			if got := next(limit, nodes, id); got != g.Held {
-				t.Fatalf("%s would move from %d to %d at rest", id, g.Held, got)
+			if hold, use := next(limit, nodes, id); hold != g.Held || use != g.Held {
+				t.Fatalf("%s would move from %d to %d and use %d at rest", id, g.Held, hold, use)
 			}
-			if short(limit, nodes, id) {
+			if pressed(limit, nodes, id) {
 				t.Fatalf("at rest somebody besides %s is short: %v", id, nodes)
 			}
 		}
@@ -160,7 +160,7 @@ func TestNothingIdles(t *testing.T) {
 		for range 3 {
 			for _, id := range slices.Sorted(maps.Keys(nodes)) {
 				g := nodes[id]
-				g.Held = next(limit, nodes, id)
+				g.Held, _ = next(limit, nodes, id)
 				nodes[id] = g
 			}
 		}

@@ -58,9 +58,9 @@ func (p *pool) survey(entries []entry) survey {
 
 // plan sets when to look for the permits of a node that is silent: nobody says when they
 // are free.
-func (p *pool) plan(s survey, target int) {
+func (p *pool) plan(s survey) {
 	p.lookAt = time.Time{}
-	if p.lost || target <= p.own.Held {
+	if p.lost || p.own.Want <= p.own.Held {
 		return
 	}
 	now := time.Now()

@@ -1,0 +1,329 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// node is a worker without a queue: it starts jobs whenever its valves let it.
+type node struct {
+	*scene
+	id    string
+	cfg   nodeConfig
+	link  *natstest.Link
+	agent *Agent
+	stop  context.CancelFunc
+	ended chan error
+
+	// Guarded by scene.mu.
+	valves map[PoolKey]*valve
+	free   int // slots
+	serial int
+	jobs   map[string]*work
+	paused map[string]bool
+	keys   map[string]string
+	frozen chan struct{} // closed when it thaws; nil: it runs
+	dead   bool
+	sent   map[string]int // messages by what they begin with
+}
+
+type nodeConfig struct {
+	concurrency int
+	queue       string        // default "default"
+	types       []string      // default import and email
+	jobs        time.Duration // how long a job takes, on average; 0: there are none
+	ttl         time.Duration // default 10 s
+	look        time.Duration // how often it looks for jobs; default 2 ms
+	deaf        bool          // hints do not reach it, nor leave it
+}
+
+// work is a job that runs.
+type work struct {
+	Running
+	pools []PoolKey
+}
+
+const lookForJobs = 2 * time.Millisecond
+
+// node starts one and returns when it is ready.
+func (s *scene) node(id string, cfg nodeConfig) *node {
+	s.t.Helper()
+	n := s.newNode(id, cfg)
+	ready := make(chan struct{})
+	n.start(func() { close(ready) })
+	select {
+	case <-ready:
+	case err := <-n.ended:
+		s.t.Fatalf("node %s: %v", id, err)
+	}
+	return n
+}
+
+func (s *scene) newNode(id string, cfg nodeConfig) *node {
+	s.t.Helper()
+	if cfg.types == nil {
+		cfg.types = []string{imports.Name, mails.Name}
+	}
+	if cfg.queue == "" {
+		cfg.queue = "default"
+	}
+	if cfg.look == 0 {
+		cfg.look = lookForJobs
+	}
+	n := &node{
+		scene: s, id: id, link: s.server.Link(), cfg: cfg, ended: make(chan error, 1),
+		valves: make(map[PoolKey]*valve), free: cfg.concurrency, jobs: make(map[string]*work),
+		paused: make(map[string]bool), keys: make(map[string]string), sent: make(map[string]int),
+	}
+	n.link.Watch(n.count)
+	store := s.open(n.link.Connect(s.t))
+	if cfg.deaf {
+		store.control = "deaf." + id + "."
+	}
+	var err error
+	n.agent, err = NewAgent(store, AgentConfig{
+		Node: id, TTL: cfg.ttl, Queues: []string{cfg.queue}, Types: cfg.types, Logger: s.logger().With(slog.String("node", id)),
+		Valve: n.valve, SetKey: n.setKey, Pause: n.pause, Snapshot: n.snapshot,
+	})
+	if err != nil {
+		s.t.Fatalf("agent: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[id] = n
+	return n
+}
+
+func (n *node) start(ready func()) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	n.stop = cancel
+	go func() {
+		n.ended <- n.agent.RunReady(ctx, func() {
+			if n.cfg.jobs > 0 {
+				go n.work(ctx)
+			}
+			ready()
+		})
+	}()
+}
+
+// work starts jobs of every type, for as long as there are slots and permits.
+func (n *node) work(ctx context.Context) {
+	tick := time.NewTicker(n.cfg.look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.thawed()
+			for _, typ := range n.cfg.types {
+				for n.tryStart(typ) {
+				}
+			}
+		}
+	}
+}
+
+// pools are those that a type's jobs may belong to.
+func (n *node) pools(typ string) []PoolKey {
+	of := []PoolKey{{Kind: OfType, Name: typ}, {Kind: OfQueue, Name: n.cfg.queue}}
+	if key := n.keys[typ]; key != "" {
+		of = append(of, PoolKey{Kind: OfKey, Name: key})
+	}
+	for _, p := range slices.Clip(of) {
+		p.Rate = true
+		of = append(of, p)
+	}
+	return of
+}
+
+// tryStart starts a job of a type if it may.
+func (n *node) tryStart(typ string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	if n.free <= 0 || n.dead || n.frozen != nil || n.paused[n.cfg.queue] {
+		return false
+	}
+	w := &work{pools: n.pools(typ)}
+	for _, p := range w.pools {
+		if v := n.valves[p]; v != nil && !v.admits(now) {
+			return false
+		}
+	}
+	n.free--
+	n.serial++
+	w.Running = Running{ID: fmt.Sprintf("%s-%d", n.id, n.serial), Type: typ, Queue: n.cfg.queue, Since: now}
+	n.jobs[w.ID] = w
+	for _, p := range w.pools {
+		n.observe(p, now)
+		if v := n.valves[p]; v != nil {
+			v.started()
+		}
+	}
+	time.AfterFunc(n.cfg.jobs/2+time.Duration(n.rand.Int64N(int64(n.cfg.jobs))), func() {
+		n.thawed()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.end(w)
+	})
+	return true
+}
+
+// end ends a job that still runs.
+func (n *node) end(w *work) {
+	if n.jobs[w.ID] == nil || n.dead {
+		return
+	}
+	delete(n.jobs, w.ID)
+	n.free++
+	for _, p := range w.pools {
+		n.running[p]--
+		if v := n.valves[p]; v != nil && !p.Rate {
+			v.used--
+		}
+	}
+}
+
+// thawed waits while the node is frozen.
+func (n *node) thawed() {
+	n.mu.Lock()
+	frozen := n.frozen
+	n.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+}
+
+// freeze stops the node as SIGSTOP would. What it runs does nothing meanwhile.
+func (n *node) freeze() {
+	n.link.Hold()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen = make(chan struct{})
+	n.tally(-1)
+}
+
+// thaw is SIGCONT. The guard of the permits is the first to run.
+func (n *node) thaw() {
+	n.mu.Lock()
+	n.tally(1)
+	for _, v := range n.valves {
+		v.guard(time.Now())
+	}
+	close(n.frozen)
+	n.frozen = nil
+	n.mu.Unlock()
+	n.link.Release()
+}
+
+// crash ends the node as SIGKILL would.
+func (n *node) crash() {
+	n.link.Down()
+	n.link.Cut()
+	n.mu.Lock()
+	if n.frozen != nil {
+		close(n.frozen)
+		n.frozen = nil
+	} else if !n.dead {
+		n.tally(-1)
+	}
+	n.dead = true
+	delete(n.nodes, n.id)
+	n.mu.Unlock()
+	n.stop()
+	<-n.ended
+	n.link.Release()
+}
+
+// tally adds the node's jobs to what runs, or takes them away.
+func (n *node) tally(sign int) {
+	for _, w := range n.jobs {
+		for _, p := range w.pools {
+			n.running[p] += sign
+		}
+	}
+}
+
+// leave stops the node in good order, after its jobs have ended.
+func (n *node) leave() {
+	n.t.Helper()
+	n.mu.Lock()
+	n.free = -1000
+	for len(n.jobs) > 0 {
+		n.mu.Unlock()
+		time.Sleep(lookForJobs)
+		n.mu.Lock()
+	}
+	delete(n.nodes, n.id)
+	n.mu.Unlock()
+	n.stop()
+	if err := <-n.ended; err != nil {
+		n.t.Errorf("node %s: %v", n.id, err)
+	}
+}
+
+func (n *node) valve(p PoolKey, per time.Duration) Valve {
+	n.thawed()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v := n.valves[p]
+	if v == nil {
+		v = &valve{node: n, key: p}
+		n.valves[p] = v
+		for _, w := range n.jobs {
+			if slices.Contains(w.pools, p) && !p.Rate {
+				v.used++
+			}
+		}
+	}
+	v.per = per
+	return v
+}
+
+func (n *node) setKey(typ, key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.keys[typ] = key
+}
+
+func (n *node) pause(queue string, on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.paused[queue] = on
+}
+
+func (n *node) snapshot() Node {
+	n.thawed()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := Node{
+		ID: n.id, Name: "test", Host: "host", PID: 1, Queues: []string{n.cfg.queue}, Types: n.cfg.types,
+		Concurrency: n.cfg.concurrency,
+	}
+	for _, w := range n.jobs {
+		s.Running = append(s.Running, w.Running)
+	}
+	return s
+}
+
+// count notes what a node sends.
+func (n *node) count(subject string) natstest.Fate {
+	kind := "other"
+	for _, k := range []string{"$KV.millhand-registry.grant", "$KV.millhand-registry.node", "$JS.API.DIRECT.GET", "$JS.API.CONSUMER", "millhand.control"} {
+		if strings.HasPrefix(subject, k) {
+			kind = k
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sent[kind]++
+	return natstest.Pass
+}

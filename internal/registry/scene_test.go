@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// tester is *testing.T or *rapid.T.
+type tester interface {
+	rapid.TB
+	Cleanup(f func())
+}
+
+// scene is a broker with nodes, in a bubble, and an observer who is none of them.
+type scene struct {
+	t      tester
+	ctx    context.Context //nolint:containedctx // a scene has one, which ends with it
+	server *natstest.Server
+	store  *Store // the test's own, over a connection that nothing befalls
+	logs   io.Writer
+	rand   *rand.Rand
+
+	mu      sync.Mutex
+	nodes   map[string]*node
+	limits  map[PoolKey][]setAt // in order
+	running map[PoolKey]int
+	starts  map[PoolKey][]time.Time
+
+	exceeded bool
+}
+
+type setAt struct {
+	Limit
+	at time.Time
+}
+
+// seenWithin is how long a node may act on the limit before.
+const seenWithin = time.Second
+
+var (
+	imports = PoolKey{Kind: OfType, Name: "import"}
+	mails   = PoolKey{Kind: OfType, Name: "email", Rate: true}
+)
+
+func newScene(t tester, server *natstest.Server) *scene {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &scene{
+		t: t, ctx: ctx, server: server, logs: io.Discard, rand: rand.New(rand.NewPCG(1, 2)),
+		nodes: make(map[string]*node), limits: make(map[PoolKey][]setAt), running: make(map[PoolKey]int),
+		starts: make(map[PoolKey][]time.Time),
+	}
+	if tt, ok := t.(*testing.T); ok {
+		s.logs = tt.Output()
+	}
+	s.store = s.open(server.Link().Connect(t))
+	t.Cleanup(func() {
+		for _, n := range s.all() {
+			n.crash()
+		}
+		cancel()
+		synctest.Wait()
+	})
+	return s
+}
+
+// inScene is a test in a scene.
+func inScene(t *testing.T, f func(s *scene)) {
+	t.Helper()
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) { f(newScene(t, server)) })
+}
+
+func (s *scene) open(nc *nats.Conn) *Store {
+	s.t.Helper()
+	store, err := NewStore(nc, StoreConfig{Logger: s.logger()})
+	if err != nil {
+		s.t.Fatalf("store: %v", err)
+	}
+	return store
+}
+
+func (s *scene) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (s *scene) all() []*node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*node
+	for _, id := range slices.Sorted(maps.Keys(s.nodes)) {
+		all = append(all, s.nodes[id])
+	}
+	return all
+}
+
+// limit sets a limit.
+func (s *scene) limit(p PoolKey, jobs int, per time.Duration) {
+	s.t.Helper()
+	l := Limit{Jobs: jobs, Per: per}
+	s.mu.Lock()
+	s.limits[p] = append(s.limits[p], setAt{l, time.Now()}) // counts from when it may be seen
+	s.mu.Unlock()
+	if err := s.store.SetLimit(s.ctx, p, l); err != nil {
+		s.t.Fatalf("limit of %v: %v", p, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits[p][len(s.limits[p])-1].at = time.Now()
+}
+
+// most is the largest limit that a node may act on at the moment, false if it may act on none.
+func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
+	all := s.limits[p]
+	for _, l := range slices.Backward(all) {
+		if l.Jobs == 0 {
+			return 0, false
+		}
+		most = max(most, l.Jobs)
+		if now.Sub(l.at) > seenWithin {
+			return most, true
+		}
+	}
+	return 0, false
+}
+
+// measure sleeps for d and returns how many permits were used meanwhile on average.
+func (s *scene) measure(p PoolKey, d time.Duration) float64 {
+	const step = 5 * time.Millisecond
+	sum := 0
+	for range d / step {
+		time.Sleep(step)
+		s.mu.Lock()
+		sum += s.running[p]
+		s.mu.Unlock()
+	}
+	return float64(sum) / float64(d/step)
+}
+
+// held returns what each node holds by its own word in the bucket.
+func (s *scene) held(p PoolKey) map[string]Grant {
+	s.t.Helper()
+	pool := Pool{PoolKey: p, Nodes: make(map[string]Grant)}
+	if err := s.store.fill(s.ctx, &pool); err != nil {
+		s.t.Fatalf("read %v: %v", p, err)
+	}
+	return pool.Nodes
+}
+
+// observe notes a start in a pool, and fails the test if it is one too many.
+func (s *scene) observe(p PoolKey, now time.Time) {
+	s.running[p]++
+	most, limited := s.most(p, now)
+	if !limited {
+		return
+	}
+	if !p.Rate && s.running[p] > most {
+		s.tooMany("%v: %d run of %v at once, limit %d", now, s.running[p], p, most)
+	}
+	if p.Rate {
+		per := s.limits[p][len(s.limits[p])-1].Per
+		s.starts[p] = append(s.starts[p], now)
+		for now.Sub(s.starts[p][0]) >= per {
+			s.starts[p] = s.starts[p][1:]
+		}
+		if len(s.starts[p]) > most {
+			s.tooMany("%v: %d starts of %v in %v, limit %d", now, len(s.starts[p]), p, per, most)
+		}
+	}
+}
+
+// tooMany fails the test; once is enough.
+func (s *scene) tooMany(format string, args ...any) {
+	if !s.exceeded {
+		s.t.Errorf(format, args...)
+	}
+	s.exceeded = true
+}
+
+// checkUsed fails the test unless the limit is well used for the next d.
+func (s *scene) checkUsed(p PoolKey, limit int, d time.Duration) {
+	s.t.Helper()
+	if got := s.measure(p, d); got < wellUsed*float64(limit) {
+		s.t.Errorf("%.2f of %d permits of %v are busy: %v", got, limit, p, s.held(p))
+	}
+}
+
+// checkFair fails the test unless all nodes, who want as much, hold the same but for one.
+func (s *scene) checkFair(p PoolKey, limit int) {
+	s.t.Helper()
+	nodes, sum := s.held(p), 0
+	for id, g := range nodes {
+		sum += g.Held
+		if each := limit / len(nodes); g.Held < each || g.Held > each+1 {
+			s.t.Errorf("%s holds %d of %d: %v", id, g.Held, limit, nodes)
+		}
+	}
+	if sum != limit {
+		s.t.Errorf("%d of %d are held: %v", sum, limit, nodes)
+	}
+}

@@ -1,0 +1,82 @@
+package registry
+
+import "time"
+
+// valve is where a node's permits are used.
+type valve struct {
+	node *node
+	key  PoolKey
+
+	// Guarded by scene.mu.
+	per     time.Duration
+	limited bool
+	permits int
+	until   time.Time
+	used    int
+}
+
+func (v *valve) admits(now time.Time) bool {
+	return !v.limited || v.used < v.permits && now.Before(v.until)
+}
+
+// started covers a start: that of a rate for a period, and a little.
+func (v *valve) started() {
+	v.used++
+	if v.key.Rate {
+		time.AfterFunc(v.per+lookForJobs, func() {
+			v.node.mu.Lock()
+			defer v.node.mu.Unlock()
+			v.used--
+		})
+	}
+}
+
+// guard ends what runs past its permit.
+func (v *valve) guard(now time.Time) {
+	if !v.limited || v.key.Rate || now.Before(v.until) {
+		return
+	}
+	for _, w := range v.node.jobs {
+		for _, p := range w.pools {
+			if p == v.key {
+				v.node.end(w)
+			}
+		}
+	}
+}
+
+func (v *valve) Allow(permits int, until time.Time) {
+	v.node.thawed()
+	v.node.mu.Lock()
+	defer v.node.mu.Unlock()
+	v.limited, v.permits, v.until = true, permits, until
+	time.AfterFunc(time.Until(until), func() {
+		v.node.mu.Lock()
+		defer v.node.mu.Unlock()
+		if v.node.frozen == nil {
+			v.guard(time.Now())
+		}
+	})
+}
+
+func (v *valve) Use() (used, want int) {
+	v.node.thawed()
+	v.node.mu.Lock()
+	defer v.node.mu.Unlock()
+	return v.used, v.used + max(v.node.free, 0)
+}
+
+func (v *valve) Lift() {
+	v.node.thawed()
+	v.node.mu.Lock()
+	defer v.node.mu.Unlock()
+	v.limited = false
+}
+
+func (v *valve) Lose() {
+	v.node.thawed()
+	v.node.mu.Lock()
+	defer v.node.mu.Unlock()
+	v.limited, v.permits, v.until = true, 0, time.Time{}
+	v.guard(time.Now())
+}
