@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // vectors reads testdata/name: what the original answered to recorded sequences of operations.
@@ -170,7 +171,7 @@ func (r *recorder) Return(c ConsumerID, n int) {
 // replay does a vector's operations and compares what came of each. A vector's upstream is what the dispatcher waits for
 // beyond what the producer owes; arrived says what a dispatch takes off the latter, given the events, those taken, and what
 // Waiting fell by. sorted: the order of deliveries to different consumers is of no importance.
-func replay(t *testing.T, d Dispatcher[int], options map[string]SubscribeOptions[int], ops []dispatcherOp,
+func replay(t rapid.TB, d Dispatcher[int], options map[string]SubscribeOptions[int], ops []dispatcherOp,
 	arrived func(events, taken, fell int) int, sorted bool,
 ) {
 	t.Helper()
@@ -214,6 +215,9 @@ func replay(t *testing.T, d Dispatcher[int], options map[string]SubscribeOptions
 // normal makes empty lists nil.
 func normal(op dispatcherOp) dispatcherOp {
 	op.Delivered, op.SelfReask = slices.Concat(op.Delivered), slices.Concat(op.SelfReask)
+	for i := range op.Delivered {
+		op.Delivered[i].Events = slices.Concat(op.Delivered[i].Events)
+	}
 	op.Leftover, op.Events = slices.Concat(op.Leftover), slices.Concat(op.Events)
 	return op
 }
