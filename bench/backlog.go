@@ -62,7 +62,7 @@ func (b backlog) run(ctx context.Context, s *site) (sample, error) {
 		return nil, err
 	}
 	plan := drainPlan{engine: mill, jobs: b.waiting}.withDefaults()
-	if _, err := plan.fill(ctx, s, url); err != nil {
+	if _, err := plan.fill(ctx, s, []*process{broker}, url); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(heap("fresh", b.waiting), pause(ctx, b.rest), heap("heap", b.waiting)); err != nil {

@@ -7,7 +7,7 @@
 //	go run ./bench -quick                       all works with few jobs, under a minute: is the bench itself well?
 //	go run ./bench -json                        the same for machines
 //	go run ./bench -soak -for 20m               mixed load with a worker killed each minute
-//	go run ./bench -run drain -cpuprofile DIR   each process leaves a CPU profile, named by its role
+//	go run ./bench -run drain -cpuprofile DIR   each process leaves a CPU profile, of the last round
 //
 // The broker, each worker and the caller that enqueues are processes of their own: this binary, run again in another
 // role, so that what each of them costs can be told apart. Contestants run in turn (A B A B A B), each on a fresh

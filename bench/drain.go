@@ -54,7 +54,7 @@ func drain(plan drainPlan) func(context.Context, *site) (sample, error) {
 
 // run enqueues the jobs, starts the workers and measures until the last job is gone.
 func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url string) (sample, error) {
-	filling, err := p.fill(ctx, s, url)
+	got, err := p.fill(ctx, s, brokers, url)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +83,7 @@ func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url str
 	if err != nil {
 		return nil, err
 	}
-	got := p.costs(before, after)
-	got["fill"] = float64(p.jobs) / filling.Seconds()
+	p.addCosts(got, before, after)
 	got["rate"] = float64(p.jobs) / empty.Sub(firstStart(scores)).Seconds()
 	if p.takes > 0 {
 		got["ideal"] = p.idealTime().Seconds() / lastEnd(scores).Sub(firstStart(scores)).Seconds()
@@ -93,11 +92,10 @@ func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url str
 	return got, errors.Join(checkAll(p.jobs, scores), s.endAll(workers))
 }
 
-// costs tells what the workers, which come first, and the brokers used for each job.
-func (p drainPlan) costs(before, after []usage) sample {
-	got := make(sample)
+// addCosts adds what the workers, which come first, and the brokers used for each job.
+func (p drainPlan) addCosts(got sample, before, after []usage) {
 	for i := range before {
-		cpu := float64((after[i].CPU - before[i].CPU).Microseconds()) / float64(p.jobs)
+		cpu := p.perJob(after[i].CPU - before[i].CPU)
 		if i >= p.workers {
 			got["broker"] += cpu
 			continue
@@ -105,7 +103,6 @@ func (p drainPlan) costs(before, after []usage) sample {
 		got["worker"] += cpu
 		got["mallocs"] += float64(after[i].Mallocs-before[i].Mallocs) / float64(p.jobs)
 	}
-	return got
 }
 
 func usages(processes []*process) ([]usage, error) {

@@ -71,27 +71,48 @@ func (p drainPlan) workerSpec(url string) workerSpec {
 	}
 }
 
-// fill enqueues the jobs, in equal parts to each queue, and returns how long it took
-// without the first of each, which makes the stream.
-func (p drainPlan) fill(ctx context.Context, s *site, url string) (total time.Duration, err error) {
+// fill enqueues the jobs, in equal parts to each queue. It measures without the first of
+// each, which makes the stream.
+func (p drainPlan) fill(ctx context.Context, s *site, brokers []*process, url string) (sample, error) {
 	queues := slices.Sorted(maps.Keys(p.queues))
 	caller, err := s.caller(ctx, callerSpec{Engine: p.engine, URL: url, Queues: queues})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	from := 0
+	var total time.Duration
+	bounds := func(i int) (from, to int) { return p.jobs * i / len(queues), p.jobs * (i + 1) / len(queues) }
 	for i, q := range queues {
-		to := p.jobs * (i + 1) / len(queues)
+		from, _ := bounds(i)
 		if err := caller.call("enqueue", order{Queue: q, Type: p.types[0], From: from, Jobs: 1, Callers: 1}, nil); err != nil {
-			return 0, err
+			return nil, err
 		}
+	}
+	before, err := usages(brokers)
+	if err != nil {
+		return nil, err
+	}
+	for i, q := range queues {
+		from, to := bounds(i)
 		var took time.Duration
 		if err := caller.call("many", order{Queue: q, Type: p.types[0], From: from + 1, Jobs: to - from - 1, AtOnce: manyAtOnce}, &took); err != nil {
-			return 0, err
+			return nil, err
 		}
-		from, total = to, total+took
+		total += took
 	}
-	return total, s.end(caller, (*process).stop)
+	after, err := usages(brokers)
+	if err != nil {
+		return nil, err
+	}
+	got := sample{"fill": float64(p.jobs) / total.Seconds()}
+	for i := range brokers {
+		got["filling"] += p.perJob(after[i].CPU - before[i].CPU)
+	}
+	return got, s.end(caller, (*process).stop)
+}
+
+// perJob returns µs.
+func (p drainPlan) perJob(d time.Duration) float64 {
+	return float64(d.Microseconds()) / float64(p.jobs)
 }
 
 // How a drain is watched.

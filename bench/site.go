@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,14 +20,16 @@ import (
 // that were started there.
 type site struct {
 	opts      options
+	name      string // of the contestant, for files that stay
 	dir       string
+	started   int // processes
 	processes []*process
 	conns     []*nats.Conn
 }
 
-func newSite(o options) (*site, error) {
+func newSite(o options, name string) (*site, error) {
 	dir, err := os.MkdirTemp("", "millhand-bench-")
-	return &site{opts: o, dir: dir}, err
+	return &site{opts: o, name: name, dir: dir}, err
 }
 
 // close ends what still runs, the latest first, and removes all files.
@@ -48,8 +51,10 @@ func (s *site) start(ctx context.Context, role string, spec any) (*process, erro
 	}
 	c := cast{Role: role, Spec: raw}
 	if s.opts.profile != "" {
-		c.Profile = filepath.Join(s.opts.profile, fmt.Sprintf("%s-%s-%d.pprof", filepath.Base(s.dir), role, len(s.processes)))
+		name := strings.ReplaceAll(fmt.Sprintf("%s %d %s", s.name, s.started, role), " ", "-")
+		c.Profile = filepath.Join(s.opts.profile, name+".pprof")
 	}
+	s.started++
 	p, err := startProcess(ctx, c)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ type soak struct {
 // a job did not end exactly once.
 func runSoak(ctx context.Context, o options, length time.Duration, out io.Writer) (err error) {
 	s := &soak{length: length, lease: min(soakLease, length/10), out: out}
-	if s.site, err = newSite(o); err != nil {
+	if s.site, err = newSite(o, "soak"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.site.close()) }()

@@ -80,7 +80,7 @@ func measure(ctx context.Context, o options, works []work, progress io.Writer) (
 }
 
 func runOnce(ctx context.Context, o options, c contestant) (got sample, err error) {
-	s, err := newSite(o)
+	s, err := newSite(o, c.name)
 	if err != nil {
 		return nil, err
 	}
