@@ -184,7 +184,11 @@ func (s *state) reconcile(ctx context.Context) {
 }
 
 func (s *state) logLimit(ctx context.Context, key PoolKey, l Limit) {
-	s.log.InfoContext(ctx, "limit", slog.String("pool", key.String()), slog.Int("jobs", l.Jobs), slog.Duration("per", l.Per))
+	attrs := []any{slog.String("pool", key.String()), slog.Int("jobs", l.Jobs)}
+	if l.Per > 0 {
+		attrs = append(attrs, slog.Duration("per", l.Per))
+	}
+	s.log.InfoContext(ctx, "limit", attrs...)
 }
 
 // join begins with no permit. What runs already, if anything, may go on for as long as a
