@@ -19,42 +19,68 @@ type ending struct {
 	lost error
 }
 
-// attempt runs a job's handler once. The end of stop has the job handed back. If the
-// handler ignores the end of its context for too long, giveUp is called, from another
-// goroutine, with the ending it then has.
-func (w *Worker) attempt(stop context.Context, h *queue.Held, giveUp func(ending)) ending {
-	switch err := h.Start(); {
+// An attempt is one run of a job's handler, on a goroutine that its runner started.
+type attempt struct {
+	runner   *runner
+	held     *queue.Held
+	settings TypeConfig
+	stop     context.Context //nolint:containedctx // its end has the job handed back
+	ended    func(error)     // to be called once, by whoever takes the attempt from those that run
+
+	ctx    context.Context //nolint:containedctx // the handler's
+	cancel context.CancelCauseFunc
+
+	// Of the runner's mutex.
+	cause error       // why the handler is to stop, nil if it is not
+	grace *time.Timer // until it is given up, nil unless it is to stop
+}
+
+// start notes that the handler starts now. Else it reports false, and how the attempt ended.
+func (a *attempt) start() (end ending, ok bool) {
+	switch err := a.held.Start(); {
 	case errors.Is(err, queue.ErrNoPermit):
-		return ending{} // handed back
+		return ending{}, false // handed back
 	case err != nil:
-		return ending{lost: err}
+		return ending{lost: err}, false
 	}
-	defer h.Returned()
-	settings := w.cfg.Types[h.Type].forJob(h)
-	// Detached, so that the handler sees why it is to stop in this package's terms.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stop))
-	defer cancel(nil)
-	defer context.AfterFunc(stop, func() { cancel(ErrHandedBack) })()
-	h.OnLost(func(cause error) { cancel(publicCause(cause)) })
-	defer h.OnLost(func(error) {})
-	if settings.Timeout > 0 {
-		var end context.CancelFunc
-		ctx, end = context.WithTimeoutCause(ctx, settings.Timeout, ErrTimeout)
-		defer end()
+	return ending{}, true
+}
+
+// run runs the handler once.
+func (a *attempt) run() ending {
+	defer a.held.Returned()
+	a.held.OnLost(a.lost)
+	defer a.held.OnLost(func(error) {})
+	ctx := a.ctx
+	if a.settings.Timeout > 0 {
+		timed, cancel := context.WithTimeoutCause(ctx, a.settings.Timeout, ErrTimeout)
+		defer cancel()
+		defer context.AfterFunc(timed, func() { a.end(ErrTimeout) })()
+		ctx = timed
 	}
-	returned := make(chan struct{})
-	defer context.AfterFunc(ctx, func() {
-		grace := time.NewTimer(handlerGrace)
-		defer grace.Stop()
-		select {
-		case <-returned:
-		case <-grace.C:
-			err := fmt.Errorf("%w, and the handler ignores it", context.Cause(ctx))
-			giveUp(endingOf(h, outcome(h.Attempt, settings, nil, err, context.Cause(ctx))))
-		}
-	})()
-	defer close(returned)
-	return endingOf(h, w.call(ctx, h, settings))
+	return endingOf(a.held, a.call(ctx))
+}
+
+func (a *attempt) lost(cause error) { a.end(publicCause(cause)) }
+
+// end cancels the handler's context. If the handler ignores that for too long, it is given up.
+func (a *attempt) end(cause error) {
+	r := a.runner
+	r.mu.Lock()
+	_, running := r.running[a.held]
+	first := running && a.cause == nil
+	if first {
+		a.cause, a.grace = cause, time.AfterFunc(handlerGrace, a.giveUp)
+	}
+	r.mu.Unlock()
+	if first {
+		a.cancel(cause)
+	}
+}
+
+func (a *attempt) giveUp() {
+	err := fmt.Errorf("%w, and the handler ignores it", a.cause)
+	a.runner.abandon(a, endingOf(a.held, outcome(a.held.Attempt, a.settings, err, a.cause)))
 }
 
 func endingOf(h *queue.Held, o queue.Outcome) ending {
@@ -69,8 +95,8 @@ func endingOf(h *queue.Held, o queue.Outcome) ending {
 var errNeverReturned = errors.New("the handler ended its goroutine without returning")
 
 // unreturned is how an attempt ended whose handler never comes back to say so.
-func (w *Worker) unreturned(h *queue.Held) ending {
-	return ending{Outcome: outcome(h.Attempt, w.cfg.Types[h.Type].forJob(h), nil, errNeverReturned, nil)}
+func (a *attempt) unreturned() ending {
+	return ending{Outcome: outcome(a.held.Attempt, a.settings, errNeverReturned, nil)}
 }
 
 // forJob returns the settings that hold for one job: its own come first.
@@ -89,19 +115,19 @@ func (t TypeConfig) forJob(h *queue.Held) TypeConfig {
 
 // call is the handler with panics turned into failures; those of its error's own methods,
 // too, such as a nil pointer's.
-func (w *Worker) call(ctx context.Context, h *queue.Held, settings TypeConfig) (o queue.Outcome) {
+func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
+	h := a.held
 	defer func() {
 		if v := recover(); v != nil {
 			err := &panicError{value: v, stack: string(debug.Stack())}
-			o = outcome(h.Attempt, settings, nil, err, context.Cause(ctx))
+			o = outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 		}
 	}()
-	result, err := w.cfg.Mux.handlers[h.Type](ctx, &Job[Raw]{
-		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: settings.MaxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, Args: Raw{Name: h.Type, Payload: h.Payload},
-		leaseUntil: h.LeaseUntil,
-	})
-	return outcome(h.Attempt, settings, result, err, context.Cause(ctx))
+	result, err := a.runner.worker.cfg.Mux.handlers[h.Type](ctx, h, a.settings.MaxAttempts)
+	if err == nil {
+		return queue.Outcome{Kind: job.EventSucceeded, Result: result}
+	}
+	return outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 }
 
 type panicError struct {
@@ -112,10 +138,7 @@ type panicError struct {
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // outcome decides what follows an attempt that ended with err, its context with cause.
-func outcome(attempt int, settings TypeConfig, result []byte, err, cause error) queue.Outcome {
-	if err == nil {
-		return queue.Outcome{Kind: job.EventSucceeded, Result: result}
-	}
+func outcome(attempt int, settings TypeConfig, err, cause error) queue.Outcome {
 	var (
 		panicked, _  = errors.AsType[*panicError](err)
 		permanent, _ = errors.AsType[*permanentError](err)

@@ -2,7 +2,6 @@ package millhand
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -36,17 +35,25 @@ type Job[T any] struct {
 	Meta        map[string]string // as enqueued
 	Args        T
 
-	leaseUntil func() time.Time
+	held *queue.Held
 }
 
 // LeaseUntil is until when the job is surely this worker's. It moves on as the lease is
 // renewed; a handler that starts something which can outlive the process gives it
 // this end. It is zero for a job that no worker holds, as in a test.
 func (j *Job[T]) LeaseUntil() time.Time {
-	if j.leaseUntil == nil {
+	if j.held == nil {
 		return time.Time{}
 	}
-	return j.leaseUntil()
+	return j.held.LeaseUntil()
+}
+
+// newJob is a job in hand as its handler sees it, but for its arguments.
+func newJob[T any](h *queue.Held, maxAttempts int) *Job[T] {
+	return &Job[T]{
+		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
+		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, held: h,
+	}
 }
 
 // A Ref names a job; with its life, this very one among all that ever had its id. It
@@ -152,8 +159,3 @@ func resultOf(e *queue.Event) []byte {
 // A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
 // as bytes: JSON by convention, at most about 1 MiB. See [Handle] for what errors mean.
 type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)
-
-func decode[T any](payload []byte) (args T, err error) {
-	err = json.Unmarshal(payload, &args)
-	return args, err
-}

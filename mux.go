@@ -8,17 +8,29 @@ import (
 	"slices"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 )
 
 // A Mux maps types of jobs to their handlers. Fill it before a worker runs with it.
-type Mux struct{ handlers map[string]HandlerFunc }
+type Mux struct{ handlers map[string]handler }
+
+// A handler runs one attempt of a job in hand.
+type handler func(ctx context.Context, h *queue.Held, maxAttempts int) ([]byte, error)
 
 // NewMux returns an empty mux.
-func NewMux() *Mux { return &Mux{handlers: make(map[string]HandlerFunc)} }
+func NewMux() *Mux { return &Mux{handlers: make(map[string]handler)} }
 
 // HandleFunc registers the handler of a type that is known as bytes. It panics if the
 // type's name breaks the rules or has a handler already.
 func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
+	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
+		j := newJob[Raw](held, maxAttempts)
+		j.Args = Raw{Name: held.Type, Payload: held.Payload}
+		return h(ctx, j)
+	})
+}
+
+func (m *Mux) handle(typ string, h handler) {
 	if err := job.CheckType(typ); err != nil {
 		panic(fmt.Sprintf("millhand: %v", err))
 	}
@@ -51,16 +63,12 @@ func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
 // job's end and returned by [AwaitResult].
 func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error)) {
 	var zero T
-	m.HandleFunc(zero.Type(), func(ctx context.Context, raw *Job[Raw]) ([]byte, error) {
-		args, err := decode[T](raw.Args.Payload)
-		if err != nil {
+	m.handle(zero.Type(), func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
+		j := newJob[T](held, maxAttempts)
+		if err := json.Unmarshal(held.Payload, &j.Args); err != nil {
 			return nil, &malformedError{err: err}
 		}
-		result, err := h(ctx, &Job[T]{
-			Ref: raw.Ref, Attempt: raw.Attempt, MaxAttempts: raw.MaxAttempts, Crashes: raw.Crashes,
-			EnqueuedAt: raw.EnqueuedAt, Meta: raw.Meta, Args: args,
-			leaseUntil: raw.leaseUntil,
-		})
+		result, err := h(ctx, j)
 		if err != nil {
 			return nil, err
 		}

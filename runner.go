@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,13 +27,15 @@ type runner struct {
 	jobs   *supervisor.Dynamic
 	inlets map[*stages.Subscription[*queue.Held]]*queue.Inlet // complete before the stage runs
 
-	mu      sync.Mutex
-	running map[*queue.Held]func(error) // handlers that have not returned, and whom to tell
+	mu       sync.Mutex
+	running  map[*queue.Held]*attempt // those whose handler has not returned
+	stop     context.Context          //nolint:containedctx // of the attempts that are started now
+	detached context.Context          //nolint:containedctx // stop without its end
 }
 
 func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
-		worker: w, running: make(map[*queue.Held]func(error)),
+		worker: w, running: make(map[*queue.Held]*attempt),
 		inlets: make(map[*stages.Subscription[*queue.Held]]*queue.Inlet),
 	}
 	var err error
@@ -93,17 +97,39 @@ func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the stage's.
 func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) error {
-	err := r.jobs.Start(supervisor.Child{ //nolint:contextcheck // the child's end is the stage's, which stops first
-		Name: h.ID, Restart: supervisor.Temporary, StopTimeout: supervisor.AtOnce,
-		Run: func(context.Context) error {
-			r.run(stop, h, ended)
-			return nil
-		},
-	})
-	if err != nil { // the tree is being stopped
+	a := &attempt{runner: r, held: h, stop: stop, ended: ended, settings: r.worker.cfg.Types[h.Type].forJob(h)}
+	// Detached, so that the handler sees why it is to stop in this package's terms.
+	a.ctx, a.cancel = context.WithCancelCause(r.detach(stop))
+	err := r.jobs.StartFunc(h.ID, func() { r.run(a) }) //nolint:contextcheck // the stop of an attempt is in it
+	if err != nil {                                    // the tree is being stopped
+		a.cancel(nil)
 		r.refuse(h)
 	}
 	return err
+}
+
+// detach returns stop without its end, which from now on ends the attempts. All that a
+// run of the stage starts have the same.
+func (r *runner) detach(stop context.Context) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != stop {
+		r.stop, r.detached = stop, context.WithoutCancel(stop)
+		context.AfterFunc(stop, func() { r.handBack(stop) })
+	}
+	return r.detached
+}
+
+// handBack ends the attempts of a stage that stops.
+func (r *runner) handBack(stop context.Context) {
+	r.mu.Lock()
+	attempts := slices.Collect(maps.Values(r.running))
+	r.mu.Unlock()
+	for _, a := range attempts {
+		if a.stop == stop {
+			a.end(ErrHandedBack)
+		}
+	}
 }
 
 func jobAttrs(h *queue.Held) []any {
@@ -119,35 +145,52 @@ func (r *runner) refuse(h *queue.Held) {
 }
 
 // run is the life of a job's goroutine: a slot, one attempt, its settlement.
-func (r *runner) run(stop context.Context, h *queue.Held, ended func(error)) {
-	if !r.takeSlot(stop) {
-		r.refuse(h)
-		ended(nil)
+func (r *runner) run(a *attempt) {
+	defer a.cancel(nil)
+	if !r.takeSlot(a.stop) {
+		r.refuse(a.held)
+		a.ended(nil)
+		return
+	}
+	if end, ok := a.start(); !ok {
+		r.settle(a.held, end)
+		a.ended(nil)
 		return
 	}
 	r.mu.Lock()
-	r.running[h] = ended
+	r.running[a.held] = a
 	r.mu.Unlock()
-	end := r.worker.unreturned(h)
+	if a.stop.Err() != nil { // handBack may have missed it
+		a.end(ErrHandedBack)
+	}
+	var end ending
+	returned := false
 	defer func() {
-		if ended, ok := r.leave(h); ok {
-			r.settle(h, end)
-			ended(nil)
-		} else {
-			h.CameBack()
-			r.worker.stuck.Add(-1) // it was given up
+		if !returned {
+			end = a.unreturned()
 		}
+		if !r.leave(a) {
+			a.held.CameBack()
+			r.worker.stuck.Add(-1) // it was given up
+			return
+		}
+		r.settle(a.held, end)
+		a.ended(nil)
 	}()
-	end = r.worker.attempt(stop, h, func(e ending) { r.abandon(h, e) })
+	end = a.run()
+	returned = true
 }
 
-// leave takes h from those that run: only once, since it may have been given up.
-func (r *runner) leave(h *queue.Held) (ended func(error), ok bool) {
+// leave takes a from those that run: only once, since it may have been given up.
+func (r *runner) leave(a *attempt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ended, ok = r.running[h]
-	delete(r.running, h)
-	return ended, ok
+	_, running := r.running[a.held]
+	delete(r.running, a.held)
+	if a.grace != nil {
+		a.grace.Stop()
+	}
+	return running
 }
 
 // settle passes on how a job ended, and gives its slot back.
@@ -166,12 +209,12 @@ func (r *runner) settle(h *queue.Held, e ending) {
 
 // abandon gives up a handler that ignores the end of its context. Its goroutine cannot be
 // stopped; its slot can be given back, but not for ever more of them.
-func (r *runner) abandon(h *queue.Held, e ending) {
-	ended, ok := r.leave(h)
-	if !ok {
+func (r *runner) abandon(a *attempt, e ending) {
+	if !r.leave(a) {
 		return
 	}
-	defer ended(nil)
+	defer a.ended(nil)
+	h := a.held
 	h.GiveUp()
 	e.Stack = r.jobs.Stacks(h.ID)
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",

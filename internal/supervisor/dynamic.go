@@ -33,6 +33,8 @@ type Dynamic struct {
 	derive    func() (context.Context, context.CancelCauseFunc) // a child's context; nil unless children are admitted
 	children  map[*dynamicChild]struct{}
 	intensity intensity
+	idle      []*hand // of StartFunc, waiting for work
+	hands     uint64  // made so far
 	seq       uint64
 	abandoned int
 	over      bool       // this run was given up
@@ -84,6 +86,7 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	}
 	d.mu.Lock()
 	d.derive = nil
+	d.dismiss()
 	d.mu.Unlock()
 	stop(ErrShutdown)
 	err = errors.Join(err, d.stopAll(d.all()))
@@ -105,25 +108,32 @@ func (d *Dynamic) start(c *dynamicChild) error {
 	if err := c.validate(Never); err != nil {
 		return err
 	}
-	c.state, c.since = StateRunning, time.Now().UTC()
 	d.mu.Lock()
-	if d.derive == nil {
+	if err := d.admit(c); err != nil {
 		d.mu.Unlock()
-		return fmt.Errorf("supervisor %s: %w", d.spec.Name, ErrNotRunning)
-	}
-	if d.spec.MaxChildren > 0 && len(d.children) >= d.spec.MaxChildren {
-		d.mu.Unlock()
-		return fmt.Errorf("supervisor %s: %w: %d", d.spec.Name, ErrMaxChildren, d.spec.MaxChildren)
+		return err
 	}
 	ctx, cancel := d.derive()
-	d.seq++
-	c.seq, c.cancel = d.seq, cancel
-	d.children[c] = struct{}{}
+	c.cancel = cancel
 	d.mu.Unlock()
 	if c.ready == nil {
 		d.emit(Event{Kind: ChildStarted, Child: c.Name})
 	}
 	go d.run(ctx, c)
+	return nil
+}
+
+// admit makes c a child, which must have a cancel before mu is released. It must be called with mu held.
+func (d *Dynamic) admit(c *dynamicChild) error {
+	switch {
+	case d.derive == nil:
+		return fmt.Errorf("supervisor %s: %w", d.spec.Name, ErrNotRunning)
+	case d.spec.MaxChildren > 0 && len(d.children) >= d.spec.MaxChildren:
+		return fmt.Errorf("supervisor %s: %w: %d", d.spec.Name, ErrMaxChildren, d.spec.MaxChildren)
+	}
+	d.seq++
+	c.seq, c.state, c.since = d.seq, StateRunning, time.Now().UTC()
+	d.children[c] = struct{}{}
 	return nil
 }
 
@@ -230,7 +240,17 @@ func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
 }
 
 // Stacks returns the stacks of the goroutines that work for the children of a name. It stops the world for a moment.
-func (d *Dynamic) Stacks(child string) string { return stacks(d.spec.Name, child) }
+func (d *Dynamic) Stacks(child string) string {
+	d.mu.Lock()
+	for c := range d.children {
+		if c.Name == child && c.hand != nil {
+			child = c.hand.name
+			break
+		}
+	}
+	d.mu.Unlock()
+	return stacks(d.spec.Name, child)
+}
 
 // Abandoned counts the goroutines of children that were given up and still run.
 func (d *Dynamic) Abandoned() int {

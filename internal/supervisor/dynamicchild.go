@@ -15,6 +15,9 @@ type dynamicChild struct {
 	ready   chan<- error    // capacity 1: receives how the start went; nil if nobody waits for that
 	onLeave func(err error) // called after it has left, with how it ended last; nil if nobody wants to know
 
+	f    func() // of StartFunc, in place of the ways of Child
+	hand *hand
+
 	status
 	seq      uint64 // start order
 	cancel   context.CancelCauseFunc
