@@ -15,7 +15,8 @@
 // disturbs both sides of a round alike.
 //
 // "Raw" is a loop over nats.go alone, on a stream with the settings of a queue's: one goroutine, 1,000 messages in hand,
-// acks that nobody confirms. "Raw alike" is the same with as many in hand as Millhand may have.
+// acks that nobody confirms. Each message has a subject of its own, as jobs have. "Raw alike" is the same with as many in
+// hand as Millhand may have.
 //
 // Every job carries its number, and every worker notes which it handled: a missing or a second handling fails the run
 // with exit code 1. A budget that is missed does not: it is marked.

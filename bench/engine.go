@@ -30,6 +30,7 @@ type job struct {
 const (
 	mill         = "millhand"
 	raw          = "raw"
+	rawOne       = "raw, one subject"
 	rawAlike     = "raw alike"  // raw with as many in hand as Millhand
 	millNoEvents = "events off" // no contestant yet: successes are always recorded
 )
@@ -48,7 +49,9 @@ func newEngine(name string, nc *nats.Conn) (engine, error) {
 	case mill:
 		return newMillhandEngine(nc)
 	case raw:
-		return newRawEngine(nc)
+		return newRawEngine(nc, false)
+	case rawOne:
+		return newRawEngine(nc, true)
 	}
 	return nil, fmt.Errorf("no engine %q", name)
 }

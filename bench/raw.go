@@ -19,11 +19,12 @@ type rawEngine struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	nextID atomic.Uint64
+	one    bool // all messages have one subject
 }
 
-func newRawEngine(nc *nats.Conn) (*rawEngine, error) {
+func newRawEngine(nc *nats.Conn, one bool) (*rawEngine, error) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(rawPending))
-	return &rawEngine{nc: nc, js: js}, err
+	return &rawEngine{nc: nc, js: js, one: one}, err
 }
 
 const (
@@ -55,8 +56,12 @@ func (e *rawEngine) open(ctx context.Context, queues []string) error {
 	return nil
 }
 
-// subject is fresh for each job, as it is with Millhand.
+// subject is fresh for each job, as it is with Millhand, or always the same, which costs the
+// broker less and leaves no job to be found, watched or refused by its id.
 func (e *rawEngine) subject(queue, typ string) string {
+	if e.one {
+		return rawSubject(queue, typ, "any")
+	}
 	return rawSubject(queue, typ, strconv.FormatUint(e.nextID.Add(1), 10))
 }
 
