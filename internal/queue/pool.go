@@ -68,20 +68,26 @@ func (p *pool) room(now time.Time) int {
 }
 
 // want returns how many permits could be used now: those that are, and one for each free
-// slot.
+// slot. Where every source waits for jobs in vain, it is one to spare for each: the others are
+// of more use to a node that has some.
 func (d *demand) want(p *pool, now time.Time) int {
-	used, asked, due, open := p.used(now), 0, 0, false
+	used, asked, due, open, idle := p.used(now), 0, 0, 0, true
 	for _, s := range p.members {
 		asked += s.asked
 		if s.open && !s.paused {
-			open = true
+			open++
 			due += d.due(s)
+			idle = idle && s.asked > 0 && !s.greedy
 		}
 	}
-	if !open || d.stopped {
+	switch free := max(d.free()-asked, 0); {
+	case open == 0 || d.stopped:
 		return used
+	case idle:
+		return used + min(free, open)
+	default:
+		return max(used+free, due)
 	}
-	return max(used+max(d.free()-asked, 0), due)
 }
 
 // due returns how many slots s can count on, though others have taken them: its share among

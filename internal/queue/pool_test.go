@@ -257,6 +257,35 @@ func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
 	}
 }
 
+// What a node wants: as much as it could use, which is little while nothing comes.
+func TestWant(t *testing.T) {
+	m := newMill(t, 10, 1, 1)
+	s, other := m.sources[0], m.sources[1]
+	p := m.pool(PoolKey{Kind: TypePool}, s)
+	want := func(when string, n int) {
+		t.Helper()
+		if got := m.want(p, m.at); got != n {
+			t.Errorf("%s: want = %d, not %d", when, got, n)
+		}
+	}
+	m.demand.allow(p, 0, m.at.Add(forLong), m.at)
+	m.turn()
+	want("without a permit, nothing heard", 10)
+	m.allow(p, 5, forLong)
+	want("its request stands, the other's too", 1+1)
+	m.deliver(s, 1, 100)
+	want("jobs wait, and are asked for", 10)
+	m.deliver(s, 4, 96)
+	want("all permits are in use", 10)
+	m.deliver(other, 1, 100)
+	m.deliver(other, m.left[other], 100)
+	want("the other has the rest of the slots", 5)
+	s.paused = true
+	want("paused", 5)
+	s.paused, m.stopped = false, true
+	want("draining", 5)
+}
+
 // With work for one type of a key, the others do not sit on its permits; but they are heard.
 func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
 	m := newMill(t, 10, 1, 1)
