@@ -2,8 +2,6 @@ package job
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,14 +90,14 @@ func (r *Record) ReadHeader(h map[string][]string) error {
 	r.EnqueuedAt = d.time(HeaderEnqueuedAt)
 	r.LastEvent = d.sequence(HeaderLastEvent)
 	r.From = d.text(HeaderFrom, maxID)
-	for _, key := range slices.Sorted(maps.Keys(h)) {
+	for key, values := range h {
 		name, isMeta := strings.CutPrefix(key, HeaderMeta)
 		switch {
-		case len(h[key]) == 0:
+		case len(values) == 0:
 		case isMeta:
-			r.Meta = with(r.Meta, name, h[key][0])
+			r.Meta = with(r.Meta, name, values[0])
 		case key == headerTraceParent, key == headerTraceState:
-			r.Trace = with(r.Trace, key, h[key][0])
+			r.Trace = with(r.Trace, key, values[0])
 		}
 	}
 	if d.err != nil {

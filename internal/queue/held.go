@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -26,11 +27,12 @@ type Held struct {
 	lease     *lease
 	inlet     *Inlet
 	grip      grip
+	end       settlement // in the settler's hand
 }
 
 // hold reads a delivered message whose pull request was sent at sent.
 func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held, error) {
-	md, err := m.Metadata()
+	d, err := readDelivery(m)
 	if err != nil {
 		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
 	}
@@ -38,12 +40,15 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 	if !ok {
 		return nil, fmt.Errorf("delivery of %s: no job's subject", m.Subject)
 	}
-	h := &Held{
-		Record: r, Seq: md.Sequence.Stream, Delivered: md.NumDelivered, Pending: md.NumPending,
-		holder: fmt.Sprintf("%s/%d", s.cfg.Node, s.deliveries.Add(1)),
-		reply:  m.Reply,
-		lease:  newLease(ackWait, sent),
-	}
+	both := &struct { // one allocation
+		Held
+		lease lease
+	}{lease: lease{ackWait: ackWait, since: sent}}
+	h := &both.Held
+	h.Record, h.Seq, h.Delivered, h.Pending = r, d.seq, d.delivered, d.pending
+	h.holder = s.holder(s.deliveries.Add(1))
+	h.reply = m.Reply
+	h.lease = &both.lease
 	h.Malformed = h.ReadHeader(m.Header)
 	if err := job.CheckID(h.ID); err != nil && h.Malformed == nil {
 		h.Malformed = err
@@ -54,9 +59,16 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 		h.Life = lifeOf(h.Seq)
 	}
 	if h.EnqueuedAt.IsZero() {
-		h.EnqueuedAt = md.Timestamp
+		h.EnqueuedAt = d.time
 	}
 	return h, nil
+}
+
+// holder names a delivery to this node.
+func (s *Store) holder(delivery uint64) string {
+	var buf [128]byte
+	b := append(append(buf[:0], s.cfg.Node...), '/')
+	return string(strconv.AppendUint(b, delivery, 10))
 }
 
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.

@@ -41,17 +41,37 @@ func (n names) event(queue, typ, id string) string { return n.join("event", queu
 func (n names) dead(queue, typ, id string) string  { return n.join("dead", queue, typ, id) }
 
 func (n names) join(tokens ...string) string {
-	return string(n) + "." + strings.Join(tokens, ".")
+	var buf [256]byte
+	b := append(buf[:0], n...)
+	for _, t := range tokens {
+		b = append(append(b, '.'), t...)
+	}
+	return string(b)
 }
 
 // place reads queue, type and id from a subject of a queue's stream.
 func (n names) place(subject string) (r job.Record, ok bool) {
-	rest, ok := strings.CutPrefix(subject, string(n)+".")
-	t := strings.Split(rest, ".")
-	if !ok || len(t) != 4 || (t[1] != "ready" && t[1] != "later") {
+	rest, ok := n.cut(subject)
+	if !ok || strings.Count(rest, ".") != 3 {
 		return job.Record{}, false
 	}
-	return job.Record{Queue: t[0], Type: t[2], ID: t[3]}, true
+	var kind string
+	r.Queue, rest, _ = strings.Cut(rest, ".")
+	kind, rest, _ = strings.Cut(rest, ".")
+	r.Type, r.ID, _ = strings.Cut(rest, ".")
+	if kind != "ready" && kind != "later" {
+		return job.Record{}, false
+	}
+	return r, true
+}
+
+// cut removes the namespace.
+func (n names) cut(subject string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(subject, string(n))
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(rest, ".")
 }
 
 // eventPlace reads them from the subject of an event.

@@ -64,7 +64,8 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Held, o Outcome) {
-	t := &settlement{store: s.store, Held: h, Outcome: o}
+	t := &h.end
+	*t = settlement{store: s.store, Held: h, Outcome: o}
 	s.room <- struct{}{}
 	if o.Kind == job.EventSucceeded {
 		s.addExpress(t)
