@@ -30,9 +30,10 @@ func drainWork(o options) work {
 	}
 	return work{
 		name: "drain", about: "a backlog of no-op jobs, with what each costs",
-		contestants: []contestant{plan(mill, 0), plan(raw, rawInHand), alike, plan(rawOne, rawInHand)},
+		contestants: []contestant{plan(mill, 0), plan(raw, rawInHand), alike, plan(rawEvent, rawInHand), plan(rawOne, rawInHand)},
 		rows: []row{
 			rate, quietRate,
+			{title: "plain JetStream that confirms an event before each ack", measure: "rate", unit: "jobs/s", of: rawEvent, against: raw},
 			{title: "plain JetStream with one subject for all", measure: "rate", unit: "jobs/s", of: rawOne, against: raw},
 			cost("CPU of the worker", "worker", "µs/job", 25),
 			cost("CPU of the broker", "broker", "µs/job", 25),

@@ -31,8 +31,9 @@ const (
 	mill         = "millhand"
 	raw          = "raw"
 	rawOne       = "raw, one subject"
-	rawAlike     = "raw alike"  // raw with as many in hand as Millhand
-	millNoEvents = "events off" // no contestant yet: successes are always recorded
+	rawEvent     = "raw with events" // an event is confirmed before each ack
+	rawAlike     = "raw alike"       // raw with as many in hand as Millhand
+	millNoEvents = "events off"      // no contestant yet: successes are always recorded
 )
 
 // How many messages contestants have in hand, for no-op jobs.
@@ -52,6 +53,8 @@ func newEngine(name string, nc *nats.Conn) (engine, error) {
 		return newRawEngine(nc, false)
 	case rawOne:
 		return newRawEngine(nc, true)
+	case rawEvent:
+		return newRawEventEngine(nc)
 	}
 	return nil, fmt.Errorf("no engine %q", name)
 }

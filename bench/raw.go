@@ -107,12 +107,16 @@ func (e *rawEngine) work(ctx context.Context, spec workerSpec, handle func(conte
 	return nil
 }
 
-// consume handles messages one after the other, or side by side if a job takes time.
-func (e *rawEngine) consume(ctx context.Context, queue, typ string, spec workerSpec, handle func(context.Context, job) error) (stop func() error, err error) {
-	cons, err := e.js.CreateOrUpdateConsumer(ctx, rawStream(queue), jetstream.ConsumerConfig{
+func (e *rawEngine) consumer(ctx context.Context, queue, typ string) (jetstream.Consumer, error) {
+	return e.js.CreateOrUpdateConsumer(ctx, rawStream(queue), jetstream.ConsumerConfig{
 		Durable: typ, FilterSubject: rawSubject(queue, typ, "*"),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: rawAckWait, MaxAckPending: -1,
 	})
+}
+
+// consume handles messages one after the other, or side by side if a job takes time.
+func (e *rawEngine) consume(ctx context.Context, queue, typ string, spec workerSpec, handle func(context.Context, job) error) (stop func() error, err error) {
+	cons, err := e.consumer(ctx, queue, typ)
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s: %w", typ, err)
 	}
