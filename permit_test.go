@@ -104,6 +104,13 @@ func (p *permitted) runs(typ string) int {
 	return p.ran[typ]
 }
 
+// reported returns what OnOverrun was called with.
+func (p *permitted) reported() []Ref {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.lost)
+}
+
 // Jobs of a quota run on its permits and are handed back when those end, with no attempt
 // counted. Others go on.
 func TestLostPermitHandsJobsBack(t *testing.T) {
@@ -142,11 +149,11 @@ func TestLostPermitHandsJobsBack(t *testing.T) {
 		if got := p.runs("quota"); got != 7 {
 			t.Errorf("%d runs, want 5 and those of the 2 that were handed back", got)
 		}
-		if used, want := p.pool.Use(); used > 1 || want != used+4 && want != 4 {
+		if used, want := p.pool.Use(); used > 1 || want != used+1 {
 			t.Errorf("%d used and %d wanted with nothing to do", used, want)
 		}
-		if p.lost != nil {
-			t.Errorf("reported %v", p.lost)
+		if lost := p.reported(); lost != nil {
+			t.Errorf("reported %v", lost)
 		}
 	})
 }
@@ -160,15 +167,13 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 		until := time.Now().Add(8 * time.Second)
 		p.pool.Allow(1, until)
 		time.Sleep(time.Until(until) + grace - time.Millisecond)
-		if p.lost != nil {
+		if p.reported() != nil {
 			t.Errorf("reported after %v", time.Since(until))
 		}
 		time.Sleep(grace)
-		p.mu.Lock()
-		if !slices.Equal(p.lost, refs) {
-			t.Errorf("reported %v, want %v", p.lost, refs)
+		if lost := p.reported(); !slices.Equal(lost, refs) {
+			t.Errorf("reported %v, want %v", lost, refs)
 		}
-		p.mu.Unlock()
 		p.pool.Allow(1, time.Now().Add(time.Hour))
 		p.enqueue("quota", 1)
 		time.Sleep(2 * handlerGrace)
@@ -183,8 +188,8 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 		if got := p.runs("quota"); got != 3 {
 			t.Errorf("%d runs once it had returned, want 3", got)
 		}
-		if len(p.lost) != 1 {
-			t.Errorf("reported %v", p.lost)
+		if lost := p.reported(); len(lost) != 1 {
+			t.Errorf("reported %v", lost)
 		}
 	})
 }
