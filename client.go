@@ -62,8 +62,8 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 
 // Enqueue stores a job and returns when the broker has it on its terms of durability.
 //
-// It returns [ErrInvalid] for a job that breaks a rule, and [ErrDuplicate] for an id of
-// the caller's choice that is alive. With any other error the job may or may not be
+// It returns [ErrInvalid] for a job that breaks a rule, [ErrDuplicate] for an id of
+// the caller's choice that is alive, and with [WithRejectAtQuota] an [*ErrQuotaReached]. With any other error the job may or may not be
 // stored; only a caller who chose the id can try again without risk.
 func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
 	e, err := newEnqueue(args, opts)
@@ -79,6 +79,11 @@ func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) 
 func (c *Client) enqueue(ctx context.Context, e queue.Enqueue) error {
 	if err := c.store.Know(e.Record.Queue); err != nil {
 		return err
+	}
+	if e.Limited {
+		if err := c.findQuota(ctx, &e); err != nil {
+			return err
+		}
 	}
 	return c.store.Enqueue(ctx, e)
 }
@@ -106,6 +111,12 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 			errs[i] = fmt.Errorf("%w: %w", ErrInvalid, err)
 			continue
 		}
+		if e.Limited {
+			if err := c.findQuota(ctx, &e); err != nil {
+				errs[i] = publicError(err)
+				continue
+			}
+		}
 		good, at = append(good, e), append(at, i)
 	}
 	failed := len(good) < len(batch)
@@ -123,12 +134,12 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 }
 
 func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
-	o := enqueueOptions{job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
+	o := enqueueOptions{Record: job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
 	for _, set := range opts {
 		set(&o)
 	}
 	r := &o.Record
-	e := queue.Enqueue{Record: r, Once: r.ID != ""}
+	e := queue.Enqueue{Record: r, Once: r.ID != "", Limited: o.rejectAtQuota}
 	if r.ID == "" {
 		id, err := uuid.NewV7() // ordered by time, for people who look at lists
 		if err != nil {

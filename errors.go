@@ -54,6 +54,18 @@ func (e *DuplicateError) Error() string {
 // Is makes it an [ErrDuplicate].
 func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
 
+// ErrQuotaReached says that a job was refused since as many of its type are alive as may
+// run at once. Its text is fit for people as it is.
+type ErrQuotaReached struct { //nolint:errname // named like the errors to compare with
+	Type    string
+	Limit   int
+	Running int // alive in the queue; more than the limit if some were enqueued to wait
+}
+
+func (e *ErrQuotaReached) Error() string {
+	return fmt.Sprintf("%s quota reached (%d of %d running)", e.Type, e.Running, e.Limit)
+}
+
 // A FailedError tells how an awaited job died.
 type FailedError struct {
 	Ref
@@ -154,6 +166,9 @@ func publicError(err error) error {
 	}
 	if d, ok := errors.AsType[*queue.DuplicateError](err); ok {
 		return &DuplicateError{Existing: Ref{ID: d.ID, Type: d.Type, Queue: d.Queue, Life: d.Life}}
+	}
+	if q, ok := errors.AsType[*queue.QuotaError](err); ok {
+		return &ErrQuotaReached{Type: q.Type, Limit: q.Limit, Running: q.Running}
 	}
 	_, badName := errors.AsType[*job.NameError](err)
 	_, tooLarge := errors.AsType[*queue.TooLargeError](err)

@@ -319,7 +319,12 @@ func (b *bulk) countUnknown(lines []int, errs []error) error {
 
 // isUnknown tells an error of the broker from a refusal of the job.
 func isUnknown(err error) bool {
-	return err != nil && !errors.Is(err, millhand.ErrDuplicate) && !errors.Is(err, millhand.ErrInvalid)
+	return err != nil && !errors.Is(err, millhand.ErrDuplicate) && !errors.Is(err, millhand.ErrInvalid) && !isQuota(err)
+}
+
+func isQuota(err error) bool {
+	_, ok := errors.AsType[*millhand.ErrQuotaReached](err)
+	return ok
 }
 
 // done counts and prints what became of a job. The error is one of printing.
@@ -339,7 +344,7 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 	case isDuplicate:
 		b.duplicate++
 		return b.printDuplicate(ctx, b.client, d)
-	case errors.Is(err, millhand.ErrInvalid):
+	case errors.Is(err, millhand.ErrInvalid), isQuota(err):
 		b.refuse(number, err)
 	}
 	return nil

@@ -20,6 +20,7 @@ const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its 
   enqueue email @mail.json --wait                  payload from a file; wait for the result
   echo '{"to":"b@example.com"}' | enqueue email -  payload from standard input
   enqueue email --id welcome-42                    refused while job welcome-42 is alive
+  enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
 
@@ -38,6 +39,7 @@ type command struct {
 	maxAttempts int
 	timeout     time.Duration
 	meta        []string
+	reject      bool
 	from        string
 	wait        waitFlag
 	output      outputFlag
@@ -74,6 +76,7 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs.IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs before the job is dead; over the type's own setting")
 	fs.DurationVar(&c.timeout, "timeout", 0, "of one run; over the type's own setting")
 	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
+	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")
 	fs.StringVar(&c.from, "from", "", "enqueue the jobs in `FILE`, one JSON object a line; - is standard input")
 	fs.Var(&c.wait, "wait", "wait for the outcome, at most `DURATION` if given, and print the result")
 	fs.Lookup("wait").NoOptDefVal = waitForever
@@ -244,6 +247,9 @@ func (c *command) options() ([]millhand.EnqueueOption, error) {
 	if c.timeout != 0 {
 		opts = append(opts, millhand.WithTimeout(c.timeout))
 	}
+	if c.reject {
+		opts = append(opts, millhand.WithRejectAtQuota())
+	}
 	for _, m := range c.meta {
 		k, v, ok := strings.Cut(m, "=")
 		if !ok {
@@ -272,6 +278,9 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 			return err
 		}
 		return &cli.ExitError{Code: cli.ExitRefused, Err: err}
+	}
+	if q, ok := errors.AsType[*millhand.ErrQuotaReached](err); ok {
+		return &cli.ExitError{Code: cli.ExitRefused, Err: q}
 	}
 	if err != nil {
 		return asUsage(err)

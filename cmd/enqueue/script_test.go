@@ -62,6 +62,7 @@ func TestScript(t *testing.T) {
 			"fill":     fill,
 			"job":      printJob,
 			"jsonkeys": jsonKeys,
+			"quota":    setQuota,
 			"secured":  startSecured,
 			"work":     work,
 		},
@@ -170,6 +171,18 @@ func startSecured(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("server not ready")
 	}
 	ts.Setenv("SECURED_URL", srv.ClientURL())
+}
+
+// quota TYPE N sets the quota of a type.
+func setQuota(ts *testscript.TestScript, _ bool, args []string) {
+	limit, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	defer nc.Close()
+	client, err := millhand.NewClient(nc, millhand.Config{})
+	ts.Check(err)
+	ts.Check(client.SetQuota(context.Background(), millhand.Quota{Type: args[0], Limit: limit}))
 }
 
 // work QUEUE... starts a worker of types to wait for, until the end of the script.

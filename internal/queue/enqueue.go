@@ -21,15 +21,22 @@ type Enqueue struct {
 	// Once refuses the job while another of its queue, type and id is alive. Without
 	// it the id must be fresh.
 	Once bool
+	// Limited refuses the job while Limit jobs of its type are alive in its queue.
+	Limited bool
+	Limit   int
 }
 
 // Enqueue stores a job and returns when the broker has it. It returns a
-// [*DuplicateError] for a refused id and a [*TooLargeError] for a payload over the limit.
+// [*DuplicateError] for a refused id, a [*QuotaError] for a type at its limit, and a
+// [*TooLargeError] for a payload that is too large.
 func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 	return s.enqueue(ctx, e, forAWhile(enqueueWithin))
 }
 
 func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) error {
+	if e.Limited {
+		return s.enqueueBelow(ctx, e, alive)
+	}
 	m, err := s.enqueueMsg(e)
 	if err != nil {
 		return err
@@ -52,6 +59,9 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	errs = make([]error, len(batch))
 	acks := make([]jetstream.PubAckFuture, len(batch))
 	for i, e := range batch {
+		if e.Limited {
+			continue // one after the other
+		}
 		m, err := s.enqueueMsg(e)
 		if err == nil {
 			acks[i], err = s.js.PublishMsgAsync(m)
@@ -77,13 +87,20 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 				alive = forAWhile(enqueueWithin)
 			}
 			errs[i] = s.enqueue(ctx, e, alive)
-			if _, refused := errors.AsType[*DuplicateError](errs[i]); refused || errs[i] == nil {
+			if errs[i] == nil || isRefusal(errs[i]) {
 				alive = nil // an answer: the next may take its time as well
 			}
 		}
 		silence.Reset(enqueueWithin)
 	}
 	return errs
+}
+
+// isRefusal reports whether err is the broker's word on a job.
+func isRefusal(err error) bool {
+	_, duplicate := errors.AsType[*DuplicateError](err)
+	_, quota := errors.AsType[*QuotaError](err)
+	return duplicate || quota
 }
 
 func isStored(ctx context.Context, ack jetstream.PubAckFuture) bool {

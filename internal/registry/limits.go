@@ -180,9 +180,15 @@ func isPause(key string) bool { return strings.HasPrefix(key, pauseKeys+".") }
 // A Pool is a limit and who has what of it.
 type Pool struct {
 	PoolKey
-	Limit Limit
-	Nodes map[string]Grant // by the node's id
-	Types []string         // of a key: who share it, sorted
+	Limit  Limit
+	Shares []Share  // sorted by node
+	Types  []string // of a key: who share it, sorted
+}
+
+// A Share is a node's grant.
+type Share struct {
+	Node string
+	Grant
 }
 
 // Pools returns all limits, sorted by kind and name.
@@ -202,7 +208,7 @@ func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
 			continue
 		}
 		if l, ok := decodeLimitOf(p, e.Value); ok {
-			pools = append(pools, Pool{PoolKey: p, Limit: l, Nodes: make(map[string]Grant)})
+			pools = append(pools, Pool{PoolKey: p, Limit: l})
 		}
 	}
 	for i := range pools {
@@ -227,18 +233,16 @@ func (s *Store) fill(ctx context.Context, p *Pool) error {
 	for _, e := range entries {
 		var g Grant
 		if node := lastToken(e.Key); node != limitToken && e.Value != nil && json.Unmarshal(e.Value, &g) == nil {
-			p.Nodes[node] = g
+			p.Shares = append(p.Shares, Share{Node: node, Grant: g})
 		}
 	}
+	slices.SortFunc(p.Shares, func(a, b Share) int { return cmp.Compare(a.Node, b.Node) })
 	return nil
 }
 
 // Limit returns the limit of one pool; false if it has none.
 func (s *Store) Limit(ctx context.Context, p PoolKey) (Limit, bool, error) {
 	if err := p.check(); err != nil {
-		return Limit{}, false, err
-	}
-	if _, err := s.ensure(ctx); err != nil {
 		return Limit{}, false, err
 	}
 	e, err := s.leaderRead(ctx, p.limitKey())

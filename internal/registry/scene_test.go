@@ -152,11 +152,15 @@ func (s *scene) measure(p PoolKey, d time.Duration) float64 {
 // held returns what each node holds by its own word in the bucket.
 func (s *scene) held(p PoolKey) map[string]Grant {
 	s.t.Helper()
-	pool := Pool{PoolKey: p, Nodes: make(map[string]Grant)}
+	pool := Pool{PoolKey: p}
 	if err := s.store.fill(s.ctx, &pool); err != nil {
 		s.t.Fatalf("read %v: %v", p, err)
 	}
-	return pool.Nodes
+	nodes := make(map[string]Grant)
+	for _, share := range pool.Shares {
+		nodes[share.Node] = share.Grant
+	}
+	return nodes
 }
 
 // observe notes a start in a pool, and fails the test if it is one too many.

@@ -128,7 +128,7 @@ func TestSharesConverge(t *testing.T) {
 			g.Used = 0
 			nodes[id] = g
 		}
-		for range 3 {
+		for range 6 {
 			for _, id := range ids {
 				step(id)
 			}
@@ -142,7 +142,7 @@ func TestSharesConverge(t *testing.T) {
 				t.Fatalf("%s would move from %d to %d and use %d at rest", id, g.Held, hold, use)
 			}
 			if pressed(limit, nodes, id) {
-				t.Fatalf("at rest somebody besides %s is short: %v", id, nodes)
+				t.Fatalf("at rest somebody needs what %s has free: %v", id, nodes)
 			}
 		}
 	})

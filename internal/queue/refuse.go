@@ -1,0 +1,127 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A QuotaError says that as many jobs of a type are alive in a queue as may run at once.
+type QuotaError struct {
+	Queue, Type    string
+	Limit, Running int
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("%s quota reached (%d of %d running)", e.Type, e.Running, e.Limit)
+}
+
+// countExactly is how many times its limit a type may wait before it is not counted exactly
+// any more: counting costs the broker as much as there are jobs.
+const countExactly = 4
+
+// enqueueBelow stores a job if fewer than e.Limit of its type are alive in its queue: ready,
+// waiting for their time, or running. Else it returns a [*QuotaError].
+//
+// It reads the type's last sequence, counts, and publishes on the condition that this
+// sequence is the last one still. So no job came that was not counted, but for those whose
+// publishers do not check the type: on a cluster, where two checks in flight see each other
+// only if they are the same, and for successors, which are counted jobs.
+//
+// The id has to be looked at as well, and a message has one condition. The type's covers the
+// id's: a job of that id is one of the type. So it is looked at after the sequence was read.
+func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error) error {
+	m, err := s.enqueueMsg(e)
+	if err != nil {
+		return err
+	}
+	r := e.Record
+	for {
+		seq, err := s.lastOfType(ctx, r, alive)
+		if err != nil {
+			return err
+		}
+		if err := s.judge(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
+			return err
+		}
+		if err := s.belowLimit(ctx, r, e.Limit); err != nil {
+			return err
+		}
+		expect(m, seq, s.names.check(r.Queue, r.Type, "*"))
+		_, err = s.confirm(ctx, m, alive)
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+	}
+}
+
+// lastOfType returns the last sequence of r's type, 0 if there is none. A queue that has no
+// stream yet gets one.
+func (s *Store) lastOfType(ctx context.Context, r *job.Record, alive func() error) (uint64, error) {
+	m, err := insist(ctx, alive, func(ctx context.Context) (*stored, error) {
+		return s.last(ctx, s.names.queueStream(r.Queue), s.names.check(r.Queue, r.Type, "*"))
+	})
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Seq, nil
+}
+
+// belowLimit returns a [*QuotaError] if limit jobs of r's type are alive.
+func (s *Store) belowLimit(ctx context.Context, r *job.Record, limit int) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	n, err := s.roughly(ctx, r)
+	if err == nil && n < countExactly*(limit+1) {
+		n, err = s.alive(ctx, r)
+	}
+	if err != nil {
+		return wrap(err, "count jobs of type %s", r.Type)
+	}
+	if n >= limit {
+		return &QuotaError{Queue: r.Queue, Type: r.Type, Limit: limit, Running: n}
+	}
+	return nil
+}
+
+// roughly returns how many messages of r's type are ready or running. A job that is on
+// its way from one message to the next is counted twice.
+func (s *Store) roughly(ctx context.Context, r *job.Record) (int, error) {
+	c, err := s.js.Consumer(ctx, s.names.queueStream(r.Queue), r.Type)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, nil // nobody has ever handled the type
+	}
+	if err != nil {
+		return 0, err
+	}
+	info := c.CachedInfo()
+	return int(info.NumPending) + info.NumAckPending, nil //nolint:gosec // fewer than fit into memory
+}
+
+// alive returns how many jobs of r's type are alive in its queue: ids, not messages.
+func (s *Store) alive(ctx context.Context, r *job.Record) (int, error) {
+	st, err := s.js.Stream(ctx, s.names.queueStream(r.Queue))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	info, err := st.Info(ctx, jetstream.WithSubjectFilter(s.names.check(r.Queue, r.Type, "*")))
+	if err != nil {
+		return 0, err
+	}
+	ids := make(map[string]bool, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		ids[subject[strings.LastIndexByte(subject, '.')+1:]] = true
+	}
+	return len(ids), nil
+}

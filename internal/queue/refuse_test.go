@@ -1,0 +1,100 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// below enqueues a job unless limit of its type are alive.
+func (s *scene) below(id string, limit int, once bool) error {
+	r := s.record(id)
+	return s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: once, Limited: true, Limit: limit})
+}
+
+func isFull(err error, running, limit int) bool {
+	q, ok := errors.AsType[*QuotaError](err)
+	return ok && q.Running == running && q.Limit == limit && q.Type == testType
+}
+
+func TestRefuse(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n := s.node("a")
+		for i := range 3 {
+			if err := s.below(fmt.Sprint("job-", i), 3, false); err != nil {
+				t.Fatalf("job %d: %v", i, err)
+			}
+		}
+		if err := s.below("job-4", 3, false); !isFull(err, 3, 3) {
+			t.Errorf("one too many: %v", err)
+		}
+		if err := s.below("job-0", 9, true); err == nil || isFull(err, 3, 9) {
+			t.Errorf("a living id: %v, want a duplicate", err)
+		}
+		if err := s.below("job-0", 3, true); err == nil || isFull(err, 3, 3) {
+			t.Errorf("a living id at the limit: %v, want a duplicate", err)
+		}
+		h := n.pull()
+		if err := s.below("job-5", 3, false); !isFull(err, 3, 3) {
+			t.Errorf("while one runs: %v", err)
+		}
+		if err := n.settle(h, Outcome{Kind: "retrying", Delay: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // the ack is not confirmed
+		if err := s.below("job-6", 3, false); !isFull(err, 3, 3) {
+			t.Errorf("while one waits for its next attempt: %v", err)
+		}
+		if err := n.settle(n.pull(), Outcome{Kind: "succeeded"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+		if err := s.below("job-7", 3, true); err != nil {
+			t.Errorf("after one has ended: %v", err)
+		}
+	})
+}
+
+// However many ask at once, with and without an id of their own, only so many get in.
+func TestRefuseRace(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		const callers, limit = 60, 5
+		results := make([]error, callers)
+		var group errgroup.Group
+		for i := range callers {
+			e := Enqueue{Record: s.record(fmt.Sprint("job-", i)), Once: i%2 == 0, Limited: true, Limit: limit}
+			group.Go(func() error {
+				results[i] = s.store.Enqueue(s.ctx, e)
+				return nil
+			})
+		}
+		_ = group.Wait()
+		in := 0
+		for i, err := range results {
+			switch {
+			case err == nil:
+				in++
+			case !isFull(err, limit, limit):
+				t.Errorf("caller %d: %v", i, err)
+			}
+		}
+		if in != limit || len(s.waiting()) != limit {
+			t.Errorf("%d got in, %d are there, want %d", in, len(s.waiting()), limit)
+		}
+	})
+}
+
+// A long queue is not counted job by job.
+func TestRefuseRoughly(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		for i := range 50 {
+			s.enqueue(fmt.Sprint("job-", i))
+		}
+		if err := s.below("one-more", 3, false); !isFull(err, 50, 3) {
+			t.Errorf("%v, want a quota reached by 50", err)
+		}
+	})
+}

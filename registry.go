@@ -1,0 +1,180 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+)
+
+// WorkerInfo is what the registry knows of a worker. Times are UTC.
+type WorkerInfo struct {
+	ID           string            `json:"id"` // unique per start
+	Name         string            `json:"name"`
+	Host         string            `json:"host"`
+	PID          int               `json:"pid"`
+	Version      string            `json:"version,omitempty"`
+	Started      time.Time         `json:"started"` // by its own clock
+	State        string            `json:"state"`   // working or draining
+	Queues       []string          `json:"queues"`
+	Types        []string          `json:"types"`
+	Concurrency  int               `json:"concurrency"`
+	Running      []RunningJob      `json:"running"`       // the oldest first, and no more than 100: see [Client.Running]
+	RunningTotal int               `json:"running_total"` // all of them
+	Counters     map[string]uint64 `json:"counters"`      // runs since the start, by the kind of their [Event]
+	Seen         time.Time         `json:"seen"`          // when it last gave word, by the broker's clock
+}
+
+// A RunningJob is a job that a worker has in hand.
+type RunningJob struct {
+	Ref
+	Worker string    `json:"worker"` // its id
+	Since  time.Time `json:"since"`  // UTC, by the worker's clock
+}
+
+// Workers returns the workers there are, as each of them said within the last seconds,
+// sorted by id. One that was killed is gone after 10 s, one that stopped at once.
+func (c *Client) Workers(ctx context.Context) ([]WorkerInfo, error) {
+	nodes, err := c.registry.Nodes(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	workers := make([]WorkerInfo, 0, len(nodes))
+	for _, n := range nodes {
+		workers = append(workers, workerOf(n))
+	}
+	return workers, nil
+}
+
+// Running returns the jobs of a type that run now, or all if typ is empty, the oldest first.
+// The workers are asked; of one that does not answer within half a second, the jobs are
+// those that it named last.
+func (c *Client) Running(ctx context.Context, typ string) ([]RunningJob, error) {
+	if typ != "" {
+		if err := CheckType(typ); err != nil {
+			return nil, err
+		}
+	}
+	found, err := c.registry.Running(ctx, typ)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	jobs := make([]RunningJob, 0, len(found))
+	for _, r := range found {
+		jobs = append(jobs, runningOf(r))
+	}
+	return jobs, nil
+}
+
+// Owner returns a running job with the worker that has it, or [ErrNotFound] if it does not
+// run. It asks as [Client.Running] does.
+func (c *Client) Owner(ctx context.Context, ref Ref) (RunningJob, error) {
+	ref = ref.withDefaults()
+	r, ok, err := c.registry.Owner(ctx, ref.Queue, ref.Type, ref.ID)
+	if err != nil {
+		return RunningJob{}, publicError(err)
+	}
+	if !ok {
+		return RunningJob{}, ErrNotFound
+	}
+	return runningOf(r), nil
+}
+
+// A WorkerEvent says that a worker came or went.
+type WorkerEvent struct {
+	Kind   string     `json:"kind"` // joined, left if it stopped, or expired if it was killed or is cut off
+	Worker WorkerInfo `json:"worker"`
+}
+
+// WatchWorkers yields an event for every worker there is, then for those that come and go,
+// until ctx ends or the caller breaks. It goes on while the broker is away.
+func (c *Client) WatchWorkers(ctx context.Context) iter.Seq2[WorkerEvent, error] {
+	return func(yield func(WorkerEvent, error) bool) {
+		for e, err := range c.registry.WatchNodes(ctx) {
+			if !yield(WorkerEvent{Kind: e.Kind, Worker: workerOf(e.Node)}, publicError(err)) {
+				return
+			}
+		}
+	}
+}
+
+func workerOf(n registry.Node) WorkerInfo {
+	w := WorkerInfo{
+		ID: n.ID, Name: n.Name, Host: n.Host, PID: n.PID, Version: n.Version, Started: n.Started, State: n.State,
+		Queues: n.Queues, Types: n.Types, Concurrency: n.Concurrency,
+		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: n.Counters, Seen: n.Seen,
+	}
+	for _, r := range n.Running {
+		r.Node = n.ID
+		w.Running = append(w.Running, runningOf(r))
+	}
+	return w
+}
+
+func runningOf(r registry.Running) RunningJob {
+	return RunningJob{Ref: Ref{ID: r.ID, Type: r.Type, Queue: r.Queue}, Worker: r.Node, Since: r.Since}
+}
+
+// QuotaUsage is a limit and what workers have of it. A permit is held by a worker that may
+// use it, and used by a job that runs, or that is about to.
+type QuotaUsage struct {
+	Quota
+	Held    int          `json:"held"`
+	Used    int          `json:"used"`
+	Wanted  int          `json:"wanted"` // what workers could use now, those in use included
+	Workers []QuotaShare `json:"workers"`
+}
+
+// A QuotaShare is a worker's part in a limit, as of its last word.
+type QuotaShare struct {
+	Worker string `json:"worker"` // its id
+	Held   int    `json:"held"`
+	Used   int    `json:"used"`
+	Wanted int    `json:"wanted"`
+}
+
+// Quotas returns all limits: of types first, then of queues and keys.
+func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
+	pools, err := c.registry.Pools(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	usages := make([]QuotaUsage, 0, len(pools))
+	for _, p := range pools {
+		usages = append(usages, usageOf(p))
+	}
+	return usages, nil
+}
+
+func usageOf(p registry.Pool) QuotaUsage {
+	u := QuotaUsage{Quota: Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types}, Workers: []QuotaShare{}}
+	switch p.Kind {
+	case registry.OfType:
+		u.Type = p.Name
+	case registry.OfKey:
+		u.Key = p.Name
+	case registry.OfQueue:
+		u.Queue = p.Name
+	}
+	for _, s := range p.Shares {
+		u.Held += s.Held
+		u.Used += s.Used
+		u.Wanted += s.Want
+		u.Workers = append(u.Workers, QuotaShare{Worker: s.Node, Held: s.Held, Used: s.Used, Wanted: s.Want})
+	}
+	return u
+}
+
+// findQuota fills in the quota at which a job is refused. Without one it is not.
+func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
+	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: e.Record.Type})
+	e.Limit, e.Limited = limit.Jobs, limited
+	if _, badName := errors.AsType[*job.NameError](err); badName {
+		return nil // which the job's own check tells
+	}
+	return err
+}
