@@ -25,8 +25,8 @@ func backlogWork(o options) work {
 	return work{
 		name: "backlog", about: "many jobs waiting: speed, memory, a restart",
 		contestants: []contestant{
-			{small, backlog{waiting: few, sampled: o.jobs / 5, rest: rest}.run},
-			{large, backlog{waiting: o.million, sampled: o.jobs / 5, rest: rest}.run},
+			{small, backlog{waiting: few, sampled: o.jobs / 2, rest: rest}.run},
+			{large, backlog{waiting: o.million, sampled: o.jobs / 2, rest: rest}.run},
 		},
 		rows: []row{
 			line("drain", "drain"),

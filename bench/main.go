@@ -74,13 +74,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return listWorks(out, works)
 	}
 	report, err := measure(ctx, o, works, progress)
-	if err != nil {
-		return err
-	}
 	if o.json {
-		return report.writeJSON(out)
+		return errors.Join(err, report.writeJSON(out))
 	}
-	return report.writeMarkdown(out)
+	return errors.Join(err, report.writeMarkdown(out))
 }
 
 func listWorks(out io.Writer, works []work) error {

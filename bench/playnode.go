@@ -20,7 +20,7 @@ type nodeSpec struct {
 type nodeAddress struct{ URL, Route string }
 
 // playNode runs a server as docs/operations.md has it for production.
-func playNode(_ context.Context, spec nodeSpec) (methods, func() error, error) {
+func playNode(ctx context.Context, spec nodeSpec) (methods, func() error, error) {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: spec.Name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true,
 		JetStream: true, StoreDir: spec.Store, SyncAlways: true, MaxPayload: broker.PayloadLimit + broker.HeaderRoom,
@@ -33,14 +33,19 @@ func playNode(_ context.Context, spec nodeSpec) (methods, func() error, error) {
 	srv.Start()
 	stop := func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil }
 	return methods{
-		"address": func(json.RawMessage) (any, error) { return addressOf(srv), nil },
+		"address": func(json.RawMessage) (any, error) { return addressOf(ctx, srv) },
 		// Only the leader knows any peers.
 		"peers": func(json.RawMessage) (any, error) { return len(srv.JetStreamClusterPeers()), nil },
 	}, stop, nil
 }
 
-// addressOf is known as soon as the server listens, which is when Start returns. It is not
-// ready by then: for that, the first node needs peers.
-func addressOf(srv *server.Server) nodeAddress {
-	return nodeAddress{URL: srv.ClientURL(), Route: "nats://" + srv.ClusterAddr().String()}
+// addressOf waits until the server listens, for clients and for routes. It is not ready by
+// then: for that, the first node needs peers.
+func addressOf(ctx context.Context, srv *server.Server) (nodeAddress, error) {
+	for srv.ClusterAddr() == nil || srv.Addr() == nil {
+		if err := pause(ctx, lookEvery); err != nil {
+			return nodeAddress{}, err
+		}
+	}
+	return nodeAddress{URL: srv.ClientURL(), Route: "nats://" + srv.ClusterAddr().String()}, nil
 }

@@ -54,29 +54,39 @@ func works(o options) []work {
 	}
 }
 
-// measure runs every work for its rounds, with the contestants in turn.
+// measure runs the works one after the other. With an error comes a report of those before.
 func measure(ctx context.Context, o options, works []work, progress io.Writer) (*report, error) {
 	rep := newReport(o)
 	for _, w := range works {
-		samples := make(map[string][]sample)
-		for round := range o.rounds {
-			for _, c := range w.contestants {
-				start := time.Now()
-				got, err := runOnce(ctx, o, c)
-				if err != nil {
-					return nil, fmt.Errorf("%s, %s, round %d: %w", w.name, c.name, round+1, err)
-				}
-				samples[c.name] = append(samples[c.name], got)
-				_, err = fmt.Fprintf(progress, "%-10s %-14s round %d/%d  %5.1f s  %s\n",
-					w.name, c.name, round+1, o.rounds, time.Since(start).Seconds(), got)
-				if err != nil {
-					return nil, err
-				}
-			}
+		samples, err := w.measure(ctx, o, progress)
+		if err != nil {
+			return rep, fmt.Errorf("%s, %w", w.name, err)
 		}
 		rep.add(w, samples)
 	}
 	return rep, nil
+}
+
+// measure runs a work for its rounds, in each with the contestants in turn, and returns
+// their samples by name.
+func (w work) measure(ctx context.Context, o options, progress io.Writer) (map[string][]sample, error) {
+	samples := make(map[string][]sample)
+	for round := range o.rounds {
+		for _, c := range w.contestants {
+			start := time.Now()
+			got, err := runOnce(ctx, o, c)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w", c.name, round+1, err)
+			}
+			samples[c.name] = append(samples[c.name], got)
+			_, err = fmt.Fprintf(progress, "%-10s %-14s round %d/%d  %5.1f s  %s\n",
+				w.name, c.name, round+1, o.rounds, time.Since(start).Seconds(), got)
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return samples, nil
 }
 
 func runOnce(ctx context.Context, o options, c contestant) (got sample, err error) {
