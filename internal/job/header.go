@@ -43,10 +43,20 @@ func (e *HeaderError) Error() string {
 
 // Header returns the headers that carry r, payload, queue, type and id apart.
 func (r *Record) Header() map[string][]string {
-	h := make(map[string][]string, 8+len(r.Meta))
+	h := make(map[string][]string, 4+len(r.Meta))
+	r.SetHeader(h)
+	return h
+}
+
+// SetHeader replaces what h holds with the headers of r. It uses the memory again: a key of
+// before may stay, without a value.
+func (r *Record) SetHeader(h map[string][]string) {
+	for key, values := range h {
+		h[key] = values[:0]
+	}
 	set := func(key, value string) {
 		if value != "" {
-			h[key] = []string{value}
+			h[key] = append(h[key], value)
 		}
 	}
 	set(HeaderLife, r.Life)
@@ -65,12 +75,11 @@ func (r *Record) Header() map[string][]string {
 	}
 	set(HeaderFrom, r.From)
 	for k, v := range r.Meta {
-		h[HeaderMeta+k] = []string{v}
+		h[HeaderMeta+k] = append(h[HeaderMeta+k], v)
 	}
 	for k, v := range r.Trace {
-		h[k] = []string{v}
+		h[k] = append(h[k], v)
 	}
-	return h
 }
 
 // ReadHeader fills r from a message's headers. Headers of others are left alone.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -53,49 +52,6 @@ func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) erro
 	}
 }
 
-// EnqueueMany stores jobs with their writes in flight together. The error of
-// batch[i] is errs[i]; those without one are stored.
-func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
-	errs = make([]error, len(batch))
-	acks := make([]jetstream.PubAckFuture, len(batch))
-	for i, e := range batch {
-		if e.Limited {
-			continue // one after the other
-		}
-		m, err := s.enqueueMsg(e)
-		if err == nil {
-			acks[i], err = s.js.PublishMsgAsync(m)
-		}
-		if err != nil && !lostAnswer(err) {
-			errs[i] = err
-		}
-	}
-	// A broker that stands still never refuses: what counts is that answers come at all.
-	answers, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	silence := time.AfterFunc(enqueueWithin, giveUp)
-	defer silence.Stop()
-	var alive func() error // one patience for all that is not answered
-	for i, e := range batch {
-		if errs[i] != nil {
-			continue
-		}
-		if acks[i] == nil || !isStored(answers, acks[i]) {
-			// Refused, or not heard of: the single path tells which, and its message
-			// id makes a second send harmless.
-			if alive == nil {
-				alive = forAWhile(enqueueWithin)
-			}
-			errs[i] = s.enqueue(ctx, e, alive)
-			if errs[i] == nil || isRefusal(errs[i]) {
-				alive = nil // an answer: the next may take its time as well
-			}
-		}
-		silence.Reset(enqueueWithin)
-	}
-	return errs
-}
-
 // isRefusal reports whether err is the broker's word on a job.
 func isRefusal(err error) bool {
 	_, duplicate := errors.AsType[*DuplicateError](err)
@@ -103,32 +59,24 @@ func isRefusal(err error) bool {
 	return duplicate || quota
 }
 
-func isStored(ctx context.Context, ack jetstream.PubAckFuture) bool {
-	select {
-	case <-ack.Ok():
-		return true
-	case err := <-ack.Err():
-		return err == nil
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func lostAnswer(err error) bool {
-	return errors.Is(err, jetstream.ErrTooManyStalledMsgs) || errors.Is(err, nats.ErrReconnectBufExceeded)
-}
-
 func (s *Store) enqueueMsg(e Enqueue) (*nats.Msg, error) {
+	m := &nats.Msg{Header: make(nats.Header, 4)}
+	return m, s.fillEnqueue(m, e)
+}
+
+// fillEnqueue makes m, whose header may be of another job before it, the message of e.
+func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 	r := e.Record
 	if limit := s.payloadLimit(); len(r.Payload) > limit {
-		return nil, &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit}
+		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit}
 	}
-	m := s.jobMsg(r, time.Time{})
-	m.Header[headerMsgID] = []string{r.Life} // a fresh one per call, so a lost answer may be asked for again
+	r.SetHeader(m.Header)
+	m.Subject, m.Data = s.names.ready(r.Queue, r.Type, r.ID), r.Payload
+	m.Header[headerMsgID] = append(m.Header[headerMsgID], r.Life) // a fresh one per call, so a lost answer may be asked for again
 	if e.Once {
 		expect(m, 0, s.names.check(r.Queue, r.Type, r.ID))
 	}
-	return m, nil
+	return nil
 }
 
 // jobMsg is the message of r: ready, or waiting for runAt if that is not zero.

@@ -1,0 +1,151 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Bounds of what one EnqueueMany keeps.
+const (
+	maxInFlight   = 4096 // writes that are not answered yet: the broker queues no more than 100,000, of all clients
+	maxSharedKeys = 32   // headers of a message that is used again
+)
+
+// A bulk is an EnqueueMany in progress.
+type bulk struct {
+	store *Store
+	items []bulkItem
+	bell  chan struct{} // capacity 1: an answer has come
+
+	mu       sync.Mutex
+	inFlight int
+}
+
+// A bulkItem is one job of it.
+type bulkItem struct {
+	bulk  *bulk
+	token uint64
+
+	// Of bulk.mu.
+	stored bool
+}
+
+// answered implements [sender].
+func (i *bulkItem) answered(_ uint64, err error) {
+	b := i.bulk
+	b.mu.Lock()
+	i.stored = err == nil
+	b.inFlight--
+	b.mu.Unlock()
+	select {
+	case b.bell <- struct{}{}:
+	default:
+	}
+}
+
+// EnqueueMany stores jobs with their writes in flight together. The error of
+// batch[i] is errs[i]; those without one are stored.
+func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
+	errs = make([]error, len(batch))
+	b := &bulk{store: s, items: make([]bulkItem, len(batch)), bell: make(chan struct{}, 1)}
+	b.send(ctx, batch, errs)
+	if !b.wait(ctx, 0) {
+		b.forget()
+	}
+	var alive func() error // one patience for all that is not answered
+	for i, e := range batch {
+		if errs[i] != nil || b.items[i].stored {
+			continue
+		}
+		// Refused, or not heard of: the single path tells which, and its message
+		// id makes a second send harmless.
+		if alive == nil {
+			alive = forAWhile(enqueueWithin)
+		}
+		errs[i] = s.enqueue(ctx, e, alive)
+		if errs[i] == nil || isRefusal(errs[i]) {
+			alive = nil // an answer: the next may take its time as well
+		}
+	}
+	return errs
+}
+
+// send publishes the batch, as long as answers come. The connection keeps nothing of a
+// message, so one is enough.
+func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
+	m := &nats.Msg{Header: make(nats.Header)}
+	for i, e := range batch {
+		if e.Limited {
+			continue // one after the other
+		}
+		if len(m.Header) > maxSharedKeys {
+			m.Header = make(nats.Header)
+		}
+		if errs[i] = b.store.fillEnqueue(m, e); errs[i] != nil {
+			continue
+		}
+		if !b.wait(ctx, maxInFlight-1) {
+			return
+		}
+		item := &b.items[i]
+		item.bulk = b
+		b.mu.Lock()
+		b.inFlight++
+		b.mu.Unlock()
+		token, err := b.store.publisher.send(m, item)
+		item.token = token
+		if err != nil {
+			b.mu.Lock()
+			b.inFlight--
+			b.mu.Unlock()
+			if !errors.Is(err, nats.ErrReconnectBufExceeded) { // that may pass
+				errs[i] = err
+			}
+		}
+	}
+}
+
+// wait waits until no more than n writes are in flight. It reports false if no answer
+// comes for too long: a broker that stands still never refuses.
+func (b *bulk) wait(ctx context.Context, n int) bool {
+	if b.flying() <= n {
+		return true
+	}
+	silence := time.NewTimer(enqueueWithin)
+	defer silence.Stop()
+	for b.flying() > n {
+		select {
+		case <-b.bell:
+			silence.Reset(enqueueWithin)
+		case <-silence.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+func (b *bulk) flying() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inFlight
+}
+
+// forget gives up waiting. An answer that is being told is waited for.
+func (b *bulk) forget() {
+	for i := range b.items {
+		if b.store.publisher.forget(b.items[i].token) {
+			b.mu.Lock()
+			b.inFlight--
+			b.mu.Unlock()
+		}
+	}
+	for b.flying() > 0 {
+		<-b.bell
+	}
+}
