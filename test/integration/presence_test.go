@@ -19,7 +19,11 @@ func TestPresence(t *testing.T) {
 	defer cancel()
 	events := make(chan millhand.WorkerEvent, 10)
 	go func() {
-		for e := range client.WatchWorkers(ctx) {
+		for e, err := range client.WatchWorkers(ctx) {
+			if err != nil {
+				t.Errorf("watch: %v", err)
+				return
+			}
 			events <- e
 		}
 	}()
