@@ -46,6 +46,13 @@ soak: ## Run mixed load for 20 minutes, with workers that are killed
 microbench: ## Run the benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: benchstat
+benchstat: ## Compare the hot path with its recorded baseline; RECORD=1 records a new one
+	@mkdir -p bin
+	go test -run '^$$' -bench . -benchmem -count 6 -benchtime 0.3s . ./internal/queue > bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	$(TOOL) benchstat testdata/bench/baseline.txt bin/bench.txt
+	@if [ -n "$(RECORD)" ]; then cp bin/bench.txt testdata/bench/baseline.txt; fi
+
 .PHONY: ci
 ci: ## Run all that a change must pass
 	.ci/run

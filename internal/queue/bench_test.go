@@ -1,0 +1,144 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// The parts of a job's way through a worker. The baseline is in testdata/bench, the
+// comparison in the Makefile.
+
+func benchStore(b *testing.B, nc *nats.Conn) *Store {
+	b.Helper()
+	s, err := NewStore(nc, Config{Node: "bench-0192abcd", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func benchRecord(id string) *job.Record {
+	return &job.Record{
+		Queue: "default", Type: "email", ID: id, Life: "5e4b3c1a-3d6b-4c55-9d43-6a0b6f0a2f77", Attempt: 1,
+		Payload: []byte(`{"to":"someone@example.com","n":12345}`),
+	}
+}
+
+func BenchmarkEncodeJob(b *testing.B) {
+	nc := natstest.Real(b).Connect(b)
+	s := benchStore(b, nc)
+	e := Enqueue{Record: benchRecord("01920000-0000-7000-8000-000000000001"), Once: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.enqueueMsg(e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEncodeEvent(b *testing.B) {
+	at := time.Date(2026, 11, 22, 15, 4, 5, 123456789, time.UTC)
+	e := Event{
+		Kind: job.EventSucceeded, Life: "5e4b3c1a-3d6b-4c55-9d43-6a0b6f0a2f77", Seq: 1234567, Time: at,
+		Node: "bench-0192abcd", Holder: "bench-0192abcd/1234567", Attempt: 1, EnqueuedAt: at, StartedAt: at,
+	}
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if buf, err = appendEvent(buf[:0], &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeDelivery(b *testing.B) {
+	nc := natstest.Real(b).Connect(b)
+	s := benchStore(b, nc)
+	r := benchRecord("01920000-0000-7000-8000-000000000001")
+	m := &nats.Msg{
+		Subject: s.names.ready(r.Queue, r.Type, r.ID), Header: r.Header(), Data: r.Payload,
+		Reply: "$JS.ACK.millhand-queue-default.email.1.1234567.1234566.1795359845123456789.99999",
+	}
+	m.Header[headerMsgID] = []string{r.Life}
+	sent := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.hold(m, defaultAckWait, sent); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// One job of a short type finishes and the next one is asked for.
+func BenchmarkDemand(b *testing.B) {
+	for _, types := range []int{1, 20} {
+		b.Run(strconv.Itoa(types), func(b *testing.B) {
+			d := &demand{concurrency: 100}
+			for range types {
+				s := d.add(1)
+				d.opened(s)
+			}
+			busy := d.sources[0]
+			busy.runs, busy.run = runSamples, time.Microsecond
+			for _, g := range d.plan(time.Now()) {
+				d.delivered(g.source, g.n, 1_000_000)
+			}
+			d.inHand, busy.inHand, busy.backlog = 400, 400, 1_000_000
+			now := time.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				d.finished(busy, time.Microsecond)
+				for _, g := range d.plan(now) {
+					if g.source == busy {
+						d.delivered(g.source, g.n, 1_000_000)
+					} else {
+						d.returned(g.source, g.n)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Event, confirmation and ack, as many in flight as are allowed.
+func BenchmarkSettle(b *testing.B) {
+	nc := natstest.Real(b).Connect(b)
+	s := benchStore(b, nc)
+	if err := s.Open(b.Context(), "default"); err != nil {
+		b.Fatal(err)
+	}
+	settler := NewSettler(s, NewKeeper(s, NewGate(1)))
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- settler.Run(ctx) }()
+	for !settler.isRunning() {
+		time.Sleep(time.Millisecond)
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		n++
+		h := &Held{Record: *benchRecord(fmt.Sprint("a", n)), Seq: uint64(n), reply: "$JS.ACK.none", lease: newLease(time.Hour, time.Now())}
+		settler.Settle(h, Outcome{Kind: job.EventSucceeded})
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (s *Settler) isRunning() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
+}
