@@ -156,6 +156,14 @@ func (c *linkConn) gate() <-chan struct{} {
 	return c.link.open
 }
 
+// outGate is gate for what the client sends.
+func (c *linkConn) outGate() <-chan struct{} {
+	if stopped := c.link.server.stopping.Load(); stopped != nil {
+		return *stopped
+	}
+	return c.gate()
+}
+
 func (l *Link) fate(subject string) Fate {
 	l.watching.Lock()
 	defer l.watching.Unlock()
@@ -211,7 +219,7 @@ func (c *linkConn) pumpIn() {
 // pumpOut plays the sending kernel: the client can write though nothing gets through.
 func (c *linkConn) pumpOut() {
 	for {
-		b, ok := c.out.take(c.closed, c.gate, 1<<20)
+		b, ok := c.out.take(c.closed, c.outGate, 1<<20)
 		if !ok {
 			return
 		}

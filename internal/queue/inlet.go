@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // An Inlet is one type's place at the gate.
 type Inlet struct {
@@ -86,7 +89,8 @@ func (i *Inlet) start(h *Held) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	if !i.source.admits(h.grip.stamp, now) {
+	full := func(p *pool) bool { return p.full(now) }
+	if !i.source.admits(h.grip.stamp, now) || slices.ContainsFunc(i.source.limits, full) {
 		return ErrNoPermit
 	}
 	h.grip.phase = running

@@ -59,6 +59,19 @@ func (p *pool) used(now time.Time) (n int) {
 	return n
 }
 
+// full reports whether all permits that may be used are used by jobs that have started. What
+// was asked for under more permits than there are now does not start.
+func (p *pool) full(now time.Time) bool {
+	n := 0
+	for _, s := range p.members {
+		n += s.started + s.stuck
+	}
+	if p.key.Rate {
+		n = p.starts.count(now)
+	}
+	return n >= min(p.permits, p.most)
+}
+
 // room returns how many permits are free.
 func (p *pool) room(now time.Time) int {
 	if p.over(now) {
