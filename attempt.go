@@ -125,7 +125,7 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	}()
 	result, err := a.runner.worker.cfg.Mux.handlers[h.Type](ctx, h, a.settings.MaxAttempts)
 	if err == nil {
-		return queue.Outcome{Kind: job.EventSucceeded, Result: result}
+		return queue.Outcome{Kind: job.EventSucceeded, Result: result, Silent: a.settings.SilentSuccess}
 	}
 	return outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 }

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"strconv"
 	"sync"
 	"time"
@@ -42,6 +41,10 @@ func (s *Settler) addExpress(t *settlement) {
 	t.lane = lane{at: flying, sent: now}
 	s.express++
 	s.mu.Unlock()
+	if t.confirmed {
+		t.answered(t.lastEvent, nil)
+		return
+	}
 	token, err := s.sendEvent(t)
 	if err != nil {
 		if s.land(t) {
@@ -100,7 +103,7 @@ func (t *settlement) answered(seq uint64, err error) {
 		s.redirect(t)
 		return
 	}
-	s.settled(context.Background(), t, nil)
+	s.settled(t, nil)
 	s.mu.Lock()
 	s.express--
 	last := s.ending && s.express == 0

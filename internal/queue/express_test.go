@@ -51,6 +51,61 @@ func TestExpressLaneKeepsTheOrder(t *testing.T) {
 	})
 }
 
+// Without an event a job ends by its ack, unless there is something to tell: a result, or
+// an end that somebody who knows its history waits for.
+func TestSilentSuccess(t *testing.T) {
+	tests := map[string]struct {
+		outcome Outcome
+		failed  bool // once, before
+		want    string
+	}{
+		"nothing to tell": {Outcome{Kind: job.EventSucceeded, Silent: true}, false, ""},
+		"result":          {Outcome{Kind: job.EventSucceeded, Silent: true, Result: []byte(`1`)}, false, "succeeded"},
+		"failed before":   {Outcome{Kind: job.EventSucceeded, Silent: true}, true, "retrying succeeded"},
+		"failure":         {Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Silent: true}, false, "dead"},
+		"not asked for":   {Outcome{Kind: job.EventSucceeded}, false, "succeeded"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				r := s.enqueue("a")
+				n := s.node("n")
+				if tt.failed {
+					if err := n.settle(n.pull(), Outcome{Kind: job.EventRetrying, Error: "boom"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				n.settler.Settle(n.pull(), tt.outcome)
+				time.Sleep(time.Second)
+				if got := s.kinds(r.Life); got != tt.want {
+					t.Errorf("events %q, want %q", got, tt.want)
+				}
+				if left := s.waiting(); len(left) > 0 || len(n.settler.room) > 0 {
+					t.Errorf("left in the queue: %v, unsettled: %d", left, len(n.settler.room))
+				}
+			})
+		})
+	}
+}
+
+// A crash before the ack of a silent success makes the job run again.
+func TestCrashBeforeASilentSuccess(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.enqueue("a")
+		a := s.node("a")
+		h := a.pull()
+		a.crashAt(1, natstest.CutBefore)
+		a.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Silent: true})
+		time.Sleep(time.Second)
+		a.crash()
+		ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(r.Life)
+		if len(ran) != 1 || ran[0].Crashes != 1 {
+			t.Errorf("ran %d times after the crash: %+v", len(ran), ran)
+		}
+	})
+}
+
 // Between its two writes, and before the first, a crash leaves a job that runs again or is over.
 func TestCrashOnTheExpressLane(t *testing.T) {
 	for write := 1; write <= 2; write++ {

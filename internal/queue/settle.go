@@ -26,6 +26,7 @@ type Outcome struct {
 	Stack  string
 	Reason string        // of a dead job
 	Delay  time.Duration // to the next run, of a retry or snooze
+	Silent bool          // a success without a result, of a job without a history, leaves no event
 }
 
 // A Settler writes the ends of runs: event, then effect, then ack, each confirmed
@@ -43,6 +44,7 @@ type Settler struct {
 	room   chan struct{}
 	wake   chan struct{}
 	frames frames
+	debug  func() bool // whether anybody reads what is logged at that level
 
 	mu      sync.Mutex
 	running bool
@@ -56,9 +58,10 @@ type Settler struct {
 func NewSettler(s *Store, k *Keeper) *Settler {
 	return &Settler{
 		store: s, keeper: k, log: s.log,
-		room: make(chan struct{}, maxUnsettled),
-		wake: make(chan struct{}, 1),
-		open: make(map[*settlement]struct{}),
+		room:  make(chan struct{}, maxUnsettled),
+		wake:  make(chan struct{}, 1),
+		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
+		open:  make(map[*settlement]struct{}),
 	}
 }
 
@@ -66,6 +69,7 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 func (s *Settler) Settle(h *Held, o Outcome) {
 	t := &h.end
 	*t = settlement{store: s.store, Held: h, Outcome: o}
+	t.confirmed = t.silent() // there is nothing to confirm
 	s.room <- struct{}{}
 	if o.Kind == job.EventSucceeded {
 		s.addExpress(t)
@@ -110,7 +114,7 @@ func (s *Settler) Run(ctx context.Context) error {
 	for {
 		todo, idle := s.take()
 		for _, t := range todo {
-			wg.Go(func() { s.settled(work, t, t.run(work)) })
+			wg.Go(func() { s.settled(t, t.run(work)) })
 		}
 		if idle && ctx.Err() != nil {
 			return nil
@@ -165,7 +169,7 @@ func (s *Settler) take() (todo []*settlement, idle bool) {
 }
 
 // settled notes how the settling of t ended.
-func (s *Settler) settled(ctx context.Context, t *settlement, err error) {
+func (s *Settler) settled(t *settlement, err error) {
 	s.keeper.Release(t.Held)
 	s.mu.Lock()
 	delete(s.open, t)
@@ -173,15 +177,15 @@ func (s *Settler) settled(ctx context.Context, t *settlement, err error) {
 	<-s.room
 	switch {
 	case err == nil && t.redelivered:
-		s.log.WarnContext(ctx, "a worker vanished while it had this job", t.attrs()...)
+		s.log.Warn("a worker vanished while it had this job", t.attrs()...)
 	case err == nil:
-		if s.log.Enabled(ctx, slog.LevelDebug) { // once per job: worth a look before the work
-			s.log.DebugContext(ctx, "job settled", t.attrs()...)
+		if s.debug() { // once per job: worth a look before the work
+			s.log.Debug("job settled", t.attrs()...)
 		}
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, errTaken):
-		s.log.WarnContext(ctx, "job lost: it is run or settled elsewhere", append(t.attrs(), slog.Any("err", err))...)
+		s.log.Warn("job lost: it is run or settled elsewhere", append(t.attrs(), slog.Any("err", err))...)
 	default:
-		s.log.ErrorContext(ctx, "job not settled: it runs again when its lease ends", append(t.attrs(), slog.Any("err", err))...)
+		s.log.Error("job not settled: it runs again when its lease ends", append(t.attrs(), slog.Any("err", err))...)
 	}
 }
 
@@ -190,6 +194,12 @@ func (t *settlement) attrs() []any {
 		slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
 		slog.Int("attempt", t.Attempt), slog.Any("outcome", t.Kind),
 	}
+}
+
+// silent reports whether the end of t is written by its ack alone. A job of which something
+// is known already must not end unheard: its last event would be taken for its state.
+func (t *settlement) silent() bool {
+	return t.Silent && t.Kind == job.EventSucceeded && len(t.Result) == 0 && t.lastEvent == 0
 }
 
 // errTaken says that the events show another holder or a later life at work.
@@ -204,7 +214,7 @@ type settlement struct {
 	Outcome
 	store       *Store
 	redelivered bool
-	confirmed   bool // its event is stored: what follows is the effect
+	confirmed   bool // its event is stored, or not wanted: what follows is the effect
 
 	settler *Settler // of one that takes the express lane
 	lane    lane
