@@ -30,7 +30,7 @@ type job struct {
 const (
 	mill         = "millhand"
 	raw          = "raw"
-	rawOne       = "raw, one subject"
+	rawOne       = "raw one subject"
 	rawEvent     = "raw with events" // an event is confirmed before each ack
 	rawAlike     = "raw alike"       // raw with as many in hand as Millhand
 	millNoEvents = "events off"      // no contestant yet: successes are always recorded
