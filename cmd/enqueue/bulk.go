@@ -269,6 +269,9 @@ func (b *bulk) flush(ctx context.Context) error {
 	if isBatch {
 		unanswered = b.countUnknown(lines, failed.Errs)
 	}
+	plain := b.out
+	page := bufio.NewWriter(plain) // a write for every id would cost more than its job
+	b.out = page
 	for i, ref := range refs {
 		var err error
 		if isBatch {
@@ -277,6 +280,10 @@ func (b *bulk) flush(ctx context.Context) error {
 		if err := b.done(ctx, ref, lines[i], err); unprinted == nil {
 			unprinted = err
 		}
+	}
+	b.out = plain
+	if err := page.Flush(); unprinted == nil {
+		unprinted = err
 	}
 	b.progress.show(b.enqueued + b.duplicate + b.refused)
 	switch {
