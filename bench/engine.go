@@ -28,12 +28,12 @@ type job struct {
 
 // The names of the engines, and of the contestants that are nothing but them.
 const (
-	mill         = "millhand"
-	raw          = "raw"
-	rawOne       = "raw one subject"
-	rawEvent     = "raw with events" // an event is confirmed before each ack
-	rawAlike     = "raw alike"       // raw with as many in hand as Millhand
-	millNoEvents = "events off"      // no contestant yet: successes are always recorded
+	mill       = "millhand"
+	raw        = "raw"
+	rawOne     = "raw one subject"
+	rawEvent   = "raw with events" // an event is confirmed before each ack
+	rawAlike   = "raw alike"       // raw with as many in hand as Millhand
+	millSilent = "events off"      // of jobs that succeed
 )
 
 // How many messages contestants have in hand, for no-op jobs.

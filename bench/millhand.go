@@ -39,14 +39,16 @@ func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, pay
 
 func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(context.Context, job) error) error {
 	mux := millhand.NewMux()
+	settings := make(map[string]millhand.TypeConfig)
 	for _, t := range spec.Types {
+		settings[t] = millhand.TypeConfig{SilentSuccess: spec.Silent}
 		mux.HandleFunc(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 			return nil, handle(ctx, job{typ: t, payload: j.Args.Payload, attempt: j.Attempt})
 		})
 	}
-	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{
+	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{ //nolint:contextcheck // a worker is not made for one call
 		Config: millhand.Config{Logger: quiet()},
-		Mux:    mux, Queues: spec.Queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
+		Mux:    mux, Types: settings, Queues: spec.Queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
 	})
 	if err != nil {
 		return err

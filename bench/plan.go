@@ -19,6 +19,7 @@ type drainPlan struct {
 	queues  map[string]int // to weight; the jobs are spread over them; default one
 	types   []string       // the jobs are of the first; default one
 	quota   int            // of the first type; 0: none
+	silent  bool           // Millhand writes no event of a success
 	workers int            // processes; default 1
 	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
 }
@@ -67,7 +68,7 @@ func (p drainPlan) idealTime() time.Duration {
 func (p drainPlan) workerSpec(url string) workerSpec {
 	return workerSpec{
 		Engine: p.engine, URL: url, Concurrency: p.slots(), InHand: p.inHand,
-		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes,
+		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes, Silent: p.silent,
 	}
 }
 

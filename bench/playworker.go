@@ -24,6 +24,7 @@ type workerSpec struct {
 	Takes       map[string]time.Duration // by type; nothing: 0
 	FailOneIn   int                      // of so many jobs, one fails its first attempt; 0: none
 	Lease       time.Duration            // of Millhand; 0: the default
+	Silent      bool                     // Millhand writes no event of a success
 	Nodes       int                      // workers in the process, each with a connection; at least 1
 }
 
