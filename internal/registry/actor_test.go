@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // node is a worker without a queue: it starts jobs whenever its valves let it.
@@ -29,6 +31,7 @@ type node struct {
 	paused map[string]bool
 	keys   map[string]string
 	frozen chan struct{} // closed when it thaws; nil: it runs
+	since  time.Time     // when it was frozen
 	dead   bool
 	sent   map[string]int // messages by what they begin with
 }
@@ -41,6 +44,7 @@ type nodeConfig struct {
 	ttl         time.Duration // default 10 s
 	look        time.Duration // how often it looks for jobs; default 2 ms
 	deaf        bool          // hints do not reach it, nor leave it
+	instrument  func(supervisor.Child) supervisor.Child
 }
 
 // work is a job that runs.
@@ -89,7 +93,7 @@ func (s *scene) newNode(id string, cfg nodeConfig) *node {
 	var err error
 	n.agent, err = NewAgent(store, AgentConfig{
 		Node: id, TTL: cfg.ttl, Queues: []string{cfg.queue}, Types: cfg.types, Logger: s.logger().With(slog.String("node", id)),
-		Valve: n.valve, SetKey: n.setKey, Pause: n.pause, Snapshot: n.snapshot,
+		Valve: n.valve, SetKey: n.setKey, Pause: n.pause, Snapshot: n.snapshot, Instrument: cfg.instrument,
 	})
 	if err != nil {
 		s.t.Fatalf("agent: %v", err)
@@ -207,13 +211,14 @@ func (n *node) freeze() {
 	n.link.Hold()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.frozen = make(chan struct{})
+	n.frozen, n.since = make(chan struct{}), time.Now()
 	n.tally(-1)
 }
 
 // thaw is SIGCONT. The guard of the permits is the first to run.
 func (n *node) thaw() {
 	n.mu.Lock()
+	n.freezes = append(n.freezes, [2]time.Time{n.since, time.Now()})
 	n.tally(1)
 	for _, v := range n.valves {
 		v.guard(time.Now())
@@ -326,4 +331,29 @@ func (n *node) count(subject string) natstest.Fate {
 	defer n.mu.Unlock()
 	n.sent[kind]++
 	return natstest.Pass
+}
+
+var errInjected = errors.New("injected")
+
+// failing is c, made to fail whenever fail says so.
+func failing(c supervisor.Child, fail <-chan struct{}) supervisor.Child {
+	run := c.RunReady
+	if c.Part != nil {
+		run, c.Part = c.Part.RunReady, nil
+	}
+	c.RunReady = func(ctx context.Context, ready func()) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		ended := make(chan error, 1)
+		go func() { ended <- run(ctx, ready) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-fail:
+			cancel(errInjected)
+			<-ended
+			return errInjected
+		}
+	}
+	return c
 }

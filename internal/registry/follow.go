@@ -26,7 +26,7 @@ type follower struct {
 	filters []string
 
 	changed func(entry) error                  // a key's newest value, or its end; an error ends the follower
-	synced  func() error                       // all is told as it was a moment ago
+	synced  func() error                       // all is told as it was a moment ago; after an error, it is told again
 	lost    func(context.Context, entry) error // the bucket was lost, and with it this entry; nil: so be it
 
 	live map[string]entry
@@ -43,7 +43,7 @@ func (f *follower) anew() {
 	}
 }
 
-// run follows until ctx ends or changed or synced fail, whose error it returns.
+// run follows until ctx ends or changed fails, whose error it returns.
 func (f *follower) run(ctx context.Context) error {
 	f.live = make(map[string]entry)
 	for {
@@ -85,7 +85,7 @@ func (f *follower) once(ctx context.Context) error {
 	defer context.AfterFunc(ctx, msgs.Stop)()
 	defer msgs.Stop()
 	if err := f.synced(); err != nil {
-		return &ownError{err}
+		return err
 	}
 	for {
 		m, err := msgs.Next()

@@ -39,6 +39,7 @@ type scene struct {
 	running map[PoolKey]int
 	starts  map[PoolKey][]time.Time
 
+	freezes  [][2]time.Time // from, until
 	exceeded bool
 }
 
@@ -121,6 +122,27 @@ func (s *scene) limit(p PoolKey, jobs int, per time.Duration) {
 	s.limits[p][len(s.limits[p])-1].at = time.Now()
 }
 
+// key has a type share the limits of a key.
+func (s *scene) key(typ, key string) {
+	s.t.Helper()
+	if err := s.store.SetKey(s.ctx, typ, key); err != nil {
+		s.t.Fatalf("key of %s: %v", typ, err)
+	}
+}
+
+// startsWithin returns how many jobs of a rate started in the last period.
+func (s *scene) startsWithin(p PoolKey, period time.Duration) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, at := range s.starts[p] {
+		if time.Since(at) < period {
+			n++
+		}
+	}
+	return n
+}
+
 // most is the largest limit that a node may act on at the moment, false if it may act on none.
 func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
 	all := s.limits[p]
@@ -129,7 +151,7 @@ func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
 			return 0, false
 		}
 		most = max(most, l.Jobs)
-		if now.Sub(l.at) > seenWithin {
+		if now.Sub(l.at) > seenWithin && !s.blind(l.at, now) {
 			return most, true
 		}
 	}
@@ -167,22 +189,34 @@ func (s *scene) held(p PoolKey) map[string]Grant {
 func (s *scene) observe(p PoolKey, now time.Time) {
 	s.running[p]++
 	most, limited := s.most(p, now)
-	if !limited {
+	if !p.Rate {
+		if limited && s.running[p] > most {
+			s.tooMany("%v: %d run of %v at once, limit %d", now, s.running[p], p, most)
+		}
 		return
 	}
-	if !p.Rate && s.running[p] > most {
-		s.tooMany("%v: %d run of %v at once, limit %d", now, s.running[p], p, most)
+	if len(s.limits[p]) == 0 {
+		return
 	}
-	if p.Rate {
-		per := s.limits[p][len(s.limits[p])-1].Per
-		s.starts[p] = append(s.starts[p], now)
-		for now.Sub(s.starts[p][0]) >= per {
-			s.starts[p] = s.starts[p][1:]
-		}
-		if len(s.starts[p]) > most {
-			s.tooMany("%v: %d starts of %v in %v, limit %d", now, len(s.starts[p]), p, per, most)
+	per := s.limits[p][len(s.limits[p])-1].Per
+	s.starts[p] = append(s.starts[p], now)
+	for now.Sub(s.starts[p][0]) >= per {
+		s.starts[p] = s.starts[p][1:]
+	}
+	if limited && len(s.starts[p]) > most {
+		s.tooMany("%v: %d starts of %v in %v, limit %d", now, len(s.starts[p]), p, per, most)
+	}
+}
+
+// blind reports whether a node may not have seen a limit: it was frozen when it was set, or
+// a little before, and has not been awake for long.
+func (s *scene) blind(set, now time.Time) bool {
+	for _, f := range s.freezes {
+		if f[0].Before(set.Add(seenWithin)) && now.Before(f[1].Add(seenWithin)) {
+			return true
 		}
 	}
+	return false
 }
 
 // tooMany fails the test; once is enough.

@@ -85,7 +85,7 @@ func (s *state) tick(ctx context.Context) {
 // next arms the next tick, a little apart from those of other nodes.
 func (s *state) next() {
 	s.cancel()
-	pause := idleLook
+	pause := min(idleLook, max(time.Until(s.presentAt), lookEvery))
 	if len(s.pools) > 0 {
 		pause = lookEvery
 	}

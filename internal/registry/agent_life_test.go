@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// A rate is used to the full and shared, and never exceeded in any window, which the
+// observer sees to.
+func TestRate(t *testing.T) {
+	inScene(t, func(s *scene) {
+		cfg := nodeConfig{concurrency: 10, types: []string{"email"}, jobs: 10 * time.Millisecond}
+		s.limit(mails, 100, 5*time.Second)
+		a := s.node("a", cfg)
+		time.Sleep(5 * time.Second)
+		if got := s.startsWithin(mails, 5*time.Second); got < 95 {
+			s.t.Errorf("one node started %d in a period, limit 100", got)
+		}
+		s.node("b", cfg)
+		time.Sleep(15 * time.Second)
+		s.checkFair(mails, 100)
+		s.limit(mails, 20, 5*time.Second)
+		time.Sleep(20 * time.Second)
+		if got := s.startsWithin(mails, 5*time.Second); got < 19 {
+			s.t.Errorf("%d starts in a period, limit 20", got)
+		}
+		s.limit(mails, 30, time.Second) // another period
+		time.Sleep(20 * time.Second)
+		if got := s.startsWithin(mails, time.Second); got < 28 {
+			s.t.Errorf("%d starts in a period, limit 30", got)
+		}
+		a.crash()
+		time.Sleep(DefaultTTL + 3*time.Second)
+		if got := s.startsWithin(mails, time.Second); got < 28 {
+			s.t.Errorf("%d starts in a period after a crash, limit 30", got)
+		}
+	})
+}
+
+// A node that stops gives its permits back at once, but for the starts of a rate that are
+// younger than the period.
+func TestStopGivesBack(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.limit(imports, 10, 0)
+		s.limit(mails, 10, 20*time.Second)
+		a := s.node("a", nodeConfig{concurrency: 20, jobs: 50 * time.Millisecond})
+		b := s.node("b", nodeConfig{concurrency: 20, jobs: 50 * time.Millisecond})
+		time.Sleep(10 * time.Second)
+		started := s.held(mails)[a.id].Used
+		if started == 0 {
+			s.t.Fatalf("the node started nothing: %v", s.held(mails))
+		}
+		a.leave()
+		if nodes, err := s.store.Nodes(s.ctx); err != nil || len(nodes) != 1 || nodes[0].ID != b.id {
+			s.t.Errorf("nodes %v, %v, want b alone", nodes, err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		s.checkUsed(imports, 10, time.Second)
+		if got := s.held(mails)[a.id]; got.Held != started {
+			s.t.Errorf("it left %v of a rate, want its %d starts", got, started)
+		}
+		time.Sleep(25 * time.Second)
+		if got, ok := s.held(mails)[a.id]; ok {
+			s.t.Errorf("after the period %v is still there", got)
+		}
+	})
+}
+
+// Types share the limit of a key, and come under it and leave it while their jobs run.
+func TestKeyOfTypes(t *testing.T) {
+	inScene(t, func(s *scene) {
+		crm := PoolKey{Kind: OfKey, Name: "crm"}
+		s.limit(crm, 6, 0)
+		n := s.node("a", nodeConfig{concurrency: 20, types: []string{"sync", "push"}, jobs: 50 * time.Millisecond})
+		s.key("sync", "crm")
+		s.key("push", "crm")
+		time.Sleep(time.Second)
+		s.checkUsed(crm, 6, time.Second)
+		s.key("push", "")
+		s.key("sync", "")
+		time.Sleep(time.Second)
+		if got := s.held(crm); len(got) != 0 {
+			s.t.Errorf("grants of a key that no type has: %v", got)
+		}
+		if got := len(n.snapshot().Running); got < 15 {
+			s.t.Errorf("%d run without a limit, want 20", got)
+		}
+	})
+}
+
+// A queue that is paused is told to the nodes that serve it, also to one that starts later.
+func TestPause(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a := s.node("a", nodeConfig{concurrency: 1})
+		if err := errors.Join(s.store.Pause(s.ctx, "default"), s.store.Pause(s.ctx, "default"), s.store.Pause(s.ctx, "other")); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		b := s.node("b", nodeConfig{concurrency: 1})
+		for _, n := range []*node{a, b} {
+			if !n.paused["default"] || len(n.paused) != 1 {
+				s.t.Errorf("%s knows of pauses of %v", n.id, n.paused)
+			}
+		}
+		paused, err := s.store.Paused(s.ctx)
+		if err != nil || len(paused) != 2 || time.Since(paused["default"]) > time.Minute {
+			s.t.Errorf("paused %v, %v", paused, err)
+		}
+		if err := errors.Join(s.store.Resume(s.ctx, "default"), s.store.Resume(s.ctx, "default")); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if a.paused["default"] || b.paused["default"] {
+			s.t.Error("the pause has not ended")
+		}
+	})
+}
+
+// A setting that cannot be read is no limit, and one that can be is seen beside it.
+func TestBrokenSettings(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.key("import", "none") // makes the bucket
+		for _, w := range []write{
+			{key: "grant.import._limit", value: []byte("five")},
+			{key: "rate.import._limit", value: []byte(`{"limit":5}`)},
+			{key: "grant.import.somebody", value: []byte("{")},
+			{key: "key.import", value: []byte(`{"key":"a b"}`)},
+			{key: "node.x", value: []byte("x")},
+		} {
+			if _, err := s.store.put(s.ctx, w); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		s.node("a", busy)
+		time.Sleep(time.Second)
+		if got := s.measure(imports, time.Second); got < 18 {
+			s.t.Errorf("%.1f run, want 20", got)
+		}
+		s.limit(imports, 5, 0)
+		time.Sleep(time.Second)
+		s.checkUsed(imports, 5, time.Second)
+		if nodes, err := s.store.Nodes(s.ctx); err != nil || len(nodes) != 1 {
+			s.t.Errorf("nodes %v, %v", nodes, err)
+		}
+	})
+}
+
+// Whatever part of the agent fails, its supervisor heals it, and no job starts that may not.
+func TestAgentHeals(t *testing.T) {
+	for _, part := range []string{"agent", "ear", "watch"} {
+		t.Run(part, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				fail := make(chan struct{})
+				cfg := busy
+				cfg.instrument = func(c supervisor.Child) supervisor.Child {
+					if c.Name != part {
+						return c
+					}
+					return failing(c, fail)
+				}
+				s.limit(imports, 10, 0)
+				s.node("a", cfg)
+				s.node("b", busy)
+				time.Sleep(2 * time.Second)
+				for range 3 {
+					fail <- struct{}{}
+					time.Sleep(2 * time.Second)
+				}
+				s.limit(imports, 4, 0)
+				time.Sleep(time.Second)
+				s.checkUsed(imports, 4, time.Second)
+				s.checkFair(imports, 4)
+			})
+		})
+	}
+}
+
+func TestAgentConfig(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 1500 * time.Millisecond, 2 * time.Hour, -time.Second} {
+		if _, err := NewAgent(nil, AgentConfig{TTL: ttl}); err == nil {
+			t.Errorf("a TTL of %v is accepted", ttl)
+		}
+	}
+}
