@@ -37,6 +37,7 @@ type typeConfig struct {
 	Backoff     backoffConfig `yaml:"backoff"`
 	Quota       limitConfig   `yaml:"quota"`
 	Rate        limitConfig   `yaml:"rate"`
+	Silent      bool          `yaml:"silent_success"`
 }
 
 type httpConfig struct {
@@ -161,7 +162,7 @@ func (c *config) worker(m *minder.Minder, builtin func(*millhand.Mux)) (millhand
 		}
 		w.Mux.HandleFunc(name, h)
 		w.Types[name] = millhand.TypeConfig{
-			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(),
+			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
 		}
 	}
 	return w, nil

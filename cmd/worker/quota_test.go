@@ -14,7 +14,7 @@ func TestLimitsOfTheFileAndTheFlags(t *testing.T) {
 	file := `
 queues: {critical: 6, low: {quota: 3, rate: 5/s}}
 types:
-  email: {exec: ["true"], quota: 5, rate: 100/1m}
+  email: {exec: ["true"], quota: 5, rate: 100/1m, silent_success: true}
   push: {exec: ["true"], quota: {key: crm-api, limit: 10}}
   sync: {exec: ["true"], quota: {key: crm-api, limit: 10}, rate: {key: crm-api, limit: 60/1h}}
 `
@@ -44,6 +44,9 @@ types:
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
+	}
+	if wc, err := c.worker(nil, nil); err != nil || !wc.Types["email"].SilentSuccess || wc.Types["push"].SilentSuccess {
+		t.Errorf("types = %+v, %v", wc.Types, err)
 	}
 	if w := c.Queues["low"].Weight; w != 2 {
 		t.Errorf("weight of low = %d, want that of the flag", w)
