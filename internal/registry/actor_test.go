@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -218,7 +219,7 @@ func (n *node) freeze() {
 // thaw is SIGCONT. The guard of the permits is the first to run.
 func (n *node) thaw() {
 	n.mu.Lock()
-	n.freezes = append(n.freezes, [2]time.Time{n.since, time.Now()})
+	n.blinds = append(n.blinds, [2]time.Time{n.since, time.Now()})
 	n.tally(1)
 	for _, v := range n.valves {
 		v.guard(time.Now())
@@ -303,6 +304,12 @@ func (n *node) pause(queue string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.paused[queue] = on
+}
+
+func (n *node) pauses() map[string]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.paused)
 }
 
 func (n *node) snapshot() Node {

@@ -101,8 +101,8 @@ func TestPause(t *testing.T) {
 		time.Sleep(time.Second)
 		b := s.node("b", nodeConfig{concurrency: 1})
 		for _, n := range []*node{a, b} {
-			if !n.paused["default"] || len(n.paused) != 1 {
-				s.t.Errorf("%s knows of pauses of %v", n.id, n.paused)
+			if got := n.pauses(); !got["default"] || len(got) != 1 {
+				s.t.Errorf("%s knows of pauses of %v", n.id, got)
 			}
 		}
 		paused, err := s.store.Paused(s.ctx)
@@ -113,7 +113,7 @@ func TestPause(t *testing.T) {
 			s.t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if a.paused["default"] || b.paused["default"] {
+		if a.pauses()["default"] || b.pauses()["default"] {
 			s.t.Error("the pause has not ended")
 		}
 	})

@@ -68,6 +68,7 @@ func (c *chaos) event() {
 	case what == "broker" && c.down:
 		c.up()
 	case what == "broker":
+		c.cutOff(time.Hour)
 		c.server.Stop()
 		c.down = true
 	case n == nil:
@@ -80,6 +81,7 @@ func (c *chaos) event() {
 	case what == "leave" && n.frozen == nil:
 		n.leave()
 	case what == "cut":
+		c.cutOff(time.Second / 2)
 		n.link.Cut()
 	}
 }
@@ -88,6 +90,20 @@ func (c *chaos) up() {
 	c.server.Start(c.t)
 	c.down = false
 	time.Sleep(time.Second) // until all are connected
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, b := range c.blinds {
+		if b[1].After(time.Now()) {
+			c.blinds[i][1] = time.Now()
+		}
+	}
+}
+
+// cutOff notes that nodes are cut off from now on.
+func (c *chaos) cutOff(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.blinds = append(c.blinds, [2]time.Time{time.Now(), time.Now().Add(d)})
 }
 
 // calm ends all trouble and checks that the limits are used to the full.

@@ -39,7 +39,7 @@ type scene struct {
 	running map[PoolKey]int
 	starts  map[PoolKey][]time.Time
 
-	freezes  [][2]time.Time // from, until
+	blinds   [][2]time.Time // when a node could not see what is set: from, until
 	exceeded bool
 }
 
@@ -208,10 +208,10 @@ func (s *scene) observe(p PoolKey, now time.Time) {
 	}
 }
 
-// blind reports whether a node may not have seen a limit: it was frozen when it was set, or
-// a little before, and has not been awake for long.
+// blind reports whether a node may not have seen a limit: it was frozen or cut off when it was
+// set, or soon after, and has not been back for long.
 func (s *scene) blind(set, now time.Time) bool {
-	for _, f := range s.freezes {
+	for _, f := range s.blinds {
 		if f[0].Before(set.Add(seenWithin)) && now.Before(f[1].Add(seenWithin)) {
 			return true
 		}
