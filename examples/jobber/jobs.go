@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand"
+)
+
+// Terms of the book, with a clock that runs faster.
+const (
+	takes      = 300 * time.Millisecond // a good job and each attempt at a bad one
+	maxRetries = 3
+	interval   = 100 * time.Millisecond // between attempts
+	maxImports = 5
+)
+
+// The kinds of work.
+const (
+	good   = "good"   // succeeds
+	bad    = "bad"    // fails each time
+	doomed = "doomed" // panics
+)
+
+// Import is a job of a type with a quota.
+type Import struct {
+	Work string `json:"work"`
+}
+
+// Type implements millhand.Args.
+func (Import) Type() string { return "import" }
+
+// Email is a job of a type without one.
+type Email struct {
+	Work string `json:"work"`
+}
+
+// Type implements millhand.Args.
+func (Email) Type() string { return "send_email" }
+
+// do is the work of both types.
+func do(ctx context.Context, work string) error {
+	if work == doomed {
+		panic("Boom!")
+	}
+	timer := time.NewTimer(takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if work == bad {
+		return errors.New("the work failed")
+	}
+	return nil
+}
+
+// jobber is the book's: it starts jobs, and refuses an import while five are alive.
+type jobber struct{ client *millhand.Client }
+
+// StartJob starts a job, or returns a [*millhand.ErrQuotaReached] if it is an import too many.
+func (j *jobber) StartJob(ctx context.Context, args millhand.Args, opts ...millhand.EnqueueOption) (millhand.Ref, error) {
+	return j.client.Enqueue(ctx, args, append(opts, millhand.WithRejectAtQuota())...)
+}
+
+// startWhenFree is StartJob for a caller who waits: what has ended leaves the queue a moment
+// after its outcome is known.
+func (j *jobber) startWhenFree(ctx context.Context, args millhand.Args) (millhand.Ref, error) {
+	again := time.NewTicker(interval / 10)
+	defer again.Stop()
+	for {
+		ref, err := j.StartJob(ctx, args)
+		if _, full := errors.AsType[*millhand.ErrQuotaReached](err); !full {
+			return ref, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ref, context.Cause(ctx)
+		}
+	}
+}
+
+// RunningImports returns how many imports run, on whichever worker.
+func (j *jobber) RunningImports(ctx context.Context) (int, error) {
+	running, err := j.client.Running(ctx, Import{}.Type())
+	return len(running), err
+}
+
+// startJobs starts jobs all at once and returns those that were not refused.
+func (j *jobber) startJobs(ctx context.Context, n int, args millhand.Args) (started []millhand.Ref, refused int, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			ref, failed := j.StartJob(ctx, args)
+			mu.Lock()
+			defer mu.Unlock()
+			if _, full := errors.AsType[*millhand.ErrQuotaReached](failed); full {
+				refused++
+			} else if failed != nil {
+				err = failed
+			} else {
+				started = append(started, ref)
+			}
+		})
+	}
+	wg.Wait()
+	return started, refused, err
+}
+
+// awaitAll waits for jobs and describes how they ended.
+func (j *jobber) awaitAll(ctx context.Context, refs ...millhand.Ref) (outcomes []string, err error) {
+	for _, ref := range refs {
+		info, err := j.client.Await(ctx, ref)
+		outcome := string(info.State)
+		if failed, ok := errors.AsType[*millhand.FailedError](err); ok {
+			outcome = fmt.Sprintf("%s after %d attempts: %s", info.State, failed.Attempts, failed.Message)
+		} else if err != nil {
+			return nil, err
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	return outcomes, nil
+}
+
+// newWorker returns a worker for both types.
+func newWorker(nc *nats.Conn) (*millhand.Worker, error) {
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Import]) error { return do(ctx, j.Args.Work) })
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error { return do(ctx, j.Args.Work) })
+	terms := millhand.TypeConfig{
+		MaxAttempts: 1 + maxRetries,
+		Backoff:     millhand.Backoff{Initial: interval, Factor: 1, Jitter: -1},
+	}
+	return millhand.NewWorker(nc, millhand.WorkerConfig{
+		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux, Concurrency: 20,
+		Types:  map[string]millhand.TypeConfig{Import{}.Type(): terms, Email{}.Type(): terms},
+		Quotas: []millhand.Quota{{Type: Import{}.Type(), Limit: maxImports}},
+	})
+}

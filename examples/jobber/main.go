@@ -1,0 +1,148 @@
+// Command jobber is the job runner of "Concurrent Data Processing in Elixir" on a queue: good jobs succeed, bad ones are
+// tried again until their retries are used up, doomed ones panic, and of type import five run at most. The book counts
+// all jobs that run and then starts one, so it refuses an e-mail because of imports, and lets a sixth import in when many
+// are started at once. Here the quota is that of the type, over all workers, and of sixty that start at once five get in.
+//
+// Everything is in this process, with a broker in a temporary directory. The same with the two commands:
+//
+//	worker --exec import='sleep 5' --exec send_email='sleep 5' --quota import=5
+//	for i in 1 2 3 4 5 6; do enqueue import --reject-at-quota; done      # the sixth exits 4
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/broker"
+)
+
+func main() {
+	if err := run(context.Background(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "jobber:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts a broker and two workers, and plays the book's session.
+func run(ctx context.Context, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "millhand-jobber-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // temporary anyway
+	b, err := broker.Start(broker.Config{Store: dir, Port: -1})
+	if err != nil {
+		return err
+	}
+	defer b.Shutdown()
+	nc, err := nats.Connect("", nats.InProcessServer(b), nats.ReconnectBufSize(-1))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	client, err := millhand.NewClient(nc, millhand.Config{})
+	if err != nil {
+		return err
+	}
+	working, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var ends [2]error
+	for i := range ends {
+		w, err := newWorker(nc)
+		if err != nil {
+			stop()
+			return err
+		}
+		wg.Go(func() { ends[i] = w.Run(working) })
+	}
+	defer func() {
+		stop()
+		wg.Wait()
+		err = errors.Join(err, ends[0], ends[1])
+	}()
+	// A worker sets the quota when it starts; until then nobody is refused.
+	if err := client.SetQuota(ctx, millhand.Quota{Type: Import{}.Type(), Limit: maxImports}); err != nil {
+		return err
+	}
+	return session(ctx, out, &jobber{client: client})
+}
+
+// session is what the book types into the shell.
+func session(ctx context.Context, out io.Writer, j *jobber) error {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) } // to look at
+	for _, step := range []func(context.Context, func(string, ...any), *jobber) error{kinds, race, full} {
+		if err := step(ctx, say, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kinds starts a job of each kind.
+func kinds(ctx context.Context, say func(string, ...any), j *jobber) error {
+	for _, work := range []string{good, bad, doomed} {
+		ref, err := j.StartJob(ctx, Email{Work: work}, millhand.WithID(work))
+		if err != nil {
+			return err
+		}
+		outcome, err := j.awaitAll(ctx, ref)
+		if err != nil {
+			return err
+		}
+		say("%-6s job: %s", work, outcome[0])
+	}
+	return nil
+}
+
+// full starts one import too many, and one more when the others have ended.
+func full(ctx context.Context, say func(string, ...any), j *jobber) error {
+	var refs []millhand.Ref
+	for range maxImports {
+		ref, err := j.startWhenFree(ctx, Import{Work: good})
+		if err != nil {
+			return err
+		}
+		refs = append(refs, ref)
+	}
+	_, err := j.StartJob(ctx, Import{Work: good})
+	say("import 6: %v", err)
+	email, err := j.StartJob(ctx, Email{Work: good})
+	if err != nil {
+		return err
+	}
+	say("an e-mail meanwhile: started")
+	if _, err := j.awaitAll(ctx, append(refs, email)...); err != nil {
+		return err
+	}
+	again, err := j.startWhenFree(ctx, Import{Work: good})
+	if err != nil {
+		return err
+	}
+	outcome, err := j.awaitAll(ctx, again)
+	say("an import after those: %s", outcome)
+	return err
+}
+
+// race starts sixty imports at once.
+func race(ctx context.Context, say func(string, ...any), j *jobber) error {
+	started, refused, err := j.startJobs(ctx, 60, Import{Work: good})
+	if err != nil {
+		return err
+	}
+	say("60 imports at once: %d started, %d refused", len(started), refused)
+	running, err := j.RunningImports(ctx)
+	if err != nil {
+		return err
+	}
+	say("no more than %d run: %t", maxImports, running <= maxImports)
+	outcomes, err := j.awaitAll(ctx, started...)
+	say("which ended as: %s", outcomes)
+	return err
+}
