@@ -26,6 +26,7 @@ const (
 	good   = "good"   // succeeds
 	bad    = "bad"    // fails each time
 	doomed = "doomed" // panics
+	long   = "long"   // succeeds when the session says so
 )
 
 // Import is a job of a type with a quota.
@@ -44,15 +45,22 @@ type Email struct {
 // Type implements millhand.Args.
 func (Email) Type() string { return "send_email" }
 
-// do is the work of both types.
-func do(ctx context.Context, work string) error {
+// do is the work of both types. What is long ends when letGo delivers.
+func do(ctx context.Context, work string, letGo <-chan struct{}) error {
 	if work == doomed {
 		panic("Boom!")
 	}
 	timer := time.NewTimer(takes)
 	defer timer.Stop()
+	ends := timer.C
+	if work == long {
+		ends = nil
+	} else {
+		letGo = nil
+	}
 	select {
-	case <-timer.C:
+	case <-ends:
+	case <-letGo:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -63,7 +71,10 @@ func do(ctx context.Context, work string) error {
 }
 
 // jobber is the book's: it starts jobs, and refuses an import while five are alive.
-type jobber struct{ client *millhand.Client }
+type jobber struct {
+	client *millhand.Client
+	letGo  chan struct{} // has one long job end
+}
 
 // StartJob starts a job, or returns a [*millhand.ErrQuotaReached] if it is an import too many.
 func (j *jobber) StartJob(ctx context.Context, args millhand.Args, opts ...millhand.EnqueueOption) (millhand.Ref, error) {
@@ -92,6 +103,35 @@ func (j *jobber) startWhenFree(ctx context.Context, args millhand.Args) (millhan
 func (j *jobber) RunningImports(ctx context.Context) (int, error) {
 	running, err := j.client.Running(ctx, Import{}.Type())
 	return len(running), err
+}
+
+// allRun waits until so many imports run.
+func (j *jobber) allRun(ctx context.Context, n int) error {
+	again := time.NewTicker(interval / 10)
+	defer again.Stop()
+	for {
+		running, err := j.RunningImports(ctx)
+		if err != nil || running == n {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// end lets long jobs go, which are to run, and describes how they ended.
+func (j *jobber) end(ctx context.Context, refs ...millhand.Ref) ([]string, error) {
+	for range refs {
+		select {
+		case j.letGo <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return j.awaitAll(ctx, refs...)
 }
 
 // startJobs starts jobs all at once and returns those that were not refused.
@@ -132,10 +172,10 @@ func (j *jobber) awaitAll(ctx context.Context, refs ...millhand.Ref) (outcomes [
 }
 
 // newWorker returns a worker for both types.
-func newWorker(nc *nats.Conn) (*millhand.Worker, error) {
+func newWorker(nc *nats.Conn, letGo <-chan struct{}) (*millhand.Worker, error) {
 	mux := millhand.NewMux()
-	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Import]) error { return do(ctx, j.Args.Work) })
-	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error { return do(ctx, j.Args.Work) })
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Import]) error { return do(ctx, j.Args.Work, letGo) })
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error { return do(ctx, j.Args.Work, letGo) })
 	terms := millhand.TypeConfig{
 		MaxAttempts: 1 + maxRetries,
 		Backoff:     millhand.Backoff{Initial: interval, Factor: 1, Jitter: -1},

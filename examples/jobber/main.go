@@ -51,11 +51,12 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	letGo := make(chan struct{})
 	working, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	var ends [2]error
 	for i := range ends {
-		w, err := newWorker(nc)
+		w, err := newWorker(nc, letGo)
 		if err != nil {
 			stop()
 			return err
@@ -71,7 +72,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err := client.SetQuota(ctx, millhand.Quota{Type: Import{}.Type(), Limit: maxImports}); err != nil {
 		return err
 	}
-	return session(ctx, out, &jobber{client: client})
+	return session(ctx, out, &jobber{client: client, letGo: letGo})
 }
 
 // session is what the book types into the shell.
@@ -101,48 +102,52 @@ func kinds(ctx context.Context, say func(string, ...any), j *jobber) error {
 	return nil
 }
 
-// full starts one import too many, and one more when the others have ended.
+// race starts sixty imports at once.
+func race(ctx context.Context, say func(string, ...any), j *jobber) error {
+	started, refused, err := j.startJobs(ctx, 60, Import{Work: long})
+	if err != nil {
+		return err
+	}
+	say("60 imports at once: %d started, %d refused", len(started), refused)
+	outcomes, err := j.end(ctx, started...)
+	say("which ended as: %s", outcomes)
+	return err
+}
+
+// full starts one import too many, and one more when another has ended.
 func full(ctx context.Context, say func(string, ...any), j *jobber) error {
 	var refs []millhand.Ref
 	for range maxImports {
-		ref, err := j.startWhenFree(ctx, Import{Work: good})
+		ref, err := j.startWhenFree(ctx, Import{Work: long})
 		if err != nil {
 			return err
 		}
 		refs = append(refs, ref)
 	}
-	_, err := j.StartJob(ctx, Import{Work: good})
+	if err := j.allRun(ctx, maxImports); err != nil {
+		return err
+	}
+	_, err := j.StartJob(ctx, Import{Work: long})
 	say("import 6: %v", err)
 	email, err := j.StartJob(ctx, Email{Work: good})
 	if err != nil {
 		return err
 	}
-	say("an e-mail meanwhile: started")
-	if _, err := j.awaitAll(ctx, append(refs, email)...); err != nil {
-		return err
-	}
-	again, err := j.startWhenFree(ctx, Import{Work: good})
+	outcome, err := j.awaitAll(ctx, email)
 	if err != nil {
 		return err
 	}
-	outcome, err := j.awaitAll(ctx, again)
-	say("an import after those: %s", outcome)
-	return err
-}
-
-// race starts sixty imports at once.
-func race(ctx context.Context, say func(string, ...any), j *jobber) error {
-	started, refused, err := j.startJobs(ctx, 60, Import{Work: good})
+	say("an e-mail meanwhile: %s", outcome[0])
+	j.letGo <- struct{}{}
+	ref, err := j.startWhenFree(ctx, Import{Work: good})
 	if err != nil {
 		return err
 	}
-	say("60 imports at once: %d started, %d refused", len(started), refused)
-	running, err := j.RunningImports(ctx)
+	outcome, err = j.awaitAll(ctx, ref)
 	if err != nil {
 		return err
 	}
-	say("no more than %d run: %t", maxImports, running <= maxImports)
-	outcomes, err := j.awaitAll(ctx, started...)
-	say("which ended as: %s", outcomes)
+	say("an import after one has ended: %s", outcome[0])
+	_, err = j.end(ctx, refs[1:]...)
 	return err
 }

@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
@@ -41,13 +43,15 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 		return err
 	}
 	r := e.Record
-	for {
+	for mayBeThere := e.Once; ; mayBeThere = true {
 		seq, err := s.lastOfType(ctx, r, alive)
 		if err != nil {
 			return err
 		}
-		if err := s.judge(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
-			return err
+		if mayBeThere {
+			if err := s.judge(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
+				return err
+			}
 		}
 		if err := s.belowLimit(ctx, r, e.Limit); err != nil {
 			return err
@@ -106,21 +110,31 @@ func (s *Store) roughly(ctx context.Context, r *job.Record) (int, error) {
 	return int(info.NumPending) + info.NumAckPending, nil //nolint:gosec // fewer than fit into memory
 }
 
-// alive returns how many jobs of r's type are alive in its queue: ids, not messages.
+// alive returns how many jobs of r's type are alive in its queue: ids, not messages. It
+// counts no further than one answer of the broker does, which is 100,000.
 func (s *Store) alive(ctx context.Context, r *job.Record) (int, error) {
-	st, err := s.js.Stream(ctx, s.names.queueStream(r.Queue))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	body, err := json.Marshal(map[string]any{"subjects_filter": s.names.check(r.Queue, r.Type, "*")})
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+	}
+	m := &nats.Msg{Subject: s.api + "STREAM.INFO." + s.names.queueStream(r.Queue), Data: body}
+	if err := s.request(ctx, m, &answer); err != nil {
+		return 0, err
+	}
+	switch e := answer.Error; {
+	case e != nil && e.ErrorCode == codeStreamNotFound:
 		return 0, nil
+	case e != nil:
+		return 0, e
 	}
-	if err != nil {
-		return 0, err
-	}
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(s.names.check(r.Queue, r.Type, "*")))
-	if err != nil {
-		return 0, err
-	}
-	ids := make(map[string]bool, len(info.State.Subjects))
-	for subject := range info.State.Subjects {
+	ids := make(map[string]bool, len(answer.State.Subjects))
+	for subject := range answer.State.Subjects {
 		ids[subject[strings.LastIndexByte(subject, '.')+1:]] = true
 	}
 	return len(ids), nil
