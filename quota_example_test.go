@@ -1,0 +1,110 @@
+package millhand_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log" //nolint:depguard // as in a program
+	"time"
+
+	"github.com/millhand/millhand"
+)
+
+// A quota holds over all workers and can be changed while they run.
+func ExampleClient_SetQuota() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	for _, q := range []millhand.Quota{
+		{Type: "resize", Limit: 4},                                   // at most 4 at once
+		{Type: "email", Limit: 100, Per: time.Minute},                // at most 100 starts in any minute
+		{Key: "crm-api", Types: []string{"sync", "push"}, Limit: 10}, // both types together
+		{Queue: "low", Limit: 2},                                     // whatever comes from that queue
+	} {
+		if err := client.SetQuota(ctx, q); err != nil {
+			log.Fatal(err)
+		}
+	}
+	quotas, err := client.Quotas(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, q := range quotas {
+		fmt.Println(q.Type+q.Key+q.Queue, q.Limit, q.Per, q.Types)
+	}
+	// Output:
+	// email 100 1m0s []
+	// resize 4 0s []
+	// low 2 0s []
+	// crm-api 10 0s [push sync]
+}
+
+// A caller who would rather be refused than wait says so.
+func ExampleWithRejectAtQuota() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := client.SetQuota(ctx, millhand.Quota{Type: "resize", Limit: 1}); err != nil {
+		log.Fatal(err)
+	}
+	for _, image := range []string{"mill.jpg", "wheel.jpg"} {
+		_, err := client.Enqueue(ctx, Resize{Image: image}, millhand.WithRejectAtQuota())
+		if full, ok := errors.AsType[*millhand.ErrQuotaReached](err); ok {
+			fmt.Printf("%s: %v\n", image, full)
+		} else if err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// wheel.jpg: resize quota reached (1 of 1 running)
+}
+
+// Who works on what, as the workers say when they are asked.
+func ExampleClient_Running() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	started, finish := make(chan struct{}), make(chan struct{})
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error {
+		close(started)
+		<-finish
+		return nil
+	})
+	defer work(nc, millhand.WorkerConfig{Mux: mux, Name: "miller"})()
+	defer close(finish)
+	ref, err := client.Enqueue(ctx, Resize{Image: "mill.jpg"}, millhand.WithID("mill"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-started
+	running, err := client.Running(ctx, "resize")
+	if err != nil {
+		log.Fatal(err)
+	}
+	owner, err := client.Owner(ctx, ref)
+	if err != nil {
+		log.Fatal(err)
+	}
+	workers, err := client.Workers(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(running), running[0].ID, owner.Worker == running[0].Worker)
+	fmt.Println(len(workers), workers[0].Name, workers[0].State)
+	// Output:
+	// 1 mill true
+	// 1 miller working
+}
