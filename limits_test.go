@@ -89,6 +89,13 @@ func (m *mill) now(typ string) int {
 	return m.running[typ]
 }
 
+// started returns when jobs of a type started.
+func (m *mill) started(typ string) []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.starts[typ])
+}
+
 func (m *mill) of(worker int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -174,8 +181,8 @@ func TestQuotaIsUsed(t *testing.T) {
 					t.Errorf("%.2f of %d permits are used", use, limit)
 				}
 				m.wantMost(t, "import", limit)
-				if m.now("email") != 0 || len(m.starts["email"]) != 1000 {
-					t.Errorf("%d of 1000 jobs without a quota have run", len(m.starts["email"]))
+				if m.now("email") != 0 || len(m.started("email")) != 1000 {
+					t.Errorf("%d of 1000 jobs without a quota have run", len(m.started("email")))
 				}
 			})
 		})

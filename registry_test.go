@@ -28,7 +28,7 @@ func TestQuotaIsLoweredWhileWorkersWait(t *testing.T) {
 			m.enqueue(t, 4, "import")
 			time.Sleep(30 * time.Second)
 			m.wantMost(t, "import", 1)
-			if got := len(m.starts["import"]); got != 4 {
+			if got := len(m.started("import")); got != 4 {
 				t.Errorf("%d jobs have started, want 4", got)
 			}
 		})
