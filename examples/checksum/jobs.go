@@ -48,7 +48,7 @@ func work(ctx context.Context, b *broker.Broker) error {
 		}
 		return sum, err
 	})
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: quiet(), Mux: mux, Concurrency: concurrency, DrainTimeout: -1})
+	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: quiet(), Mux: mux, Concurrency: concurrency, DrainTimeout: -1}) //nolint:contextcheck // it outlives the call
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	var wg sync.WaitGroup
 	var ends [2]error
 	for i := range ends {
-		w, err := newWorker(nc, letGo)
+		w, err := newWorker(nc, letGo) //nolint:contextcheck // it outlives the call
 		if err != nil {
 			stop()
 			return err
