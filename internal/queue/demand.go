@@ -40,6 +40,9 @@ type demand struct {
 	pools       []*pool
 	limits      []*pool // those that are limited
 	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
+
+	queue  []*source // the same, who was asked least recently first
+	grants []grant   // of the last plan
 }
 
 // source is one (queue, type): where jobs come from.
@@ -54,6 +57,7 @@ type source struct {
 	runs    int
 	served  float64 // slots given, each for 1/weight
 	turn    int
+	batch   int // while a plan is made: what it is to be asked for
 
 	paused  bool
 	limits  []*pool // of all pools, those that are limited
@@ -75,20 +79,24 @@ func (d *demand) free() int { return max(d.concurrency-d.inHand, 0) }
 // room is how many jobs may be asked for at once, short ones apart.
 func (d *demand) room() int { return d.free() + min(len(d.sources)-1, maxStanding) }
 
-// plan returns the pulls to send now. Without a limit, it does not ask for the time.
+// plan returns the pulls to send now; the slice is the next plan's again. Without a limit, it
+// does not ask for the time. One is made for each job that ends.
 func (d *demand) plan(now time.Time) []grant {
+	d.grants = d.grants[:0]
 	if d.stopped {
 		return nil
 	}
 	if len(d.limits) > 0 {
 		d.prepare(now)
 	}
-	return append(d.planBacklog(), d.planStanding()...)
+	d.planBacklog()
+	d.planStanding()
+	return d.grants
 }
 
 // planBacklog shares the free slots among the types that have jobs waiting, and what may
 // be asked ahead of them among those with short jobs.
-func (d *demand) planBacklog() []grant {
+func (d *demand) planBacklog() {
 	covered, asked := 0, 0
 	for _, s := range d.sources {
 		asked += s.asked
@@ -100,15 +108,16 @@ func (d *demand) planBacklog() []grant {
 	// can start would only be handed back.
 	room := min(d.free()-covered, d.room()-asked)
 	ahead := aheadFactor*d.concurrency - max(d.inHand+covered-d.concurrency, 0)
-	var grants []grant
+	if max(room, ahead) <= 0 {
+		return
+	}
 	for _, tier := range d.tiers {
-		if max(room, ahead) > 0 && slices.ContainsFunc(tier, (*source).hungry) {
-			batch := make(map[*source]int, len(tier))
-			room -= d.share(room, tier, batch, (*source).askable)
-			ahead -= d.share(ahead, tier, batch, (*source).askableAhead)
+		if slices.ContainsFunc(tier, (*source).hungry) {
+			room -= d.share(room, tier, (*source).askable)
+			ahead -= d.share(ahead, tier, (*source).askableAhead)
 			for _, s := range tier {
-				if n := min(batch[s], maxBatch); n > 0 {
-					grants = append(grants, d.grant(s, n))
+				if s.batch > 0 {
+					d.grant(s, min(s.batch, maxBatch))
 				}
 			}
 		}
@@ -116,78 +125,84 @@ func (d *demand) planBacklog() []grant {
 			break // what is left is for these, as soon as they can be asked again
 		}
 	}
-	return grants
 }
 
 // share adds to the batches of a tier's sources what each gets of n jobs, by weight, and
 // returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
 // wait: its pull is answered soon, or the jobs asked ahead make room for its long ones.
-func (d *demand) share(n int, tier []*source, batch map[*source]int, can func(*source) bool) (shared int) {
+func (d *demand) share(n int, tier []*source, can func(*source) bool) (shared int) {
 	for shared < n {
 		var next *source
+		rivals := 0
 		for _, s := range tier {
-			if s.wanting() && s.backlog > uint64(s.asked+batch[s]) && (next == nil || byService(s, next) < 0) {
+			if !s.wanting() || s.left() == 0 {
+				continue
+			}
+			rivals++
+			if next == nil || byService(s, next) < 0 {
 				next = s
 			}
 		}
 		if next == nil || !can(next) {
 			break
 		}
-		batch[next]++
-		next.cover(1)
-		shared++
-		d.now = next.served
-		next.served += 1 / float64(next.weight)
+		k := 1
+		if rivals == 1 { // all that is left is for this one
+			k = int(min(uint64(n-shared), uint64(next.free()), next.left()))
+		}
+		next.batch += k
+		next.cover(k)
+		shared += k
+		d.now = next.served + float64(k-1)/float64(next.weight)
+		next.served += float64(k) / float64(next.weight)
 	}
 	return shared
 }
 
 // planStanding keeps idle types heard: a request of one each, as many as may stand. A
 // single type has all free slots to itself.
-func (d *demand) planStanding() []grant {
-	long, covered, standing := 0, 0, 0
-	var idle []*source
+func (d *demand) planStanding() {
+	room := d.standingRoom()
+	if room <= 0 {
+		return
+	}
+	n := 1
+	if len(d.sources) == 1 && len(d.sources[0].limits) == 0 {
+		n = min(max(d.free(), 1), maxBatch)
+	}
 	floor := d.floor()
+	for i := 0; i < len(d.queue) && n <= room; {
+		s := d.queue[i]
+		if s.backlog > 0 || !s.askable() || s.weight < floor || s.contested() {
+			i++
+			continue
+		}
+		room -= n
+		s.cover(n)
+		d.grant(s, n) // which has the next one come up to i
+	}
+}
+
+// standingRoom returns how many more jobs may be asked for by requests that stand.
+func (d *demand) standingRoom() int {
+	long, covered, standing, bound := 0, 0, 0, d.concurrency
 	for _, s := range d.sources {
 		if s.greedy {
 			covered += s.asked
 		} else {
 			standing += s.asked
 		}
-		if !s.short() {
+		if s.short() {
+			bound = (1 + aheadFactor) * d.concurrency
+		} else {
 			long += s.inHand
-		}
-		if s.askable() && s.backlog == 0 && s.weight >= floor && !s.contested() {
-			idle = append(idle, s)
 		}
 	}
 	if long >= d.concurrency {
-		return nil // what came could not start soon
+		return 0 // what came could not start soon
 	}
 	standing -= min(len(d.sources)-1, maxStanding)
-	bound := d.concurrency
-	if slices.ContainsFunc(d.sources, (*source).short) {
-		bound *= 1 + aheadFactor
-	}
-	room := min(max(d.free()-covered, 0), bound-d.inHand-covered) - standing
-	slices.SortStableFunc(idle, func(a, b *source) int { return a.turn - b.turn })
-	var grants []grant
-	for _, s := range idle {
-		n := 1
-		if len(d.sources) == 1 && len(s.limits) == 0 {
-			n = min(max(d.free(), 1), maxBatch)
-		}
-		if n > room {
-			break
-		}
-		if s.blocked() {
-			continue // one before it has the last permit
-		}
-		room -= n
-		s.cover(n)
-		grants = append(grants, d.grant(s, n))
-	}
-	return grants
+	return min(max(d.free()-covered, 0), bound-d.inHand-covered) - standing
 }
 
 // floor is the weight below which nothing is to be asked for: with a strict order, that of
@@ -204,10 +219,14 @@ func (d *demand) floor() int {
 	return 0
 }
 
-func (d *demand) grant(s *source, n int) grant {
+// grant has s asked for n jobs.
+func (d *demand) grant(s *source, n int) {
 	d.turn++
-	s.asked, s.greedy, s.turn, s.stamp = n, s.backlog > 0, d.turn, d.clock
-	return grant{source: s, n: n}
+	s.asked, s.batch, s.greedy, s.turn, s.stamp = n, 0, s.backlog > 0, d.turn, d.clock
+	d.grants = append(d.grants, grant{source: s, n: n})
+	if i := slices.Index(d.queue, s); i < len(d.queue)-1 {
+		d.queue = append(slices.Delete(d.queue, i, i+1), s)
+	}
 }
 
 // byService orders by what a source was given for its weight: the least served is next.
@@ -224,7 +243,7 @@ func byService(a, b *source) int {
 // add joins a source.
 func (d *demand) add(weight int) *source {
 	s := &source{weight: max(weight, 1), backlog: d.guess()}
-	d.sources = append(d.sources, s)
+	d.sources, d.queue = append(d.sources, s), append(d.queue, s)
 	i := slices.IndexFunc(d.tiers, func(tier []*source) bool { return d.order == byWeight || tier[0].weight <= s.weight })
 	switch {
 	case i < 0:
@@ -289,6 +308,14 @@ func (s *source) askable() bool { return s.open && s.asked == 0 && !s.blocked() 
 
 // wanting reports whether more jobs of s wait than it was asked for, and may start.
 func (s *source) wanting() bool { return s.backlog > uint64(s.asked) && !s.blocked() }
+
+// left returns how many jobs of s wait beyond those asked for, as the plan stands.
+func (s *source) left() uint64 {
+	if asked := uint64(s.asked + s.batch); s.backlog > asked {
+		return s.backlog - asked
+	}
+	return 0
+}
 
 func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun }
 
