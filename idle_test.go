@@ -1,0 +1,51 @@
+package millhand_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// blockBuffer is what the broker, which is in the same process, keeps at hand or gives back.
+const blockBuffer = 4 << 20
+
+// An idle worker has as many goroutines and as much memory after an hour as after minutes.
+func TestIdleWorkerDoesNotGrow(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		mux := millhand.NewMux()
+		for i := range 20 {
+			mux.HandleFunc(fmt.Sprintf("type%d", i), func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
+		}
+		c := client(t, s.Connect(t))
+		if err := c.SetQuota(t.Context(), millhand.Quota{Type: "type0", Limit: 5}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetQuota(t.Context(), millhand.Quota{Type: "type1", Limit: 5, Per: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		measure := func() (heap, goroutines int) {
+			runtime.GC()
+			runtime.GC() // the first one frees what finalizers hold
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc), runtime.NumGoroutine()
+		}
+		time.Sleep(5 * time.Minute)
+		heap, goroutines := measure()
+		time.Sleep(time.Hour)
+		laterHeap, laterGoroutines := measure()
+		t.Logf("heap %d and then %d bytes, goroutines %d and then %d", heap, laterHeap, goroutines, laterGoroutines)
+		if grown := laterHeap - heap; grown > blockBuffer+1<<20 {
+			t.Errorf("the heap grew by %d bytes", grown)
+		}
+		if grown := laterGoroutines - goroutines; grown > 2 { // some come and go
+			t.Errorf("%d goroutines more", grown)
+		}
+	})
+}
