@@ -30,7 +30,7 @@ func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, e
 }
 
 func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) bool) error {
-	if err := s.ensureCommon(ctx); err != nil {
+	if _, err := patient(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.ensureCommon(ctx) }); err != nil {
 		return err
 	}
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
@@ -61,18 +61,27 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 	}
 }
 
-// follow makes the consumer of a feed. A cluster that has just lost a node may place it
-// there and never answer: then the next one is placed elsewhere.
+// follow makes the consumer of a feed.
 func (s *Store) follow(ctx context.Context, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	return patient(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return s.js.OrderedConsumer(ctx, s.names.eventStream(), cfg)
+	})
+}
+
+// patient asks until there is an answer. A cluster that has just lost a node drops requests
+// until it has elected its leader, and may place a consumer on the node that is gone and
+// never answer: the next one is placed elsewhere.
+func patient[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	for {
 		try, cancel := context.WithTimeout(ctx, setupTimeout)
-		c, err := s.js.OrderedConsumer(try, s.names.eventStream(), cfg)
+		v, err := ask(try)
 		cancel()
 		if err == nil || !Passing(err) || ctx.Err() != nil {
-			return c, err
+			return v, err
 		}
 		if err := sleep(ctx, retryPause); err != nil {
-			return nil, err
+			var none T
+			return none, err
 		}
 	}
 }
