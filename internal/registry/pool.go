@@ -85,7 +85,7 @@ func (p *pool) view(me Grant) map[string]Grant {
 // act does what is due, if anything is.
 func (p *pool) act(ctx context.Context, now time.Time) error {
 	look := !p.lookAt.IsZero() && !now.Before(p.lookAt)
-	if look || !now.Before(p.refreshAt) {
+	if look || p.unsure && !p.lost || !now.Before(p.refreshAt) {
 		return p.refresh(ctx)
 	}
 	if p.lost || now.Before(p.quiet) {
@@ -236,8 +236,12 @@ func (p *pool) write(ctx context.Context, hold, use, want int, on string, rev ui
 }
 
 // allow lets the valve use so many permits. If that is fewer than are held, those that are
-// free are given up at once, and those in use as they become free.
+// free are given up at once, and those in use as they become free. What a write gave up that
+// was not answered stays given up.
 func (p *pool) allow(permits int) {
+	if p.unsure {
+		permits = min(permits, p.open)
+	}
 	if permits == p.open || p.lost {
 		return
 	}
