@@ -37,7 +37,7 @@ type pool struct {
 	rev    uint64    // of that; 0: there is none
 	unsure bool      // a write was not answered: the bucket may have a newer one
 	sent   time.Time // when the confirmed write was sent or, before one was, the limit seen
-	lost   bool      // that is too long ago; nothing is written before the key is gone
+	lost   bool      // that is too long ago; of a quota, nothing is written before the key is gone
 	open   int       // permits that the valve may use, at most those held
 	others map[string]Grant
 	wish   wish
@@ -171,7 +171,7 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 		}
 	}
 	switch {
-	case p.lost && s.mine: // what it stands for runs, or is about to end: not before it is gone
+	case p.lost && s.mine && !p.renewable(now, s): // what it stands for runs, or is about to end: not before it is gone
 		p.refreshAt = now.Add(lookAgain)
 		return false, nil
 	case p.lost:
@@ -194,6 +194,13 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 	}
 	p.plan(s)
 	return false, err
+}
+
+// renewable reports whether a lost grant may be written anew though its key is there. That of
+// a rate may: the valve counts what started on it. But not about when the key expires, which
+// might take the new one with it.
+func (p *pool) renewable(now time.Time, s survey) bool {
+	return p.key.Rate && elapsed(p.sent, now) < s.ttl-Margin(p.ttl)
 }
 
 // write puts the grant under a condition. What is more than hold is given up before, and

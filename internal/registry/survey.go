@@ -11,6 +11,7 @@ type survey struct {
 	last    uint64               // the newest revision, that of markers included
 	limited bool                 // there is a limit
 	mine    bool                 // our own grant is there
+	ttl     time.Duration        // of that
 	ends    map[string]time.Time // when the others' grants end unless they are refreshed, by our clock
 }
 
@@ -29,10 +30,13 @@ func (p *pool) survey(entries []entry) survey {
 			l, ok := decodeLimit(e.Value)
 			s.limited = ok
 			if ok && e.Rev > p.limitRev {
-				p.limit.Jobs, p.limitRev = l.Jobs, e.Rev // a new period comes by the watch only
+				if l.Per != p.limit.Per { // which comes by the watch only: until then, what suits both
+					l.Jobs = min(l.Jobs, p.limit.Jobs)
+				}
+				p.limit.Jobs, p.limitRev = l.Jobs, e.Rev
 			}
 		case last == p.node:
-			s.mine = true
+			s.mine, s.ttl = true, e.TTL
 			if e.Rev == p.rev {
 				ahead, known = p.sent.Sub(e.Time), true
 			}
