@@ -82,7 +82,9 @@ func (r *runner) snapshot() (running []registry.Running) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for h := range r.running {
-		running = append(running, registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: h.StartedAt().UTC()})
+		if since := h.StartedAt(); !since.IsZero() { // else it is about to start
+			running = append(running, registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: since.UTC()})
+		}
 	}
 	return running
 }
