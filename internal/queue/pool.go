@@ -74,10 +74,11 @@ func (p *pool) full(now time.Time) bool {
 
 // room returns how many permits are free.
 func (p *pool) room(now time.Time) int {
+	used := p.used(now) // asked in any case, so that the starts that are old are forgotten
 	if p.over(now) {
 		return 0
 	}
-	return max(min(p.permits, p.most)-p.used(now), 0)
+	return max(min(p.permits, p.most)-used, 0)
 }
 
 // want returns how many permits could be used now: those that are, and one for each free
