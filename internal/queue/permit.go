@@ -65,20 +65,12 @@ func (p *Pool) Per(period time.Duration) {
 
 // Allow sets how many permits the node has, and until when: past that nothing starts that
 // needs one, and what runs on one is told to stop. An agent that renews its permits says the
-// same again, with a later time. Jobs in hand that have not started when the first permits
-// come are handed back.
+// same again, with a later time. If there are fewer than are covered, those that fall free
+// are not covered again. Jobs in hand that have not started when the first permits come are
+// handed back.
 func (p *Pool) Allow(permits int, until time.Time) {
 	p.gate.do(func(d *demand) { d.allow(p.pool, permits, until, time.Now()) })
 	p.gate.wakeGuard()
-}
-
-// Shrink gives up the permits beyond to that nothing covers, at once, and returns how many
-// remain: to, or as many as are covered if that is more. Those that fall free later are not
-// covered again, and are given up by the next call. An Allow of more than remain ends that,
-// as does a Shrink to more.
-func (p *Pool) Shrink(to int) (permits int) {
-	p.gate.do(func(*demand) { permits = p.pool.shrink(to, time.Now()) })
-	return permits
 }
 
 // Use returns how many permits are covered, and how many could be: the former and one for

@@ -30,7 +30,6 @@ type pool struct {
 
 	valid   bool // there are permits, until
 	permits int
-	most    int // what may be used of them: less than all while some are to be given up
 	until   time.Time
 	since   uint64 // demand.clock when there were permits first, or again
 	lost    uint64 // demand.clock when they were lost last
@@ -59,7 +58,7 @@ func (p *pool) used(now time.Time) (n int) {
 	return n
 }
 
-// full reports whether all permits that may be used are used by jobs that have started. What
+// full reports whether all permits are used by jobs that have started. What
 // was asked for under more permits than there are now does not start.
 func (p *pool) full(now time.Time) bool {
 	n := 0
@@ -69,7 +68,7 @@ func (p *pool) full(now time.Time) bool {
 	if p.key.Rate {
 		n = p.starts.count(now)
 	}
-	return n >= min(p.permits, p.most)
+	return n >= p.permits
 }
 
 // room returns how many permits are free.
@@ -78,7 +77,7 @@ func (p *pool) room(now time.Time) int {
 	if p.over(now) {
 		return 0
 	}
-	return max(min(p.permits, p.most)-used, 0)
+	return max(p.permits-used, 0)
 }
 
 // want returns how many permits could be used now: those that are, and one for each free
@@ -137,18 +136,7 @@ func (d *demand) allow(p *pool, permits int, until, now time.Time) {
 		p.since = d.clock
 		d.limit()
 	}
-	if permits > p.permits || !p.valid {
-		p.most = permits
-	}
 	p.permits, p.until, p.valid = permits, until, true
-}
-
-// shrink gives up the free permits beyond to, and those that fall free, and returns how
-// many are needed for now.
-func (p *pool) shrink(to int, now time.Time) int {
-	left := max(to, p.used(now))
-	p.most, p.permits = to, min(p.permits, left)
-	return left
 }
 
 // lose takes all permits away: whoever has one is to stop.
@@ -163,12 +151,12 @@ func (d *demand) lose(p *pool, now time.Time) {
 		p.lostAt = p.until
 	}
 	p.since, p.lost = d.clock, d.clock
-	p.valid, p.permits, p.most = false, 0, 0
+	p.valid, p.permits = false, 0
 }
 
 // lift ends the limit.
 func (d *demand) lift(p *pool) {
-	p.limited, p.valid, p.permits, p.most = false, false, 0, 0
+	p.limited, p.valid, p.permits = false, false, 0
 	p.starts.groups, p.starts.total = nil, 0
 	d.limit()
 }
@@ -302,7 +290,7 @@ func (s *source) contested() bool {
 // crowded reports whether a standing request of s covers a permit that others wait to
 // cover with theirs.
 func (s *source) crowded() bool {
-	return slices.ContainsFunc(s.limits, func(p *pool) bool { return len(p.members) > p.most })
+	return slices.ContainsFunc(s.limits, func(p *pool) bool { return len(p.members) > p.permits })
 }
 
 // wake returns when there is something to plan though nothing has happened, zero if never.

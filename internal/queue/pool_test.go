@@ -47,12 +47,6 @@ func (m *mill) allow(p *pool, permits int, d time.Duration) {
 	m.turn()
 }
 
-func (m *mill) shrink(p *pool, to int) int {
-	m.held[p] = p.shrink(to, m.at)
-	m.turn()
-	return m.held[p]
-}
-
 // turn asks, and holds each pool to what this node may have.
 func (m *mill) turn() {
 	before := make(map[*pool]int)
@@ -66,8 +60,8 @@ func (m *mill) turn() {
 		case used <= before[p]:
 		case p.over(m.at):
 			m.t.Fatalf("%v: asked for %d without permits", p.key, used-before[p])
-		case used > min(p.permits, p.most):
-			m.t.Fatalf("%v: %d used, of %d permits (%d to be used)", p.key, used, p.permits, p.most)
+		case used > p.permits:
+			m.t.Fatalf("%v: %d used, of %d permits", p.key, used, p.permits)
 		}
 		if !p.over(m.at) && used > m.held[p] {
 			m.t.Fatalf("%v: %d used, %d held", p.key, used, m.held[p])
@@ -333,25 +327,16 @@ func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
 	for _, j := range m.in(waiting) {
 		m.start(j)
 	}
-	if got := m.shrink(quota, 2); got != 5 {
-		t.Errorf("shrink to 2 with 5 in use left %d", got)
-	}
-	m.allow(quota, 5, forLong) // a refresh of what could not be given up
-	for want := 4; want >= 2; want-- {
+	m.allow(quota, 2, forLong)
+	for left := 4; left >= 2; left-- {
 		m.end(m.in(running)[0], time.Second)
 		if m.asked() > 0 {
-			t.Fatalf("a permit that is to be given up was covered again, %d run", want)
-		}
-		if got := m.shrink(quota, 2); got != want {
-			t.Errorf("%d left, want %d", got, want)
+			t.Fatalf("a permit that is to be given up was covered again, %d run", left)
 		}
 	}
 	m.end(m.in(running)[0], time.Second)
 	if m.asked() != 1 {
 		t.Errorf("asked for %d, want the one that is free of 2", m.asked())
-	}
-	if got := m.shrink(quota, 9); got != 9 || quota.permits != 2 {
-		t.Errorf("shrink to 9 = %d and made %d permits of 2", got, quota.permits)
 	}
 	m.allow(quota, 4, forLong)
 	m.deliver(s, 1, 1<<40)
@@ -373,7 +358,7 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 		{"nothing happens", long, func(*mill, *pool) {}, true, false},
 		{"refreshed", long, func(m *mill, p *pool) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
 		{"fewer", long, func(m *mill, p *pool) { m.allow(p, 1, forLong) }, true, false},
-		{"none left to use", long, func(m *mill, p *pool) { m.shrink(p, 0) }, true, false},
+		{"none left to use", long, func(m *mill, p *pool) { m.allow(p, 0, forLong) }, true, false},
 		{"expired", long, func(m *mill, _ *pool) { m.at = m.at.Add(forLong) }, false, true},
 		{"suspended past the end", long, func(m *mill, _ *pool) { m.at = suspended(m.at, forLong) }, false, true},
 		{"expired and regained", long, func(m *mill, p *pool) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},

@@ -61,11 +61,6 @@ func TestPoolModel(t *testing.T) {
 			"allow": func(t *rapid.T) {
 				m.allow(pools.Draw(t, "pool"), permits.Draw(t, "permits"), time.Duration(rapid.IntRange(1, 20).Draw(t, "s"))*time.Second)
 			},
-			"shrink": func(t *rapid.T) {
-				if p := pools.Draw(t, "pool"); p.limited {
-					m.shrink(p, permits.Draw(t, "to"))
-				}
-			},
 			"lose": func(t *rapid.T) { m.lose(pools.Draw(t, "pool"), m.at); m.turn() },
 			"lift": func(t *rapid.T) { m.lift(pools.Draw(t, "pool")); m.turn() },
 			"join": func(t *rapid.T) {
