@@ -222,7 +222,7 @@ func TestQuotaIsShared(t *testing.T) {
 func TestQuotaChanges(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		m := newMill(t, s)
-		m.enqueue(t, 30_000, "import")
+		m.enqueue(t, 18_000, "import")
 		for i := range 3 {
 			m.hire(t, i, 50*time.Millisecond, millhand.WorkerConfig{}, "import")
 		}
@@ -317,8 +317,8 @@ func TestRegistryIsSilent(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		m := newMill(t, s)
 		m.set(t, millhand.Quota{Type: "import", Limit: 5})
-		m.enqueue(t, 50_000, "import")
-		m.enqueue(t, 50_000, "email")
+		m.enqueue(t, 5000, "import")
+		m.enqueue(t, 25_000, "email")
 		link := m.hire(t, 0, 50*time.Millisecond, millhand.WorkerConfig{}, "import", "email")
 		time.Sleep(2 * time.Second)
 		link.Watch(func(subject string) natstest.Fate {
