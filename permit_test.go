@@ -149,8 +149,8 @@ func TestLostPermitHandsJobsBack(t *testing.T) {
 		if got := p.runs("quota"); got != 7 {
 			t.Errorf("%d runs, want 5 and those of the 2 that were handed back", got)
 		}
-		if used, want := p.pool.Use(); used > 1 || want != used+1 {
-			t.Errorf("%d used and %d wanted with nothing to do", used, want)
+		if used, need, want := p.pool.Use(); used > 1 || need != 0 || want != used+1 {
+			t.Errorf("%d used, %d needed and %d wanted with nothing to do", used, need, want)
 		}
 		if lost := p.reported(); lost != nil {
 			t.Errorf("reported %v", lost)
@@ -177,7 +177,7 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 		p.pool.Allow(1, time.Now().Add(time.Hour))
 		p.enqueue("quota", 1)
 		time.Sleep(2 * handlerGrace)
-		if used, _ := p.pool.Use(); used != 1 || p.Health().Stuck != 1 {
+		if used, _, _ := p.pool.Use(); used != 1 || p.Health().Stuck != 1 {
 			t.Errorf("%d permits used with %d handlers stuck", used, p.Health().Stuck)
 		}
 		if got := p.runs("quota"); got != 1 {

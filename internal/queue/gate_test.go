@@ -100,7 +100,7 @@ func TestTypeChangesItsKey(t *testing.T) {
 		t.Errorf("asked for %d with no permit", g.asked[i])
 	}
 	g.SetKey("t", "roomy")
-	if used, _ := g.Pool(PoolKey{Kind: KeyPool, Name: "roomy"}).Use(); used != 3 || g.asked[i] != 0 {
+	if used, _, _ := g.Pool(PoolKey{Kind: KeyPool, Name: "roomy"}).Use(); used != 3 || g.asked[i] != 0 {
 		t.Errorf("%d permits used, and %d asked for, with 3 in hand", used, g.asked[i])
 	}
 	g.SetKey("t", "")
@@ -161,7 +161,7 @@ func TestGivenUpHandlerReturns(t *testing.T) {
 		}
 		end(h)
 		g.empty(i)
-		if used, _ := p.Use(); used != g.asked[i] || i.jobs.first != nil {
+		if used, _, _ := p.Use(); used != g.asked[i] || i.jobs.first != nil {
 			t.Errorf("%s: %d permits used, %d asked for", name, used, g.asked[i])
 		}
 	}

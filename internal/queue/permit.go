@@ -73,13 +73,14 @@ func (p *Pool) Allow(permits int, until time.Time) {
 	p.gate.wakeGuard()
 }
 
-// Use returns how many permits are covered, and how many could be: the former and one for
-// each free slot of the worker.
-func (p *Pool) Use() (used, want int) {
+// Use returns how many permits are covered; how many are needed, which is the same without
+// requests that wait for jobs, and with all jobs that are known to wait; and how many could be
+// used, which is what is covered and one for each free slot of the worker.
+func (p *Pool) Use() (used, need, want int) {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
-	now := time.Now()
-	return p.pool.used(now), p.gate.demand.want(p.pool, now)
+	now, d := time.Now(), &p.gate.demand
+	return p.pool.used(now), d.need(p.pool, now), d.want(p.pool, now)
 }
 
 // Lift ends the limit, until the next Allow.

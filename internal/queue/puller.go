@@ -44,6 +44,8 @@ type Puller struct {
 	empty   int // standing requests in a row that expired without a job
 	deaf    int // and those of them at whose end jobs were waiting
 	pause   time.Duration
+	starved bool // when it was looked at last, for want of a permit
+	turn    int  // of asking, then
 }
 
 // NewPuller returns a puller of one type. What it emits is under the keeper's care.
@@ -98,6 +100,8 @@ func (p *Puller) Run(ctx context.Context) error {
 func (p *Puller) loop(ctx context.Context) error {
 	p.overdue = time.NewTimer(time.Hour)
 	defer p.overdue.Stop()
+	look := time.NewTimer(listenFirst)
+	defer look.Stop()
 	if err := p.open(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -121,6 +125,9 @@ func (p *Puller) loop(ctx context.Context) error {
 				p.inlet.Rebuilt()
 				err = p.reopen(ctx)
 			}
+		case <-look.C:
+			p.listen(ctx)
+			look.Reset(nextListen())
 		case <-connection:
 			// The broker may still honour the old inbox: a delivery there would look
 			// younger than it is, and with it its lease. An inbox of this connection

@@ -26,7 +26,8 @@ type node struct {
 
 	// Guarded by scene.mu.
 	valves map[PoolKey]*valve
-	free   int // slots
+	free   int  // slots
+	idle   bool // there are no jobs at the moment
 	serial int
 	jobs   map[string]*work
 	paused map[string]bool
@@ -154,7 +155,7 @@ func (n *node) tryStart(typ string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if n.free <= 0 || n.dead || n.frozen != nil || n.paused[n.cfg.queue] {
+	if n.free <= 0 || n.idle || n.dead || n.frozen != nil || n.paused[n.cfg.queue] {
 		return false
 	}
 	w := &work{pools: n.pools(typ)}

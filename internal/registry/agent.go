@@ -122,7 +122,7 @@ func (a *Agent) putBack(ctx context.Context, e entry) error {
 	writes := []write{{key: e.Key, value: e.Value, on: e.Key}}
 	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
 		l, _ := decodeLimitOf(pool, e.Value)
-		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Want: l.Jobs})
+		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Need: l.Jobs, Want: l.Jobs})
 		if err != nil {
 			return err
 		}

@@ -41,6 +41,11 @@ type pool struct {
 	open   int       // permits that the valve may use, at most those held
 	others map[string]Grant
 	wish   wish
+	need   wish // of permits that jobs wait for
+
+	turn   int           // of the grant to be
+	tookAt time.Time     // when it held something first, or again
+	term   time.Duration // from then on, until it is another's turn
 
 	refreshAt time.Time
 	quiet     time.Time // not before this, but for refreshes
@@ -56,7 +61,7 @@ func (p *pool) expired(now time.Time) {
 }
 
 func (p *pool) lose(why string) {
-	used, _ := p.valve.Use()
+	used, _, _ := p.valve.Use()
 	if p.own.Held > 0 || used > 0 {
 		p.log.Warn("permits lost", slog.String("reason", why), slog.String("pool", p.key.String()), slog.Bool("rate", p.key.Rate), slog.Int("held", p.own.Held), slog.Int("used", used))
 	}
@@ -65,13 +70,14 @@ func (p *pool) lose(why string) {
 	p.valve.Lose()
 }
 
-// me is what this node holds and wants at the moment.
+// me is what this node holds, needs and wants at the moment.
 func (p *pool) me(now time.Time) Grant {
-	used, want := p.valve.Use()
+	used, need, want := p.valve.Use()
 	if p.key.Rate && used >= p.own.Held && want > used {
 		want = max(want, 2*p.own.Held) // short jobs use up a period's starts within a moment
 	}
-	return Grant{Held: p.own.Held, Used: used, Want: min(p.wish.see(now, max(want, used)), max(p.limit.Jobs, used))}
+	want = min(p.wish.see(now, max(want, used), wishWindow), max(p.limit.Jobs, used))
+	return Grant{Held: p.own.Held, Used: used, Need: min(p.need.see(now, need, needWindow), want), Want: want, Turn: p.turn}
 }
 
 // view is the pool as far as it is known, with me in it.
@@ -93,30 +99,39 @@ func (p *pool) act(ctx context.Context, now time.Time) error {
 	}
 	me := p.me(now)
 	nodes := p.view(me)
+	if elapsed(p.tookAt, now) >= p.term && yields(p.limit.Jobs, nodes, p.node) {
+		p.turn = lastTurn(nodes)
+		me.Turn = p.turn
+		nodes[p.node] = me
+	}
 	hold, use := next(p.limit.Jobs, nodes, p.node)
 	urgent := pressed(p.limit.Jobs, nodes, p.node)
 	if use >= me.Held || urgent {
 		p.allow(min(use, me.Held))
 	}
-	target := targets(p.limit.Jobs, nodes)[p.node]
-	switch {
+	switch target := targets(p.limit.Jobs, nodes)[p.node]; {
 	case hold > me.Held:
 		return p.refresh(ctx)
 	case hold < me.Held && urgent:
-		return p.keep(ctx, hold, use, me.Want)
-	case target > me.Held && targets(p.limit.Jobs, p.view(p.own))[p.node] < target:
-		return p.keep(ctx, hold, use, me.Want) // others are to know
+		return p.keep(ctx, hold, use, me)
+	default:
+		// Others are to know of a target that they would not leave room for, and of one
+		// that they leave room for in vain.
+		told := targets(p.limit.Jobs, p.view(p.own))[p.node]
+		if told != target && max(told, target) > me.Held {
+			return p.keep(ctx, hold, use, me)
+		}
 	}
 	return nil
 }
 
 // keep writes the grant anew, unchanged or smaller, without reading first: it does not raise
 // the sum.
-func (p *pool) keep(ctx context.Context, hold, use, want int) error {
+func (p *pool) keep(ctx context.Context, hold, use int, me Grant) error {
 	if p.rev == 0 || p.unsure {
 		return p.refresh(ctx)
 	}
-	err := p.write(ctx, hold, use, want, p.key.grantKey(p.node), p.rev)
+	err := p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev)
 	if errors.Is(err, errConflict) {
 		if err := p.verify(ctx); err != nil {
 			return err
@@ -185,8 +200,8 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 	nodes := p.view(me)
 	hold, use := next(p.limit.Jobs, nodes, p.node)
 	if p.rev == 0 || p.unsure || hold > me.Held {
-		err = p.write(ctx, hold, use, me.Want, p.key.all(), s.last)
-	} else if err = p.write(ctx, hold, use, me.Want, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
+		err = p.write(ctx, hold, use, me, p.key.all(), s.last)
+	} else if err = p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
 		return true, p.verify(ctx)
 	}
 	if errors.Is(err, errConflict) {
@@ -205,15 +220,19 @@ func (p *pool) renewable(now time.Time, s survey) bool {
 
 // write puts the grant under a condition. What is more than hold is given up before, and
 // more than use is not used after.
-func (p *pool) write(ctx context.Context, hold, use, want int, on string, rev uint64) error {
+func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, rev uint64) error {
 	if hold < p.own.Held {
 		p.allow(use)
 	}
-	used, _ := p.valve.Use()
+	used, _, _ := p.valve.Use()
 	if hold < p.own.Held {
 		hold = min(max(hold, used), p.own.Held)
 	}
-	g := Grant{Held: hold, Used: used, Want: want}
+	g := Grant{Held: hold, Used: used, Need: me.Need, Want: me.Want, Turn: p.turn}
+	took := p.own.Held == 0 && hold > 0
+	if took {
+		g.Turn = 0
+	}
 	value, err := json.Marshal(g)
 	if err != nil {
 		return err
@@ -226,8 +245,13 @@ func (p *pool) write(ctx context.Context, hold, use, want int, on string, rev ui
 		p.unsure = p.unsure || !errors.Is(err, errConflict)
 		return err
 	}
-	changed := p.own.Held != g.Held || p.own.Want != g.Want || p.rev == 0
-	p.own, p.rev, p.sent, p.unsure, p.lost = g, rev, sent, false, false
+	if took {
+		p.tookAt, p.term = sent, p.ttl+rand.N(p.ttl/5) // not all at once
+	}
+	told := p.own
+	told.Used = g.Used
+	changed := told != g || p.rev == 0
+	p.turn, p.own, p.rev, p.sent, p.unsure, p.lost = g.Turn, g, rev, sent, false, false
 	p.refreshAt = sent.Add(p.ttl/3 - rand.N(p.ttl/30))
 	p.quiet = sent.Add(time.Duration(len(p.others)) * quietEach)
 	p.expired(time.Now()) // an answer that took too long confirms nothing
@@ -284,7 +308,7 @@ func (p *pool) remove(ctx context.Context) {
 // giveBack returns, at the end of the node, what nothing runs on. Starts of the period that
 // has not passed stay in the way of others until it has.
 func (p *pool) giveBack(ctx context.Context) {
-	used, _ := p.valve.Use()
+	used, _, _ := p.valve.Use()
 	switch {
 	case p.rev == 0:
 	case used == 0:

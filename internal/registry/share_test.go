@@ -24,6 +24,13 @@ func TestTargets(t *testing.T) {
 		{"the rest stays with its holder", 5, map[string]Grant{"a": {Want: 9, Held: 2}, "b": {Want: 9, Held: 3}}, map[string]int{"a": 2, "b": 3}},
 		{"the rest stays with its user", 3, map[string]Grant{"a": {Want: 9, Held: 2}, "b": {Want: 9, Held: 2, Used: 2}}, map[string]int{"a": 1, "b": 2}},
 		{"fewer than nodes", 1, map[string]Grant{"a": {Want: 1}, "b": {Want: 1, Held: 1}, "c": {Want: 1}}, map[string]int{"a": 0, "b": 1, "c": 0}},
+		{"need before want", 10, map[string]Grant{"a": {Want: 9, Held: 5, Used: 1}, "b": {Want: 20, Need: 20, Held: 5}}, map[string]int{"a": 0, "b": 10}},
+		{"what is not needed is for who wants it", 10, map[string]Grant{"a": {Want: 9, Need: 1}, "b": {Want: 20, Need: 7}}, map[string]int{"a": 3, "b": 7}},
+		{"a small need changes nothing", 10, map[string]Grant{"a": {Want: 9}, "b": {Want: 9, Need: 4}}, map[string]int{"a": 5, "b": 5}},
+		{"needs are even", 6, map[string]Grant{"a": {Want: 9, Need: 2}, "b": {Want: 9, Need: 9}, "c": {Want: 9, Held: 3}}, map[string]int{"a": 2, "b": 4, "c": 0}},
+		{"the last one is for the pressed", 1, map[string]Grant{"a": {Want: 1, Held: 1}, "b": {Want: 1, Need: 1}}, map[string]int{"a": 0, "b": 1}},
+		{"who had a turn is last", 1, map[string]Grant{"a": {Want: 1, Need: 1, Held: 1, Turn: 3}, "b": {Want: 1, Need: 1, Turn: 2}, "c": {Want: 1, Need: 1, Turn: 1}}, map[string]int{"a": 0, "b": 0, "c": 1}},
+		{"needs are at most what is wanted", 4, map[string]Grant{"a": {Want: 1, Need: 9}, "b": {Want: 9, Need: -1}}, map[string]int{"a": 1, "b": 3}},
 		{"no limit left", 0, map[string]Grant{"a": {Want: 3, Held: 3, Used: 3}}, map[string]int{"a": 0}},
 	}
 	for _, tt := range tests {
@@ -44,6 +51,7 @@ func drawNodes(t *rapid.T, limit int) map[string]Grant {
 		left -= held
 		nodes[fmt.Sprintf("n%02d", i)] = Grant{
 			Held: held, Used: rapid.IntRange(0, held).Draw(t, "used"), Want: rapid.IntRange(0, 30).Draw(t, "want"),
+			Need: rapid.IntRange(0, 30).Draw(t, "need"), Turn: rapid.IntRange(0, 3).Draw(t, "turn"),
 		}
 	}
 	return nodes
@@ -78,14 +86,85 @@ func TestTargetsAreFair(t *testing.T) {
 		if want := min(limit, wanted(nodes)); sum(got) != want {
 			t.Fatalf("targets of %d are %v, together %d, want %d", limit, got, sum(got), want)
 		}
+		needs := 0
+		for _, g := range nodes {
+			needs += g.needs()
+		}
 		for a, ga := range nodes {
 			if got[a] < 0 || got[a] > ga.Want {
 				t.Fatalf("%s gets %d, wants %d", a, got[a], ga.Want)
 			}
-			for b := range nodes {
-				if got[a] < ga.Want && got[b] > got[a]+1 {
-					t.Fatalf("%s gets %d of %d while %s gets %d", a, got[a], ga.Want, b, got[b])
+			if needs <= limit && got[a] < ga.needs() || needs > limit && got[a] > ga.needs() {
+				t.Fatalf("%s gets %d, needs %d, and all together %d of %d", a, got[a], ga.needs(), needs, limit)
+			}
+			for b, gb := range nodes {
+				switch {
+				case got[b] <= got[a]+1:
+				case got[a] < ga.needs():
+					t.Fatalf("%s gets %d, needs %d, while %s gets %d", a, got[a], ga.needs(), b, got[b])
+				case got[a] < ga.Want && got[b] > gb.needs():
+					t.Fatalf("%s gets %d, wants %d, while %s gets %d and needs %d", a, got[a], ga.Want, b, got[b], gb.needs())
 				}
+			}
+		}
+	})
+}
+
+// Where fewer permits than nodes are there that need one, all have their turn, and no permit
+// is idle longer than it takes to pass it on.
+func TestTurnsGoRound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes := make(map[string]Grant)
+		count := rapid.IntRange(2, 9).Draw(t, "nodes")
+		limit := rapid.IntRange(1, count-1).Draw(t, "limit")
+		for i := range count {
+			need := rapid.IntRange(1, 30).Draw(t, "need")
+			nodes[fmt.Sprintf("n%02d", i)] = Grant{Need: need, Want: need + rapid.IntRange(0, 3).Draw(t, "more"), Turn: rapid.IntRange(0, 3).Draw(t, "turn")}
+		}
+		ids := slices.Sorted(maps.Keys(nodes))
+		had, took, clock := make(map[string]int), make(map[string]int), 0
+		step := func(id string) {
+			g := nodes[id]
+			before := g.Held
+			if g.Held, _ = next(limit, nodes, id); before == 0 && g.Held > 0 {
+				g.Turn = 0
+				clock++
+				had[id]++
+				took[id] = clock
+			}
+			nodes[id] = g
+		}
+		rest := func() {
+			for range 4 {
+				for _, id := range ids {
+					step(id)
+				}
+			}
+			if held(nodes) != limit {
+				t.Fatalf("%d of %d are held: %v", held(nodes), limit, nodes)
+			}
+		}
+		rest()
+		const rounds = 5
+		for range rounds * count {
+			up := slices.Clone(ids) // whose time is up, the longest first
+			slices.SortFunc(up, func(a, b string) int { return took[a] - took[b] })
+			for _, id := range up {
+				if !yields(limit, nodes, id) {
+					continue
+				}
+				g := nodes[id]
+				g.Turn = lastTurn(nodes)
+				nodes[id] = g
+				if rapid.Bool().Draw(t, "alone") {
+					break
+				}
+			}
+			rest()
+		}
+		for _, id := range ids {
+			if had[id] < 2 {
+				t.Fatalf("%s had %d turns, all %v", id, had[id], had)
 			}
 		}
 	})

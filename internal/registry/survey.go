@@ -46,7 +46,7 @@ func (p *pool) survey(entries []entry) survey {
 				continue // nobody of ours
 			}
 			p.others[last] = g
-			if g.Held > 0 && e.TTL > 0 {
+			if (g.Held > 0 || g.Need > 0) && e.TTL > 0 { // who needs some may be next
 				s.ends[last] = e.Time.Add(e.TTL)
 			}
 		}

@@ -13,7 +13,7 @@ type fixedValve struct {
 }
 
 func (v *fixedValve) Allow(permits int, _ time.Time) { v.permits = permits }
-func (v *fixedValve) Use() (used, want int)          { return v.used, v.want }
+func (v *fixedValve) Use() (used, need, want int)    { return v.used, v.used, v.want }
 func (v *fixedValve) Lift()                          {}
 func (v *fixedValve) Lose()                          { v.permits = 0 }
 

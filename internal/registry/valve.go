@@ -11,8 +11,10 @@ type Valve interface {
 	// makes a limit; what runs already counts as used, and runs on.
 	Allow(permits int, until time.Time)
 	// Use returns how many permits are used, by runs, jobs in hand and waiting pulls, of a
-	// rate by the starts of the last period as well; and how many could be, these included.
-	Use() (used, want int)
+	// rate by the starts of the last period as well; how many are needed by these, but for
+	// waiting pulls, and by jobs that are known to wait, be it more than could be used; and
+	// how many could be used, those that are included.
+	Use() (used, need, want int)
 	// Lift ends the limit.
 	Lift()
 	// Lose takes all permits away, and whatever runs on one of a quota is to end.

@@ -59,11 +59,15 @@ func (v *valve) Allow(permits int, until time.Time) {
 	})
 }
 
-func (v *valve) Use() (used, want int) {
+func (v *valve) Use() (used, need, want int) {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
-	return v.used, v.used + max(v.node.free, 0)
+	need, want = v.used, v.used+max(v.node.free, 0)
+	if v.node.cfg.jobs > 0 && !v.node.idle {
+		need = want
+	}
+	return v.used, need, want
 }
 
 func (v *valve) Lift() {
