@@ -211,8 +211,14 @@ func TestSteadyStateIsCheap(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.limit(imports, 10, 0)
 		var nodes []*node
+		cfg := busy
+		cfg.look = 20 * time.Millisecond
 		for i := range 4 {
-			nodes = append(nodes, s.node("n"+strconv.Itoa(i), busy))
+			nodes = append(nodes, s.node("n"+strconv.Itoa(i), cfg))
+		}
+		watched := 10 * time.Minute
+		if testing.Short() {
+			watched = 2 * time.Minute
 		}
 		time.Sleep(time.Minute)
 		for _, n := range nodes {
@@ -220,8 +226,8 @@ func TestSteadyStateIsCheap(t *testing.T) {
 			clear(n.sent)
 			n.mu.Unlock()
 		}
-		time.Sleep(10 * time.Minute)
-		refreshes := int(10 * time.Minute / (DefaultTTL/3 - DefaultTTL/30))
+		time.Sleep(watched)
+		refreshes := int(watched / (DefaultTTL/3 - DefaultTTL/30))
 		for _, n := range nodes {
 			n.mu.Lock()
 			sent := n.sent

@@ -52,7 +52,11 @@ func TestNodesTakeTurns(t *testing.T) {
 					nodes = append(nodes, s.node("n"+strconv.Itoa(i), busy))
 				}
 				time.Sleep(time.Second)
-				s.checkUsed(imports, limit, 2*time.Minute)
+				watched := 2 * time.Minute
+				if testing.Short() {
+					watched = time.Minute
+				}
+				s.checkUsed(imports, limit, watched)
 				least, most := 1<<30, 0
 				for _, n := range nodes {
 					n.mu.Lock()
@@ -70,7 +74,7 @@ func TestNodesTakeTurns(t *testing.T) {
 					}
 				}
 				time.Sleep(DefaultTTL + time.Second)
-				s.checkUsed(imports, limit, time.Minute)
+				s.checkUsed(imports, limit, watched/4)
 			})
 		})
 	}
