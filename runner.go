@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -193,7 +194,9 @@ func (r *runner) leave(a *attempt) bool {
 	return running
 }
 
-// settle passes on how a job ended, and gives its slot back.
+// settle gives a job's slot back and passes on how the job ended. Slots come first: jobs that
+// end at the same time have theirs asked for together, and the next ones come while the ends
+// of these are written.
 func (r *runner) settle(h *queue.Held, e ending) {
 	if e.lost != nil {
 		r.worker.ends.add(job.EventLost)
@@ -201,10 +204,14 @@ func (r *runner) settle(h *queue.Held, e ending) {
 		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
 	} else {
 		r.worker.ends.add(e.Kind)
-		r.worker.settler.Settle(h, e.Outcome)
+		r.worker.settler.Admit()
 	}
 	<-r.worker.slots
 	h.Finished()
+	if e.lost == nil {
+		runtime.Gosched()
+		r.worker.settler.Take(h, e.Outcome)
+	}
 }
 
 // abandon gives up a handler that ignores the end of its context. Its goroutine cannot be

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/gc"
 )
 
 // A brokerSpec says what a broker process serves.
@@ -15,6 +16,7 @@ type brokerSpec struct {
 }
 
 func playBroker(_ context.Context, spec brokerSpec) (methods, func() error, error) {
+	gc.Tune() // as a worker does that embeds it
 	b, err := broker.Start(broker.Config{Store: spec.Store, Port: -1, Logger: quiet()})
 	if err != nil {
 		return nil, nil, err

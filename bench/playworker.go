@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/millhand/millhand/internal/gc"
 )
 
 // A workerSpec says what a worker process runs.
@@ -30,6 +32,7 @@ type workerSpec struct {
 
 // playWorker connects, and starts to work when it is told to.
 func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, error) {
+	gc.Tune() // as cmd/worker does, whatever the engine
 	w := &worker{spec: spec}
 	if spec.Jobs > 0 {
 		w.tally = newTally(spec.Jobs)

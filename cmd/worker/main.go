@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/millhand/millhand/internal/gc"
 	"github.com/millhand/millhand/internal/minder"
 )
 
@@ -18,6 +19,7 @@ func main() {
 	}
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	gc.Tune()
 	os.Exit(run(os.Args[1:], signals, os.Stdout, os.Stderr))
 }
 

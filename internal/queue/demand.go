@@ -49,7 +49,8 @@ type demand struct {
 type source struct {
 	weight  int
 	open    bool // it can be asked
-	asked   int  // neither delivered nor returned; nothing more is asked before
+	asked   int  // neither delivered nor returned; nothing more is asked before that
+	unsent  bool // except this: what is asked for has not left yet, and may become more
 	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
 	inHand  int
 	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
@@ -113,12 +114,13 @@ func (d *demand) planBacklog() {
 	}
 	for _, tier := range d.tiers {
 		if slices.ContainsFunc(tier, (*source).hungry) {
-			room -= d.share(room, tier, (*source).askable)
+			room -= d.share(room, tier, (*source).growable)
 			ahead -= d.share(ahead, tier, (*source).askableAhead)
 			for _, s := range tier {
-				if s.batch > 0 {
-					d.grant(s, min(s.batch, maxBatch))
+				if n := min(s.batch, maxBatch-s.asked); n > 0 {
+					d.grant(s, n)
 				}
+				s.batch = 0
 			}
 		}
 		if slices.ContainsFunc(tier, (*source).wanting) {
@@ -222,7 +224,8 @@ func (d *demand) floor() int {
 // grant has s asked for n jobs.
 func (d *demand) grant(s *source, n int) {
 	d.turn++
-	s.asked, s.batch, s.greedy, s.turn, s.stamp = n, 0, s.backlog > 0, d.turn, d.clock
+	s.asked += n
+	s.greedy, s.turn, s.stamp = s.backlog > 0, d.turn, d.clock
 	d.grants = append(d.grants, grant{source: s, n: n})
 	if i := slices.Index(d.queue, s); i < len(d.queue)-1 {
 		d.queue = append(slices.Delete(d.queue, i, i+1), s)
@@ -269,7 +272,7 @@ func (d *demand) delivered(s *source, n int, backlog uint64) {
 
 // opened notes that s can be asked, from nothing.
 func (d *demand) opened(s *source) {
-	s.open, s.asked, s.backlog = true, 0, d.guess()
+	s.open, s.asked, s.unsent, s.backlog = true, 0, false, d.guess()
 	s.served = max(s.served, d.now)
 }
 
@@ -283,7 +286,7 @@ func (d *demand) guess() uint64 {
 }
 
 // closed notes that s cannot be asked until it is opened again.
-func (d *demand) closed(s *source) { s.open, s.asked, s.backlog = false, 0, 0 }
+func (d *demand) closed(s *source) { s.open, s.asked, s.unsent, s.backlog = false, 0, false, 0 }
 
 // returned notes that n of what was asked of s will not come.
 func (d *demand) returned(s *source, n int) { s.asked = max(s.asked-n, 0) }
@@ -306,6 +309,9 @@ func (d *demand) finished(s *source, ran time.Duration) {
 // askable reports whether s can be asked now.
 func (s *source) askable() bool { return s.open && s.asked == 0 && !s.blocked() }
 
+// growable reports whether s can be asked now, or for more than it is about to be.
+func (s *source) growable() bool { return s.open && (s.asked == 0 || s.unsent) && !s.blocked() }
+
 // wanting reports whether more jobs of s wait than it was asked for, and may start.
 func (s *source) wanting() bool { return s.backlog > uint64(s.asked) && !s.blocked() }
 
@@ -321,10 +327,10 @@ func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun 
 
 // askableAhead reports whether s can be asked for more than can start at once: never where
 // the permits that this would cover could be another node's.
-func (s *source) askableAhead() bool { return s.askable() && s.short() && len(s.limits) == 0 }
+func (s *source) askableAhead() bool { return s.growable() && s.short() && len(s.limits) == 0 }
 
 // hungry reports whether s can be asked for jobs that wait.
-func (s *source) hungry() bool { return s.askable() && s.backlog > 0 }
+func (s *source) hungry() bool { return s.growable() && s.backlog > 0 }
 
 // quiet reports whether asking has ended for good and everything asked for is done with.
 func (d *demand) quiet() bool {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -40,16 +41,11 @@ func (s *Settler) addExpress(t *settlement) {
 	}
 	t.lane = lane{at: flying, sent: now}
 	s.express++
+	crowded := s.express > s.crowd
 	s.mu.Unlock()
-	if t.confirmed {
-		t.answered(t.lastEvent, nil)
-		return
-	}
-	token, err := s.sendEvent(t)
+	token, err := s.sendEvent(t, crowded)
 	if err != nil {
-		if s.land(t) {
-			s.redirect(t)
-		}
+		s.unsure([]*settlement{t})
 		return
 	}
 	s.mu.Lock()
@@ -61,21 +57,74 @@ func (s *Settler) addExpress(t *settlement) {
 	}
 }
 
-// land claims t from the lane for its answer. It reports false if it has left before.
-func (s *Settler) land(t *settlement) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.lane.at != flying {
-		return false
+// answered implements [sender]: the event of t is stored, or was refused.
+func (t *settlement) answered(_ uint64, err error) {
+	one := [...]*settlement{t}
+	if err != nil {
+		t.settler.unsure(one[:])
+		return
 	}
-	t.lane.at = answered
-	return true
+	t.settler.stored(one[:])
 }
 
-// redirect has t, whose answer is not the one that all is well, settled step by step.
-func (s *Settler) redirect(t *settlement) {
+// stored acknowledges jobs whose events are. Those that have left the lane are not its any more.
+func (s *Settler) stored(ts []*settlement) {
+	ts = s.land(ts)
+	done := ts[:0]
+	for i, t := range ts {
+		t.confirmed = true
+		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+			s.redirect(ts[i : i+1])
+			continue
+		}
+		done = append(done, t)
+	}
+	if len(done) == 0 {
+		return
+	}
+	s.keeper.release(done)
 	s.mu.Lock()
-	s.leave(t)
+	for _, t := range done {
+		delete(s.open, t)
+	}
+	s.express -= len(done)
+	last := s.ending && s.express == 0
+	s.mu.Unlock()
+	for _, t := range done {
+		<-s.room
+		s.report(t, nil)
+	}
+	if last {
+		s.wakeRun()
+	}
+}
+
+// unsure has those settled step by step of which it is not known whether their event is
+// stored, or known that it is not.
+func (s *Settler) unsure(ts []*settlement) { s.redirect(s.land(ts)) }
+
+// land claims from the lane those of ts that have not left it, in place.
+func (s *Settler) land(ts []*settlement) []*settlement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(ts, func(t *settlement) bool {
+		if t.lane.at != flying {
+			return true
+		}
+		t.lane.at = answered
+		return false
+	})
+}
+
+// redirect has ts, which have landed, settled step by step.
+func (s *Settler) redirect(ts []*settlement) {
+	if len(ts) == 0 {
+		return
+	}
+	s.mu.Lock()
+	for _, t := range ts {
+		s.leave(t)
+	}
 	s.mu.Unlock()
 	s.wakeRun()
 }
@@ -85,32 +134,6 @@ func (s *Settler) leave(t *settlement) {
 	t.lane.at = offLane
 	s.express--
 	s.todo = append(s.todo, t)
-}
-
-// answered implements [sender]: the event of t is stored, or was refused.
-func (t *settlement) answered(seq uint64, err error) {
-	s := t.settler
-	if !s.land(t) {
-		return
-	}
-	if err == nil {
-		t.lastEvent, t.confirmed = seq, true
-		if err = t.Alive(); err == nil {
-			err = s.store.nc.Publish(t.reply, s.store.ackBody)
-		}
-	}
-	if err != nil {
-		s.redirect(t)
-		return
-	}
-	s.settled(t, nil)
-	s.mu.Lock()
-	s.express--
-	last := s.ending && s.express == 0
-	s.mu.Unlock()
-	if last {
-		s.wakeRun()
-	}
 }
 
 // overdue takes those off the lane whose answer is lost.
@@ -124,6 +147,7 @@ func (s *Settler) overdue(now time.Time) {
 		}
 	}
 	s.mu.Unlock()
+	s.ingest.expire(now)
 	for _, token := range lost {
 		s.store.publisher.forget(token)
 	}
@@ -160,8 +184,12 @@ func (f *frames) put(b *frame) {
 	}
 }
 
-// sendEvent publishes the event that t succeeded. The connection keeps nothing of it.
-func (s *Settler) sendEvent(t *settlement) (token uint64, err error) {
+// crowdedLane is how many on the lane are so many that their events are confirmed together.
+const crowdedLane = 16
+
+// sendEvent publishes the event that t succeeded, in a batch if others are on the lane. The
+// connection keeps nothing of it.
+func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err error) {
 	f := s.frames.get()
 	defer s.frames.put(f)
 	e := t.event()
@@ -171,5 +199,8 @@ func (s *Settler) sendEvent(t *settlement) (token uint64, err error) {
 	f.expected[0] = strconv.FormatUint(t.lastEvent, 10)
 	f.msg.Subject = s.store.names.event(t.Queue, t.Type, t.ID)
 	f.msg.Data = f.body
+	if crowded && s.ingest.send(&f.msg, t, t.lane.sent) {
+		return 0, nil
+	}
 	return s.store.publisher.send(&f.msg, t)
 }

@@ -92,6 +92,7 @@ func (g *Gate) do(change func(*demand)) {
 	change(&g.demand)
 	now := g.now()
 	for _, a := range g.demand.plan(now) {
+		a.source.unsent = true
 		g.inlets[a.source].ask(a.n)
 	}
 	if len(g.demand.limits) > 0 {

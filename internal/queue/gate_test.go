@@ -48,6 +48,36 @@ func (s *sluice) empty(i *Inlet) {
 	i.Returned(n)
 }
 
+func TestWhatIsAskedForGrowsUntilItIsSent(t *testing.T) {
+	g := newSluice(t, 4)
+	email := g.inlet("a", "email")
+	g.open(email)
+	jobs := g.deliver(email, 4, 100)
+	end := func(want int) {
+		t.Helper()
+		jobs[0].Finished()
+		jobs = jobs[1:]
+		if got := g.asked[email]; got != want {
+			t.Fatalf("%d jobs are asked for, want %d", got, want)
+		}
+	}
+	end(1)
+	end(2)
+	if standing, _ := email.Sending(); standing {
+		t.Fatal("what is asked for stands though jobs wait")
+	}
+	end(2) // one pull is in flight
+	jobs = append(jobs, g.deliver(email, 1, 99)...)
+	if got := g.asked[email]; got != 1 {
+		t.Fatalf("%d jobs of the pull in flight are to come, want 1", got)
+	}
+	jobs = append(jobs, g.deliver(email, 1, 98)...)
+	if got := g.asked[email]; got != 1 {
+		t.Fatalf("%d jobs are asked for once the pull is over, want 1", got)
+	}
+	end(2)
+}
+
 func TestPoolsAreOfTypesKeysAndQueues(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	for name, tt := range map[string]struct {

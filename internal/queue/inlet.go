@@ -42,12 +42,13 @@ func (i *Inlet) Open(ask func(n int)) {
 // Shut tells that they cannot, until the next Open.
 func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
 
-// Standing reports whether what was asked for last may wait for jobs to come; if not, jobs
-// are known to wait, and others wait for the answer. It is brief if others are to have their
-// turn soon.
-func (i *Inlet) Standing() (standing, brief bool) {
+// Sending tells that what was asked for is sent now: until then, slots that fall free make it
+// more. It reports whether it may wait for jobs to come; if not, jobs are known to wait, and
+// others wait for the answer. It is brief if others are to have their turn soon.
+func (i *Inlet) Sending() (standing, brief bool) {
 	i.gate.mu.Lock()
 	defer i.gate.mu.Unlock()
+	i.source.unsent = false
 	return !i.source.greedy, i.source.crowded()
 }
 

@@ -54,6 +54,14 @@ func (k *Keeper) Release(h *Held) {
 	delete(k.held, h)
 }
 
+func (k *Keeper) release(ts []*settlement) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range ts {
+		delete(k.held, t.Held)
+	}
+}
+
 // Held returns how many jobs are in hand.
 func (k *Keeper) Held() int {
 	k.mu.Lock()

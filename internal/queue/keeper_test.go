@@ -116,7 +116,7 @@ func TestLeaseOutlivesAShortOutage(t *testing.T) {
 		if err := n.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {
 			t.Fatal(err)
 		}
-		s.sleep(time.Millisecond)
+		s.sleep(testWait) // all connections are back
 		s.checkEnded(r.Life)
 		if got := s.kinds(r.Life); got != "succeeded" {
 			t.Errorf("events %s", got)

@@ -50,7 +50,8 @@ func (p *Puller) send(ctx context.Context) error {
 		return nil
 	}
 	lifetime := pullLifetime
-	standing, brief := p.inlet.Standing()
+	standing, brief := p.inlet.Sending()
+	p.wanted += int(p.asked.Swap(0))
 	if p.store.nc.ConnectedClusterName() != "" && !brief {
 		lifetime = clusterLifetime
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -115,6 +116,9 @@ func (p *Puller) loop(ctx context.Context) error {
 			p.linger(context.WithoutCancel(ctx), connection)
 			return nil
 		case <-p.bell:
+			// Jobs that ended at the same moment are asked for together: those that could
+			// not run yet to say so do it now.
+			runtime.Gosched()
 			p.wanted += int(p.asked.Swap(0))
 			err = p.send(ctx)
 		case m := <-p.in:

@@ -44,6 +44,8 @@ type Settler struct {
 	room   chan struct{}
 	wake   chan struct{}
 	frames frames
+	ingest ingest
+	crowd  int         // with more on the express lane, events are confirmed together
 	debug  func() bool // whether anybody reads what is logged at that level
 
 	mu      sync.Mutex
@@ -56,32 +58,57 @@ type Settler struct {
 
 // NewSettler returns a settler that writes to s and releases settled jobs from k.
 func NewSettler(s *Store, k *Keeper) *Settler {
-	return &Settler{
+	t := &Settler{
 		store: s, keeper: k, log: s.log,
 		room:  make(chan struct{}, maxUnsettled),
 		wake:  make(chan struct{}, 1),
 		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
 		open:  make(map[*settlement]struct{}),
+		crowd: crowdedLane,
 	}
+	t.ingest = ingest{nc: s.nc, settler: t}
+	return t
 }
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Held, o Outcome) {
+	s.Admit()
+	s.Take(h, o)
+}
+
+// Admit waits while too many jobs are unsettled. It is to be followed by [Settler.Take].
+func (s *Settler) Admit() { s.room <- struct{}{} }
+
+// Take takes over a job in hand, which has been admitted, with its outcome.
+func (s *Settler) Take(h *Held, o Outcome) {
 	t := &h.end
 	*t = settlement{store: s.store, Held: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
-	s.room <- struct{}{}
-	if o.Kind == job.EventSucceeded {
+	if t.confirmed && s.ackAtOnce(t) {
+		return
+	}
+	if o.Kind == job.EventSucceeded && !t.confirmed {
 		s.addExpress(t)
 	} else {
 		s.add(t)
 	}
 }
 
+// ackAtOnce acknowledges a job that leaves no event. It reports false if it could not.
+func (s *Settler) ackAtOnce(t *settlement) bool {
+	if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+		return false
+	}
+	s.keeper.Release(t.Held)
+	<-s.room
+	s.report(t, nil)
+	return true
+}
+
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Held) {
-	s.room <- struct{}{}
+	s.Admit()
 	s.add(&settlement{store: s.store, Held: h, redelivered: true})
 }
 
@@ -175,6 +202,10 @@ func (s *Settler) settled(t *settlement, err error) {
 	delete(s.open, t)
 	s.mu.Unlock()
 	<-s.room
+	s.report(t, err)
+}
+
+func (s *Settler) report(t *settlement, err error) {
 	switch {
 	case err == nil && t.redelivered:
 		s.log.Warn("a worker vanished while it had this job", t.attrs()...)

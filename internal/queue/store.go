@@ -149,7 +149,8 @@ func (s *Store) eventsConfig() jetstream.StreamConfig {
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.replicas(),
 		MaxAge:      eventsMaxAge, MaxMsgs: eventsMaxMsgs, MaxMsgsPerSubject: eventsPerSubject,
-		Duplicates: dedupWindow,
+		Duplicates:        dedupWindow,
+		AllowBatchPublish: true, // without it, workers confirm each event by itself
 	}
 }
 
