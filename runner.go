@@ -235,9 +235,10 @@ func (r *runner) takeSlot(ctx context.Context) bool {
 	select {
 	case <-r.worker.draining:
 		return false
-	case <-ctx.Done():
-		return false
 	default:
+	}
+	if ctx.Err() != nil {
+		return false
 	}
 	select {
 	case r.worker.slots <- struct{}{}:

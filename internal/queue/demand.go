@@ -325,9 +325,12 @@ func (s *source) left() uint64 {
 
 func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun }
 
-// askableAhead reports whether s can be asked for more than can start at once: never where
-// the permits that this would cover could be another node's.
-func (s *source) askableAhead() bool { return s.growable() && s.short() && len(s.limits) == 0 }
+// askableAhead reports whether s can be asked now for more than can start at once.
+func (s *source) askableAhead() bool { return s.growable() && s.mayBeAhead() }
+
+// mayBeAhead reports whether s may be asked for more than can start at once: never where the
+// permits that this would cover could be another node's.
+func (s *source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 }
 
 // hungry reports whether s can be asked for jobs that wait.
 func (s *source) hungry() bool { return s.growable() && s.backlog > 0 }

@@ -70,10 +70,10 @@ func (t *settlement) answered(_ uint64, err error) {
 // stored acknowledges jobs whose events are. Those that have left the lane are not its any more.
 func (s *Settler) stored(ts []*settlement) {
 	ts = s.land(ts)
-	done := ts[:0]
+	done, now := ts[:0], time.Now()
 	for i, t := range ts {
 		t.confirmed = true
-		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+		if t.lease.check(now) != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.redirect(ts[i : i+1])
 			continue
 		}
@@ -192,7 +192,7 @@ const crowdedLane = 16
 func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err error) {
 	f := s.frames.get()
 	defer s.frames.put(f)
-	e := t.event()
+	e := t.event(t.lane.sent)
 	if f.body, err = appendEvent(f.body[:0], &e); err != nil {
 		return 0, err
 	}

@@ -89,13 +89,14 @@ func (h *Held) OnLost(f func(cause error)) { h.lease.watch(f) }
 
 // Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].
 func (h *Held) Start() error {
-	if err := h.lease.alive(); err != nil {
+	now := time.Now()
+	if err := h.lease.check(now); err != nil {
 		return err
 	}
 	if err := h.inlet.start(h); err != nil {
 		return err
 	}
-	h.startedAt = time.Now()
+	h.startedAt = now
 	h.seenAt.Store(h.startedAt.UnixNano())
 	return nil
 }

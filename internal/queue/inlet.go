@@ -52,6 +52,14 @@ func (i *Inlet) Sending() (standing, brief bool) {
 	return !i.source.greedy, i.source.crowded()
 }
 
+// Ahead reports whether jobs are asked for before there are slots for them, so that there
+// are others to run until they come.
+func (i *Inlet) Ahead() bool {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	return i.source.mayBeAhead()
+}
+
 // Admits reports whether jobs that come now, of what was asked for last, may start.
 func (i *Inlet) Admits() bool {
 	g := i.gate

@@ -116,9 +116,11 @@ func (p *Puller) loop(ctx context.Context) error {
 			p.linger(context.WithoutCancel(ctx), connection)
 			return nil
 		case <-p.bell:
-			// Jobs that ended at the same moment are asked for together: those that could
-			// not run yet to say so do it now.
-			runtime.Gosched()
+			if !p.inlet.Ahead() {
+				// Jobs that end at the same moment are replaced together: those that could
+				// not say so yet do it now.
+				runtime.Gosched()
+			}
 			p.wanted += int(p.asked.Swap(0))
 			err = p.send(ctx)
 		case m := <-p.in:
@@ -175,7 +177,8 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	if len(msgs) == 0 {
 		return
 	}
-	sent := time.Now().Add(-p.ackWait) // of no pull we know: too late
+	now := time.Now()
+	sent := now.Add(-p.ackWait) // of no pull we know: too late
 	if p.pull != nil {
 		sent = p.pull.sent
 		if p.pull.left -= len(msgs); p.pull.left <= 0 {
@@ -188,7 +191,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	admitted := p.inlet.Admits()
 	run := held[:0]
 	for _, h := range held {
-		if p.start(h, admitted) {
+		if p.start(h, now, admitted) {
 			run = append(run, h)
 		}
 	}
@@ -232,8 +235,8 @@ func (p *Puller) emit(ctx context.Context, run []*Held) {
 }
 
 // start reports whether h is to be run, and hands it to the settler if not.
-func (p *Puller) start(h *Held, admitted bool) bool {
-	if h.Alive() != nil {
+func (p *Puller) start(h *Held, now time.Time, admitted bool) bool {
+	if h.lease.check(now) != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
 	}
@@ -243,7 +246,7 @@ func (p *Puller) start(h *Held, admitted bool) bool {
 		p.settler.Redelivered(h)
 	case h.Malformed != nil:
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
-	case h.Expired(time.Now()):
+	case h.Expired(now):
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
 	case !admitted:
 		p.settler.Settle(h, Outcome{})

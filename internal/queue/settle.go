@@ -307,7 +307,7 @@ func (t *settlement) ack(ctx context.Context) error {
 // writeEvent appends the outcome's event under the condition that the last event known
 // is the last there is.
 func (t *settlement) writeEvent(ctx context.Context) error {
-	e := t.event()
+	e := t.event(time.Now())
 	m, err := t.store.eventMsg(&t.Record, &e)
 	if err != nil {
 		return err
@@ -399,9 +399,9 @@ func (t *settlement) shrink(encoded int) bool {
 	return true
 }
 
-func (t *settlement) event() Event {
+func (t *settlement) event(now time.Time) Event {
 	e := Event{
-		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: time.Now().UTC(),
+		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: now.UTC(),
 		Node: t.store.cfg.Node, Holder: t.holder,
 		Attempt: t.Attempt, Crashes: t.Crashes,
 		Reason: t.Reason, Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),

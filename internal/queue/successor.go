@@ -119,7 +119,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
 		Error: "a newer job with the same id is in the queue",
 	}
-	e := t.event()
+	e := t.event(time.Now())
 	m, err := t.store.eventMsg(&t.Record, &e)
 	if err != nil {
 		return err
