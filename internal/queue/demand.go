@@ -309,8 +309,10 @@ func (d *demand) finished(s *source, ran time.Duration) {
 // askable reports whether s can be asked now.
 func (s *source) askable() bool { return s.open && s.asked == 0 && !s.blocked() }
 
-// growable reports whether s can be asked now, or for more than it is about to be.
-func (s *source) growable() bool { return s.open && (s.asked == 0 || s.unsent) && !s.blocked() }
+// growable reports whether s can be asked now, or for more of its backlog than it is about to be.
+func (s *source) growable() bool {
+	return s.open && (s.asked == 0 || s.unsent && s.greedy) && !s.blocked()
+}
 
 // wanting reports whether more jobs of s wait than it was asked for, and may start.
 func (s *source) wanting() bool { return s.backlog > uint64(s.asked) && !s.blocked() }

@@ -37,7 +37,7 @@ func (w *wheel) turn() {
 	for _, g := range w.plan(w.at) {
 		w.asks++
 		switch {
-		case w.left[g.source] != 0:
+		case w.left[g.source] != 0 && !g.source.unsent:
 			w.t.Fatalf("asked for %d more while %d of the last have not come", g.n, w.left[g.source])
 		case !g.source.open:
 			w.t.Fatalf("asked a source that is shut for %d", g.n)
@@ -46,7 +46,8 @@ func (w *wheel) turn() {
 		case g.n < 1 || g.n > maxBatch:
 			w.t.Fatalf("asked for %d", g.n)
 		}
-		w.left[g.source] = g.n
+		w.left[g.source] += g.n
+		g.source.unsent = true // until something is heard of it
 		w.ahead[g.source] = w.ahead[g.source] || g.source.short()
 	}
 	w.check()
@@ -65,7 +66,9 @@ func (w *wheel) asked() (n int) {
 func (w *wheel) check() {
 	bound := w.concurrency
 	for _, s := range w.sources {
-		w.ahead[s] = w.ahead[s] && w.left[s]+w.running[s] > 0 // it may have turned long since
+		// What was asked ahead may have turned long since; and beside a request of a type that is
+		// short by now others stand, as if it had been asked ahead.
+		w.ahead[s] = (w.ahead[s] || s.short()) && w.left[s]+w.running[s] > 0
 		if w.ahead[s] {
 			bound = (1 + aheadFactor) * w.concurrency
 		}
@@ -78,6 +81,7 @@ func (w *wheel) check() {
 }
 
 func (w *wheel) deliver(s *source, n int, backlog uint64) {
+	s.unsent = false
 	w.left[s] -= n
 	w.running[s] += n
 	w.given[s] += n
@@ -87,6 +91,7 @@ func (w *wheel) deliver(s *source, n int, backlog uint64) {
 
 // end closes a pull that brought less than it was asked for.
 func (w *wheel) end(s *source) {
+	s.unsent = false
 	if s.greedy {
 		s.backlog = 0
 	}

@@ -106,6 +106,7 @@ func TestStrictOrderAlways(t *testing.T) {
 			"deliver": func(t *rapid.T) {
 				s := pick(t, w.pulled())
 				n := rapid.IntRange(1, w.left[s]).Draw(t, "n")
+				s.unsent = false
 				w.left[s] -= n
 				w.running[s] += n
 				w.delivered(s, n, backlog.Draw(t, "backlog"))
@@ -119,6 +120,7 @@ func TestStrictOrderAlways(t *testing.T) {
 			},
 			"pull ends": func(t *rapid.T) {
 				s := pick(t, w.pulled())
+				s.unsent = false
 				if s.greedy {
 					s.backlog = 0
 				}
