@@ -202,7 +202,7 @@ func (n *node) redelivered(h *Held) error {
 // fresh with the given outcome and settles what was lost. It returns what it ran.
 func (n *node) finishAll(o Outcome) (ran []*Held) {
 	n.t.Helper()
-	for range 100 {
+	for range 100 + len(n.waiting()) {
 		if len(n.waiting()) == 0 {
 			return ran
 		}

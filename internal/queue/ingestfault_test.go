@@ -1,0 +1,158 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// befall has a fate befall the nth event that leaves from now on, or end of a batch.
+func (w *swarm) befall(nth int, fate natstest.Fate) {
+	n := 0
+	w.link.Watch(func(subject string) natstest.Fate {
+		if short(subject) != "event" {
+			return natstest.Pass
+		}
+		if n++; n != nth {
+			return natstest.Pass
+		}
+		return fate
+	})
+}
+
+// Whatever is lost on the way, each job ends with one event.
+func TestBatchOverABrokenLink(t *testing.T) {
+	fates := map[string]natstest.Fate{"cut before": natstest.CutBefore, "cut after": natstest.CutAfter, "lost": natstest.Lost}
+	for name, fate := range fates {
+		for _, at := range []int{1, 2, 20, 32, 33, 41} { // the last is the end of the batch
+			t.Run(fmt.Sprintf("%s %d", name, at), func(t *testing.T) {
+				inScene(t, func(t *testing.T, s *scene) {
+					w := s.swarm("n")
+					held := w.pullAll(40)
+					w.befall(at, fate)
+					w.succeed(held)
+					took := w.settled()
+					t.Logf("settled after %v, pause %v", took, w.pause())
+					time.Sleep(ingestPauseMax)
+					s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
+					w.burst(40)
+					s.allEnded()
+				})
+			})
+		}
+	}
+}
+
+// A crash anywhere leaves jobs that run again or are over, and none without its event.
+func TestCrashWithABatchOpen(t *testing.T) {
+	for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
+		for write := 1; write <= 81; write += 8 {
+			t.Run(fmt.Sprintf("%d/%d", write, fate), func(t *testing.T) {
+				inScene(t, func(t *testing.T, s *scene) {
+					w := s.swarm("n")
+					held := w.pullAll(40)
+					w.crashAt(write, fate)
+					w.succeed(held)
+					time.Sleep(time.Second)
+					w.crash()
+					ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
+					t.Logf("ran %d again", len(ran))
+					s.allEnded()
+				})
+			})
+		}
+	}
+}
+
+// The broker restarts while events are on their way.
+func TestBrokerRestartsWithABatchOpen(t *testing.T) {
+	for _, slow := range []time.Duration{0, 2 * time.Millisecond, 20 * time.Millisecond} {
+		t.Run(slow.String(), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				w := s.swarm("n")
+				held := w.pullAll(60)
+				w.link.Slow(slow)
+				w.succeed(held[:40])
+				s.server.Stop()
+				w.succeed(held[40:50])
+				time.Sleep(500 * time.Millisecond)
+				w.succeed(held[50:])
+				w.link.Slow(0) // a connection is made with locks held
+				s.server.Start(t)
+				took := w.settled()
+				t.Logf("settled after %v, pause %v", took, w.pause())
+				time.Sleep(ingestPauseMax)
+				s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
+				w.burst(40)
+				s.allEnded()
+			})
+		})
+	}
+}
+
+// Whatever befalls a worker that keeps its leases, each of its jobs ends with one event.
+func TestBatchesInAStorm(t *testing.T) {
+	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
+		s := newScene(t, server)
+		w := s.swarm("n")
+		hands := s.node("hands") // pulls, over a link that nothing befalls
+		var older []string
+		burst := func(t *rapid.T) {
+			var held, fresh []*Held
+			for range rapid.IntRange(1, 40).Draw(t, "jobs") {
+				r := s.enqueue(fmt.Sprint("a", s.lives))
+				h := hands.pull()
+				for ; h.Delivered > 1; h = hands.pull() { // its ack was lost
+					w.keeper.Keep(h)
+					w.settler.Redelivered(h)
+				}
+				held = append(held, h)
+				if h.Life == r.Life { // and not one that the broker had forgotten it had delivered
+					fresh = append(fresh, h)
+				}
+			}
+			if len(fresh) > 0 && rapid.IntRange(0, 2).Draw(t, "foreign") == 0 {
+				older = append(older, s.precede(fresh[rapid.IntRange(0, len(fresh)-1).Draw(t, "at")]))
+			}
+			for _, h := range held {
+				w.keeper.Keep(h)
+			}
+			w.succeed(held)
+		}
+		pause := rapid.SampledFrom([]time.Duration{time.Microsecond, time.Millisecond, 3 * time.Millisecond, 50 * time.Millisecond, time.Second, 3 * time.Second})
+		t.Repeat(map[string]func(*rapid.T){
+			"burst": burst, "burst 2": burst, "burst 3": burst,
+			"wait":   func(t *rapid.T) { time.Sleep(pause.Draw(t, "pause")) },
+			"wait 2": func(t *rapid.T) { time.Sleep(pause.Draw(t, "pause")) },
+			"cut":    func(*rapid.T) { w.link.Cut() },
+			"freeze": func(t *rapid.T) {
+				w.link.Hold()
+				burst(t)
+				time.Sleep(pause.Draw(t, "pause"))
+				w.link.Release()
+			},
+			"lose": func(t *rapid.T) {
+				w.befall(rapid.IntRange(1, 40).Draw(t, "nth"), rapid.SampledFrom([]natstest.Fate{
+					natstest.Lost, natstest.Lost, natstest.CutBefore, natstest.CutAfter,
+				}).Draw(t, "fate"))
+			},
+			"restart the broker": func(t *rapid.T) {
+				server.Stop()
+				time.Sleep(pause.Draw(t, "pause"))
+				server.Start(t)
+				for !s.store.nc.IsConnected() || !hands.store.nc.IsConnected() {
+					time.Sleep(time.Millisecond)
+				}
+			},
+		})
+		w.link.Watch(nil)
+		w.settled()
+		s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
+		s.allEnded(older...)
+	})
+}
