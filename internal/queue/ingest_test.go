@@ -321,7 +321,7 @@ func TestBatchIsFull(t *testing.T) {
 		}
 		got := w.tap.read()
 		t.Logf("%d events in %d batches, %d answers", got.batched, len(got.batches), got.answers)
-		if got.single != 0 || got.batched != jobs || got.answers > jobs/16 {
+		if got.single != 0 || got.batched != jobs || len(got.batches) != 2 || got.answers > jobs/16 {
 			t.Errorf("%d events in batches, %d by themselves, %d answers", got.batched, got.single, got.answers)
 		}
 		if n := len(s.events()); n != jobs {
