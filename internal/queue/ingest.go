@@ -19,7 +19,8 @@ const (
 	ingestBatch    = 4096                 // writes of one batch
 	ingestPatience = 4 * time.Millisecond // without a confirmation, after which a batch is ended to have its rest confirmed
 	ingestIdle     = 5 * time.Second      // without a write, after which a batch is not used again; the broker drops it after 10
-	ingestPause    = time.Second          // after a batch that was refused, doubled each time
+	ingestPause    = time.Second          // after a batch that broke, doubled each time
+	ingestProof    = 1024                 // confirmed writes of a batch, if it does not end before, that end the doubling
 	ingestPauseMax = time.Minute
 )
 
@@ -50,6 +51,7 @@ type batch struct {
 	replies   string        // what the reply subjects of its writes begin with
 	writes    []*settlement // the first has sequence 1 in the batch
 	confirmed int           // how many of them are
+	broken    bool          // one was refused or lost
 	seen      int           // confirmed at the last look
 	subject   string        // of the last write
 	last      time.Time
@@ -201,7 +203,7 @@ func (g *ingest) judge(id string, a ingestAnswer) (stored, unsure []*settlement)
 	default:
 		unsure = g.refused(b, 1)
 	}
-	if len(stored) > 0 {
+	if b != nil && (b.confirmed >= ingestProof || a.Batch == id && !b.broken) {
 		g.pause = 0
 	}
 	if b != nil && b != g.open && b.confirmed == len(b.writes) {
@@ -229,6 +231,7 @@ func (g *ingest) refused(b *batch, n uint64) []*settlement {
 		g.open = nil
 	}
 	if len(unsure) > 0 {
+		b.broken = true
 		g.pause = min(max(2*g.pause, ingestPause), ingestPauseMax)
 		g.resume = b.last.Add(g.pause)
 	}

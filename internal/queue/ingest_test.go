@@ -219,14 +219,15 @@ func TestRefusedEventEndsTheBatch(t *testing.T) {
 		t.Run(strconv.Itoa(at), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				w := s.swarm("n")
-				held := w.pullAll(40)
+				held, next := w.pullAll(40), w.pullAll(10)
 				older := s.precede(held[at])
 				w.succeed(held)
 				if took := w.settled(); took > time.Second {
 					t.Errorf("settled after %v", took)
 				}
 				w.tap.read()
-				w.burst(10)
+				w.succeed(next)
+				w.settled()
 				if got := w.tap.read(); got.batched != 0 || got.single != 10 {
 					t.Errorf("soon after, %d events in batches and %d by themselves", got.batched, got.single)
 				}

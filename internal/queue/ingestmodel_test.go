@@ -176,3 +176,25 @@ func TestIngestBelievesNothingElse(t *testing.T) {
 		}
 	})
 }
+
+// Where each batch meets an id that was used before, they are tried ever more rarely, whatever
+// was confirmed of them.
+func TestReusedIDsMakeBatchesRare(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		w := s.swarm("n")
+		begun, single := 0, 0
+		for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(100 * time.Millisecond) {
+			held := w.pullAll(10)
+			s.precede(held[5])
+			w.succeed(held)
+			w.settled()
+			got := w.tap.read()
+			begun += len(got.batches)
+			single += got.single
+		}
+		t.Logf("in a minute %d batches were begun, all refused; %d events by themselves", begun, single)
+		if begun > 7 { // after 0, 1, 3, 7, 15, 31 s
+			t.Errorf("%d batches begun and refused in a minute, want no more than 7", begun)
+		}
+	})
+}
