@@ -104,7 +104,7 @@ func TestBatchesInAStorm(t *testing.T) {
 		var older []string
 		burst := func(t *rapid.T) {
 			var held, fresh []*Held
-			for range rapid.IntRange(1, 40).Draw(t, "jobs") {
+			for range rapid.IntRange(1, 15).Draw(t, "jobs") {
 				r := s.enqueue(fmt.Sprint("a", s.lives))
 				h := hands.pull()
 				for ; h.Delivered > 1; h = hands.pull() { // its ack was lost
