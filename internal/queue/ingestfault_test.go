@@ -25,6 +25,16 @@ func (w *swarm) befall(nth int, fate natstest.Fate) {
 	})
 }
 
+// recover fails the test unless all jobs end, and others after them.
+func (w *swarm) recover() {
+	w.t.Helper()
+	w.settled()
+	time.Sleep(ingestPauseMax)
+	w.scene.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
+	w.burst(40)
+	w.allEnded()
+}
+
 // Whatever is lost on the way, each job ends with one event.
 func TestBatchOverABrokenLink(t *testing.T) {
 	fates := map[string]natstest.Fate{"cut before": natstest.CutBefore, "cut after": natstest.CutAfter, "lost": natstest.Lost}
@@ -36,12 +46,7 @@ func TestBatchOverABrokenLink(t *testing.T) {
 					held := w.pullAll(40)
 					w.befall(at, fate)
 					w.succeed(held)
-					took := w.settled()
-					t.Logf("settled after %v, pause %v", took, w.pause())
-					time.Sleep(ingestPauseMax)
-					s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
-					w.burst(40)
-					s.allEnded()
+					w.recover()
 				})
 			})
 		}
@@ -84,12 +89,7 @@ func TestBrokerRestartsWithABatchOpen(t *testing.T) {
 				w.succeed(held[50:])
 				w.link.Slow(0) // a connection is made with locks held
 				s.server.Start(t)
-				took := w.settled()
-				t.Logf("settled after %v, pause %v", took, w.pause())
-				time.Sleep(ingestPauseMax)
-				s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
-				w.burst(40)
-				s.allEnded()
+				w.recover()
 			})
 		})
 	}
