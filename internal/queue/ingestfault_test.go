@@ -25,8 +25,8 @@ func (w *swarm) befall(nth int, fate natstest.Fate) {
 	})
 }
 
-// recover fails the test unless all jobs end, and others after them.
-func (w *swarm) recover() {
+// recovers fails the test unless all jobs end, and others after them.
+func (w *swarm) recovers() {
 	w.t.Helper()
 	w.settled()
 	time.Sleep(ingestPauseMax)
@@ -46,7 +46,7 @@ func TestBatchOverABrokenLink(t *testing.T) {
 					held := w.pullAll(40)
 					w.befall(at, fate)
 					w.succeed(held)
-					w.recover()
+					w.recovers()
 				})
 			})
 		}
@@ -89,7 +89,7 @@ func TestBrokerRestartsWithABatchOpen(t *testing.T) {
 				w.succeed(held[50:])
 				w.link.Slow(0) // a connection is made with locks held
 				s.server.Start(t)
-				w.recover()
+				w.recovers()
 			})
 		})
 	}
