@@ -41,7 +41,7 @@ func TestBatchOverABrokenLink(t *testing.T) {
 	for name, fate := range fates {
 		for _, at := range []int{1, 2, 20, 32, 33, 41} { // the last is the end of the batch
 			t.Run(fmt.Sprintf("%s %d", name, at), func(t *testing.T) {
-				inScene(t, func(t *testing.T, s *scene) {
+				inScene(t, func(_ *testing.T, s *scene) {
 					w := s.swarm("n")
 					held := w.pullAll(40)
 					w.befall(at, fate)
