@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -209,7 +208,6 @@ func (r *runner) settle(h *queue.Held, e ending) {
 	<-r.worker.slots
 	h.Finished()
 	if e.lost == nil {
-		runtime.Gosched()
 		r.worker.settler.Take(h, e.Outcome)
 	}
 }

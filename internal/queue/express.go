@@ -1,9 +1,9 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -11,10 +11,10 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// A lane says where on the express lane a settlement is. It belongs to [Settler.mu].
+// A lane says where on the express lane a settlement is.
 type lane struct {
-	at    stop
-	token uint64 // of its write, 0 until that is sent
+	at    stop   // belongs to [Settler.mu]
+	token uint64 // of its write, 0 until that is sent, and in a batch; this and sent are of Run's goroutine
 	sent  time.Time
 }
 
@@ -22,39 +22,32 @@ type stop uint8
 
 const (
 	offLane  stop = iota // it was never on it, or has left it
-	flying               // its event is on its way
+	boarding             // it is to be published
+	flying               // its event is on its way, or its ack if it leaves none
 	answered             // the answer is being dealt with
 )
 
-// addExpress publishes the event of t and leaves the rest to the answer.
-func (s *Settler) addExpress(t *settlement) {
-	t.settler = s
-	now := time.Now()
-	alive := t.lease.check(now) == nil
-	s.mu.Lock()
-	s.open[t] = struct{}{}
-	if !alive || !s.running {
-		s.todo = append(s.todo, t)
-		s.mu.Unlock()
-		s.wakeRun()
-		return
+// depart publishes the events of ts, whose answers let the acks follow, and acknowledges
+// those that leave no event: the jobs that were stored first go first, since it is the front
+// of a stream where the broker removes messages at the least cost.
+func (s *Settler) depart(ts []*settlement, crowded bool) {
+	slices.SortFunc(ts, func(a, b *settlement) int { return cmp.Compare(a.Seq, b.Seq) })
+	now, silent := time.Now(), ts[:0]
+	for _, t := range ts {
+		if t.confirmed {
+			silent = append(silent, t)
+			continue
+		}
+		err := t.lease.check(now)
+		if err == nil {
+			t.lane.sent = now
+			t.lane.token, err = s.sendEvent(t, crowded)
+		}
+		if err != nil {
+			s.unsure([]*settlement{t})
+		}
 	}
-	t.lane = lane{at: flying, sent: now}
-	s.express++
-	crowded := s.express > s.crowd
-	s.mu.Unlock()
-	token, err := s.sendEvent(t, crowded)
-	if err != nil {
-		s.unsure([]*settlement{t})
-		return
-	}
-	s.mu.Lock()
-	gone := t.lane.at == offLane
-	t.lane.token = token
-	s.mu.Unlock()
-	if gone { // overdue before it was sent
-		s.store.publisher.forget(token)
-	}
+	s.acknowledge(silent)
 }
 
 // answered implements [sender]: the event of t is stored, or was refused.
@@ -68,8 +61,11 @@ func (t *settlement) answered(_ uint64, err error) {
 }
 
 // stored acknowledges jobs whose events are. Those that have left the lane are not its any more.
-func (s *Settler) stored(ts []*settlement) {
-	ts = s.land(ts)
+func (s *Settler) stored(ts []*settlement) { s.acknowledge(s.land(ts)) }
+
+// acknowledge removes the messages of ts, whose events are stored or not wanted. It is done with
+// the slice as well.
+func (s *Settler) acknowledge(ts []*settlement) {
 	done, now := ts[:0], time.Now()
 	for i, t := range ts {
 		t.confirmed = true
@@ -156,32 +152,20 @@ func (s *Settler) overdue(now time.Time) {
 	}
 }
 
-// A frame is what one event needs to be published, to be used again for the next.
+// A frame is what one event needs to be published, used again for the next.
 type frame struct {
 	msg      nats.Msg
 	expected []string // of its headers
 	body     []byte
 }
 
-// frames are those that are not in use.
-type frames struct{ pool sync.Pool }
-
 // maxFrame bounds the body that a frame keeps, bytes.
 const maxFrame = 16 << 10
 
-func (f *frames) get() *frame {
-	if b, ok := f.pool.Get().(*frame); ok {
-		return b
-	}
-	b := &frame{expected: []string{""}}
-	b.msg.Header = nats.Header{headerEvent: {string(job.EventSucceeded)}, headerExpectedSeq: b.expected}
-	return b
-}
-
-func (f *frames) put(b *frame) {
-	if cap(b.body) <= maxFrame {
-		f.pool.Put(b)
-	}
+func newFrame() *frame {
+	expected := []string{""}
+	header := nats.Header{headerEvent: {string(job.EventSucceeded)}, headerExpectedSeq: expected}
+	return &frame{msg: nats.Msg{Header: header}, expected: expected}
 }
 
 // crowdedLane is how many on the lane are so many that their events are confirmed together.
@@ -190,8 +174,10 @@ const crowdedLane = 16
 // sendEvent publishes the event that t succeeded, in a batch if others are on the lane. The
 // connection keeps nothing of it.
 func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err error) {
-	f := s.frames.get()
-	defer s.frames.put(f)
+	f := s.frame
+	if cap(f.body) > maxFrame {
+		f.body = nil
+	}
 	e := t.event(t.lane.sent)
 	if f.body, err = appendEvent(f.body[:0], &e); err != nil {
 		return 0, err

@@ -3,10 +3,12 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
@@ -248,8 +250,7 @@ func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
 					settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded})
 				}
 				if restarted {
-					settler.suspend() // as if Run had ended
-					settler.resume()
+					settler.resume() // as if Run had ended
 				}
 				cancel()
 				<-ended
@@ -264,6 +265,79 @@ func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				s.checkEnded(lives...)
+			})
+		})
+	}
+}
+
+// Jobs that ended at the same time are written off in the order of their messages.
+func TestEndsAreWrittenInOrder(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("silent %t", silent), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				const jobs = 12 // few, so that each event is a write
+				n := s.node("n")
+				settler := NewSettler(n.store, n.keeper)
+				var lives, events, acks, written []string
+				var held []*Held
+				for i := range jobs {
+					r := s.enqueue(fmt.Sprint("a", i))
+					h := n.pull()
+					lives, held, acks = append(lives, r.Life), append(held, h), append(acks, h.reply)
+					events = append(events, n.store.names.event(h.Queue, h.Type, h.ID))
+				}
+				n.link.Watch(func(subject string) natstest.Fate {
+					if short(subject) == "event" || strings.HasPrefix(subject, "$JS.ACK.") {
+						written = append(written, subject)
+					}
+					return natstest.Pass
+				})
+				for _, h := range slices.Backward(held) {
+					settler.Settle(h, Outcome{Kind: job.EventSucceeded, Silent: silent})
+				}
+				ctx, cancel := context.WithCancel(s.ctx)
+				ended := make(chan struct{})
+				go func() { defer close(ended); _ = settler.Run(ctx) }()
+				time.Sleep(time.Second)
+				cancel()
+				<-ended
+				n.link.Watch(nil)
+				want := acks
+				if !silent {
+					want = append(events, acks...)
+				}
+				if diff := cmp.Diff(want, written); diff != "" {
+					t.Errorf("written (-want +got):\n%s", diff)
+				}
+				if !silent {
+					s.checkEnded(lives...)
+				}
+			})
+		})
+	}
+}
+
+// A settler that fails between taking jobs and writing them off leaves them to its next run.
+func TestSettlerFailsWithJobsTaken(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("silent %t", silent), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				n := s.node("n")
+				settler := NewSettler(n.store, n.keeper)
+				s.enqueue("a")
+				settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded, Silent: silent})
+				if taken, _, _ := settler.take(); len(taken) != 1 {
+					t.Fatalf("%d taken", len(taken))
+				}
+				ctx, cancel := context.WithCancel(s.ctx)
+				cancel()
+				if err := settler.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if left := s.waiting(); len(left) != 0 || n.keeper.Held() != 0 {
+					t.Errorf("left in the queue: %v; %d held", left, n.keeper.Held())
+				}
 			})
 		})
 	}

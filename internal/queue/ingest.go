@@ -15,7 +15,7 @@ import (
 
 // How an ingest groups what it writes.
 const (
-	ingestEvery    = 32                   // writes that one answer confirms, at most
+	ingestEvery    = 64                   // writes that one answer confirms, at most
 	ingestBatch    = 4096                 // writes of one batch
 	ingestPatience = 4 * time.Millisecond // without a confirmation, after which a batch is ended to have its rest confirmed
 	ingestIdle     = 5 * time.Second      // without a write, after which a batch is not used again; the broker drops it after 10

@@ -38,7 +38,9 @@ type counts struct {
 func (s *scene) swarm(name string) *swarm {
 	s.t.Helper()
 	w := &swarm{node: s.node(name), tap: s.listen()}
+	w.settler.mu.Lock() // it runs
 	w.settler.crowd = -1
+	w.settler.mu.Unlock()
 	return w
 }
 

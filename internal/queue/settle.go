@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,23 +35,22 @@ type Outcome struct {
 // before the next, for many jobs at once. What is handed to it stays its own from one
 // Run to the next until it is written or the job's lease is lost.
 //
-// A job that succeeded takes the express lane: its event is published by whoever settles
-// it, and the broker's answer lets the ack follow, with no goroutine in between. All other
-// ends, and whatever the broker does not confirm at once, have a goroutine each that goes
-// by the rules step by step.
+// Jobs that succeeded take the express lane: the events of those that end together are
+// published together, and the broker's answers let the acks follow, with no goroutine in
+// between. All other ends, and whatever the broker does not confirm at once, have a goroutine
+// each that goes by the rules step by step.
 type Settler struct {
 	store  *Store
 	keeper *Keeper
 	log    *slog.Logger
 	room   chan struct{}
 	wake   chan struct{}
-	frames frames
+	frame  *frame // of Run's goroutine
 	ingest ingest
-	crowd  int         // with more on the express lane, events are confirmed together
 	debug  func() bool // whether anybody reads what is logged at that level
 
 	mu      sync.Mutex
-	running bool
+	crowd   int  // with more on the express lane, events are confirmed together
 	ending  bool // nothing more comes, so that the last one on the express lane has to wake Run
 	open    map[*settlement]struct{}
 	todo    []*settlement // those of open that no goroutine works on, the express lane's apart
@@ -65,6 +66,7 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
 		open:  make(map[*settlement]struct{}),
 		crowd: crowdedLane,
+		frame: newFrame(),
 	}
 	t.ingest = ingest{nc: s.nc, settler: t}
 	return t
@@ -82,27 +84,12 @@ func (s *Settler) Admit() { s.room <- struct{}{} }
 // Take takes over a job in hand, which has been admitted, with its outcome.
 func (s *Settler) Take(h *Held, o Outcome) {
 	t := &h.end
-	*t = settlement{store: s.store, Held: h, Outcome: o}
+	*t = settlement{store: s.store, settler: s, Held: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
-	if t.confirmed && s.ackAtOnce(t) {
-		return
+	if o.Kind == job.EventSucceeded {
+		t.lane.at = boarding
 	}
-	if o.Kind == job.EventSucceeded && !t.confirmed {
-		s.addExpress(t)
-	} else {
-		s.add(t)
-	}
-}
-
-// ackAtOnce acknowledges a job that leaves no event. It reports false if it could not.
-func (s *Settler) ackAtOnce(t *settlement) bool {
-	if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
-		return false
-	}
-	s.keeper.Release(t.Held)
-	<-s.room
-	s.report(t, nil)
-	return true
+	s.add(t)
 }
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
@@ -116,8 +103,11 @@ func (s *Settler) add(t *settlement) {
 	s.mu.Lock()
 	s.open[t] = struct{}{}
 	s.todo = append(s.todo, t)
+	first := len(s.todo) == 1
 	s.mu.Unlock()
-	s.wakeRun()
+	if first {
+		s.wakeRun()
+	}
 }
 
 func (s *Settler) wakeRun() {
@@ -133,21 +123,23 @@ func (s *Settler) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	s.resume()
-	defer s.suspend()
 	work := context.WithoutCancel(ctx) // a drain ends with everything written
 	look := time.NewTicker(requestTimeout / 4)
 	defer look.Stop()
 	stop := ctx.Done()
 	for {
-		todo, idle := s.take()
-		for _, t := range todo {
+		express, others, crowded := s.take()
+		s.depart(express, crowded)
+		for _, t := range others {
 			wg.Go(func() { s.settled(t, t.run(work)) })
 		}
-		if idle && ctx.Err() != nil {
+		if ctx.Err() != nil && s.idle() {
 			return nil
 		}
 		select {
 		case <-s.wake:
+			// Jobs that end at the same time go together, and their slots are free first.
+			runtime.Gosched()
 		case now := <-look.C:
 			s.overdue(now)
 		case <-stop:
@@ -161,13 +153,13 @@ func (s *Settler) Run(ctx context.Context) error {
 func (s *Settler) resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running, s.ending = true, false
+	s.ending = false
 	s.todo = s.todo[:0]
 	for t := range s.open {
 		switch t.lane.at {
 		case flying:
 			s.leave(t)
-		case offLane:
+		case offLane, boarding:
 			s.todo = append(s.todo, t)
 		case answered: // it goes on by itself
 		}
@@ -181,18 +173,28 @@ func (s *Settler) end() {
 	s.ending = true
 }
 
-func (s *Settler) suspend() {
+// take returns what is to be worked on: on the express lane, where it may be crowded, and step by step.
+func (s *Settler) take() (express, others []*settlement, crowded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = false
+	express, s.todo = s.todo, nil
+	express = slices.DeleteFunc(express, func(t *settlement) bool {
+		if t.lane.at != boarding {
+			others = append(others, t)
+			return true
+		}
+		t.lane.at = flying
+		s.express++
+		return false
+	})
+	return express, others, s.express > s.crowd
 }
 
-// take returns what is to be worked on, and whether nothing is, on the express lane neither.
-func (s *Settler) take() (todo []*settlement, idle bool) {
+// idle reports whether nothing is to be taken, and nothing is on the express lane.
+func (s *Settler) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	todo, s.todo = s.todo, nil
-	return todo, len(todo) == 0 && s.express == 0
+	return len(s.todo) == 0 && s.express == 0
 }
 
 // settled notes how the settling of t ended.
@@ -247,7 +249,7 @@ type settlement struct {
 	redelivered bool
 	confirmed   bool // its event is stored, or not wanted: what follows is the effect
 
-	settler *Settler // of one that takes the express lane
+	settler *Settler
 	lane    lane
 }
 
