@@ -132,10 +132,11 @@ func (s *Settler) leave(t *settlement) {
 	s.todo = append(s.todo, t)
 }
 
-// overdue takes those off the lane whose answer is lost.
-func (s *Settler) overdue(now time.Time) {
+// overdue takes those off the lane whose answer is lost. It reports whether any was on it.
+func (s *Settler) overdue(now time.Time) bool {
 	var lost []uint64
 	s.mu.Lock()
+	busy := s.express > 0
 	for t := range s.open {
 		if t.lane.at == flying && now.Sub(t.lane.sent) >= requestTimeout {
 			s.leave(t)
@@ -150,6 +151,7 @@ func (s *Settler) overdue(now time.Time) {
 	if len(lost) > 0 {
 		s.wakeRun()
 	}
+	return busy
 }
 
 // A frame is what one event needs to be published, used again for the next.

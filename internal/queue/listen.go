@@ -14,7 +14,15 @@ const (
 	listenWithin = time.Second
 )
 
-func nextListen() time.Duration { return listenEvery + rand.N(listenEvery/2) }
+// nextListen returns when to listen again: those who are starved, and ask the broker, at
+// different times; the others together, since what an idle worker costs is how often it wakes up.
+func (p *Puller) nextListen() time.Duration {
+	if p.starved {
+		return listenEvery + rand.N(listenEvery/2)
+	}
+	now := time.Now()
+	return now.Truncate(listenEvery).Add(listenEvery).Sub(now)
+}
 
 // listen looks for jobs without pulling them, if for a while nothing could be pulled: who has
 // no permits needs some if jobs wait, and learns of it in no other way.

@@ -133,7 +133,7 @@ func (p *Puller) loop(ctx context.Context) error {
 			}
 		case <-look.C:
 			p.listen(ctx)
-			look.Reset(nextListen())
+			look.Reset(p.nextListen())
 		case <-connection:
 			// The broker may still honour the old inbox: a delivery there would look
 			// younger than it is, and with it its lease. An inbox of this connection

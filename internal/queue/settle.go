@@ -20,6 +20,9 @@ import (
 // written; with more, [Settler.Settle] waits.
 const maxUnsettled = 1024
 
+// lookPause is how often it is looked whether answers are overdue.
+const lookPause = requestTimeout / 4
+
 // An Outcome is how one run of a job ended, and what becomes of the job.
 type Outcome struct {
 	Kind   job.EventKind // "" : handed back before it started, which is no event
@@ -124,8 +127,9 @@ func (s *Settler) Run(ctx context.Context) error {
 	defer wg.Wait()
 	s.resume()
 	work := context.WithoutCancel(ctx) // a drain ends with everything written
-	look := time.NewTicker(requestTimeout / 4)
+	look := time.NewTimer(lookPause)
 	defer look.Stop()
+	looking := true
 	stop := ctx.Done()
 	for {
 		express, others, crowded := s.take()
@@ -140,8 +144,15 @@ func (s *Settler) Run(ctx context.Context) error {
 		case <-s.wake:
 			// Jobs that end at the same time go together, and their slots are free first.
 			runtime.Gosched()
+			if !looking {
+				looking = true
+				look.Reset(lookPause)
+			}
 		case now := <-look.C:
-			s.overdue(now)
+			// An idle worker is not to wake up for nothing.
+			if looking = s.overdue(now); looking {
+				look.Reset(lookPause)
+			}
 		case <-stop:
 			stop = nil
 			s.end()
