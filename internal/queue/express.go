@@ -32,15 +32,15 @@ const (
 // of a stream where the broker removes messages at the least cost.
 func (s *Settler) depart(ts []*settlement, crowded bool) {
 	slices.SortFunc(ts, func(a, b *settlement) int { return cmp.Compare(a.Seq, b.Seq) })
-	now, silent := time.Now(), ts[:0]
+	silent := ts[:0]
 	for _, t := range ts {
 		if t.confirmed {
 			silent = append(silent, t)
 			continue
 		}
-		err := t.lease.check(now)
+		t.lane.sent = time.Now() // of each: the connection may get stuck on one before it
+		err := t.lease.check(t.lane.sent)
 		if err == nil {
-			t.lane.sent = now
 			t.lane.token, err = s.sendEvent(t, crowded)
 		}
 		if err != nil {
@@ -66,10 +66,10 @@ func (s *Settler) stored(ts []*settlement) { s.acknowledge(s.land(ts)) }
 // acknowledge removes the messages of ts, whose events are stored or not wanted. It is done with
 // the slice as well.
 func (s *Settler) acknowledge(ts []*settlement) {
-	done, now := ts[:0], time.Now()
+	done := ts[:0]
 	for i, t := range ts {
 		t.confirmed = true
-		if t.lease.check(now) != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.redirect(ts[i : i+1])
 			continue
 		}
@@ -112,7 +112,7 @@ func (s *Settler) land(ts []*settlement) []*settlement {
 	})
 }
 
-// redirect has ts, which have landed, settled step by step.
+// redirect has ts, which have landed or have no event to wait for, settled step by step.
 func (s *Settler) redirect(ts []*settlement) {
 	if len(ts) == 0 {
 		return
