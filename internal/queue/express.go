@@ -86,12 +86,14 @@ func (s *Settler) acknowledge(ts []*settlement) {
 	s.express -= len(done)
 	last := s.ending && s.express == 0
 	s.mu.Unlock()
-	for _, t := range done {
+	for range done {
 		<-s.room
-		s.report(t, nil)
 	}
 	if last {
 		s.wakeRun()
+	}
+	for _, t := range done {
+		s.report(t, nil)
 	}
 }
 

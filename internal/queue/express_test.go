@@ -343,6 +343,40 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 	}
 }
 
+// A Run that was given up goes on with what it has; the next one leaves that alone.
+func TestSettlersDoNotOverlap(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n := s.node("n")
+		settler := NewSettler(n.store, n.keeper)
+		life := s.enqueue("a").Life
+		settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded})
+		events := 0
+		n.link.Watch(func(subject string) natstest.Fate {
+			if short(subject) == "event" {
+				events++
+			}
+			return natstest.Pass
+		})
+		n.link.Slow(500 * time.Millisecond) // and so the answer is not overdue
+		ended := make(chan struct{}, 2)
+		for range 2 {
+			ctx, giveUp := context.WithCancel(s.ctx)
+			go func() { _ = settler.Run(ctx); ended <- struct{}{} }()
+			time.Sleep(100 * time.Millisecond)
+			giveUp()
+		}
+		<-ended
+		<-ended
+		n.link.Slow(0)
+		time.Sleep(time.Second)
+		n.link.Watch(nil)
+		if events != 1 {
+			t.Errorf("%d events sent", events)
+		}
+		s.checkEnded(life)
+	})
+}
+
 func timeLimit(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)

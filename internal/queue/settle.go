@@ -48,7 +48,8 @@ type Settler struct {
 	log    *slog.Logger
 	room   chan struct{}
 	wake   chan struct{}
-	frame  *frame // of Run's goroutine
+	turn   chan struct{} // held by Run
+	frame  *frame        // of Run's goroutine
 	ingest ingest
 	debug  func() bool // whether anybody reads what is logged at that level
 
@@ -66,6 +67,7 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 		store: s, keeper: k, log: s.log,
 		room:  make(chan struct{}, maxUnsettled),
 		wake:  make(chan struct{}, 1),
+		turn:  make(chan struct{}, 1),
 		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
 		open:  make(map[*settlement]struct{}),
 		crowd: crowdedLane,
@@ -121,8 +123,11 @@ func (s *Settler) wakeRun() {
 }
 
 // Run settles until ctx ends, and then what is still open: at most until the
-// leases are lost.
+// leases are lost. It waits for an earlier one that was given up, since that may still be
+// stuck with the connection, and has what it took.
 func (s *Settler) Run(ctx context.Context) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	s.resume()
