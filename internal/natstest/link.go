@@ -156,9 +156,10 @@ func (c *linkConn) gate() <-chan struct{} {
 	return c.link.open
 }
 
-// outGate is gate for what the client sends.
+// outGate is gate for what the client sends. A handshake ends before its server stops: who
+// waits for the client's lock meanwhile would stop the clock.
 func (c *linkConn) outGate() <-chan struct{} {
-	if stopped := c.link.server.stopping.Load(); stopped != nil {
+	if stopped := c.link.server.stopping.Load(); stopped != nil && c.greeted.Load() {
 		return *stopped
 	}
 	return c.gate()
