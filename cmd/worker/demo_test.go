@@ -3,22 +3,35 @@ package main
 import (
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/millhand/millhand/internal/cli"
 )
 
+// A herald calls once when something is written that has the text, before the writer goes on.
+type herald struct {
+	logBuffer
+	text string
+	call func()
+	once sync.Once
+}
+
+func (h *herald) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), h.text) {
+		h.once.Do(h.call)
+	}
+	return h.logBuffer.Write(p)
+}
+
 func TestSignalEndsTheDemo(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		dir := t.TempDir()
 		t.Setenv("TMPDIR", dir)
-		out, log := &logBuffer{}, &logBuffer{}
-		signals, code := make(chan os.Signal, 1), make(chan int, 1)
-		go func() { code <- run([]string{"demo"}, signals, out, log) }()
-		until(t, "the demo is under way", func() bool { return out.find("jobs ended") != "" })
-		signals <- sig
-		if got := <-code; got != cli.ExitInterrupted {
+		signals := make(chan os.Signal, 1)
+		out, log := &herald{text: "jobs that", call: func() { signals <- sig }}, &logBuffer{} // its broker runs, and its jobs are next
+		if got := run([]string{"demo"}, signals, out, log); got != cli.ExitInterrupted {
 			t.Errorf("%v: exit code %d, want %d", sig, got, cli.ExitInterrupted)
 		}
 		if got, want := log.text.String(), "worker: interrupted\n"; got != want {
