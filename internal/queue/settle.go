@@ -57,8 +57,8 @@ type Settler struct {
 	crowd   int  // with more on the express lane, events are confirmed together
 	ending  bool // nothing more comes, so that the last one on the express lane has to wake Run
 	open    map[*settlement]struct{}
-	todo    []*settlement // those of open that no goroutine works on, the express lane's apart
-	express int           // those of open on the express lane
+	todo    []*settlement // those of open that Run is to take
+	express int           // how many of open it took for the express lane and have not left it
 }
 
 // NewSettler returns a settler that writes to s and releases settled jobs from k.
