@@ -65,7 +65,7 @@ func TestTwoLimitsDoNotBlockEachOther(t *testing.T) {
 		want     float64
 	}{
 		{"one each", 1, 1, 4, false, 0.75},
-		{"one each and a crash", 1, 1, 4, true, 0.6},
+		{"one each and a crash", 1, 1, 4, true, 0.75},
 		{"three and five", 3, 5, 8, false, 0.8 * 3},
 		{"five and three", 5, 3, 8, false, 0.8 * 3},
 	}

@@ -73,8 +73,8 @@ func TestNodesTakeTurns(t *testing.T) {
 						break
 					}
 				}
-				time.Sleep(2 * DefaultTTL)
-				s.checkUsed(imports, limit, watched/2)
+				time.Sleep(DefaultTTL + time.Second)
+				s.checkUsed(imports, limit, watched/4)
 			})
 		})
 	}
