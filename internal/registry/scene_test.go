@@ -130,17 +130,26 @@ func (s *scene) key(typ, key string) {
 	}
 }
 
-// startsWithin returns how many jobs of a rate started in the last period.
+// startsWithin returns how many jobs of a rate started within one period of the last two:
+// they come in bursts a little more than a period apart.
 func (s *scene) startsWithin(p PoolKey, period time.Duration) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for _, at := range s.starts[p] {
-		if time.Since(at) < period {
-			n++
+	most := 0
+	starts := s.starts[p]
+	for i, from := range starts {
+		if time.Since(from) >= 2*period {
+			continue
 		}
+		n := 0
+		for _, at := range starts[i:] {
+			if at.Sub(from) < period {
+				n++
+			}
+		}
+		most = max(most, n)
 	}
-	return n
+	return most
 }
 
 // most is the largest limit that a node may act on at the moment, false if it may act on none.
