@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -206,6 +207,7 @@ func TestOwnWriteIsRecognized(t *testing.T) {
 					n := s.node("n")
 					h := n.pull()
 					n.keeper.Keep(h)
+					synctest.Wait() // for the keeper, whose first renewal looks like an ack
 					count := 0
 					n.link.Watch(func(subject string) natstest.Fate {
 						if isWrite(subject) && subject != h.reply || subject == h.reply && what == "ack" {
