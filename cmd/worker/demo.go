@@ -95,16 +95,16 @@ func (d *demo) runUntil(ctx context.Context, signals <-chan os.Signal) error {
 	done := make(chan struct{})
 	defer close(done)
 	wg.Go(func() {
-		for n := 1; ; n++ {
+		for all := (stops{}); ; {
 			select {
 			case <-done:
 				return
-			case <-signals:
+			case sig := <-signals:
+				if all.next(sig) > 1 {
+					os.Exit(cli.ExitInterrupted)
+				}
+				interrupt(errInterrupted)
 			}
-			if n > 1 {
-				os.Exit(cli.ExitInterrupted)
-			}
-			interrupt(errInterrupted)
 		}
 	})
 	err := d.run(ctx)

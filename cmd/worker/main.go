@@ -6,8 +6,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/millhand/millhand/internal/gc"
 	"github.com/millhand/millhand/internal/minder"
@@ -17,8 +15,7 @@ func main() {
 	if minder.Main() {
 		return
 	}
-	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signals := notify()
 	gc.Tune()
 	os.Exit(run(os.Args[1:], signals, os.Stdout, os.Stderr))
 }

@@ -68,9 +68,9 @@ func execute(
 	root := &cobra.Command{
 		Use:   "worker [flags]",
 		Short: "Run jobs",
-		Long: "Pull jobs from the queues and run them until SIGTERM or SIGINT. The first signal drains:\n" +
-			"no new job is pulled, running ones may finish. The second hands running jobs back, the\n" +
-			"third ends the process at once.",
+		Long: "Pull jobs from the queues and run them until SIGTERM, SIGINT or SIGHUP. The first signal\n" +
+			"drains: no new job is pulled, running ones may finish. The second hands running jobs back,\n" +
+			"the third ends the process at once. A SIGHUP only ever drains, and is ignored under nohup.",
 		Example: examples,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -249,12 +249,13 @@ type session struct {
 // watchSignals drains at the first signal, hands back at the second and ends the
 // process at the third.
 func (s *session) watchSignals(done <-chan struct{}) {
-	for n := 1; ; n++ {
+	for all := (stops{}); ; {
 		select {
 		case <-done:
 			return
 		case sig := <-s.signals:
-			switch n {
+			switch all.next(sig) {
+			case 0: // it drains already
 			case 1:
 				s.log.Info("draining; a second signal hands running jobs back", slog.String("signal", sig.String()))
 				s.drain()

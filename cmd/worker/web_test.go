@@ -60,6 +60,20 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+func connectTestClient(t *testing.T, url string) *millhand.Client {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	c, err := millhand.NewClient(nc, millhand.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func startTestBroker(t *testing.T, store string, port int) *broker.Broker {
 	t.Helper()
 	b, err := broker.Start(broker.Config{Store: store, Port: port})
