@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ var (
 
 	errStopped     = errors.New("broker stopped by itself")
 	errNoJetStream = errors.New("broker turned JetStream off by itself: out of disk space, or the store is damaged")
+	errNoWrites    = errors.New("broker gave a stream's store up after a failed write")
 )
 
 // Config says where a broker keeps its data and listens.
@@ -70,6 +72,8 @@ type Broker struct {
 	lock *os.File
 
 	srv      atomic.Pointer[server.Server] // the one started last, running or not
+	text     atomic.Pointer[serverLog]     // its log
+	disk     disk                          // what the store is on
 	shutdown sync.Once
 	closed   atomic.Bool // Shutdown was called
 }
@@ -88,6 +92,7 @@ func Start(cfg Config) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	b.disk = disk{dir: cfg.Store, log: b.log}
 
 	lock, lockErr := lockStore(cfg.Store)
 	addrErr := probe(cfg.Host, cfg.Port)
@@ -114,9 +119,11 @@ func Start(cfg Config) (*Broker, error) {
 }
 
 // Run watches the server until ctx is done, then calls Shutdown and returns nil. It returns
-// an error when the server stopped, or stopped storing, by itself. The broker keeps its
-// store and port then, and Run may be called again, as a supervisor does: it starts the
-// server anew, and in-process connections come back by themselves.
+// an error when the server stopped by itself, or stopped storing and could store again if it
+// were started anew: while its disk is full it goes on, so that what can be read is, and that
+// it knows at its stop who has which job. The broker keeps its store and port then, and Run
+// may be called again, as a supervisor does: it starts the server anew, and in-process
+// connections come back by themselves.
 func (b *Broker) Run(ctx context.Context) error {
 	if b.closed.Load() {
 		return errors.New("run broker: it was shut down")
@@ -178,24 +185,38 @@ func (b *Broker) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			b.Shutdown()
 			return nil
-		case <-tick.C:
-			if err := b.health(); err != nil {
+		case now := <-tick.C:
+			err := b.health()
+			if err != nil && (errors.Is(err, errStopped) || b.disk.takesWrites(ctx, now)) {
 				return err
 			}
 		}
 	}
 }
 
-// health reports why the broker no longer does its work, or nil.
+// Err returns why the broker stores nothing at the moment, nil if it does.
+func (b *Broker) Err() error {
+	err := b.health()
+	if err == nil {
+		return nil
+	}
+	return cmp.Or(b.disk.failure(), err)
+}
+
+// health reports why the broker no longer does its work, or nil. The server keeps the first
+// failed write of a stream and answers nothing it is to store there until it is started anew,
+// though it runs on and has JetStream: of that it tells its log only.
 func (b *Broker) health() error {
 	switch srv := b.srv.Load(); {
 	case !srv.Running():
 		return errStopped
 	case !srv.JetStreamEnabled():
 		return errNoJetStream
-	default:
-		return nil
 	}
+	if text, failed := b.text.Load().failedWrite(); failed {
+		return fmt.Errorf("%w: %s", errNoWrites, text)
+	}
+	return nil
 }
 
 // serve starts a server; it returns when the server is ready or has failed for good.
@@ -236,6 +257,7 @@ func (b *Broker) serve() error {
 	if a, ok := srv.Addr().(*net.TCPAddr); ok && port == server.RANDOM_PORT {
 		b.cfg.Port = a.Port
 	}
+	b.text.Store(log)
 	b.srv.Store(srv)
 	b.log.Info("broker started", slog.String("url", b.ClientURL()), slog.String("store", b.cfg.Store))
 	return nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"syscall"
 )
 
 // serverLog hands nats-server's log to slog and keeps its fatal errors: with a logger of
@@ -15,6 +17,19 @@ type serverLog struct {
 
 	mu     sync.Mutex
 	fatals []error // guarded by mu
+	write  string  // guarded by mu; the first write that failed for good, empty if none
+}
+
+// failedForGood is in the line of the server's log that says that a stream, or its file
+// store, does not write any more.
+const failedForGood = "ritical write error"
+
+// failedWrite returns what the server said of the first failed write that it never recovers
+// from.
+func (l *serverLog) failedWrite() (text string, failed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.write, l.write != ""
 }
 
 // fatal returns the server's fatal errors so far.
@@ -29,7 +44,36 @@ func (l *serverLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, f
 
 func (l *serverLog) Warnf(format string, v ...any) { l.line(slog.LevelWarn, format, v) }
 
-func (l *serverLog) Errorf(format string, v ...any) { l.line(slog.LevelError, format, v) }
+// Errorf logs what follows from a failed write at debug level: the server repeats it for each
+// message, and [disk] says it once in a while, and what is to be done.
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.mu.Lock()
+	if l.write == "" && strings.Contains(format, failedForGood) {
+		l.write = fmt.Sprintf(format, v...)
+	}
+	level := slog.LevelError
+	if l.write != "" && aboutFullDisk(v) {
+		level = slog.LevelDebug
+	}
+	l.mu.Unlock()
+	l.line(level, format, v)
+}
+
+// aboutFullDisk reports whether a line is about a write for which there was no room.
+func aboutFullDisk(v []any) bool {
+	for _, arg := range v {
+		if err, ok := arg.(error); ok && isFull(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// isFull reports whether a write failed for want of room: on the disk, in a quota, or in what
+// a file may have.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
 
 func (l *serverLog) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
 
