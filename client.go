@@ -18,9 +18,12 @@ import (
 
 // Config is what clients and workers have in common. The zero value is usable.
 type Config struct {
-	Namespace string       // first token of every subject; default "millhand"
-	Domain    string       // JetStream domain, if the broker has one
-	Logger    *slog.Logger // default [slog.Default]
+	Namespace string // first token of every subject; default "millhand"
+	Domain    string // JetStream domain, if the broker has one
+	// MaxBytes limits each stream that is made, in bytes, for an account that demands a limit;
+	// 0: none. A queue that reaches it loses its oldest jobs, so make it large.
+	MaxBytes int64
+	Logger   *slog.Logger // default [slog.Default]
 }
 
 func (c Config) logger() *slog.Logger {
@@ -32,12 +35,12 @@ func (c Config) logger() *slog.Logger {
 
 func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn) (*queue.Store, error) {
 	return queue.NewStore(nc, queue.Config{
-		Namespace: c.Namespace, Domain: c.Domain, Node: node, AckWait: ackWait, Logger: c.logger(),
+		Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Node: node, AckWait: ackWait, Logger: c.logger(),
 	})
 }
 
 func (c Config) registry(nc *nats.Conn) (*registry.Store, error) {
-	return registry.NewStore(nc, registry.StoreConfig{Namespace: c.Namespace, Domain: c.Domain, Logger: c.logger()})
+	return registry.NewStore(nc, registry.StoreConfig{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger()})
 }
 
 // A Client enqueues jobs and asks about them. It is safe for concurrent use.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // ensureConsumer makes the one consumer of a type where it does not exist, and
@@ -68,7 +70,7 @@ func (s *Store) CheckLease(ctx context.Context, queue, typ string) error {
 // Passing reports whether what failed with err may succeed later: the broker did not
 // answer, or is not ready.
 func Passing(err error) bool {
-	if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, errForeign) || errors.Is(err, nats.ErrConnectionClosed) {
+	if err == nil || errors.Is(err, ErrAckWait) || stream.Final(err) || errors.Is(err, nats.ErrConnectionClosed) {
 		return false
 	}
 	return passing(err)

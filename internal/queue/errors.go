@@ -26,9 +26,6 @@ var (
 // errConflict says that a conditional write was refused: the broker knows a newer message.
 var errConflict = errors.New("newer message exists")
 
-// errForeign says that a stream of ours exists and was not made by us.
-var errForeign = errors.New("stream is not a job queue")
-
 // A DuplicateError says that a job with the chosen id is alive.
 type DuplicateError struct {
 	Queue, Type, ID string

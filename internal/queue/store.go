@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of what is kept. Events must outlive the longest lease and backoff, since
@@ -24,12 +25,9 @@ const (
 	eventsMaxMsgs      = 2_000_000 // about 200 B of the broker's memory each
 	eventsPerSubject   = 64        // the attempts of one id that stay readable
 	dedupWindow        = 30 * time.Second
-	maxConsumers       = 10_000 // one per type; the broker's own default is 1,000
-	maxWaitingPulls    = 4_096  // one per worker and type
-	replicasInCluster  = 3
+	maxWaitingPulls    = 4_096 // one per worker and type
 	setupTimeout       = 5 * time.Second
 	defaultAckWait     = 30 * time.Second
-	streamAlreadyInUse = 10058
 	consumerExistsAsIs = 10148
 	maxHeaderOverhead  = 64 << 10 // what a successor or dead record may add to a payload
 	maxErrorText       = 8 << 10
@@ -43,6 +41,7 @@ type Config struct {
 	Node      string        // who writes; unique per process start; empty for those who only enqueue
 	AckWait   time.Duration // lease of a running job where the queue has none yet; 0: 30 s, and whatever exists is fine
 	Domain    string        // JetStream domain, if any
+	MaxBytes  int64         // of each stream that is made; 0: no limit
 	Logger    *slog.Logger  // never nil
 }
 
@@ -51,6 +50,7 @@ type Config struct {
 type Store struct {
 	nc    *nats.Conn
 	js    jetstream.JetStream
+	maker *stream.Maker
 	api   string // prefix of the JetStream API
 	names names
 	cfg   Config
@@ -87,6 +87,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
+	s.maker = stream.NewMaker(nc, s.js, cfg.Domain, cfg.MaxBytes)
 	return s, nil
 }
 
@@ -115,7 +116,7 @@ func (s *Store) Open(ctx context.Context, queue string) error {
 // ensureCommon makes what the queues of the namespace share.
 func (s *Store) ensureCommon(ctx context.Context) error {
 	for _, cfg := range []jetstream.StreamConfig{s.eventsConfig(), s.deadConfig()} {
-		if _, err := s.ensureStream(ctx, cfg); err != nil {
+		if _, _, err := s.maker.Ensure(ctx, cfg); err != nil {
 			return err
 		}
 	}
@@ -127,7 +128,7 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	made, err := s.ensureStream(ctx, s.queueConfig(queue))
+	_, made, err := s.maker.Ensure(ctx, s.queueConfig(queue))
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,6 @@ func (s *Store) eventsConfig() jetstream.StreamConfig {
 		Description: "what happened to each job; the last message of a subject is the job's state",
 		Subjects:    []string{s.names.event("*", "*", "*")},
 		Storage:     jetstream.FileStorage,
-		Replicas:    s.replicas(),
 		MaxAge:      eventsMaxAge, MaxMsgs: eventsMaxMsgs, MaxMsgsPerSubject: eventsPerSubject,
 		Duplicates:        dedupWindow,
 		AllowBatchPublish: true, // without it, workers confirm each event by itself
@@ -160,7 +160,6 @@ func (s *Store) deadConfig() jetstream.StreamConfig {
 		Description: "dead jobs, whole, until somebody removes them",
 		Subjects:    []string{s.names.dead("*", "*", "*")},
 		Storage:     jetstream.FileStorage,
-		Replicas:    s.replicas(),
 		Duplicates:  dedupWindow,
 	}
 }
@@ -174,40 +173,9 @@ func (s *Store) queueConfig(queue string) jetstream.StreamConfig {
 		Subjects:          s.names.queueSubjects(queue),
 		Retention:         jetstream.WorkQueuePolicy,
 		Storage:           jetstream.FileStorage,
-		Replicas:          s.replicas(),
-		MaxConsumers:      maxConsumers,
 		AllowMsgSchedules: true,
 		Duplicates:        dedupWindow,
 	}
-}
-
-func (s *Store) replicas() int {
-	if s.nc.ConnectedClusterName() == "" {
-		return 1
-	}
-	return replicasInCluster
-}
-
-func (s *Store) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (made bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	st, err := s.js.Stream(ctx, cfg.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = s.js.CreateStream(ctx, cfg)
-		if apiCode(err) != streamAlreadyInUse { // somebody else was first
-			return err == nil, wrap(err, "make stream %s", cfg.Name)
-		}
-		st, err = s.js.Stream(ctx, cfg.Name)
-	}
-	if err != nil {
-		return false, wrap(err, "look up stream %s", cfg.Name)
-	}
-	got := st.CachedInfo().Config
-	if got.Retention != cfg.Retention || (cfg.AllowMsgSchedules && !got.AllowMsgSchedules) {
-		return false, fmt.Errorf("%w: %s has retention %v, schedules %t; choose another namespace",
-			errForeign, cfg.Name, got.Retention, got.AllowMsgSchedules)
-	}
-	return false, nil
 }
 
 // drivePin puts the message in place that stays at the head of the queue's stream.

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -11,22 +10,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // DefaultNamespace is the first part of the bucket's name unless configured.
 const DefaultNamespace = "millhand"
 
 const (
-	markerTTL         = time.Second // how long an expired key stays visible as such
-	maxConsumers      = 10_000      // one per node that follows; the broker's own default is 1,000
-	replicasInCluster = 3
-	setupTimeout      = 5 * time.Second
+	markerTTL    = time.Second // how long an expired key stays visible as such
+	setupTimeout = 5 * time.Second
 )
 
 // StoreConfig says where a [Store] is.
 type StoreConfig struct {
 	Namespace string       // default "millhand"
 	Domain    string       // JetStream domain, if any
+	MaxBytes  int64        // of the bucket, if it is made; 0: no limit
 	Logger    *slog.Logger // never nil
 }
 
@@ -35,6 +34,7 @@ type StoreConfig struct {
 type Store struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	maker   *stream.Maker
 	log     *slog.Logger
 	api     string // prefix of the JetStream API
 	pre     string // what a domain puts before the subjects of a bucket
@@ -67,6 +67,7 @@ func NewStore(nc *nats.Conn, cfg StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
+	s.maker = stream.NewMaker(nc, s.js, cfg.Domain, cfg.MaxBytes)
 	return s, nil
 }
 
@@ -75,50 +76,25 @@ func (s *Store) subject(key string) string { return "$KV." + s.bucket + "." + ke
 // ensure makes the bucket where it does not exist, and returns when it was made: another
 // time than before means that it was lost, with all that was in it.
 func (s *Store) ensure(ctx context.Context) (made time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	st, err := s.js.Stream(ctx, s.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		st, err = s.js.CreateStream(ctx, s.config())
-		if apiCode(err) == codeStreamNameInUse { // somebody else was first
-			st, err = s.js.Stream(ctx, s.stream)
-		}
-	}
+	info, _, err := s.maker.Ensure(ctx, s.config())
 	if err != nil {
 		return time.Time{}, fmt.Errorf("bucket %s: %w", s.bucket, err)
-	}
-	info := st.CachedInfo()
-	if c := info.Config; !c.AllowMsgTTL || !c.AllowDirect || c.MaxMsgsPerSubject != 1 {
-		return time.Time{}, fmt.Errorf("%w: %s; choose another namespace", errForeign, s.bucket)
 	}
 	return info.Created, nil
 }
 
-// config is that of a key-value bucket with TTLs and a history of 1, made as a stream since
-// a bucket's options do not reach MaxConsumers.
+// config is that of a key-value bucket with TTLs and a history of 1, made as a stream, as
+// the others of the namespace are.
 func (s *Store) config() jetstream.StreamConfig {
-	replicas := 1
-	if s.nc.ConnectedClusterName() != "" {
-		replicas = replicasInCluster
-	}
 	return jetstream.StreamConfig{
 		Name:              s.stream,
 		Description:       "nodes, limits, grants and pauses",
 		Subjects:          []string{s.subject(">")},
 		Storage:           jetstream.FileStorage,
-		Replicas:          replicas,
 		MaxMsgsPerSubject: 1,
-		MaxConsumers:      maxConsumers,
 		Discard:           jetstream.DiscardNew,
 		Duplicates:        2 * time.Minute,
 		AllowRollup:       true, DenyDelete: true, AllowDirect: true,
 		AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerTTL,
 	}
-}
-
-func apiCode(err error) jetstream.ErrorCode {
-	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return e.ErrorCode
-	}
-	return 0
 }

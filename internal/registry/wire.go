@@ -21,7 +21,6 @@ const (
 	codeWrongLastSeqBusy = 10164 // another write is in flight
 	codeNoMessage        = 10037
 	codeStreamNotFound   = 10059
-	codeStreamNameInUse  = 10058
 )
 
 var (
@@ -31,8 +30,6 @@ var (
 	errNotFound = errors.New("no such key")
 	// errStopped ends a watch whose caller has enough.
 	errStopped = errors.New("stopped")
-	// errForeign says that the bucket exists and was not made for this.
-	errForeign = errors.New("bucket is not a registry")
 )
 
 // An entry is what the bucket has of a key.

@@ -1,0 +1,271 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	setupTimeout  = 5 * time.Second
+	replicasAsked = 3      // in a cluster
+	maxConsumers  = 10_000 // the broker's own default is 1,000
+)
+
+// Codes of the server that this package decides on (nats-server: errors.json).
+const (
+	codeNameInUse         = 10058
+	codeConsumerLimit     = 10026
+	codeStreamLimit       = 10027
+	codeInvalidConfig     = 10052
+	codeNotClustered      = 10074
+	codeMaxBytesNeeded    = 10113
+	codeMaxBytesTooLarge  = 10122
+	codeNoStorage         = 10047
+	codeAccountFull       = 10002
+	codeNoJetStream       = 10076
+	codeNoJetStreamForYou = 10039
+)
+
+// ErrForeign says that a stream has the name of one of ours and is something else.
+var ErrForeign = errors.New("stream belongs to something else")
+
+// A RefusedError is the server's word on a stream that it does not make, with what would have
+// to be changed. Its cause is the server's own error.
+type RefusedError struct {
+	Stream string
+	Advice string
+	Err    error
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("stream %s cannot be made: %s (%v)", e.Stream, e.Advice, e.Err)
+}
+
+// Unwrap returns the server's error.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// errNoJetStream says what no request to JetStream can: nobody is there to answer.
+var errNoJetStream = errors.New("JetStream is not enabled: start nats-server with -js, or give it a jetstream block")
+
+// errNoJetStreamForYou is the same of an account.
+var errNoJetStreamForYou = errors.New("JetStream is not enabled for this account: give the account jetstream: enabled, or use another user")
+
+// Final reports whether err is one of [Maker.Ensure] that will not pass by itself.
+func Final(err error) bool {
+	_, tooOld := errors.AsType[*TooOldError](err)
+	_, refused := errors.AsType[*RefusedError](err)
+	return tooOld || refused || errors.Is(err, ErrForeign)
+}
+
+// A Maker makes streams where they are missing. It is safe for concurrent use.
+type Maker struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	domain   string
+	maxBytes int64
+}
+
+// NewMaker returns a maker over nc and js, which is of domain if that is not empty. Each
+// stream that it makes may have so many bytes; 0: as many as the account has.
+func NewMaker(nc *nats.Conn, js jetstream.JetStream, domain string, maxBytes int64) *Maker {
+	return &Maker{nc: nc, js: js, domain: domain, maxBytes: maxBytes}
+}
+
+// CheckConnected returns a [*TooOldError] if the server at the other end of the connection
+// holds streams itself and is too old. It asks nobody.
+func (m *Maker) CheckConnected() error {
+	if has, _ := m.nc.ConnectedServerJetStream(); !has || m.domain != "" {
+		return nil // the streams are elsewhere
+	}
+	return Connected(m.nc).Check()
+}
+
+// Ensure makes the stream that want describes if there is none of its name, and tells whether
+// it did. An existing one stays as its operator configured it, but for what it cannot do
+// since the server that made it was too old.
+//
+// The errors that will not pass are [*TooOldError], [*RefusedError] and one that is [ErrForeign].
+func (m *Maker) Ensure(ctx context.Context, want jetstream.StreamConfig) (info *jetstream.StreamInfo, made bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	if err := m.CheckConnected(); err != nil {
+		return nil, false, err
+	}
+	st, err := m.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		st, err = m.create(ctx, want)
+		made = err == nil
+		if apiCode(err) == codeNameInUse { // somebody else was first
+			st, err = m.js.Stream(ctx, want.Name)
+		}
+	}
+	if err != nil {
+		return nil, false, m.explain(want, err)
+	}
+	info = st.CachedInfo()
+	if err := Answering(info.Config.Metadata).Check(); err != nil {
+		return nil, made, err
+	}
+	if err := sameStream(want, info.Config); err != nil {
+		return nil, made, err
+	}
+	if missing := lacks(want, info.Config); len(missing) > 0 {
+		info, err = m.upgrade(ctx, want, info.Config, missing)
+	}
+	return info, made, err
+}
+
+// create makes a stream with what this server has: one copy where there is no cluster, and no
+// more consumers than the account may have.
+func (m *Maker) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := m.checkAnswering(ctx); err != nil {
+		return nil, err
+	}
+	cfg.FirstSeq = firstSequence(time.Now())
+	cfg.Replicas = replicasAsked
+	cfg.MaxConsumers = maxConsumers
+	if m.maxBytes > 0 {
+		cfg.MaxBytes = m.maxBytes
+	}
+	for {
+		st, err := m.js.CreateStream(ctx, cfg)
+		switch code := apiCode(err); {
+		case code == codeNotClustered && cfg.Replicas > 1:
+			cfg.Replicas = 1
+		case code == codeConsumerLimit && cfg.MaxConsumers > 0:
+			cfg.MaxConsumers = 0 // as many as the account has
+		case code == codeInvalidConfig && cfg.Duplicates > 0 && strings.Contains(err.Error(), "duplicates window"):
+			cfg.Duplicates = 0 // as long as the server has
+		default:
+			return st, err
+		}
+	}
+}
+
+// checkAnswering asks who would make a stream: in a cluster that is not the connected server.
+func (m *Maker) checkAnswering(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout/5)
+	defer cancel()
+	account, err := m.js.AccountInfo(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // to ask takes a permission of its own; what was made is looked at in any case
+	}
+	return Server{Level: account.API.Level}.Check()
+}
+
+// upgrade turns on what a stream lacks since an older server made it.
+func (m *Maker) upgrade(ctx context.Context, want, got jetstream.StreamConfig, missing []string) (*jetstream.StreamInfo, error) {
+	cfg := got
+	cfg.AllowMsgSchedules = got.AllowMsgSchedules || want.AllowMsgSchedules
+	cfg.AllowMsgTTL = got.AllowMsgTTL || want.AllowMsgTTL
+	cfg.AllowDirect = got.AllowDirect || want.AllowDirect
+	if want.SubjectDeleteMarkerTTL > 0 && got.SubjectDeleteMarkerTTL == 0 {
+		cfg.SubjectDeleteMarkerTTL = want.SubjectDeleteMarkerTTL
+	}
+	st, err := m.js.UpdateStream(ctx, cfg)
+	if err != nil {
+		return nil, &RefusedError{
+			Stream: want.Name, Err: err,
+			Advice: "it exists without " + strings.Join(missing, " and ") + ", which cannot be turned on; remove it once it is empty (nats stream rm " + want.Name + "), and it is made anew",
+		}
+	}
+	info := st.CachedInfo()
+	if missing := lacks(want, info.Config); len(missing) > 0 {
+		return nil, fmt.Errorf("stream %s has no %s after that was turned on: %w", want.Name, strings.Join(missing, " and no "), &TooOldError{Server: Answering(info.Config.Metadata)})
+	}
+	return info, nil
+}
+
+// lacks names what a stream needs and cannot do.
+func lacks(want, got jetstream.StreamConfig) (missing []string) {
+	for _, f := range []struct {
+		name      string
+		want, got bool
+	}{
+		{"message schedules", want.AllowMsgSchedules, got.AllowMsgSchedules},
+		{"message TTLs", want.AllowMsgTTL, got.AllowMsgTTL},
+		{"direct reads", want.AllowDirect, got.AllowDirect},
+		{"delete markers", want.SubjectDeleteMarkerTTL > 0, got.SubjectDeleteMarkerTTL > 0},
+	} {
+		if f.want && !f.got {
+			missing = append(missing, f.name)
+		}
+	}
+	return missing
+}
+
+// sameStream returns an error that is [ErrForeign] if a stream is not what its name says.
+func sameStream(want, got jetstream.StreamConfig) error {
+	for _, s := range want.Subjects {
+		if !slices.ContainsFunc(got.Subjects, func(g string) bool { return covers(g, s) }) {
+			return fmt.Errorf("%w: %s stores %s and not %s; another namespace or queue has that name: choose another namespace",
+				ErrForeign, want.Name, strings.Join(got.Subjects, ", "), s)
+		}
+	}
+	if got.Retention != want.Retention {
+		return fmt.Errorf("%w: %s has retention %v, not %v; choose another namespace", ErrForeign, want.Name, got.Retention, want.Retention)
+	}
+	if want.MaxMsgsPerSubject == 1 && got.MaxMsgsPerSubject != 1 {
+		return fmt.Errorf("%w: %s keeps %d messages of a subject, not 1; choose another namespace", ErrForeign, want.Name, got.MaxMsgsPerSubject)
+	}
+	return nil
+}
+
+// covers reports whether a stream of the subject filter has all that subject stands for.
+func covers(filter, subject string) bool {
+	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
+	for i, t := range f {
+		switch {
+		case t == ">":
+			return len(s) > i
+		case i >= len(s) || s[i] == ">":
+			return false
+		case t != "*" && t != s[i]:
+			return false
+		}
+	}
+	return len(f) == len(s)
+}
+
+// explain makes of a server's refusal what a person can act on.
+func (m *Maker) explain(want jetstream.StreamConfig, err error) error {
+	advice := ""
+	switch apiCode(err) {
+	case codeMaxBytesNeeded:
+		advice = "the account wants a limit of bytes for each stream; set one with --stream-max-bytes"
+	case codeMaxBytesTooLarge:
+		advice = "the limit of bytes for each stream is over the account's own; lower --stream-max-bytes"
+	case codeStreamLimit:
+		advice = "the account has no room for another stream: a namespace takes three and one for each queue; raise the account's max_streams, or remove streams"
+	case codeConsumerLimit:
+		advice = "the account allows too few consumers; raise its max_consumers"
+	case codeNoStorage, codeAccountFull:
+		advice = "the account or server has too little storage left for it; raise the limit, or lower --stream-max-bytes"
+	case codeNoJetStream:
+		return errNoJetStream
+	case codeNoJetStreamForYou:
+		return errNoJetStreamForYou
+	}
+	if advice != "" {
+		return &RefusedError{Stream: want.Name, Advice: advice, Err: err}
+	}
+	if has, _ := m.nc.ConnectedServerJetStream(); !has && m.nc.IsConnected() &&
+		(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)) {
+		return errNoJetStream
+	}
+	return fmt.Errorf("stream %s: %w", want.Name, err)
+}
+
+func apiCode(err error) jetstream.ErrorCode {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.ErrorCode
+	}
+	return 0
+}
