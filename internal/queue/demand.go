@@ -37,6 +37,9 @@ type demand struct {
 	tiers       [][]*source // the same, in groups: each has what it can use before the next has any
 	turn        int         // counts asks, so that standing requests rotate
 	now         float64     // service given to whoever was served last
+	budget      budget
+	bytes       int   // of the jobs in hand
+	purse       purse // of a plan
 	pools       []*pool
 	limits      []*pool // those that are limited
 	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
@@ -59,6 +62,7 @@ type source struct {
 	served  float64 // slots given, each for 1/weight
 	turn    int
 	batch   int // while a plan is made: what it is to be asked for
+	size    int // bytes of a job, at a guess: of a large one among the last
 
 	paused  bool
 	limits  []*pool // of all pools, those that are limited
@@ -90,6 +94,7 @@ func (d *demand) plan(now time.Time) []grant {
 	if len(d.limits) > 0 {
 		d.prepare(now)
 	}
+	d.purse = d.budget.purse(d.coming(), d.bytes)
 	d.planBacklog()
 	d.planStanding()
 	return d.grants
@@ -114,8 +119,8 @@ func (d *demand) planBacklog() {
 	}
 	for _, tier := range d.tiers {
 		if slices.ContainsFunc(tier, (*source).hungry) {
-			room -= d.share(room, tier, (*source).growable)
-			ahead -= d.share(ahead, tier, (*source).askableAhead)
+			room -= d.share(room, tier, (*source).growable, inSlots)
+			ahead -= d.share(ahead, tier, (*source).askableAhead, beforeSlots)
 			for _, s := range tier {
 				if n := min(s.batch, maxBatch-s.asked); n > 0 {
 					d.grant(s, n)
@@ -132,7 +137,7 @@ func (d *demand) planBacklog() {
 // share adds to the batches of a tier's sources what each gets of n jobs, by weight, and
 // returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
 // wait: its pull is answered soon, or the jobs asked ahead make room for its long ones.
-func (d *demand) share(n int, tier []*source, can func(*source) bool) (shared int) {
+func (d *demand) share(n int, tier []*source, can func(*source) bool, where stay) (shared int) {
 	for shared < n {
 		var next *source
 		rivals := 0
@@ -151,6 +156,9 @@ func (d *demand) share(n int, tier []*source, can func(*source) bool) (shared in
 		k := 1
 		if rivals == 1 { // all that is left is for this one
 			k = int(min(uint64(n-shared), uint64(next.free()), next.left()))
+		}
+		if k = d.purse.take(k, next.size, where); k == 0 {
+			break
 		}
 		next.batch += k
 		next.cover(k)
@@ -171,11 +179,12 @@ func (d *demand) planStanding() {
 	n := 1
 	if len(d.sources) == 1 && len(d.sources[0].limits) == 0 {
 		n = min(max(d.free(), 1), maxBatch)
+		n = max(d.purse.fits(n, d.sources[0].size, inSlots), 1)
 	}
 	floor := d.floor()
 	for i := 0; i < len(d.queue) && n <= room; {
 		s := d.queue[i]
-		if s.backlog > 0 || !s.askable() || s.weight < floor || s.contested() {
+		if s.backlog > 0 || !s.askable() || s.weight < floor || s.contested() || d.purse.take(n, s.size, inSlots) == 0 {
 			i++
 			continue
 		}

@@ -32,7 +32,7 @@ func NewStrictGate(concurrency int) *Gate { return newGate(concurrency, strict) 
 
 func newGate(concurrency int, o order) *Gate {
 	return &Gate{
-		demand: demand{concurrency: concurrency, order: o},
+		demand: demand{concurrency: concurrency, order: o, budget: budget{flight: maxFlight}},
 		inlets: make(map[*source]*Inlet), pools: make(map[PoolKey]*Pool),
 		keys: make(map[string]string), paused: make(map[string]bool),
 		idle: make(chan struct{}), limited: make(chan struct{}, 1),

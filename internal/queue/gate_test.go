@@ -63,7 +63,7 @@ func TestWhatIsAskedForGrowsUntilItIsSent(t *testing.T) {
 	}
 	end(1)
 	end(2)
-	if standing, _ := email.Sending(); standing {
+	if standing, _, _ := email.Sending(); standing {
 		t.Fatal("what is asked for stands though jobs wait")
 	}
 	end(2) // one pull is in flight

@@ -21,6 +21,7 @@ type Held struct {
 
 	holder    string // this delivery, among all of all workers
 	reply     string // where acks go
+	size      int    // of the message, bytes
 	lastEvent uint64 // sequence of the last event known of the id
 	startedAt time.Time
 	seenAt    atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
@@ -48,6 +49,7 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 	h.Record, h.Seq, h.Delivered, h.Pending = r, d.seq, d.delivered, d.pending
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
+	h.size = m.Size()
 	h.lease = &both.lease
 	h.Malformed = h.ReadHeader(m.Header)
 	if err := job.CheckID(h.ID); err != nil && h.Malformed == nil {

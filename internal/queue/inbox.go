@@ -79,7 +79,7 @@ func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
 			if isJob(m) {
 				p.take(ctx, []*nats.Msg{m})
 			} else {
-				p.over()
+				p.closing(m)
 			}
 		case <-p.overdue.C:
 			return

@@ -44,12 +44,13 @@ func (i *Inlet) Shut() { i.gate.do(func(d *demand) { d.closed(i.source) }) }
 
 // Sending tells that what was asked for is sent now: until then, slots that fall free make it
 // more. It reports whether it may wait for jobs to come; if not, jobs are known to wait, and
-// others wait for the answer. It is brief if others are to have their turn soon.
-func (i *Inlet) Sending() (standing, brief bool) {
+// others wait for the answer. It is brief if others are to have their turn soon. No more than
+// so many bytes are to come, unless that is 0.
+func (i *Inlet) Sending() (standing, brief bool, bytes int) {
 	i.gate.mu.Lock()
 	defer i.gate.mu.Unlock()
 	i.source.unsent = false
-	return !i.source.greedy, i.source.crowded()
+	return !i.source.greedy, i.source.crowded(), i.gate.demand.pullBytes(i.source)
 }
 
 // Ahead reports whether jobs are asked for before there are slots for them, so that there
@@ -71,10 +72,13 @@ func (i *Inlet) Admits() bool {
 // Delivered tells that jobs are in hand and backlog more wait.
 func (i *Inlet) Delivered(jobs []*Held, backlog uint64) {
 	i.gate.do(func(d *demand) {
+		bytes, largest := 0, 0
 		for _, h := range jobs {
 			h.grip.stamp = i.source.stamp
 			i.jobs.add(h)
+			bytes, largest = bytes+h.size, max(largest, h.size)
 		}
+		d.weigh(i.source, bytes, largest)
 		d.delivered(i.source, len(jobs), backlog)
 	})
 }
@@ -111,6 +115,7 @@ func (i *Inlet) start(h *Held) error {
 // slot back. Its permit comes with it unless the handler was given up.
 func (i *Inlet) finished(h *Held, ran time.Duration) {
 	i.gate.do(func(d *demand) {
+		d.bytes -= h.size
 		d.finished(i.source, ran)
 		if h.grip.phase == givenUp {
 			h.grip.phase = stuck

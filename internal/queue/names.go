@@ -93,6 +93,7 @@ const (
 	headerTarget        = "Nats-Schedule-Target"
 	headerStatus        = "Status"
 	headerDescription   = "Description"
+	headerPendingMsgs   = "Nats-Pending-Messages"
 	headerEvent         = "Millhand-Event"
 	headerReason        = "Millhand-Reason"
 	headerErrors        = "Millhand-Errors"

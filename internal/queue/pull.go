@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,7 +18,7 @@ const (
 	pullLifetime    = time.Second
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
-	maxInbox        = 2 * maxBatch // messages
+	maxInbox        = 2 * maxBatch // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
 )
@@ -28,6 +29,8 @@ type pull struct {
 	standing bool      // it waits for jobs to come; others take what is there and close
 	sent     time.Time // the leases of its jobs start here
 	left     int
+	limited  bool
+	bytes    int // that may still come, if they are limited
 }
 
 // over ends the pull in flight: what it was asked for and did not bring is given back.
@@ -39,9 +42,48 @@ func (p *Puller) over() {
 		p.backlog = 0
 		p.inlet.Empty()
 	}
-	p.stage.GiveBack(p.pull.left)
-	p.pull = nil
-	p.overdue.Stop()
+	p.alone = false
+	p.gone(p.pull.left)
+}
+
+// gone gives back what will not come of the pull in flight, which ends with the last of it.
+func (p *Puller) gone(n int) {
+	p.pull.left -= n
+	p.stage.GiveBack(n)
+	if p.pull.left <= 0 {
+		p.pull = nil
+		p.overdue.Stop()
+	}
+}
+
+// arrived notes messages that the pull in flight brought.
+func (p *Puller) arrived(msgs []*nats.Msg) {
+	p.alone = false
+	p.pull.left -= len(msgs)
+	for _, m := range msgs {
+		p.pull.bytes -= m.Size()
+	}
+	switch {
+	case p.pull.left <= 0:
+		p.pull = nil
+		p.overdue.Stop()
+	case p.pull.limited && p.pull.bytes == 0:
+		p.gone(p.pull.left) // of that, and only of that, the broker says nothing
+	}
+}
+
+// tooLarge takes in that the next job has more bytes than may still come. In a cluster this
+// overtakes what was sent before it.
+func (p *Puller) tooLarge(m *nats.Msg) {
+	if p.pull == nil {
+		return
+	}
+	n, err := strconv.Atoi(m.Header.Get(headerPendingMsgs))
+	if err != nil || n > p.pull.left {
+		n = p.pull.left
+	}
+	p.alone = n == p.pull.batch
+	p.gone(n)
 }
 
 // send asks the broker for what is wanted, unless a pull is in flight.
@@ -50,19 +92,24 @@ func (p *Puller) send(ctx context.Context) error {
 		return nil
 	}
 	lifetime := pullLifetime
-	standing, brief := p.inlet.Sending()
+	standing, brief, bytes := p.inlet.Sending()
 	p.wanted += int(p.asked.Swap(0))
+	n := p.wanted
+	if p.alone || n == 1 {
+		n, bytes = 1, 0
+	}
 	if p.store.nc.ConnectedClusterName() != "" && !brief {
 		lifetime = clusterLifetime
 	}
 	lifetime = min(lifetime, p.ackWait/3)
-	p.pull = &pull{batch: p.wanted, left: p.wanted, standing: standing, sent: time.Now()}
-	p.wanted = 0
+	p.pull = &pull{batch: n, left: n, standing: standing, sent: time.Now(), limited: bytes > 0, bytes: bytes}
+	p.wanted -= n
 	body, err := json.Marshal(struct {
-		Batch   int           `json:"batch"`
-		Expires time.Duration `json:"expires,omitempty"`
-		NoWait  bool          `json:"no_wait,omitempty"`
-	}{p.pull.batch, lifetime, !p.pull.standing})
+		Batch    int           `json:"batch"`
+		MaxBytes int           `json:"max_bytes,omitempty"`
+		Expires  time.Duration `json:"expires,omitempty"`
+		NoWait   bool          `json:"no_wait,omitempty"`
+	}{p.pull.batch, bytes, lifetime, !p.pull.standing})
 	if err != nil {
 		return err
 	}
@@ -82,12 +129,22 @@ func (p *Puller) backOff(ctx context.Context) error {
 	return p.reopen(ctx)
 }
 
+// What the broker says with status 409 of a pull request that it has heard.
+const (
+	reasonComplete = "Batch Completed" // and bytes are left
+	reasonTooLarge = "Message Size Exceeds MaxBytes"
+)
+
 // status handles a message of the broker about the pull itself.
 func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
-	switch m.Header.Get(headerStatus) {
-	case "100": // heartbeat
+	status, reason := m.Header.Get(headerStatus), m.Header.Get(headerDescription)
+	switch {
+	case status == "100", reason == reasonComplete:
 		return nil
-	case "404", "408":
+	case reason == reasonTooLarge:
+		p.tooLarge(m)
+		return p.send(ctx)
+	case status == "404", status == "408":
 		empty := p.pull != nil && p.pull.standing && p.pull.left == p.pull.batch
 		p.pause = 0
 		p.over()
@@ -98,8 +155,19 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 		}
 		return p.send(ctx)
 	default: // 409, 503: the consumer, its stream or its leader went away
-		p.log.WarnContext(ctx, "pull request refused", slog.String("status", m.Header.Get(headerStatus)), slog.String("reason", m.Header.Get(headerDescription)))
+		p.log.WarnContext(ctx, "pull request refused", slog.String("status", status), slog.String("reason", reason))
 		return p.backOff(ctx)
+	}
+}
+
+// closing takes in a status while no more is asked for.
+func (p *Puller) closing(m *nats.Msg) {
+	switch m.Header.Get(headerDescription) {
+	case reasonComplete:
+	case reasonTooLarge:
+		p.tooLarge(m)
+	default:
+		p.over()
 	}
 }
 

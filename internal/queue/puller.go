@@ -39,6 +39,7 @@ type Puller struct {
 	sub     *nats.Subscription
 	in      chan *nats.Msg
 	pull    *pull  // in flight, nil if none
+	alone   bool   // the next job is too large to come with others
 	wanted  int    // asked for while a pull was in flight
 	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
@@ -181,10 +182,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	sent := now.Add(-p.ackWait) // of no pull we know: too late
 	if p.pull != nil {
 		sent = p.pull.sent
-		if p.pull.left -= len(msgs); p.pull.left <= 0 {
-			p.pull = nil
-			p.overdue.Stop()
-		}
+		p.arrived(msgs)
 	}
 	p.empty, p.deaf, p.pause = 0, 0, 0
 	held := p.hold(msgs, sent)

@@ -1,0 +1,100 @@
+package queue
+
+import "math"
+
+// Bounds in bytes. The broker cuts off a connection for which 64 MiB wait.
+const (
+	maxFlight    = 32 << 20 // asked for and not come yet
+	maxPullBytes = 16 << 20 // of one pull request for more than one job
+	minPullBytes = 1 << 20
+	pullSlack    = 4 // times what its jobs are thought to have
+	sizeMemory   = 8 // deliveries after which a large job is half forgotten
+)
+
+// A budget bounds bytes as slots bound jobs; 0 is no bound. A job that is larger is asked for
+// alone. What a job has before it comes is a guess, which the pull request backs by a limit.
+type budget struct {
+	flight int // asked for and not come yet; with what is in hand, of what is asked for ahead of free slots
+	hand   int // in hand
+}
+
+// A purse is what is left of a budget while a plan is made.
+type purse struct {
+	flight, hand, spare int
+	coming, inHand      bool // there is some
+}
+
+// stay says where a job is to be when it comes.
+type stay uint8
+
+const (
+	inSlots stay = iota
+	beforeSlots
+)
+
+// purse returns what is left of b while so many bytes come and are in hand.
+func (b budget) purse(coming, inHand int) purse {
+	p := purse{flight: math.MaxInt, hand: math.MaxInt, spare: math.MaxInt, coming: coming > 0, inHand: inHand > 0}
+	if b.flight > 0 {
+		p.flight = max(b.flight-coming, 0)
+		p.spare = max(b.flight-coming-inHand, 0)
+	}
+	if b.hand > 0 {
+		p.hand = max(b.hand-coming-inHand, 0)
+	}
+	return p
+}
+
+// fits returns how many of k jobs of so many bytes may be asked for.
+func (p *purse) fits(k, size int, where stay) int {
+	if size <= 0 {
+		return k
+	}
+	n := min(k, p.flight/size, p.hand/size)
+	switch {
+	case where == beforeSlots:
+		return min(n, p.spare/size)
+	case n == 0 && !p.coming && (!p.inHand || p.hand >= size):
+		return min(k, 1) // it is larger than what there ever is
+	}
+	return n
+}
+
+// take is fits for jobs that are asked for.
+func (p *purse) take(k, size int, where stay) int {
+	n := p.fits(k, size, where)
+	spent := n * size
+	p.flight, p.hand, p.spare = max(p.flight-spent, 0), max(p.hand-spent, 0), max(p.spare-spent, 0)
+	p.coming = p.coming || spent > 0
+	return n
+}
+
+// coming returns how many bytes may come of what is asked for.
+func (d *demand) coming() (bytes int) {
+	for _, s := range d.sources {
+		bytes += s.asked * s.size
+	}
+	return bytes
+}
+
+// weigh notes the bytes of jobs that were delivered: all of them, and the largest.
+func (d *demand) weigh(s *source, bytes, largest int) {
+	d.bytes += bytes
+	s.size = max(largest, s.size-s.size/sizeMemory)
+}
+
+// pullBytes is the limit of a pull request for what s is asked for, 0 for none: one job comes
+// whatever its size.
+func (d *demand) pullBytes(s *source) int {
+	if s.asked <= 1 {
+		return 0
+	}
+	limit := maxPullBytes
+	if d.budget.flight > 0 {
+		limit = min(limit, d.budget.flight)
+	}
+	if s.size == 0 {
+		return limit
+	}
+	return min(max(pullSlack*s.asked*s.size, minPullBytes), limit)
+}
