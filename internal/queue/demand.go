@@ -55,7 +55,9 @@ type source struct {
 	asked   int  // neither delivered nor returned; nothing more is asked before that
 	unsent  bool // except this: what is asked for has not left yet, and may become more
 	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
+	silent  bool // it does not answer: nobody waits for it
 	inHand  int
+	handed  bool          // a job of it was handed back before it started, and none has run since
 	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
 	run     time.Duration // mean of recent runs
 	runs    int
@@ -105,6 +107,9 @@ func (d *demand) plan(now time.Time) []grant {
 func (d *demand) planBacklog() {
 	covered, asked := 0, 0
 	for _, s := range d.sources {
+		if s.silent {
+			continue // what may still come of it is handed back
+		}
 		asked += s.asked
 		if s.greedy {
 			covered += s.asked
@@ -136,7 +141,8 @@ func (d *demand) planBacklog() {
 
 // share adds to the batches of a tier's sources what each gets of n jobs, by weight, and
 // returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
-// wait: its pull is answered soon, or the jobs asked ahead make room for its long ones.
+// wait: its pull is answered soon, or else it is silent and has lost its turn, or the jobs asked
+// ahead make room for its long ones.
 func (d *demand) share(n int, tier []*source, can func(*source) bool, where stay) (shared int) {
 	for shared < n {
 		var next *source
@@ -198,9 +204,11 @@ func (d *demand) planStanding() {
 func (d *demand) standingRoom() int {
 	long, covered, standing, bound := 0, 0, 0, d.concurrency
 	for _, s := range d.sources {
-		if s.greedy {
+		switch {
+		case s.silent:
+		case s.greedy:
 			covered += s.asked
-		} else {
+		default:
 			standing += s.asked
 		}
 		if s.short() {
@@ -276,7 +284,9 @@ func (d *demand) delivered(s *source, n int, backlog uint64) {
 	if s.backlog == 0 {
 		s.served = max(s.served, d.now) // who was idle is not owed the past
 	}
-	s.backlog = backlog
+	if s.open {
+		s.backlog = backlog
+	}
 }
 
 // opened notes that s can be asked, from nothing.
@@ -305,26 +315,30 @@ func (d *demand) finished(s *source, ran time.Duration) {
 	d.inHand--
 	s.inHand--
 	if ran <= 0 {
+		s.handed = true
 		if s.open {
 			s.backlog = max(s.backlog, 1) // it was handed back, most likely, and waits again
 		}
 		return
 	}
 	s.started--
+	s.handed = false
 	s.runs = min(s.runs+1, runSamples)
 	s.run += (ran - s.run) / time.Duration(s.runs)
 }
 
 // askable reports whether s can be asked now.
-func (s *source) askable() bool { return s.open && s.asked == 0 && !s.blocked() }
+func (s *source) askable() bool { return s.open && !s.silent && s.asked == 0 && !s.blocked() }
 
 // growable reports whether s can be asked now, or for more of its backlog than it is about to be.
 func (s *source) growable() bool {
-	return s.open && (s.asked == 0 || s.unsent && s.greedy) && !s.blocked()
+	return s.open && !s.silent && (s.asked == 0 || s.unsent && s.greedy) && !s.blocked()
 }
 
 // wanting reports whether more jobs of s wait than it was asked for, and may start.
-func (s *source) wanting() bool { return s.backlog > uint64(s.asked) && !s.blocked() }
+func (s *source) wanting() bool {
+	return s.backlog > uint64(s.asked) && !s.silent && !s.blocked()
+}
 
 // left returns how many jobs of s wait beyond those asked for, as the plan stands.
 func (s *source) left() uint64 {
@@ -334,7 +348,9 @@ func (s *source) left() uint64 {
 	return 0
 }
 
-func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun }
+// short reports whether jobs of s run briefly. Those that hang say nothing, but for the jobs
+// behind them that could not start.
+func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun && !s.handed }
 
 // askableAhead reports whether s can be asked now for more than can start at once.
 func (s *source) askableAhead() bool { return s.growable() && s.mayBeAhead() }

@@ -4,12 +4,23 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
 // open makes sure of the consumer and subscribes, for as long as it takes.
 func (p *Puller) open(ctx context.Context) error {
+	// Others are not to wait for this one, however long the broker takes.
+	lapsed := make(chan struct{})
+	lapse := time.AfterFunc(turnLapse, func() { p.inlet.Silent(true); close(lapsed) })
+	defer func() {
+		if !lapse.Stop() {
+			<-lapsed
+			p.silent = true
+		}
+		p.heard()
+	}()
 	for pause := reopenPause; ; pause = min(2*pause, reopenPauseMax) {
 		err := p.tryOpen(ctx)
 		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
@@ -82,7 +93,9 @@ func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
 				p.closing(m)
 			}
 		case <-p.overdue.C:
-			return
+			if !p.lapse() {
+				return
+			}
 		case <-connection:
 			return
 		}

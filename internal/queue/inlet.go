@@ -89,6 +89,10 @@ func (i *Inlet) Empty() { i.gate.do(func(*demand) { i.source.backlog = 0 }) }
 // Returned tells that n jobs that were asked for will not come.
 func (i *Inlet) Returned(n int) { i.gate.do(func(d *demand) { d.returned(i.source, n) }) }
 
+// Silent tells whether the broker leaves a pull unanswered. Until it has answered, nobody waits
+// for this type's turn.
+func (i *Inlet) Silent(silent bool) { i.gate.do(func(*demand) { i.source.silent = silent }) }
+
 // Rebuilt tells that the subscription was deaf.
 func (i *Inlet) Rebuilt() {
 	i.gate.mu.Lock()

@@ -18,6 +18,7 @@ const (
 	pullLifetime    = time.Second
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
+	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait
 	maxInbox        = 2 * maxBatch // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
@@ -29,6 +30,7 @@ type pull struct {
 	standing bool      // it waits for jobs to come; others take what is there and close
 	sent     time.Time // the leases of its jobs start here
 	left     int
+	patience time.Duration // until its end is overdue
 	limited  bool
 	bytes    int // that may still come, if they are limited
 }
@@ -113,11 +115,46 @@ func (p *Puller) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.overdue.Reset(lifetime + closingGrace)
+	p.pull.patience = lifetime + closingGrace
+	if standing {
+		p.overdue.Reset(p.pull.patience)
+	} else {
+		p.overdue.Reset(turnLapse)
+	}
 	if err := p.store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
 		return p.backOff(ctx)
 	}
 	return nil
+}
+
+// unanswered gives up the turn of a pull for jobs that wait, and later the pull itself.
+func (p *Puller) unanswered(ctx context.Context) error {
+	if p.pull == nil || p.lapse() {
+		return nil
+	}
+	p.log.WarnContext(ctx, "pull request was not answered: subscribing anew")
+	p.inlet.Rebuilt()
+	return p.reopen(ctx)
+}
+
+// lapse gives up the turn of a pull for jobs that wait. It reports false if that is done, or
+// there is none: then the pull is overdue.
+func (p *Puller) lapse() bool {
+	if p.pull.standing || p.silent {
+		return false
+	}
+	p.silent = true
+	p.inlet.Silent(true)
+	p.overdue.Reset(p.pull.patience - turnLapse)
+	return true
+}
+
+// heard notes that the broker has answered.
+func (p *Puller) heard() {
+	if p.silent {
+		p.silent = false
+		p.inlet.Silent(false)
+	}
 }
 
 // backOff waits a little longer each time before the pull is given up.

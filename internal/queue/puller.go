@@ -43,6 +43,7 @@ type Puller struct {
 	wanted  int    // asked for while a pull was in flight
 	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
+	silent  bool // a pull for jobs that wait is not answered
 	empty   int // standing requests in a row that expired without a job
 	deaf    int // and those of them at whose end jobs were waiting
 	pause   time.Duration
@@ -84,7 +85,7 @@ func (p *Puller) Inlet() *Inlet { return p.inlet }
 // error it returns is one that will not pass by itself.
 func (p *Puller) Run(ctx context.Context) error {
 	// What an earlier run was asked for, its stage has returned.
-	p.pull, p.wanted, p.backlog = nil, 0, 0
+	p.pull, p.wanted, p.backlog, p.silent = nil, 0, 0, false
 	p.asked.Store(0)
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -127,11 +128,7 @@ func (p *Puller) loop(ctx context.Context) error {
 		case m := <-p.in:
 			err = p.receive(ctx, m)
 		case <-p.overdue.C:
-			if p.pull != nil {
-				p.log.WarnContext(ctx, "pull request was not answered: subscribing anew")
-				p.inlet.Rebuilt()
-				err = p.reopen(ctx)
-			}
+			err = p.unanswered(ctx)
 		case <-look.C:
 			p.listen(ctx)
 			look.Reset(p.nextListen())
@@ -152,6 +149,7 @@ func (p *Puller) loop(ctx context.Context) error {
 
 // receive takes in m and whatever else is there already.
 func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
+	p.heard()
 	var jobs []*nats.Msg
 	for {
 		if !isJob(m) {

@@ -34,11 +34,16 @@ func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *s
 // stationAt is station with a node that is there, its gate set up first.
 func (s *scene) stationAt(n *node, do func(*Held) Outcome, setUp func(*Gate)) *station {
 	s.t.Helper()
+	setUp(n.gate)
+	return s.stationOf(n, n.gate.Inlet(1, testQueue, testType), do)
+}
+
+// stationOf is station with a node and its inlet for a type of a queue.
+func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Held) Outcome) *station {
+	s.t.Helper()
 	st := &station{node: n}
-	setUp(st.gate)
-	inlet := st.gate.Inlet(1, testQueue, testType)
 	var err error
-	if st.puller, err = NewPuller(st.settler, inlet, testQueue, testType); err != nil {
+	if st.puller, err = NewPuller(st.settler, inlet, inlet.queue, inlet.typ); err != nil {
 		s.t.Fatalf("puller: %v", err)
 	}
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Held]{

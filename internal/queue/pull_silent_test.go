@@ -1,0 +1,136 @@
+package queue
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// A type whose short jobs begin to hang is not asked for ahead any more: what is pulled and
+// cannot start is written back once, not for ever.
+func TestShortJobsThatBeginToHang(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		const slots = 20
+		var hangs atomic.Bool
+		free := make(chan struct{})
+		st := s.station("n", slots, func(*Held) Outcome {
+			if hangs.Load() {
+				<-free
+			}
+			return Outcome{Kind: job.EventSucceeded}
+		})
+		for i := range 50 {
+			s.enqueue(fmt.Sprintf("quick%d", i))
+		}
+		s.sleep(10 * time.Second)
+		hangs.Store(true)
+		var writes atomic.Int64
+		st.link.Watch(func(subject string) natstest.Fate {
+			if strings.HasPrefix(subject, "millhand."+testQueue+".ready.") {
+				writes.Add(1)
+			}
+			return natstest.Pass
+		})
+		for i := range 200 {
+			s.enqueue(fmt.Sprintf("j%d", i))
+		}
+		s.sleep(10 * time.Minute)
+		if n := writes.Load(); n > 4*slots {
+			t.Errorf("%d jobs were written back within ten minutes, want at most what is asked for ahead once", n)
+		}
+		if n := len(st.runs()) - 50; n < slots {
+			t.Errorf("%d jobs hang, want %d", n, slots)
+		}
+		close(free)
+		s.sleep(time.Minute)
+		if left := len(s.waiting()); left > 0 {
+			t.Errorf("%d jobs are left though none hangs", left)
+		}
+	})
+}
+
+// quietFor has the broker not answer a node's requests about a queue.
+func quietFor(n *node, queue string) {
+	stream := n.store.names.queueStream(queue)
+	n.link.Watch(func(subject string) natstest.Fate {
+		if strings.HasPrefix(subject, "$JS.API.") && strings.Contains(subject, stream) {
+			return natstest.Lost
+		}
+		return natstest.Pass
+	})
+}
+
+// A queue that is silent, as one whose stream has no leader, holds no other up: not by its
+// turn, nor by the slots that what it was asked for would take.
+func TestSilentQueueHoldsNobodyUp(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		gate func(concurrency int) *Gate
+	}{{"by weight", NewGate}, {"strict", NewStrictGate}} {
+		t.Run(tt.name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				const silent, slots = "silent", 4
+				if err := s.store.Open(s.ctx, silent); err != nil {
+					t.Fatal(err)
+				}
+				for i := range 1200 {
+					s.enqueue(fmt.Sprintf("j%03d", i))
+				}
+				for i := range 100 {
+					r := s.record(fmt.Sprintf("s%d", i))
+					r.Queue = silent
+					if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				n := s.nodeOf("n", slots)
+				n.gate = tt.gate(slots)
+				heavy, light := n.gate.Inlet(9, silent, testType), n.gate.Inlet(1, testQueue, testType)
+				busy := func(*Held) Outcome { s.sleep(100 * time.Millisecond); return Outcome{Kind: job.EventSucceeded} }
+				other := s.stationOf(n, heavy, busy)
+				st := s.stationOf(n, light, busy)
+				s.sleep(time.Second)
+				quietFor(n, silent)
+				s.sleep(time.Second)
+				before := len(other.runs())
+				for range 20 {
+					ran := len(st.runs())
+					s.sleep(time.Second)
+					if got := len(st.runs()) - ran; got < 2*slots {
+						t.Errorf("%d jobs of the other queue ran within a second, want about %d", got, 10*slots)
+					}
+				}
+				if got := len(other.runs()); got != before {
+					t.Errorf("%d jobs of the silent queue ran", got-before)
+				}
+				n.link.Watch(nil)
+				s.sleep(20 * time.Second)
+				if got := len(other.runs()); got == before {
+					t.Error("nothing of the queue ran after it was silent no more")
+				}
+			})
+		})
+	}
+}
+
+// What is delivered while a source is shut does not have others wait for it.
+func TestShutSourceHoldsNobodyUp(t *testing.T) {
+	d := demand{order: strict, concurrency: 2}
+	heavy, light := d.add(2), d.add(1)
+	d.opened(heavy)
+	d.opened(light)
+	d.delivered(light, 0, 50)
+	d.delivered(heavy, 1, 50)
+	d.closed(heavy)
+	d.delivered(heavy, 1, 49) // on its way when it was shut
+	d.finished(heavy, time.Minute)
+	d.finished(heavy, time.Minute)
+	if grants := d.plan(time.Time{}); len(grants) != 1 || grants[0].source != light || grants[0].n != 2 {
+		t.Errorf("planned %v, want two jobs of the queue that is open", grants)
+	}
+}
