@@ -19,7 +19,7 @@ const (
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
 	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait
-	maxInbox        = 2 * maxBatch // messages, whose bytes the requests bound
+	maxInbox        = 2 * maxBatch           // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
 )
@@ -176,8 +176,8 @@ const (
 func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 	status, reason := m.Header.Get(headerStatus), m.Header.Get(headerDescription)
 	switch {
-	case status == "100", reason == reasonComplete:
-		return nil
+	case status == "100", reason == reasonComplete: // nothing new
+		return p.send(ctx)
 	case reason == reasonTooLarge:
 		p.tooLarge(m)
 		return p.send(ctx)

@@ -44,8 +44,8 @@ type Puller struct {
 	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
 	silent  bool // a pull for jobs that wait is not answered
-	empty   int // standing requests in a row that expired without a job
-	deaf    int // and those of them at whose end jobs were waiting
+	empty   int  // standing requests in a row that expired without a job
+	deaf    int  // and those of them at whose end jobs were waiting
 	pause   time.Duration
 	starved bool // when it was looked at last, for want of a permit
 	turn    int  // of asking, then
