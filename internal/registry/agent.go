@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +46,8 @@ const (
 
 // An Agent is a node's part in the registry: its presence, its grants, and its ear for limits,
 // keys and pauses. It is a part of a supervision tree, ready once the limits are known
-// to the valves and the presence is written; it gives everything back when it is stopped.
+// to the valves and it has tried to get permits and to write its presence; it gives everything
+// back when it is stopped.
 //
 //	registry        rest_for_one
 //	├─ agent        a server that owns the state and does the writing
@@ -53,10 +55,11 @@ const (
 //	└─ watch        limits, keys and pauses as they change
 type Agent struct {
 	*supervisor.Supervisor
-	store  *Store
-	cfg    AgentConfig
-	server *supervisor.Server[message]
-	follow atomic.Pointer[follower]
+	store    *Store
+	cfg      AgentConfig
+	server   *supervisor.Server[message]
+	follow   atomic.Pointer[follower]
+	troubles troubles
 
 	// told is until when each valve may use its permits at most. It outlives a crash of the
 	// server, which must not make a grant last longer; only the server's goroutine uses it.
@@ -74,7 +77,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
-	a := &Agent{store: store, cfg: cfg, told: make(map[PoolKey]time.Time)}
+	a := &Agent{store: store, cfg: cfg, troubles: troubles{log: cfg.Logger}, told: make(map[PoolKey]time.Time)}
 	var err error
 	a.server, err = supervisor.NewServer(supervisor.ServerSpec[message]{Name: "agent", Init: a.init, Mailbox: mailbox})
 	if err != nil {
@@ -94,19 +97,39 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	return a, err
 }
 
-// watch follows the settings. It is ready once the agent has acted on all there are.
+// Troubles returns what keeps the agent from its work at the moment, for people: nil if nothing
+// does. It may be called from any goroutine.
+func (a *Agent) Troubles() []string { return a.troubles.list() }
+
+// watch follows the settings. It is ready once the agent has acted on all there are, or has
+// tried: neither presence nor permits keep jobs waiting that need none.
 func (a *Agent) watch(ctx context.Context, ready func()) error {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	first := true
 	f := &follower{store: a.store, filters: settings(), lost: a.putBack}
+	f.failed = func(err error) { a.troubles.has(ctx, withSettings, err) }
 	a.follow.Store(f)
 	f.changed = func(e entry) error { return a.server.Cast(ctx, changed{e}) }
 	f.synced = func() error {
-		_, err := supervisor.Call(ctx, a.server, func(r supervisor.Reply[struct{}]) message { return synced{r} })
-		if err == nil && first {
-			first = false
-			ready()
+		acted, err := supervisor.Call(ctx, a.server, func(r supervisor.Reply[<-chan struct{}]) message { return synced{r} })
+		if err != nil {
+			return err
 		}
-		return err
+		a.troubles.ended(ctx, withSettings)
+		if first {
+			first = false
+			waiting.Go(func() {
+				select {
+				case <-acted:
+					ready()
+				case <-ctx.Done():
+				}
+			})
+		}
+		return nil
 	}
 	err := f.run(ctx)
 	if ctx.Err() != nil {
@@ -186,8 +209,10 @@ type message interface{ isMessage() }
 type (
 	tick    struct{}
 	changed struct{ entry } // a setting
-	synced  struct{ reply supervisor.Reply[struct{}] }
-	hinted  struct {
+	synced  struct {
+		reply supervisor.Reply[<-chan struct{}]
+	}
+	hinted struct {
 		pool PoolKey
 		hint hintValue
 	}
@@ -201,7 +226,7 @@ func (hinted) isMessage()  {}
 func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
 	st := &state{
 		Agent: a, self: self, log: a.cfg.Logger,
-		limits: make(map[PoolKey]setting), keys: make(map[string]string), pools: make(map[PoolKey]*pool),
+		acted: make(chan struct{}), limits: make(map[PoolKey]setting), keys: make(map[string]string), pools: make(map[PoolKey]*pool),
 	}
 	st.cancel = self.After(idleLook, tick{})
 	return st, nil

@@ -119,31 +119,87 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// A setting that cannot be read is no limit, and one that can be is seen beside it.
+// A setting that cannot be read lets nothing start that it may concern, until it is set anew; all
+// else runs.
 func TestBrokenSettings(t *testing.T) {
+	for name, broken := range map[string]struct {
+		write write
+		mend  func(s *scene)
+	}{
+		"a word":              {write{key: "grant.import._limit", value: []byte("five")}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a number alone":      {write{key: "grant.import._limit", value: []byte("5")}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"nothing":             {write{key: "grant.import._limit", value: []byte{}}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"below zero":          {write{key: "grant.import._limit", value: []byte(`{"limit":-1}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a quota of a period": {write{key: "grant.import._limit", value: []byte(`{"limit":5,"per":"1s"}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a rate without one": {write{key: "rate.import._limit", value: []byte(`{"limit":5}`)}, func(s *scene) {
+			s.limit(imports, 5, 0)
+			s.limit(PoolKey{Kind: OfType, Name: "import", Rate: true}, 0, time.Second)
+		}},
+		"of the queue": {write{key: "grant.queue=default._limit", value: []byte("{")}, func(s *scene) {
+			s.limit(imports, 5, 0)
+			s.limit(PoolKey{Kind: OfQueue, Name: "default"}, 0, 0)
+		}},
+		"a key": {write{key: "key.import", value: []byte(`{"key":"a b"}`)}, func(s *scene) {
+			s.limit(imports, 5, 0)
+			s.key("import", "")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.key("none", "none") // makes the bucket
+				for _, w := range []write{broken.write, {key: "grant.import.somebody", value: []byte("{")}, {key: "node.x", value: []byte("x")}} {
+					if _, err := s.store.put(s.ctx, w); err != nil {
+						s.t.Fatal(err)
+					}
+				}
+				s.node("a", busy)
+				other := s.node("b", nodeConfig{concurrency: 5, queue: "other", types: []string{"push"}, jobs: 50 * time.Millisecond})
+				time.Sleep(time.Minute)
+				if got := s.measure(imports, time.Second); got != 0 {
+					s.t.Errorf("%.1f run under a setting that nobody can read", got)
+				}
+				if got := len(other.snapshot().Running); got < 4 {
+					s.t.Errorf("%d of 5 jobs run that have nothing to do with it", got)
+				}
+				broken.mend(s)
+				time.Sleep(time.Second)
+				s.checkUsed(imports, 5, time.Second)
+				if nodes, err := s.store.Nodes(s.ctx); err != nil || len(nodes) != 2 {
+					s.t.Errorf("nodes %v, %v", nodes, err)
+				}
+			})
+		})
+	}
+}
+
+// Of a setting that was known and cannot be read any more, what was known holds.
+func TestBrokenLaterSettings(t *testing.T) {
 	inScene(t, func(s *scene) {
-		s.key("import", "none") // makes the bucket
-		for _, w := range []write{
-			{key: "grant.import._limit", value: []byte("five")},
-			{key: "rate.import._limit", value: []byte(`{"limit":5}`)},
-			{key: "grant.import.somebody", value: []byte("{")},
-			{key: "key.import", value: []byte(`{"key":"a b"}`)},
-			{key: "node.x", value: []byte("x")},
-		} {
-			if _, err := s.store.put(s.ctx, w); err != nil {
+		crm := PoolKey{Kind: OfKey, Name: "crm"}
+		s.limit(imports, 5, 0)
+		s.limit(crm, 7, 0)
+		s.key("push", "crm")
+		s.node("a", nodeConfig{concurrency: 50, types: []string{"import", "push"}, jobs: 50 * time.Millisecond})
+		time.Sleep(time.Second)
+		for _, key := range []string{imports.limitKey(), crm.limitKey(), keyOf("push")} {
+			if _, err := s.store.put(s.ctx, write{key: key, value: []byte("x")}); err != nil {
 				s.t.Fatal(err)
 			}
 		}
-		s.node("a", busy)
-		time.Sleep(time.Second)
-		if got := s.measure(imports, time.Second); got < 18 {
-			s.t.Errorf("%.1f run, want 20", got)
-		}
-		s.limit(imports, 5, 0)
-		time.Sleep(time.Second)
+		time.Sleep(time.Minute)
 		s.checkUsed(imports, 5, time.Second)
-		if nodes, err := s.store.Nodes(s.ctx); err != nil || len(nodes) != 1 {
-			s.t.Errorf("nodes %v, %v", nodes, err)
+		s.checkUsed(crm, 7, time.Second)
+		pools, err := s.store.Pools(s.ctx)
+		if err != nil || len(pools) != 2 || pools[0].Limit.Jobs != 0 || pools[1].Limit.Jobs != 0 {
+			s.t.Errorf("pools %+v, %v", pools, err)
+		}
+		if _, _, err := s.store.Limit(s.ctx, imports); !errors.Is(err, errUnreadable) {
+			s.t.Errorf("a limit that cannot be read: %v", err)
+		}
+		s.limit(imports, 0, 0) // it can be removed, too
+		time.Sleep(time.Second)
+		if got := s.measure(imports, time.Second); got < 30 {
+			s.t.Errorf("%.1f run after the limit was removed", got)
 		}
 	})
 }

@@ -27,6 +27,7 @@ type follower struct {
 
 	changed func(entry) error                  // a key's newest value, or its end; an error ends the follower
 	synced  func() error                       // all is told as it was a moment ago; after an error, it is told again
+	failed  func(error)                        // it cannot keep up at the moment, and tries again; nil: so be it
 	lost    func(context.Context, entry) error // the bucket was lost, and with it this entry; nil: so be it
 
 	live map[string]entry
@@ -50,12 +51,16 @@ func (f *follower) run(ctx context.Context) error {
 		try, cancel := context.WithCancel(ctx)
 		f.begin.Store(&cancel)
 		err := f.once(try)
+		told := try.Err() != nil // by anew
 		cancel()
 		if own, ok := errors.AsType[*ownError](err); ok {
 			return own.err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if f.failed != nil && !told {
+			f.failed(err)
 		}
 		f.store.log.DebugContext(ctx, "reads the registry anew", slog.Any("err", err))
 		if err := sleep(ctx, followPause); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -39,7 +40,10 @@ func encodeLimit(l Limit) []byte {
 	return b
 }
 
-// decodeLimit reads a limit; one that cannot be is none.
+// errUnreadable says that a setting is there and cannot be read.
+var errUnreadable = errors.New("cannot be read")
+
+// decodeLimit reads a limit.
 func decodeLimit(b []byte) (l Limit, ok bool) {
 	var v limitValue
 	if json.Unmarshal(b, &v) != nil || v.Limit <= 0 {
@@ -134,7 +138,8 @@ func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
 	return paused, nil
 }
 
-// set writes w unless it is there already, under its condition, until that holds.
+// set writes w unless it is there already, under its condition, until that holds. It tries
+// again while others write or the broker does not answer; a refusal it returns at once.
 func (s *Store) set(ctx context.Context, w write) error {
 	ctx, cancel := context.WithTimeout(ctx, setWithin)
 	defer cancel()
@@ -143,8 +148,8 @@ func (s *Store) set(ctx context.Context, w write) error {
 	}
 	for {
 		err := s.setOnce(ctx, w)
-		if err == nil {
-			return nil
+		if err == nil || apiCode(err) != 0 {
+			return err
 		}
 		if sleep(ctx, followPause/4+rand.N(followPause/4)) != nil {
 			return err
@@ -152,25 +157,25 @@ func (s *Store) set(ctx context.Context, w write) error {
 	}
 }
 
+// setOnce reads what it is to write and the newest revision of its condition, and nothing
+// else: who has grants of a limit, and how many have, does not matter for changing it.
 func (s *Store) setOnce(ctx context.Context, w write) error {
-	entries, _, err := s.read(ctx, w.on)
-	if err != nil {
-		return err
-	}
-	there := false
-	for _, e := range entries {
-		w.rev = max(w.rev, e.Rev)
-		if e.Key != w.key || e.Value == nil {
-			continue
-		}
-		there = true
-		if string(e.Value) == string(w.value) || isPause(w.key) && !w.remove {
+	there, err := s.leaderRead(ctx, w.key)
+	switch {
+	case errors.Is(err, errNotFound):
+		if w.remove {
 			return nil
 		}
-	}
-	if w.remove && !there {
+	case err != nil:
+		return err
+	case string(there.Value) == string(w.value) && !w.remove, isPause(w.key) && !w.remove:
 		return nil
 	}
+	last, err := s.newest(ctx, w.on)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	w.rev = last.Rev
 	_, err = s.put(ctx, w)
 	return err
 }
@@ -191,53 +196,73 @@ type Share struct {
 	Grant
 }
 
-// Pools returns all limits, sorted by kind and name.
+// Pools returns all limits, sorted by kind and name. One that cannot be read is of zero jobs.
 func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
-	entries, err := s.readOpen(ctx, settings()...)
+	entries, err := s.readOpen(ctx, keyKeys+".*", grantKeys+".>", rateKeys+".>")
 	if err != nil {
 		return nil, err
 	}
-	var pools []Pool
-	types := make(map[string][]string)
+	limits, shares, types := make(map[PoolKey]Limit), make(map[PoolKey][]Share), make(map[string][]string)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {
 			types[key] = append(types[key], typ)
 		}
 		p, last, ok := parsePool(e.Key)
-		if !ok || last != limitToken || e.Value == nil {
-			continue
-		}
-		if l, ok := decodeLimitOf(p, e.Value); ok {
-			pools = append(pools, Pool{PoolKey: p, Limit: l})
+		switch {
+		case !ok || e.Value == nil:
+		case last == limitToken:
+			l, readable := decodeLimitOf(p, e.Value)
+			if !readable {
+				l = Limit{}
+			}
+			limits[p] = l
+		default:
+			if g, ok := decodeGrant(e.Value); ok {
+				shares[p] = append(shares[p], Share{Node: last, Grant: g})
+			}
 		}
 	}
-	for i := range pools {
-		if err := s.fill(ctx, &pools[i]); err != nil {
-			return nil, err
+	pools := make([]Pool, 0, len(limits))
+	for key, l := range limits {
+		p := Pool{PoolKey: key, Limit: l, Shares: sorted(shares[key])}
+		if p.Kind == OfKey {
+			p.Types = slices.Sorted(slices.Values(types[p.Name]))
 		}
-		if pools[i].Kind == OfKey {
-			pools[i].Types = slices.Sorted(slices.Values(types[pools[i].Name]))
-		}
+		pools = append(pools, p)
 	}
 	slices.SortFunc(pools, func(a, b Pool) int {
-		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per))
+		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per), cmp.Compare(a.prefix(), b.prefix()))
 	})
 	return pools, nil
 }
 
+// fill reads who has what of a pool.
 func (s *Store) fill(ctx context.Context, p *Pool) error {
 	entries, _, err := s.read(ctx, p.all())
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		var g Grant
-		if node := lastToken(e.Key); node != limitToken && e.Value != nil && json.Unmarshal(e.Value, &g) == nil {
-			p.Shares = append(p.Shares, Share{Node: node, Grant: g})
+		if node := lastToken(e.Key); node != limitToken && e.Value != nil {
+			if g, ok := decodeGrant(e.Value); ok {
+				p.Shares = append(p.Shares, Share{Node: node, Grant: g})
+			}
 		}
 	}
-	slices.SortFunc(p.Shares, func(a, b Share) int { return cmp.Compare(a.Node, b.Node) })
+	p.Shares = sorted(p.Shares)
 	return nil
+}
+
+func sorted(shares []Share) []Share {
+	slices.SortFunc(shares, func(a, b Share) int { return cmp.Compare(a.Node, b.Node) })
+	return shares
+}
+
+// decodeGrant reads a grant; false if it is nobody's of ours.
+func decodeGrant(b []byte) (g Grant, ok bool) {
+	err := json.Unmarshal(b, &g)
+	g.Held = max(g.Held, 0)
+	return g, err == nil
 }
 
 // Limit returns the limit of one pool; false if it has none.
@@ -246,11 +271,17 @@ func (s *Store) Limit(ctx context.Context, p PoolKey) (Limit, bool, error) {
 		return Limit{}, false, err
 	}
 	e, err := s.leaderRead(ctx, p.limitKey())
-	if errors.Is(err, errNotFound) {
+	switch {
+	case errors.Is(err, errNotFound):
 		return Limit{}, false, nil
+	case err != nil:
+		return Limit{}, false, err
 	}
 	l, ok := decodeLimitOf(p, e.Value)
-	return l, ok, err
+	if !ok {
+		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it anew, or remove it", p, e.Key, s.bucket, e.Value, errUnreadable)
+	}
+	return l, true, nil
 }
 
 // readOpen is read for those who may come first.

@@ -40,6 +40,11 @@ type pool struct {
 	lost   bool      // that is too long ago; of a quota, nothing is written before the key is gone
 	open   int       // permits that the valve may use, at most those held
 	others map[string]Grant
+	gone   int     // permits of a rate that nodes which are gone have used, or may have
+	ledger *ledger // what was read, if that is too much for one answer; nil: it is not
+	closed bool    // the limit is there, cannot be read and was never known: nothing starts
+	news   bool    // others or the limit changed since this node considered what to hold
+	idle   Grant   // what it said of itself then
 	wish   wish
 	need   wish // of permits that jobs wait for
 
@@ -49,6 +54,9 @@ type pool struct {
 
 	refreshAt time.Time
 	quiet     time.Time // not before this, but for refreshes
+	err       error     // of the last request, nil if it was answered well
+	retryAt   time.Time // after such an error, not before this
+	retry     time.Duration
 	lookAt    time.Time // when the grant of a node that is silent is gone; zero: no such node, or nobody waits
 }
 
@@ -82,22 +90,48 @@ func (p *pool) me(now time.Time) Grant {
 
 // view is the pool as far as it is known, with me in it.
 func (p *pool) view(me Grant) map[string]Grant {
-	nodes := make(map[string]Grant, len(p.others)+1)
+	nodes := make(map[string]Grant, len(p.others)+2)
 	maps.Copy(nodes, p.others)
+	if p.gone > 0 {
+		nodes[goneToken] = Grant{Held: p.gone, Used: p.gone}
+	}
 	nodes[p.node] = me
 	return nodes
 }
 
 // act does what is due, if anything is.
 func (p *pool) act(ctx context.Context, now time.Time) error {
-	look := !p.lookAt.IsZero() && !now.Before(p.lookAt)
-	if look || p.unsure && !p.lost || !now.Before(p.refreshAt) {
-		return p.refresh(ctx)
+	do := p.consider(now)
+	if do == nil {
+		return nil
 	}
-	if p.lost || now.Before(p.quiet) {
+	return do(ctx)
+}
+
+// consider returns what is to be asked of the broker now, nil if that is nothing. It asks
+// nothing itself.
+func (p *pool) consider(now time.Time) (do func(context.Context) error) {
+	switch look := !p.lookAt.IsZero() && !now.Before(p.lookAt); {
+	case p.closed:
+		p.stayClosed(now)
+		return nil
+	case now.Before(p.retryAt):
+		return nil
+	case look || p.unsure && !p.lost || !now.Before(p.refreshAt):
+		return p.refresh
+	case p.lost || now.Before(p.quiet):
 		return nil
 	}
 	me := p.me(now)
+	if !p.news && me.Held == 0 && me == p.idle {
+		return nil // as before: who waits for a permit has nothing to do but to hear of one
+	}
+	p.news, p.idle = false, me
+	return p.adapt(now, me)
+}
+
+// adapt is consider for who knows what it holds, needs and wants.
+func (p *pool) adapt(now time.Time, me Grant) (do func(context.Context) error) {
 	nodes := p.view(me)
 	if elapsed(p.tookAt, now) >= p.term && yields(p.limit.Jobs, nodes, p.node) {
 		p.turn = lastTurn(nodes)
@@ -109,20 +143,42 @@ func (p *pool) act(ctx context.Context, now time.Time) error {
 	if use >= me.Held || urgent {
 		p.allow(min(use, me.Held))
 	}
+	keep := func(ctx context.Context) error { return p.keep(ctx, hold, use, me) }
 	switch target := targets(p.limit.Jobs, nodes)[p.node]; {
 	case hold > me.Held:
-		return p.refresh(ctx)
+		return p.refresh
 	case hold < me.Held && urgent:
-		return p.keep(ctx, hold, use, me)
+		return keep
 	default:
 		// Others are to know of a target that they would not leave room for, and of one
 		// that they leave room for in vain.
 		told := targets(p.limit.Jobs, p.view(p.own))[p.node]
 		if told != target && max(told, target) > me.Held {
-			return p.keep(ctx, hold, use, me)
+			return keep
 		}
 	}
 	return nil
+}
+
+// stayClosed keeps jobs from starting under a limit that nobody knows. What runs goes on.
+func (p *pool) stayClosed(now time.Time) {
+	if now.Before(p.refreshAt) {
+		return
+	}
+	p.sent, p.lost, p.refreshAt = now, false, now.Add(p.ttl/3)
+	p.valve.Allow(0, p.until())
+}
+
+// answered notes how the last request ended. After a refusal the next one waits a little
+// longer each time, but never for so long that a grant would expire for it.
+func (p *pool) answered(err error) {
+	p.err = err
+	if err == nil {
+		p.retry = 0
+		return
+	}
+	p.retry = min(max(2*p.retry, lookEvery), p.ttl/10, 5*time.Second)
+	p.retryAt = time.Now().Add(p.retry)
 }
 
 // keep writes the grant anew, unchanged or smaller, without reading first: it does not raise
@@ -173,7 +229,7 @@ func (p *pool) refresh(ctx context.Context) error {
 // tryRefresh reports whether somebody wrote between its read and its write. The read
 // may be old, which the condition of the write finds out.
 func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
-	entries, _, err := p.store.read(ctx, p.key.all())
+	entries, err := p.read(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -205,6 +261,9 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 		return true, p.verify(ctx)
 	}
 	if errors.Is(err, errConflict) {
+		if p.ledger != nil {
+			p.ledger.refused = true
+		}
 		return true, nil
 	}
 	p.plan(s)
@@ -239,7 +298,7 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	}
 	sent := time.Now()
 	rev, err = p.store.put(ctx, write{
-		key: p.key.grantKey(p.node), value: value, ttl: keyTTL(p.ttl, p.limit), on: on, rev: rev,
+		key: p.key.grantKey(p.node), value: value, ttl: p.keyTTL(g), on: on, rev: rev,
 	})
 	if err != nil {
 		p.unsure = p.unsure || !errors.Is(err, errConflict)
@@ -251,7 +310,7 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	told := p.own
 	told.Used = g.Used
 	changed := told != g || p.rev == 0
-	p.turn, p.own, p.rev, p.sent, p.unsure, p.lost = g.Turn, g, rev, sent, false, false
+	p.turn, p.own, p.rev, p.sent, p.unsure, p.lost, p.news = g.Turn, g, rev, sent, false, false, true
 	p.refreshAt = sent.Add(p.ttl/3 - rand.N(p.ttl/30))
 	p.quiet = sent.Add(time.Duration(len(p.others)) * quietEach)
 	p.expired(time.Now()) // an answer that took too long confirms nothing
@@ -264,6 +323,15 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 		p.store.hint(p.key, p.node, g)
 	}
 	return nil
+}
+
+// keyTTL is the TTL of the key of a grant. Only what was started under a rate counts for its
+// period: who holds nothing and has started nothing leaves nothing behind.
+func (p *pool) keyTTL(g Grant) time.Duration {
+	if g.Held == 0 && g.Used == 0 {
+		return p.ttl
+	}
+	return keyTTL(p.ttl, p.limit)
 }
 
 // allow lets the valve use so many permits. If that is fewer than are held, those that are
@@ -285,19 +353,14 @@ func (p *pool) until() time.Time { return p.sent.Add(usable(p.ttl)) }
 
 // limited takes over a new limit. What is too much is given up before anybody is asked.
 func (p *pool) limited(now time.Time, l Limit, rev uint64) {
-	p.limit, p.limitRev = l, rev
+	p.limit, p.limitRev, p.news = l, rev, true
 	p.refreshAt, p.quiet = now, now
 	if _, use := next(l.Jobs, p.view(p.me(now)), p.node); use < p.own.Held {
 		p.allow(use)
 	}
 }
 
-// leave ends the node's part in a pool whose limit is gone, or is none of its own any more.
-func (p *pool) leave(ctx context.Context) {
-	p.valve.Lift()
-	p.remove(ctx)
-}
-
+// remove takes the node's grant away.
 func (p *pool) remove(ctx context.Context) {
 	_, err := p.store.put(ctx, write{key: p.key.grantKey(p.node), remove: true, ttl: markerTTL})
 	if err == nil {
@@ -326,6 +389,11 @@ func (p *pool) hinted(h hintValue) {
 	if p.others == nil {
 		return // the first survey comes anyway
 	}
+	h.Held = max(h.Held, 0)
+	if p.others[h.Node] == h.Grant {
+		return
+	}
+	p.news = true
 	if h.Grant == (Grant{}) {
 		delete(p.others, h.Node)
 		return

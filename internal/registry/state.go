@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/supervisor"
@@ -29,15 +30,19 @@ type state struct {
 	keys   map[string]string   // by type
 	pools  map[PoolKey]*pool   // that concern this node
 	order  []*pool             // of them, whose turn it is first
+	left   []*pool             // whose limit is gone: their grants are to be removed
 
-	known     bool      // all settings were read once
-	presentAt time.Time // when presence is to be written again
-	silent    time.Time // the broker is not asked before
+	known     bool          // all settings were read once
+	presentAt time.Time     // when presence is to be written again
+	absent    time.Duration // pause after a presence that could not be written
+	silent    time.Time     // the broker is not asked before
+	acted     chan struct{} // closed once what is due at the start was tried
 }
 
 type setting struct {
 	Limit
-	rev uint64
+	rev    uint64
+	closed bool // it cannot be read, and was never known: nothing may start
 }
 
 // Handle implements supervisor.Handler.
@@ -52,15 +57,12 @@ func (s *state) Handle(ctx context.Context, msg message) error {
 			p.hinted(m.hint)
 		}
 	case synced:
+		// The callers' patience has an end, so nothing is asked of the broker here. The valves
+		// of all limits are known and shut when they go on.
 		s.known = true
 		s.reconcile(ctx)
-		s.turn(ctx, time.Now())
-		if err := s.present(ctx); err != nil {
-			m.reply.Fail(err)
-			return nil
-		}
-		s.next()
-		m.reply.Send(struct{}{})
+		s.soon()
+		m.reply.Send(s.acted)
 	}
 	return nil
 }
@@ -73,13 +75,19 @@ func (s *state) tick(ctx context.Context) {
 	}
 	if s.known && !now.Before(s.silent) {
 		s.turn(ctx, now)
-		if !now.Before(s.presentAt) {
-			if err := s.present(ctx); err != nil {
-				s.failed(ctx, "presence not written", err)
-			}
+		select {
+		case <-s.acted:
+		default:
+			close(s.acted)
 		}
 	}
 	s.next()
+}
+
+// soon has a tick at once.
+func (s *state) soon() {
+	s.cancel()
+	s.cancel = s.self.After(0, tick{})
 }
 
 // next arms the next tick, a little apart from those of other nodes.
@@ -92,30 +100,99 @@ func (s *state) next() {
 	s.cancel = s.self.After(pause*9/10+rand.N(pause/5), tick{})
 }
 
-// turn gives every pool its turn, beginning with the one that was left out last time.
+// turnPatience bounds a turn, so that the agent hears what it is told.
+const turnPatience = 3 * time.Second
+
+// turn gives every pool its turn, all at once, and writes presence when that is due: how many
+// limits there are, and how far away the broker is, must not add up. Once the broker is found
+// silent, nothing more is asked of it, and who was left out is first the next time.
 func (s *state) turn(ctx context.Context, now time.Time) {
-	for i, p := range s.order {
-		err := p.act(ctx, now)
-		s.told[p.key] = p.until()
-		if err == nil {
-			continue
+	ctx, cancel := context.WithTimeout(ctx, turnPatience)
+	defer cancel()
+	each(s.left, func(p *pool) { p.remove(ctx) }) // before a pool of the same key writes anything
+	s.left = nil
+
+	var silent atomic.Bool
+	var due []*turn
+	for _, p := range s.order {
+		if do := p.consider(now); do != nil {
+			due = append(due, &turn{pool: p, do: do})
+		} else {
+			s.told[p.key] = p.until()
 		}
-		s.failed(ctx, "permits not refreshed", err, slog.String("pool", p.key.String()))
-		if isSilence(err) {
-			s.order = slices.Concat(s.order[i:], s.order[:i])
+	}
+	var presence *turn
+	if !now.Before(s.presentAt) {
+		presence = &turn{do: s.present}
+		due = append(due, presence)
+	}
+	each(due, func(t *turn) {
+		if silent.Load() {
 			return
 		}
+		t.had, t.err = true, t.do(ctx)
+		if isSilence(t.err) {
+			silent.Store(true)
+		}
+	})
+	if presence != nil {
+		s.wrotePresence(ctx, presence)
 	}
+	for _, t := range due {
+		if t.pool != nil && t.had {
+			t.pool.answered(t.err)
+			s.told[t.pool.key] = t.pool.until()
+		}
+	}
+	if silent.Load() {
+		s.silent = time.Now().Add(silence)
+		s.order = leftOutFirst(s.order, due)
+	}
+	s.reportPermits(ctx)
 }
 
-func (s *state) failed(ctx context.Context, what string, err error, attrs ...slog.Attr) {
-	if ctx.Err() != nil {
-		return
+// A turn is what a pool, or presence if that is nil, asks of the broker.
+type turn struct {
+	pool *pool
+	do   func(context.Context) error
+	had  bool
+	err  error
+}
+
+func leftOutFirst(order []*pool, due []*turn) []*pool {
+	out := make(map[*pool]bool)
+	for _, t := range due {
+		out[t.pool] = !t.had
 	}
-	if isSilence(err) {
-		s.silent = time.Now().Add(silence)
+	slices.SortStableFunc(order, func(a, b *pool) int {
+		switch {
+		case out[a] && !out[b]:
+			return -1
+		case out[b] && !out[a]:
+			return 1
+		}
+		return 0
+	})
+	return order
+}
+
+// reportPermits says which limits cannot be kept up with.
+func (s *state) reportPermits(ctx context.Context) {
+	failing := 0
+	var first *pool
+	for _, p := range s.order {
+		if p.err == nil {
+			continue
+		}
+		if failing++; first == nil || p.key.prefix() < first.key.prefix() {
+			first = p
+		}
 	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, what, append(attrs, slog.Any("err", err))...) //nolint:sloglint // a constant of the caller
+	if first == nil {
+		s.troubles.ended(ctx, withPermits)
+	} else if ctx.Err() == nil || isSilence(first.err) {
+		s.troubles.has(ctx, withPermits, first.err, slog.String("first", first.key.prefix()), slog.Int("limits", failing))
+	}
 }
 
 // apply takes over a setting.
@@ -124,12 +201,7 @@ func (s *state) apply(ctx context.Context, e entry) {
 		s.applyLimit(pool, e)
 	}
 	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok && slices.Contains(s.cfg.Types, typ) {
-		_, key, ok := parseKey(e)
-		delete(s.keys, typ)
-		if ok {
-			s.keys[typ] = key
-		}
-		s.cfg.SetKey(typ, key)
+		s.applyKey(typ, e)
 	}
 	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
 		s.cfg.Pause(queue, e.Value != nil)
@@ -141,16 +213,60 @@ func (s *state) apply(ctx context.Context, e entry) {
 }
 
 func (s *state) applyLimit(pool PoolKey, e entry) {
-	delete(s.limits, pool)
 	if e.Value == nil {
+		delete(s.limits, pool)
 		return
 	}
 	limit, ok := decodeLimitOf(pool, e.Value)
-	if !ok {
-		s.log.Error("a limit cannot be read and does not hold: set it anew", slog.String("pool", pool.String()), slog.Bool("rate", pool.Rate), slog.String("value", string(e.Value)))
+	if ok {
+		s.limits[pool] = setting{Limit: limit, rev: e.Rev}
 		return
 	}
-	s.limits[pool] = setting{limit, e.Rev}
+	known, before := s.limits[pool]
+	if !before {
+		known.closed = true
+	}
+	known.rev = e.Rev
+	s.limits[pool] = known
+	effect := "the last one known holds"
+	if known.closed {
+		effect = "no job of it starts"
+	}
+	s.log.Error("a limit cannot be read: set it anew with SetQuota or a worker's flags, or write its key", slog.String("effect", effect),
+		slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
+}
+
+// example is what a limit of the pool looks like.
+func example(p PoolKey) string {
+	if p.Rate {
+		return `{"limit":100,"per":"1m0s"}`
+	}
+	return `{"limit":5}`
+}
+
+// brokenKey is in the place of the key of a type that has one which cannot be read.
+const brokenKey = "_unreadable"
+
+// applyKey takes over the key of a type. Of one that cannot be read the last one known holds; if
+// none was known, no job of the type starts.
+func (s *state) applyKey(typ string, e entry) {
+	_, key, ok := parseKey(e)
+	if e.Value != nil && !ok {
+		effect := "the last one known holds"
+		if s.keys[typ] == "" {
+			effect, key = "no job of the type starts", brokenKey
+			s.limits[PoolKey{Kind: OfKey, Name: brokenKey}] = setting{closed: true}
+		} else {
+			key = s.keys[typ]
+		}
+		s.log.Error("the key that a type shares limits by cannot be read: set it anew with SetQuota, or write or remove it", slog.String("effect", effect),
+			slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"key":"NAME"}`))
+	}
+	delete(s.keys, typ)
+	if key != "" {
+		s.keys[typ] = key
+	}
+	s.cfg.SetKey(typ, key)
 }
 
 // reconcile joins the pools that concern the node, leaves those that do not, and tells the
@@ -162,7 +278,10 @@ func (s *state) reconcile(ctx context.Context) {
 			continue
 		}
 		s.log.InfoContext(ctx, "limit lifted", slog.String("pool", key.String()), slog.Bool("rate", key.Rate))
-		p.leave(ctx)
+		p.valve.Lift()
+		if !p.closed { // else it has written nothing
+			s.left = append(s.left, p)
+		}
 		delete(s.pools, key)
 		delete(s.told, key)
 		s.order = slices.DeleteFunc(s.order, func(o *pool) bool { return o == p })
@@ -173,7 +292,8 @@ func (s *state) reconcile(ctx context.Context) {
 		case !s.serves(key):
 		case p == nil:
 			s.join(ctx, now, key, l)
-		case l.Limit != p.limit || l.rev > p.limitRev:
+		case l.closed != p.closed || l.Limit != p.limit || l.rev > p.limitRev:
+			p.closed = l.closed
 			if l.Per != p.limit.Per {
 				p.valve = s.cfg.Valve(key, l.Per)
 			}
@@ -197,7 +317,7 @@ func (s *state) join(ctx context.Context, now time.Time, key PoolKey, l setting)
 	s.logLimit(ctx, key, l.Limit)
 	p := &pool{
 		key: key, node: s.cfg.Node, ttl: s.cfg.TTL, store: s.store, log: s.log,
-		valve: s.cfg.Valve(key, l.Per), limit: l.Limit, limitRev: l.rev, sent: now,
+		valve: s.cfg.Valve(key, l.Per), limit: l.Limit, limitRev: l.rev, closed: l.closed, sent: now,
 	}
 	if until, ok := s.told[key]; ok {
 		p.sent = until.Add(-usable(p.ttl))
@@ -216,11 +336,23 @@ func (s *state) present(ctx context.Context) error {
 		return err
 	}
 	_, err = s.store.put(ctx, write{key: nodeKey(s.cfg.Node), value: value, ttl: s.cfg.TTL})
-	if err != nil {
-		return err
+	return err
+}
+
+// wrotePresence plans when presence is written the next time. Nothing waits for it: a node that
+// cannot say that it is there works all the same.
+func (s *state) wrotePresence(ctx context.Context, t *turn) {
+	switch {
+	case !t.had: // the broker is silent
+	case t.err == nil:
+		s.absent = 0
+		s.presentAt = time.Now().Add(s.cfg.TTL/3 - rand.N(s.cfg.TTL/30))
+		s.troubles.ended(ctx, withPresence)
+	default:
+		s.absent = min(max(2*s.absent, silence), 5*time.Second)
+		s.presentAt = time.Now().Add(s.absent)
+		s.troubles.has(ctx, withPresence, t.err)
 	}
-	s.presentAt = time.Now().Add(s.cfg.TTL/3 - rand.N(s.cfg.TTL/30))
-	return nil
 }
 
 // Terminate implements supervisor.Terminator. Once everything below has ended, permits and
@@ -231,9 +363,7 @@ func (s *state) Terminate(reason error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
-	for _, p := range s.order {
-		p.giveBack(ctx)
-	}
+	each(append(s.order, s.left...), func(p *pool) { p.giveBack(ctx) })
 	_, err := s.store.put(ctx, write{key: nodeKey(s.cfg.Node), remove: true, ttl: markerTTL})
 	if err != nil {
 		s.log.DebugContext(ctx, "presence expires by itself: it could not be removed", slog.Any("err", err))

@@ -28,6 +28,8 @@ var (
 	errConflict = errors.New("written meanwhile")
 	// errNotFound says that there is no such key.
 	errNotFound = errors.New("no such key")
+	// errTooMany says that there are more keys than one answer of the broker can have.
+	errTooMany = errors.New("too many keys for one answer of the broker")
 	// errStopped ends a watch whose caller has enough.
 	errStopped = errors.New("stopped")
 )
@@ -104,41 +106,109 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 	return json.Unmarshal(r.Data, answer)
 }
 
-// read returns the newest entry of every key that matches one of the filters, at most 1,024
-// of them, and the stream's last sequence that this is the truth of. It may lag behind the
-// leader of a cluster: what it leads to is written under a condition.
+// read returns the newest entry of every key that matches one of the filters, and a sequence
+// of the stream up to which this is the truth. It may lag behind the leader of a cluster: what
+// it leads to is written under a condition.
 func (s *Store) read(ctx context.Context, filters ...string) (entries []entry, upTo uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+	entries, upTo, err = s.readAtOnce(ctx, filters)
+	if !errors.Is(err, errTooMany) {
+		return entries, upTo, err
+	}
+	entries = nil
+	for i, filter := range filters {
+		found, first, err := s.readPages(ctx, filter, 1)
+		if err != nil {
+			return nil, 0, err
+		}
+		if entries = append(entries, found...); i == 0 || first < upTo {
+			upTo = first
+		}
+	}
+	return entries, upTo, nil
+}
+
+// readAtOnce is read for up to 1,024 keys; of more it returns [errTooMany].
+func (s *Store) readAtOnce(ctx context.Context, filters []string) (entries []entry, upTo uint64, err error) {
 	subjects := make([]string, len(filters))
 	for i, f := range filters {
 		subjects[i] = s.subject(f)
 	}
-	body, err := json.Marshal(map[string]any{"multi_last": subjects})
+	entries, end, err := s.directGet(ctx, map[string]any{"multi_last": subjects})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
+	}
+	return entries, number(end, "Nats-UpTo-Sequence"), nil
+}
+
+// pageSize is how many keys one answer has when there are too many for one.
+const pageSize = 1000
+
+// readPages returns the entries of the filter's keys from a revision on, however many there
+// are, in the order in which they were written; and a revision up to which nothing is missing.
+//
+// A key that is written while the pages are read comes again on a later one, or its new
+// revision is above all that were read: a write under the condition that those are the
+// newest is refused. So it is as good as one look at all, though between two pages hours
+// may pass. What expires meanwhile may be among them still.
+func (s *Store) readPages(ctx context.Context, filter string, from uint64) (entries []entry, first uint64, err error) {
+	newest := make(map[string]int) // by key: its place
+	for {
+		page, end, err := s.directGet(ctx, map[string]any{"next_by_subj": s.subject(filter), "seq": max(from, 1), "batch": pageSize})
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", filter, err)
+		}
+		for _, e := range page {
+			if at, ok := newest[e.Key]; ok {
+				entries[at] = e
+				continue
+			}
+			newest[e.Key] = len(entries)
+			entries = append(entries, e)
+		}
+		if len(page) == 0 {
+			return entries, first, nil
+		}
+		from = page[len(page)-1].Rev + 1
+		if first == 0 {
+			first = from - 1
+		}
+		if number(end, "Nats-Num-Pending") == 0 {
+			return entries, first, nil
+		}
+	}
+}
+
+// directGet asks for messages and returns them with the header of what ended them.
+func (s *Store) directGet(ctx context.Context, request map[string]any) (entries []entry, end nats.Header, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, nil, err
 	}
 	sub, err := s.nc.SubscribeSync(s.nc.NewInbox())
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
+		return nil, nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
 	if err := s.nc.PublishRequest(s.api+"DIRECT.GET."+s.stream, sub.Subject, body); err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
+		return nil, nil, err
 	}
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
+			return nil, nil, err
 		}
-		switch status := m.Header.Get("Status"); {
+		switch status, text := m.Header.Get("Status"), m.Header.Get("Description"); {
 		case status == "503": // nobody listens
 			_, err := s.ensure(ctx)
-			return nil, 0, fmt.Errorf("read %s: %w", filters[0], errors.Join(nats.ErrNoResponders, err))
-		case status == "204", status == "404" && m.Header.Get("Description") == "No Results":
-			return entries, number(m.Header, "Nats-UpTo-Sequence"), nil
+			return nil, nil, errors.Join(nats.ErrNoResponders, err)
+		case status == "204", status == "404" && (text == "No Results" || text == "Message Not Found" && len(entries) == 0):
+			return entries, m.Header, nil
+		case status == "413":
+			return nil, nil, errTooMany
 		case status != "":
-			return nil, 0, fmt.Errorf("read %s: %s %s", filters[0], status, m.Header.Get("Description"))
+			return nil, nil, fmt.Errorf("the broker says %s %s", status, text)
 		}
 		entries = append(entries, s.entry(m.Header.Get("Nats-Subject"), number(m.Header, "Nats-Sequence"), m.Header, m.Data))
 	}
@@ -146,39 +216,47 @@ func (s *Store) read(ctx context.Context, filters ...string) (entries []entry, u
 
 // leaderRead returns a key as the stream's leader knows it, or [errNotFound].
 func (s *Store) leaderRead(ctx context.Context, key string) (entry, error) {
-	body, err := json.Marshal(map[string]any{"last_by_subj": s.subject(key)})
+	e, err := s.newest(ctx, key)
+	if err == nil && e.Value == nil {
+		return entry{}, errNotFound
+	}
+	return e, err
+}
+
+// newest returns what was written last to a key, or to any that matches, as the stream's leader
+// knows it: be it a removal. It returns [errNotFound] if there is nothing.
+func (s *Store) newest(ctx context.Context, filter string) (entry, error) {
+	body, err := json.Marshal(map[string]any{"last_by_subj": s.subject(filter)})
 	if err != nil {
 		return entry{}, err
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
-			Seq  uint64    `json:"seq"`
-			Hdrs []byte    `json:"hdrs"`
-			Data []byte    `json:"data"`
-			Time time.Time `json:"time"`
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Hdrs    []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := s.request(ctx, &nats.Msg{Subject: s.api + "STREAM.MSG.GET." + s.stream, Data: body}, &answer); err != nil {
-		return entry{}, fmt.Errorf("read %s: %w", key, err)
+		return entry{}, fmt.Errorf("read %s: %w", filter, err)
 	}
 	switch e := answer.Error; {
 	case e != nil && (e.ErrorCode == codeNoMessage || e.ErrorCode == codeStreamNotFound):
 		return entry{}, errNotFound
 	case e != nil:
-		return entry{}, fmt.Errorf("read %s: %w", key, e)
+		return entry{}, fmt.Errorf("read %s: %w", filter, e)
 	case answer.Message == nil:
-		return entry{}, fmt.Errorf("read %s: empty answer", key)
+		return entry{}, fmt.Errorf("read %s: empty answer", filter)
 	}
 	h, err := nats.DecodeHeadersMsg(answer.Message.Hdrs)
 	if err != nil {
 		h = nats.Header{} // none, or broken ones, which are nobody's that counts
 	}
-	e := s.entry(s.subject(key), answer.Message.Seq, h, answer.Message.Data)
+	e := s.entry(answer.Message.Subject, answer.Message.Seq, h, answer.Message.Data)
 	e.Time = answer.Message.Time
-	if e.Value == nil {
-		return entry{}, errNotFound
-	}
 	return e, nil
 }
 

@@ -1,0 +1,153 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// bury leaves grants of nodes that are gone, each of which started one job, in a pool of a rate.
+func (s *scene) bury(p PoolKey, nodes int, ttl time.Duration) {
+	s.t.Helper()
+	if _, err := s.store.ensure(s.ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	for i := range nodes {
+		m := &nats.Msg{Subject: s.store.subject(p.grantKey("gone-" + strconv.Itoa(i))), Header: nats.Header{}, Data: []byte(`{"held":1,"used":1,"need":1,"want":8}`)}
+		m.Header["Nats-TTL"] = []string{ttl.String()}
+		if err := s.store.nc.PublishMsg(m); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := s.store.nc.Flush(); err != nil {
+		s.t.Fatal(err)
+	}
+	time.Sleep(time.Second) // all are stored
+}
+
+// Nodes that are gone leave more keys in a rate than one answer of the broker can have. Jobs
+// of the rate run on, the limit holds, and can be changed, read and removed.
+func TestNodesThatAreGoneDoNotFillARate(t *testing.T) {
+	for _, gone := range []int{1100, 5000} {
+		t.Run(strconv.Itoa(gone), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				const per = time.Hour
+				s.bury(mails, gone, per+DefaultTTL)
+				s.limit(mails, gone+500, per)
+				n := s.node("a", nodeConfig{concurrency: 20, types: []string{"email"}, jobs: 200 * time.Millisecond, look: 20 * time.Millisecond})
+				starts := func() int {
+					n.mu.Lock()
+					defer n.mu.Unlock()
+					return n.serial
+				}
+				time.Sleep(2 * time.Minute)
+				if got := starts(); got != 500 {
+					s.t.Errorf("%d jobs started, 500 starts are free", got)
+				}
+				s.limit(mails, gone+700, per)
+				pools, err := s.store.Pools(s.ctx)
+				if err != nil || len(pools) != 1 || pools[0].Limit.Jobs != gone+700 || len(pools[0].Shares) != gone+1 {
+					s.t.Errorf("pools %d, %v", len(pools), err)
+				}
+				time.Sleep(time.Minute)
+				if got := starts(); got != 700 {
+					s.t.Errorf("%d jobs started, 700 starts are free now", got)
+				}
+				s.limit(mails, 0, per)
+				before := starts()
+				time.Sleep(10 * time.Second)
+				if got := starts() - before; got < 900 {
+					s.t.Errorf("%d jobs started in 10 s after the limit was removed", got)
+				}
+			})
+		})
+	}
+}
+
+// What nodes that are gone had started ages, and is free again.
+func TestStartsOfNodesThatAreGoneAge(t *testing.T) {
+	inScene(t, func(s *scene) {
+		const per = time.Minute
+		s.limit(mails, 1100, per)
+		s.bury(mails, 1100, per+DefaultTTL)
+		n := s.node("a", nodeConfig{concurrency: 20, types: []string{"email"}, jobs: 100 * time.Millisecond, look: 20 * time.Millisecond})
+		starts := func() int {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.serial
+		}
+		time.Sleep(30 * time.Second)
+		if got := starts(); got != 0 {
+			s.t.Fatalf("%d jobs started while those of nodes that are gone count", got)
+		}
+		time.Sleep(per)
+		if got := starts(); got < 1000 {
+			s.t.Errorf("%d jobs started after a period, 1100 are free", got)
+		}
+	})
+}
+
+// A node that never had a permit leaves nothing for a period when it vanishes.
+func TestNodeWithoutPermitLeavesNoStarts(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.limit(mails, 1, time.Hour)
+		s.node("a", nodeConfig{concurrency: 1, types: []string{"email"}, jobs: time.Second})
+		time.Sleep(5 * time.Second)
+		for i := range 5 {
+			n := s.node("b"+strconv.Itoa(i), nodeConfig{concurrency: 1, types: []string{"email"}, jobs: time.Second})
+			time.Sleep(4 * time.Second)
+			n.crash()
+		}
+		time.Sleep(DefaultTTL + 2*time.Second)
+		if got := s.held(mails); len(got) != 1 {
+			s.t.Errorf("keys of %v, want that of a alone", got)
+		}
+	})
+}
+
+// More settings than one answer can have are followed all the same, and more nodes are listed.
+func TestManyKeysOfEveryKind(t *testing.T) {
+	inScene(t, func(s *scene) {
+		const many = 1100
+		if _, err := s.store.ensure(s.ctx); err != nil {
+			s.t.Fatal(err)
+		}
+		put := func(key string, value any) {
+			b, err := json.Marshal(value)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if err := s.store.nc.Publish(s.store.subject(key), b); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		for i := range many {
+			put(PoolKey{Kind: OfType, Name: fmt.Sprintf("t%d", i)}.limitKey(), limitValue{Limit: 1})
+			put(pauseOf(fmt.Sprintf("q%d", i)), pauseValue{})
+			put(nodeKey(fmt.Sprintf("n%d", i)), Node{})
+		}
+		time.Sleep(time.Second)
+		s.limit(imports, 3, 0)
+		n := s.node("a", busy)
+		time.Sleep(time.Second)
+		s.checkUsed(imports, 3, time.Second)
+		s.limit(imports, 5, 0)
+		if err := s.store.Pause(s.ctx, "default"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if !n.pauses()["default"] {
+			s.t.Error("a pause is not heard of beside so many")
+		}
+		pools, err := s.store.Pools(s.ctx)
+		paused, errPaused := s.store.Paused(s.ctx)
+		nodes, errNodes := s.store.Nodes(s.ctx)
+		if len(pools) != many+1 || len(paused) != many+1 || len(nodes) != many+1 {
+			s.t.Errorf("%d pools, %v; %d pauses, %v; %d nodes, %v", len(pools), err, len(paused), errPaused, len(nodes), errNodes)
+		}
+	})
+}

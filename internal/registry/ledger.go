@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A ledger is what was read of a pool that has more keys than one answer of the broker: mostly
+// of nodes that are gone, whose starts under a rate still count. It is read once, and from
+// then on only what was written since, so that a refresh does not cost what nodes left
+// behind. What expired meanwhile counts until all is read anew, which errs to the safe side.
+type ledger struct {
+	entries map[string]entry
+	last    uint64    // the newest revision that was read
+	whole   time.Time // when all of it was read
+	refused bool      // a write that was computed from it was
+}
+
+// read returns the pool's entries, as they are or a little behind.
+func (p *pool) read(ctx context.Context) ([]entry, error) {
+	if p.ledger == nil {
+		entries, _, err := p.store.readAtOnce(ctx, []string{p.key.all()})
+		if !errors.Is(err, errTooMany) {
+			return entries, err
+		}
+		p.ledger = &ledger{}
+	}
+	l := p.ledger
+	if !p.stale(time.Now()) {
+		found, _, err := p.store.readPages(ctx, p.key.all(), l.last+1)
+		if err != nil {
+			return nil, err
+		}
+		l.take(found)
+		if len(found) > 0 || !l.refused {
+			l.refused = false
+			return slices.Collect(maps.Values(l.entries)), nil
+		}
+	}
+	found, _, err := p.store.readPages(ctx, p.key.all(), 1)
+	if err != nil {
+		return nil, err
+	}
+	*l = ledger{entries: make(map[string]entry, len(found)), whole: time.Now()}
+	l.take(found)
+	if len(found) <= pageSize {
+		p.ledger = nil
+	}
+	return found, nil
+}
+
+func (l *ledger) take(found []entry) {
+	for _, e := range found {
+		l.entries[e.Key] = e
+		l.last = max(l.last, e.Rev)
+	}
+}
+
+// stale reports whether the ledger is to be read anew: it never was, or something in it has
+// expired by now.
+func (p *pool) stale(now time.Time) bool {
+	l := p.ledger
+	if l.whole.IsZero() {
+		return true
+	}
+	if now.Sub(l.whole) < p.ttl/2 {
+		return false
+	}
+	clock := newestTime(maps.Values(l.entries))
+	for _, e := range l.entries {
+		if e.TTL > 0 && e.Time.Add(e.TTL+afterExpiry).Before(clock) {
+			return true
+		}
+	}
+	return false
+}
