@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -32,6 +33,7 @@ type Link struct {
 	open chan struct{} // closed unless the link is held
 	down bool
 	slow time.Duration
+	far  time.Duration // round-trip time
 
 	watching sync.Mutex
 	watch    func(subject string) Fate // asked for each message that is about to leave
@@ -97,6 +99,14 @@ func (l *Link) Slow(d time.Duration) {
 	l.slow = d
 }
 
+// Far has all answers of the server come so much later, as many as there are on their way: the
+// broker is not next door. It holds for connections that are made from then on.
+func (l *Link) Far(roundTrip time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.far = roundTrip
+}
+
 // Cut breaks the connection; what is on its way is lost.
 func (l *Link) Cut() {
 	l.mu.Lock()
@@ -139,11 +149,16 @@ func (l *Link) InProcessConn() (net.Conn, error) {
 		return nil, err
 	}
 	c := &linkConn{Conn: far, link: l, closed: make(chan struct{}), in: newFlow(), out: newFlow()}
-	go c.pumpIn()
-	go c.pumpOut()
 	l.mu.Lock()
 	l.conn = c
+	away := l.far
 	l.mu.Unlock()
+	if away > 0 {
+		go c.pumpInFrom(away)
+	} else {
+		go c.pumpIn()
+	}
+	go c.pumpOut()
 	return c, nil
 }
 
@@ -214,6 +229,37 @@ func (c *linkConn) pumpIn() {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// pumpInFrom is pumpIn for a server that is away so far.
+func (c *linkConn) pumpInFrom(away time.Duration) {
+	type chunk struct {
+		bytes []byte
+		due   time.Time
+	}
+	const onTheWay = 1 << 16
+	chunks := make(chan chunk, onTheWay)
+	go func() {
+		defer close(chunks)
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := c.Conn.Read(buf)
+			chunks <- chunk{bytes.Clone(buf[:n]), time.Now().Add(away)}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer c.in.end()
+	for next := range chunks {
+		timer := time.NewTimer(time.Until(next.due))
+		select {
+		case <-timer.C:
+		case <-c.closed:
+			timer.Stop()
+		}
+		c.in.put(next.bytes)
 	}
 }
 

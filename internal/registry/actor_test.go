@@ -73,6 +73,12 @@ func (s *scene) node(id string, cfg nodeConfig) *node {
 
 func (s *scene) newNode(id string, cfg nodeConfig) *node {
 	s.t.Helper()
+	return s.newFarNode(id, 0, cfg)
+}
+
+// newFarNode is a node that the broker is so far away from.
+func (s *scene) newFarNode(id string, roundTrip time.Duration, cfg nodeConfig) *node {
+	s.t.Helper()
 	if cfg.types == nil {
 		cfg.types = []string{imports.Name, mails.Name}
 	}
@@ -88,6 +94,7 @@ func (s *scene) newNode(id string, cfg nodeConfig) *node {
 		paused: make(map[string]bool), keys: make(map[string]string), sent: make(map[string]int),
 	}
 	n.link.Watch(n.count)
+	n.link.Far(roundTrip)
 	store := s.open(n.link.Connect(s.t))
 	if cfg.deaf {
 		store.control = "deaf." + id + "."

@@ -148,7 +148,7 @@ func (s *Store) set(ctx context.Context, w write) error {
 	}
 	for {
 		err := s.setOnce(ctx, w)
-		if err == nil || apiCode(err) != 0 {
+		if err == nil || isRefusal(err) {
 			return err
 		}
 		if sleep(ctx, followPause/4+rand.N(followPause/4)) != nil {

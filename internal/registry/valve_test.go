@@ -13,6 +13,7 @@ type valve struct {
 	permits int
 	until   time.Time
 	used    int
+	lost    int // times
 }
 
 func (v *valve) admits(now time.Time) bool {
@@ -82,5 +83,6 @@ func (v *valve) Lose() {
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
 	v.limited, v.permits, v.until = true, 0, time.Time{}
+	v.lost++
 	v.guard(time.Now())
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -87,6 +88,12 @@ func (s *Store) put(ctx context.Context, w write) (rev uint64, err error) {
 		return 0, errConflict
 	}
 	return 0, fmt.Errorf("write %s: %w", w.key, ack.Error)
+}
+
+// isRefusal reports whether the broker would say the same again.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && e.Code < http.StatusInternalServerError
 }
 
 // request sends m and decodes the JSON answer. Where nobody listens the bucket may be lost:
