@@ -164,18 +164,22 @@ func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
 
 func refOf(r *job.Record) Ref { return Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life} }
 
-// Get returns what is known about a job, or [ErrNotFound].
+// Get returns what is known about a job, [ErrNotFound], or [ErrInvalid] for a ref that can name
+// no job.
 func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
-	ref = ref.withDefaults()
+	ref, place, err := ref.checked()
+	if err != nil {
+		return Info{}, err
+	}
 	info := Info{Ref: ref}
-	m, err := c.store.Find(ctx, ref.Queue, ref.Type, ref.ID)
+	m, err := c.store.Find(ctx, place)
 	if err != nil && !errors.Is(err, queue.ErrNotFound) {
 		return Info{}, publicError(err)
 	}
 	if err == nil && (ref.Life == "" || ref.Life == m.Life) {
 		info.addWaiting(m)
 	}
-	history, err := c.store.History(ctx, ref.Queue, ref.Type, ref.ID)
+	history, err := c.store.History(ctx, place)
 	if err != nil {
 		return Info{}, publicError(err)
 	}
@@ -193,20 +197,25 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 	return info, nil
 }
 
-func (r Ref) withDefaults() Ref {
+// checked returns r with its defaults and the place that it names, or an [ErrInvalid].
+func (r Ref) checked() (Ref, job.Place, error) {
 	if r.Queue == "" {
 		r.Queue = job.DefaultQueue
 	}
-	return r
+	p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
+	return r, p, publicError(err)
 }
 
 // Await waits until a job has ended and returns how. The error is nil if it succeeded,
 // a [*FailedError] if it is dead, [ErrCancelled], [ErrNotFound] if no such job is
-// known, or the cause of ctx's end, which leaves the job as it is: Await may be
+// known, [ErrInvalid] for a ref that can name none, or the cause of ctx's end, which leaves the job as it is: Await may be
 // called again, from anywhere.
 func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
-	ref = ref.withDefaults()
-	e, err := c.store.AwaitFinal(ctx, ref.Queue, ref.Type, ref.ID, ref.Life)
+	ref, place, err := ref.checked()
+	if err != nil {
+		return Info{}, err
+	}
+	e, err := c.store.AwaitFinal(ctx, place, ref.Life)
 	if err != nil {
 		if ctx.Err() != nil {
 			return Info{}, err

@@ -70,10 +70,13 @@ func (c *Client) Running(ctx context.Context, typ string) ([]RunningJob, error) 
 	return jobs, nil
 }
 
-// Owner returns a running job with the worker that has it, or [ErrNotFound] if it does not
-// run. It asks as [Client.Running] does.
+// Owner returns a running job with the worker that has it, [ErrNotFound] if it does not
+// run, or [ErrInvalid] for a ref that can name no job. It asks as [Client.Running] does.
 func (c *Client) Owner(ctx context.Context, ref Ref) (RunningJob, error) {
-	ref = ref.withDefaults()
+	ref, _, err := ref.checked()
+	if err != nil {
+		return RunningJob{}, err
+	}
 	r, ok, err := c.registry.Owner(ctx, ref.Queue, ref.Type, ref.ID)
 	if err != nil {
 		return RunningJob{}, publicError(err)

@@ -1,6 +1,9 @@
 package job
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Longest names, in characters.
 const (
@@ -16,14 +19,24 @@ type NameError struct {
 }
 
 func (e *NameError) Error() string {
-	return fmt.Sprintf("%s %q: %s", e.What, e.Name, e.Rule)
+	name := e.Name
+	if len(name) > maxShown {
+		name = name[:maxShown] + "…"
+	}
+	return fmt.Sprintf("%s %q: %s", e.What, name, e.Rule)
 }
+
+// maxShown is how much of a name an error repeats, which may be as long as a subject.
+const maxShown = 80
 
 // CheckQueue returns a [*NameError] if name cannot be a queue.
 func CheckQueue(name string) error {
 	switch name {
-	case "event", "dead", "control": // subjects of events, dead jobs and wake-ups
-		return &NameError{What: "queue", Name: name, Rule: "is reserved (as are event, dead and control)"}
+	case "event", "dead", "control", // subjects of events, dead jobs and wake-ups
+		// A permission on "millhand.*.ready.>" would else be one on the events of a queue
+		// of that name, and so for each kind of subject that a queue has.
+		"ready", "later", "pin":
+		return &NameError{What: "queue", Name: name, Rule: "is reserved (as are event, dead, control, ready, later and pin)"}
 	}
 	return check("queue", name, maxName)
 }
@@ -56,6 +69,51 @@ func check(what, name string, most int) error {
 	}
 	return &NameError{What: what, Name: name, Rule: rule}
 }
+
+// A Name is a checked queue, type or id: one token, fit for a subject and for a stream's or
+// consumer's name. There is no other way to one than through its rule, so that what takes a
+// Name cannot be given whatever came from outside. The zero value names nothing.
+type Name struct{ s string }
+
+// String returns the name as it was checked.
+func (n Name) String() string { return n.s }
+
+// QueueName returns the name of a queue, or a [*NameError].
+func QueueName(s string) (Name, error) { return named(s, CheckQueue(s)) }
+
+// TypeName returns the name of a type, or a [*NameError].
+func TypeName(s string) (Name, error) { return named(s, CheckType(s)) }
+
+// IDName returns a job's id, or a [*NameError].
+func IDName(s string) (Name, error) { return named(s, CheckID(s)) }
+
+func named(s string, err error) (Name, error) {
+	if err != nil {
+		return Name{}, err
+	}
+	return Name{s}, nil
+}
+
+// A Place is where all messages and events of an id are.
+type Place struct{ Queue, Type, ID Name }
+
+// PlaceOf returns a job's place, or a [*NameError] for the first part that breaks its rule.
+func PlaceOf(queue, typ, id string) (p Place, err error) {
+	if p.Queue, err = QueueName(queue); err != nil {
+		return Place{}, err
+	}
+	if p.Type, err = TypeName(typ); err != nil {
+		return Place{}, err
+	}
+	if p.ID, err = IDName(id); err != nil {
+		return Place{}, err
+	}
+	return p, nil
+}
+
+// Malformed is the id under which a message is kept whose own place cannot be used: of its
+// sequence in the queue's stream.
+func Malformed(seq uint64) Name { return Name{"malformed-" + strconv.FormatUint(seq, 10)} }
 
 func token(s string) bool {
 	for i := range len(s) {

@@ -58,7 +58,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestReservedQueues(t *testing.T) {
-	for _, name := range []string{"event", "dead", "control"} {
+	for _, name := range []string{"event", "dead", "control", "ready", "later", "pin"} {
 		if err := CheckQueue(name); err == nil || !strings.Contains(err.Error(), "reserved") {
 			t.Errorf("CheckQueue(%q) = %v, want a refusal", name, err)
 		}
@@ -66,7 +66,7 @@ func TestReservedQueues(t *testing.T) {
 			t.Errorf("CheckType(%q) = %v: only queues are reserved", name, err)
 		}
 	}
-	for _, name := range []string{"events", "Event", "pin", "ready"} {
+	for _, name := range []string{"events", "Event", "pins", "READY"} {
 		if err := CheckQueue(name); err != nil {
 			t.Errorf("CheckQueue(%q) = %v", name, err)
 		}

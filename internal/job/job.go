@@ -47,6 +47,9 @@ type Record struct {
 	Payload []byte
 }
 
+// Place returns where r is, or a [*NameError] if that cannot be.
+func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) }
+
 // Expired reports whether the job was to be started before now.
 func (r *Record) Expired(now time.Time) bool {
 	return r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
@@ -54,10 +57,11 @@ func (r *Record) Expired(now time.Time) bool {
 
 // Check returns an error that names the rule which r breaks, if any.
 func (r *Record) Check() error {
-	for _, err := range []error{CheckQueue(r.Queue), CheckType(r.Type), CheckID(r.ID), CheckMeta(r.Meta)} {
-		if err != nil {
-			return err
-		}
+	if _, err := r.Place(); err != nil {
+		return err
+	}
+	if err := CheckMeta(r.Meta); err != nil {
+		return err
 	}
 	switch {
 	case r.MaxAttempts < 0 || r.MaxAttempts > maxAttempts:

@@ -21,18 +21,18 @@ const (
 // AwaitFinal waits for the final event of one life of a job and returns it. An empty
 // life is the newest. It returns [ErrNotFound] when neither the queue nor the events
 // know that life (any more), and ctx's cause when ctx ends.
-func (s *Store) AwaitFinal(ctx context.Context, queue, typ, id, life string) (*Event, error) {
+func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Event, error) {
 	// Every publish to the event subject reaches plain subscribers too, refused ones
 	// as well: a hint, not an event.
 	hints := make(chan *nats.Msg, 16)
-	sub, err := s.nc.ChanSubscribe(s.names.event(queue, typ, id), hints)
+	sub, err := s.nc.ChanSubscribe(s.names.event(p), hints)
 	if err != nil {
-		return nil, wrap(err, "await %s", id)
+		return nil, wrap(err, "await %s", p.ID)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	pause := lookEvery
 	for {
-		e, err := s.final(ctx, queue, typ, id, life)
+		e, err := s.final(ctx, p, life)
 		if err == nil && e != nil {
 			return e, nil
 		}
@@ -58,9 +58,9 @@ func (s *Store) AwaitFinal(ctx context.Context, queue, typ, id, life string) (*E
 }
 
 // final returns the final event of a life, nil while it is alive.
-func (s *Store) final(ctx context.Context, queue, typ, id, life string) (*Event, error) {
+func (s *Store) final(ctx context.Context, p job.Place, life string) (*Event, error) {
 	// The event is read after the queue: a job that has left the queue has its event.
-	m, err := s.Find(ctx, queue, typ, id)
+	m, err := s.Find(ctx, p)
 	waiting := err == nil
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
@@ -68,7 +68,7 @@ func (s *Store) final(ctx context.Context, queue, typ, id, life string) (*Event,
 	if life == "" && waiting {
 		life = m.Life
 	}
-	e, err := s.finalEvent(ctx, queue, typ, id, life)
+	e, err := s.finalEvent(ctx, p, life)
 	if errors.Is(err, ErrNotFound) && waiting && m.Life == life {
 		return nil, nil //nolint:nilnil // alive
 	}
@@ -77,15 +77,15 @@ func (s *Store) final(ctx context.Context, queue, typ, id, life string) (*Event,
 
 // finalEvent returns the final event of a life, of the newest if life is empty, or
 // [ErrNotFound].
-func (s *Store) finalEvent(ctx context.Context, queue, typ, id, life string) (*Event, error) {
-	last, err := s.LastEvent(ctx, queue, typ, id)
+func (s *Store) finalEvent(ctx context.Context, p job.Place, life string) (*Event, error) {
+	last, err := s.LastEvent(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	if (life == "" || last.Life == life) && last.Kind.Final() {
 		return last, nil
 	}
-	history, err := s.History(ctx, queue, typ, id)
+	history, err := s.History(ctx, p)
 	if err != nil {
 		return nil, err
 	}

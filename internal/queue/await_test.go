@@ -13,7 +13,7 @@ import (
 func (s *scene) await(life string) <-chan awaited {
 	done := make(chan awaited, 1)
 	go func() {
-		e, err := s.store.AwaitFinal(s.ctx, testQueue, testType, "a", life)
+		e, err := s.store.AwaitFinal(s.ctx, testPlace("a"), life)
 		done <- awaited{e, err, time.Now()}
 	}()
 	return done
@@ -110,7 +110,7 @@ func TestAwaitOfNobody(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(s.ctx)
 		why := errors.New("enough")
 		time.AfterFunc(5*time.Second, func() { cancel(why) })
-		if _, err := s.store.AwaitFinal(ctx, testQueue, testType, "a", r.Life); !errors.Is(err, why) {
+		if _, err := s.store.AwaitFinal(ctx, testPlace("a"), r.Life); !errors.Is(err, why) {
 			t.Errorf("with a context that ended: %v", err)
 		}
 	})

@@ -43,7 +43,7 @@ func (n *node) deliveries(t *testing.T, jobs int) time.Duration {
 func (s *scene) fill(t *testing.T, jobs int) {
 	t.Helper()
 	for i := range jobs {
-		if _, err := s.store.js.PublishAsync(s.store.names.ready(testQueue, testType, fmt.Sprintf("0192a7c4-7f3e-7cc1-9b7e-%012d", i)), nil); err != nil {
+		if _, err := s.store.js.PublishAsync(s.store.names.ready(testPlace(fmt.Sprintf("0192a7c4-7f3e-7cc1-9b7e-%012d", i))), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,7 +59,7 @@ func TestBacklogIsFree(t *testing.T) {
 	cost := func(waiting int, pinned bool, jobs int) (each time.Duration) {
 		inScene(t, func(t *testing.T, s *scene) {
 			if !pinned {
-				m, err := s.store.last(s.ctx, s.store.names.queueStream(testQueue), s.store.names.pin(testQueue))
+				m, err := s.store.last(s.ctx, s.store.names.queueStream(queueName()), s.store.names.pin(queueName()))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -82,7 +82,7 @@ func TestBacklogIsFree(t *testing.T) {
 
 func (s *scene) remove(t *testing.T, seq uint64) {
 	t.Helper()
-	stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
+	stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(queueName()))
 	if err == nil {
 		err = stream.DeleteMsg(s.ctx, seq)
 	}
@@ -97,7 +97,7 @@ func TestPin(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		pin := func() *stored {
 			t.Helper()
-			msgs := s.all(s.store.names.queueStream(testQueue))
+			msgs := s.all(s.store.names.queueStream(queueName()))
 			if len(msgs) == 0 || msgs[0].Subject != "millhand.q.pin" {
 				t.Fatalf("the stream starts with %v", msgs)
 			}
@@ -117,7 +117,7 @@ func TestPin(t *testing.T) {
 		if err := s.store.Probe(s.ctx, testQueue); err != nil {
 			t.Errorf("Probe = %v", err)
 		}
-		stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
+		stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(queueName()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestPin(t *testing.T) {
 			t.Fatal(err)
 		}
 		pin()
-		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(testQueue), testType)
+		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(queueName()), testType)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestPin(t *testing.T) {
 // A queue's stream has no limit that would drop jobs, and takes schedules.
 func TestQueueStreamDropsNothing(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
-		st, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
+		st, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(queueName()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,15 +65,19 @@ func BenchmarkDecodeDelivery(b *testing.B) {
 	nc := natstest.Real(b).Connect(b)
 	s := benchStore(b, nc)
 	r := benchRecord("01920000-0000-7000-8000-000000000001")
+	p, err := r.Place()
+	if err != nil {
+		b.Fatal(err)
+	}
 	m := &nats.Msg{
-		Subject: s.names.ready(r.Queue, r.Type, r.ID), Header: r.Header(), Data: r.Payload,
+		Subject: s.names.ready(p), Header: r.Header(), Data: r.Payload,
 		Reply: "$JS.ACK.millhand-queue-default.email.1.1234567.1234566.1795359845123456789.99999",
 	}
 	m.Header[headerMsgID] = []string{r.Life}
 	sent := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.hold(m, defaultAckWait, sent); err != nil {
+		if _, err := s.hold(m, p.Queue, p.Type, defaultAckWait, sent); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -125,7 +129,12 @@ func BenchmarkSettle(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n++
-		h := &Held{Record: *benchRecord(fmt.Sprint("a", n)), Seq: uint64(n), reply: "$JS.ACK.none", lease: newLease(time.Hour, time.Now())}
+		r := benchRecord(fmt.Sprint("a", n))
+		p, err := r.Place()
+		if err != nil {
+			b.Fatal(err)
+		}
+		h := &Held{Record: *r, place: p, Seq: uint64(n), reply: "$JS.ACK.none", lease: newLease(time.Hour, time.Now())}
 		settler.Settle(h, Outcome{Kind: job.EventSucceeded})
 	}
 	cancel()

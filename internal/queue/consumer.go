@@ -9,19 +9,20 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
 
 // ensureConsumer makes the one consumer of a type where it does not exist, and
 // returns the lease it gives. An existing one keeps its lease: workers that disagree
 // would take each other's running jobs.
-func (s *Store) ensureConsumer(ctx context.Context, queue, typ string) (ackWait time.Duration, err error) {
+func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (ackWait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
 	stream := s.names.queueStream(queue)
 	cfg := jetstream.ConsumerConfig{
-		Durable:       typ,
-		Description:   "ready jobs of type " + typ,
+		Durable:       typ.String(),
+		Description:   "ready jobs of type " + typ.String(),
 		FilterSubject: s.names.readyOf(queue, typ),
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       s.cfg.AckWait,
@@ -31,11 +32,11 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ string) (ackWait 
 	if cfg.AckWait == 0 {
 		cfg.AckWait = defaultAckWait
 	}
-	c, err := s.js.Consumer(ctx, stream, typ)
+	c, err := s.js.Consumer(ctx, stream, typ.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		c, err = s.js.CreateConsumer(ctx, stream, cfg)
 		if apiCode(err) == consumerExistsAsIs { // made meanwhile, with another lease
-			c, err = s.js.Consumer(ctx, stream, typ)
+			c, err = s.js.Consumer(ctx, stream, typ.String())
 		}
 	}
 	if err != nil {
@@ -50,10 +51,10 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ string) (ackWait 
 }
 
 // pending returns how many jobs of a type are ready and not handed out.
-func (s *Store) pending(ctx context.Context, queue, typ string) (uint64, error) {
+func (s *Store) pending(ctx context.Context, queue, typ job.Name) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ)
+	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ.String())
 	if err != nil {
 		return 0, err
 	}
@@ -63,7 +64,15 @@ func (s *Store) pending(ctx context.Context, queue, typ string) (uint64, error) 
 // CheckLease makes sure of a type's consumer, so that a worker whose lease differs is
 // told at once. The error is [ErrAckWait] then.
 func (s *Store) CheckLease(ctx context.Context, queue, typ string) error {
-	_, err := s.ensureConsumer(ctx, queue, typ)
+	q, err := job.QueueName(queue)
+	if err != nil {
+		return err
+	}
+	t, err := job.TypeName(typ)
+	if err != nil {
+		return err
+	}
+	_, err = s.ensureConsumer(ctx, q, t)
 	return err
 }
 

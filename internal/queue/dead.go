@@ -26,7 +26,7 @@ type Failure struct {
 // bury stores the job, whole, with the errors of all its attempts.
 func (t *settlement) bury(ctx context.Context) error {
 	history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
-		return t.store.History(ctx, t.Queue, t.Type, t.ID)
+		return t.store.History(ctx, t.place)
 	})
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (t *settlement) bury(ctx context.Context) error {
 // deadMsgs are the record's forms, from complete to bare: a payload that fills the
 // broker's limit leaves no room for what is also in the events.
 func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
-	subject := t.store.names.dead(t.Queue, t.Type, t.ID)
+	subject := t.store.names.dead(t.place)
 	// Written again by whoever finishes after a crash: one of the two is dropped.
 	once := []string{fmt.Sprintf("%s.%s.%s.%s", t.Queue, t.Type, t.ID, t.Life)}
 	full := nats.Header(t.Header())
@@ -54,7 +54,13 @@ func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
 	if omitted > 0 {
 		full[headerErrorsOmitted] = []string{strconv.Itoa(omitted)}
 	}
+	if t.origin != "" {
+		full[headerSubject] = []string{t.origin}
+	}
 	short := nats.Header{headerMsgID: once, headerReason: {t.Reason}, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
+	if t.origin != "" {
+		short[headerSubject] = full[headerSubject]
+	}
 	return []*nats.Msg{
 		{Subject: subject, Header: full, Data: t.Payload},
 		{Subject: subject, Header: short, Data: t.Payload},
@@ -107,7 +113,7 @@ func (t *settlement) buried(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return insist(ctx, t.Alive, func(ctx context.Context) (bool, error) {
-		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.Queue, t.Type, t.ID)
+		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.place)
 		for from := uint64(1); ; { // other lives of the id may have died since
 			m, err := t.store.next(ctx, stream, subject, from)
 			if errors.Is(err, ErrNotFound) {

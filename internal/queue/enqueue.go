@@ -67,26 +67,30 @@ func (s *Store) enqueueMsg(e Enqueue) (*nats.Msg, error) {
 // fillEnqueue makes m, whose header may be of another job before it, the message of e.
 func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 	r := e.Record
+	place, err := r.Place()
+	if err != nil {
+		return err
+	}
 	if limit := s.payloadLimit(); len(r.Payload) > limit {
 		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit}
 	}
 	r.SetHeader(m.Header)
-	m.Subject, m.Data = s.names.ready(r.Queue, r.Type, r.ID), r.Payload
+	m.Subject, m.Data = s.names.ready(place), r.Payload
 	m.Header[headerMsgID] = append(m.Header[headerMsgID], r.Life) // a fresh one per call, so a lost answer may be asked for again
 	if e.Once {
-		expect(m, 0, s.names.check(r.Queue, r.Type, r.ID))
+		expect(m, 0, s.names.check(place))
 	}
 	return nil
 }
 
-// jobMsg is the message of r: ready, or waiting for runAt if that is not zero.
-func (s *Store) jobMsg(r *job.Record, runAt time.Time) *nats.Msg {
-	m := &nats.Msg{Subject: s.names.ready(r.Queue, r.Type, r.ID), Header: r.Header(), Data: r.Payload}
+// jobMsg is the message of r, whose place is p: ready, or waiting for runAt if that is not zero.
+func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
+	m := &nats.Msg{Subject: s.names.ready(p), Header: r.Header(), Data: r.Payload}
 	if !runAt.IsZero() {
 		m.Header[headerTarget] = []string{m.Subject}
 		// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
 		m.Header[headerSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
-		m.Subject = s.names.later(r.Queue, r.Type, r.ID)
+		m.Subject = s.names.later(p)
 	}
 	return m
 }
@@ -99,7 +103,11 @@ func (s *Store) payloadLimit() int {
 // judge decides what a refused enqueue means: nil if the job in the way is r itself,
 // [*DuplicateError], or [ErrNotFound] if nothing is in the way any more.
 func (s *Store) judge(ctx context.Context, r *job.Record) error {
-	m, err := s.newest(ctx, r)
+	place, err := r.Place()
+	if err != nil {
+		return err
+	}
+	m, err := s.Find(ctx, place)
 	if err != nil {
 		return err
 	}
@@ -116,18 +124,18 @@ type Message struct {
 	RunAt time.Time // zero: ready
 }
 
-// newest returns the newest message of r's id, or [ErrNotFound].
-func (s *Store) newest(ctx context.Context, r *job.Record) (*Message, error) {
-	return s.message(ctx, r, s.names.check(r.Queue, r.Type, r.ID))
+// Find returns the newest message of an id, which waits or runs, or [ErrNotFound].
+func (s *Store) Find(ctx context.Context, p job.Place) (*Message, error) {
+	return s.message(ctx, p, s.names.check(p))
 }
 
-// message returns the newest message of r's id on subject, or [ErrNotFound].
-func (s *Store) message(ctx context.Context, r *job.Record, subject string) (*Message, error) {
-	got, err := s.last(ctx, s.names.queueStream(r.Queue), subject)
+// message returns the newest message of an id on subject, or [ErrNotFound].
+func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Message, error) {
+	got, err := s.last(ctx, s.names.queueStream(p.Queue), subject)
 	if err != nil {
 		return nil, err
 	}
-	m := &Message{Record: job.Record{Queue: r.Queue, Type: r.Type, ID: r.ID, Payload: got.Data}, Seq: got.Seq}
+	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq}
 	_ = m.ReadHeader(got.Header) // what can be read is enough to tell lives apart
 	if m.Life == "" {
 		m.Life = lifeOf(got.Seq)
@@ -139,11 +147,6 @@ func (s *Store) message(ctx context.Context, r *job.Record, subject string) (*Me
 		m.RunAt = at
 	}
 	return m, nil
-}
-
-// Find returns the message of an id that waits or runs, or [ErrNotFound].
-func (s *Store) Find(ctx context.Context, queue, typ, id string) (*Message, error) {
-	return s.newest(ctx, &job.Record{Queue: queue, Type: typ, ID: id})
 }
 
 // lifeOf names the life of a job whose publisher gave none.

@@ -26,6 +26,9 @@ var (
 // errConflict says that a conditional write was refused: the broker knows a newer message.
 var errConflict = errors.New("newer message exists")
 
+// errSubjectTooLong says that something was not sent. Checked names never lead to it.
+var errSubjectTooLong = errors.New("subject is too long for the broker")
+
 // A DuplicateError says that a job with the chosen id is alive.
 type DuplicateError struct {
 	Queue, Type, ID string

@@ -76,13 +76,13 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
-func (s *Store) eventMsg(r *job.Record, e *Event) (*nats.Msg, error) {
+func (s *Store) eventMsg(p job.Place, e *Event) (*nats.Msg, error) {
 	body, err := appendEvent(nil, e)
 	if err != nil {
-		return nil, fmt.Errorf("event of %s: %w", r.ID, err)
+		return nil, fmt.Errorf("event of %s: %w", p.ID, err)
 	}
 	return &nats.Msg{
-		Subject: s.names.event(r.Queue, r.Type, r.ID),
+		Subject: s.names.event(p),
 		Header:  nats.Header{headerEvent: {string(e.Kind)}},
 		Data:    body,
 	}, nil
@@ -100,8 +100,8 @@ func readEvent(m *stored) *Event {
 }
 
 // LastEvent returns the newest event of an id, of whichever life, or [ErrNotFound].
-func (s *Store) LastEvent(ctx context.Context, queue, typ, id string) (*Event, error) {
-	m, err := s.last(ctx, s.names.eventStream(), s.names.event(queue, typ, id))
+func (s *Store) LastEvent(ctx context.Context, p job.Place) (*Event, error) {
+	m, err := s.last(ctx, s.names.eventStream(), s.names.event(p))
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +109,9 @@ func (s *Store) LastEvent(ctx context.Context, queue, typ, id string) (*Event, e
 }
 
 // History returns the retained events of an id, oldest first, of all its lives.
-func (s *Store) History(ctx context.Context, queue, typ, id string) ([]Event, error) {
+func (s *Store) History(ctx context.Context, p job.Place) ([]Event, error) {
 	var history []Event
-	subject := s.names.event(queue, typ, id)
+	subject := s.names.event(p)
 	for from := uint64(1); ; {
 		m, err := s.next(ctx, s.names.eventStream(), subject, from)
 		if errors.Is(err, ErrNotFound) {

@@ -187,7 +187,7 @@ func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err erro
 		return 0, err
 	}
 	f.expected[0] = strconv.FormatUint(t.lastEvent, 10)
-	f.msg.Subject = s.store.names.event(t.Queue, t.Type, t.ID)
+	f.msg.Subject = s.store.names.event(t.place)
 	f.msg.Data = f.body
 	if crowded && s.ingest.send(&f.msg, t, t.lane.sent) {
 		return 0, nil

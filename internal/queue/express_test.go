@@ -164,9 +164,7 @@ func TestExpressLaneFallsBack(t *testing.T) {
 			}
 		},
 		"an older life's event": func(s *scene, _ *node, h *Held) {
-			older := h.Record
-			older.Life = "older"
-			m, err := s.store.eventMsg(&older, &Event{Kind: job.EventSucceeded, Life: "older", Seq: 1})
+			m, err := s.store.eventMsg(h.place, &Event{Kind: job.EventSucceeded, Life: "older", Seq: 1})
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -284,7 +282,7 @@ func TestEndsAreWrittenInOrder(t *testing.T) {
 					r := s.enqueue(fmt.Sprint("a", i))
 					h := n.pull()
 					lives, held, acks = append(lives, r.Life), append(held, h), append(acks, h.reply)
-					events = append(events, n.store.names.event(h.Queue, h.Type, h.ID))
+					events = append(events, n.store.names.event(h.place))
 				}
 				n.link.Watch(func(subject string) natstest.Fate {
 					if short(subject) == "event" || strings.HasPrefix(subject, "$JS.ACK.") {

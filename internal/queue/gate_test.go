@@ -274,7 +274,7 @@ func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
 		if got := len(st.runs()); got != 0 {
 			t.Errorf("%d runs in the pause", got)
 		}
-		m, err := s.store.Find(s.ctx, testQueue, testType, "a")
+		m, err := s.store.Find(s.ctx, testPlace("a"))
 		if err != nil || m.Attempt != 1 || m.Crashes != 0 {
 			t.Errorf("the job is %+v, %v", m, err)
 		}

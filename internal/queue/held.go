@@ -3,8 +3,11 @@ package queue
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -14,6 +17,8 @@ import (
 // A Held is a job's message in the hand of this worker, under a lease.
 type Held struct {
 	job.Record
+	place     job.Place
+	origin    string // the subject, as header text, of a message that has no usable place and got one of ours
 	Seq       uint64 // of the message in the queue's stream
 	Delivered uint64 // how often the broker has handed it out; above 1 it is not run
 	Pending   uint64 // how many more of its type waited behind it
@@ -31,30 +36,24 @@ type Held struct {
 	end       settlement // in the settler's hand
 }
 
-// hold reads a delivered message whose pull request was sent at sent.
-func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held, error) {
+// hold reads a message that the consumer of a type delivered, whose pull request was sent at
+// sent.
+func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, sent time.Time) (*Held, error) {
 	d, err := readDelivery(m)
 	if err != nil {
 		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
-	}
-	r, ok := s.names.place(m.Subject)
-	if !ok {
-		return nil, fmt.Errorf("delivery of %s: no job's subject", m.Subject)
 	}
 	both := &struct { // one allocation
 		Held
 		lease lease
 	}{lease: lease{ackWait: ackWait, since: sent}}
 	h := &both.Held
-	h.Record, h.Seq, h.Delivered, h.Pending = r, d.seq, d.delivered, d.pending
+	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
 	h.size = m.Size()
 	h.lease = &both.lease
 	h.Malformed = h.ReadHeader(m.Header)
-	if err := job.CheckID(h.ID); err != nil && h.Malformed == nil {
-		h.Malformed = err
-	}
 	h.Payload = m.Data
 	h.lastEvent = h.LastEvent
 	if h.Life == "" {
@@ -63,7 +62,41 @@ func (s *Store) hold(m *nats.Msg, ackWait time.Duration, sent time.Time) (*Held,
 	if h.EnqueuedAt.IsZero() {
 		h.EnqueuedAt = d.time
 	}
+	if err := h.readPlace(s.names, m.Subject); err != nil {
+		h.misplaced(queue, typ, m.Subject, err)
+	}
+	h.Queue, h.Type, h.ID = h.place.Queue.String(), h.place.Type.String(), h.place.ID.String()
 	return h, nil
+}
+
+// readPlace takes the job's place from its subject, if it is one.
+func (h *Held) readPlace(n names, subject string) error {
+	r, ok := n.place(subject)
+	if !ok {
+		return fmt.Errorf("subject %q: no job's", head(subject, maxSubjectShown))
+	}
+	p, err := r.Place()
+	h.place = p
+	return err
+}
+
+// maxSubjectShown is how much of a foreign subject an error repeats, bytes.
+const maxSubjectShown = 80
+
+// misplaced gives a message whose subject is no job's a place of ours to be buried at. There
+// is nothing else under that name: no event that is known of, and no life of a publisher's.
+func (h *Held) misplaced(queue, typ job.Name, subject string, why error) {
+	h.place = job.Place{Queue: queue, Type: typ, ID: job.Malformed(h.Seq)}
+	h.Malformed, h.origin = why, headerText(subject)
+	h.Life, h.lastEvent, h.LastEvent = lifeOf(h.Seq), 0, 0
+}
+
+// headerText is s where it is text that a header can carry, and quoted where it is not.
+func headerText(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	return strconv.QuoteToASCII(s)
 }
 
 // holder names a delivery to this node.

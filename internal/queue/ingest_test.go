@@ -49,8 +49,8 @@ func (s *scene) listen() *tap {
 	s.t.Helper()
 	p := &tap{counts: counts{batches: make(map[string]bool)}}
 	for subject, f := range map[string]nats.MsgHandler{
-		s.store.names.event("*", "*", "*"): p.event,
-		"_INBOX.*.*.*.fail.*.*.$FI":        func(*nats.Msg) { p.mu.Lock(); p.answers++; p.mu.Unlock() },
+		s.store.names.allEvents():   p.event,
+		"_INBOX.*.*.*.fail.*.*.$FI": func(*nats.Msg) { p.mu.Lock(); p.answers++; p.mu.Unlock() },
 	} {
 		if _, err := s.store.nc.Subscribe(subject, f); err != nil {
 			s.t.Fatal(err)
@@ -130,16 +130,15 @@ func (w *swarm) burst(jobs int) []*Held {
 // first condition of its event does not hold. It returns that life.
 func (s *scene) precede(h *Held) (life string) {
 	s.t.Helper()
-	older := h.Record
-	older.Life = "before " + h.Life
-	m, err := s.store.eventMsg(&older, &Event{Kind: job.EventSucceeded, Life: older.Life, Seq: 1})
+	life = "before " + h.Life
+	m, err := s.store.eventMsg(h.place, &Event{Kind: job.EventSucceeded, Life: life, Seq: 1})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	if _, err := s.store.publish(s.ctx, m); err != nil {
 		s.t.Fatal(err)
 	}
-	return older.Life
+	return life
 }
 
 // pause is how long no batch was to be begun after the last one that was refused.
@@ -311,9 +310,9 @@ func TestBatchIsFull(t *testing.T) {
 		time.Sleep(time.Millisecond) // the settler runs
 		for i := range jobs {
 			h, err := w.store.hold(&nats.Msg{ // there is no such message, so that its ack does nothing
-				Subject: s.store.names.ready(testQueue, testType, strconv.Itoa(i)),
+				Subject: s.store.names.ready(testPlace(strconv.Itoa(i))),
 				Reply:   fmt.Sprintf("$JS.ACK.none.none.1.%d.%d.%d.0", i+1, i+1, time.Now().UnixNano()),
-			}, testWait, time.Now())
+			}, queueName(), typeName(), testWait, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

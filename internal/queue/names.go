@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/millhand/millhand/internal/job"
@@ -9,39 +10,56 @@ import (
 // DefaultNamespace is the first token of every subject unless configured.
 const DefaultNamespace = "millhand"
 
-// names spells every stream and subject of a namespace. docs/wire.md is the contract.
+// names spells every stream and subject of a namespace, of checked names only: a foreign
+// one may be a wildcard, which means all jobs, or so long that the broker ends the
+// connection. docs/wire.md is the contract.
 type names string
 
-func (n names) queueStream(queue string) string { return string(n) + "-queue-" + queue }
-func (n names) eventStream() string             { return string(n) + "-events" }
-func (n names) deadStream() string              { return string(n) + "-dead" }
+func (n names) queueStream(queue job.Name) string { return string(n) + "-queue-" + queue.String() }
+func (n names) eventStream() string               { return string(n) + "-events" }
+func (n names) deadStream() string                { return string(n) + "-dead" }
 
 // queueSubjects are what a queue's stream stores: exactly these, never
 // "NS.<queue>.>", which would acknowledge jobs that no consumer can ever see.
-func (n names) queueSubjects(queue string) []string {
-	q := n.join(queue)
-	return []string{q + ".ready.*.*", q + ".later.*.*", n.pin(queue)}
+func (n names) queueSubjects(queue job.Name) []string {
+	return []string{n.allReady(queue), n.allLater(queue), n.pin(queue)}
 }
 
 // pin is the subject of the message that stays at the head of a queue's stream.
 // With a job there instead, the broker scans every waiting subject per delivery.
-func (n names) pin(queue string) string { return n.join(queue, "pin") }
+func (n names) pin(queue job.Name) string { return n.join(queue.String(), "pin") }
 
-func (n names) ready(queue, typ, id string) string { return n.join(queue, "ready", typ, id) }
-func (n names) later(queue, typ, id string) string { return n.join(queue, "later", typ, id) }
+func (n names) ready(p job.Place) string { return n.of(p, p.Queue.String(), "ready") }
+func (n names) later(p job.Place) string { return n.of(p, p.Queue.String(), "later") }
 
 // check covers whatever message an id has, scheduled or ready. Every conditional
 // write uses this very string: R3 streams compare it when writes are in flight.
-func (n names) check(queue, typ, id string) string { return n.join(queue, "*", typ, id) }
+func (n names) check(p job.Place) string { return n.of(p, p.Queue.String(), "*") }
+
+func (n names) event(p job.Place) string { return n.of(p, "event", p.Queue.String()) }
+func (n names) dead(p job.Place) string  { return n.of(p, "dead", p.Queue.String()) }
+
+func (n names) of(p job.Place, first, second string) string {
+	return n.join(first, second, p.Type.String(), p.ID.String())
+}
+
+// checkType is check for all ids of a type.
+func (n names) checkType(queue, typ job.Name) string {
+	return n.join(queue.String(), "*", typ.String(), "*")
+}
 
 // readyOf is the filter of the one consumer of a type.
-func (n names) readyOf(queue, typ string) string { return n.join(queue, "ready", typ, "*") }
+func (n names) readyOf(queue, typ job.Name) string {
+	return n.join(queue.String(), "ready", typ.String(), "*")
+}
 
-func (n names) event(queue, typ, id string) string { return n.join("event", queue, typ, id) }
-func (n names) dead(queue, typ, id string) string  { return n.join("dead", queue, typ, id) }
+func (n names) allReady(queue job.Name) string { return n.join(queue.String(), "ready", "*", "*") }
+func (n names) allLater(queue job.Name) string { return n.join(queue.String(), "later", "*", "*") }
+func (n names) allEvents() string              { return n.join("event", "*", "*", "*") }
+func (n names) allDead() string                { return n.join("dead", "*", "*", "*") }
 
 func (n names) join(tokens ...string) string {
-	var buf [256]byte
+	var buf [384]byte // the longest checked ones fit
 	b := append(buf[:0], n...)
 	for _, t := range tokens {
 		b = append(append(b, '.'), t...)
@@ -49,7 +67,20 @@ func (n names) join(tokens ...string) string {
 	return string(b)
 }
 
-// place reads queue, type and id from a subject of a queue's stream.
+// fits returns an error for what the broker would end the connection for, instead of refusing
+// it: more than the line that names a message's subjects may have.
+func fits(subject, reply string) error {
+	if n := len(subject) + len(reply); n > maxSubjects {
+		return fmt.Errorf("%w: %d bytes, beginning with %q", errSubjectTooLong, n, head(subject, maxSubjectShown))
+	}
+	return nil
+}
+
+// maxSubjects leaves room beside the subjects for the rest of a control line of 4,096 bytes,
+// which is as much as a broker accepts unless configured.
+const maxSubjects = 4096 - 64
+
+// place reads queue, type and id from a subject of a queue's stream, unchecked.
 func (n names) place(subject string) (r job.Record, ok bool) {
 	rest, ok := n.cut(subject)
 	if !ok || strings.Count(rest, ".") != 3 {
@@ -98,4 +129,5 @@ const (
 	headerReason        = "Millhand-Reason"
 	headerErrors        = "Millhand-Errors"
 	headerErrorsOmitted = "Millhand-Errors-Omitted"
+	headerSubject       = "Millhand-Subject"
 )

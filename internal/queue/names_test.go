@@ -11,24 +11,32 @@ import (
 // The wire's contract, spelled out: a change here breaks publishers in other languages.
 func TestNamesOnTheWire(t *testing.T) {
 	n := names("millhand")
+	p, err := job.PlaceOf("default", "email", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := p.Queue
 	for got, want := range map[string]string{
-		n.queueStream("default"):         "millhand-queue-default",
-		n.eventStream():                  "millhand-events",
-		n.deadStream():                   "millhand-dead",
-		n.ready("default", "email", "1"): "millhand.default.ready.email.1",
-		n.later("default", "email", "1"): "millhand.default.later.email.1",
-		n.check("default", "email", "1"): "millhand.default.*.email.1",
-		n.readyOf("default", "email"):    "millhand.default.ready.email.*",
-		n.pin("default"):                 "millhand.default.pin",
-		n.event("default", "email", "1"): "millhand.event.default.email.1",
-		n.dead("default", "email", "1"):  "millhand.dead.default.email.1",
+		n.queueStream(q):       "millhand-queue-default",
+		n.eventStream():        "millhand-events",
+		n.deadStream():         "millhand-dead",
+		n.ready(p):             "millhand.default.ready.email.1",
+		n.later(p):             "millhand.default.later.email.1",
+		n.check(p):             "millhand.default.*.email.1",
+		n.checkType(q, p.Type): "millhand.default.*.email.*",
+		n.readyOf(q, p.Type):   "millhand.default.ready.email.*",
+		n.pin(q):               "millhand.default.pin",
+		n.event(p):             "millhand.event.default.email.1",
+		n.dead(p):              "millhand.dead.default.email.1",
+		n.allEvents():          "millhand.event.*.*.*",
+		n.allDead():            "millhand.dead.*.*.*",
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 	want := []string{"millhand.default.ready.*.*", "millhand.default.later.*.*", "millhand.default.pin"}
-	if got := n.queueSubjects("default"); !slices.Equal(got, want) {
+	if got := n.queueSubjects(q); !slices.Equal(got, want) {
 		t.Errorf("queueSubjects = %q, want %q", got, want)
 	}
 }
@@ -69,7 +77,7 @@ func TestPlace(t *testing.T) {
 
 // No queue can be named so that its subjects are another stream's.
 func TestSubjectsOfStreamsDoNotOverlap(t *testing.T) {
-	for _, reserved := range []string{"event", "dead", "control"} {
+	for _, reserved := range []string{"event", "dead", "control", "ready", "later", "pin"} {
 		if job.CheckQueue(reserved) == nil {
 			t.Errorf("%s may be a queue: its subjects are those of another stream", reserved)
 		}

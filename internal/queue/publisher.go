@@ -62,7 +62,11 @@ func (p *publisher) send(m *nats.Msg, to sender) (token uint64, err error) {
 	var buf [64]byte
 	m.Reply = string(strconv.AppendUint(append(buf[:0], p.inbox...), token, 36))
 	p.mu.Unlock()
-	if err := p.nc.PublishMsg(m); err != nil && p.forget(token) {
+	err = fits(m.Subject, m.Reply)
+	if err == nil {
+		err = p.nc.PublishMsg(m)
+	}
+	if err != nil && p.forget(token) {
 		return 0, err
 	}
 	return token, nil

@@ -24,8 +24,8 @@ type Puller struct {
 	keeper  *Keeper
 	settler *Settler
 	inlet   *Inlet
-	queue   string
-	typ     string
+	queue   job.Name
+	typ     job.Name
 	stage   *stages.Producer[*Held]
 	asked   atomic.Int64  // demand that Run's goroutine has not seen yet
 	bell    chan struct{} // there is some
@@ -53,13 +53,20 @@ type Puller struct {
 
 // NewPuller returns a puller of one type. What it emits is under the keeper's care.
 func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
+	q, err := job.QueueName(queue)
+	if err != nil {
+		return nil, err
+	}
+	t, err := job.TypeName(typ)
+	if err != nil {
+		return nil, err
+	}
 	p := &Puller{
-		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: queue, typ: typ,
+		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: q, typ: t,
 		bell:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
-		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(queue) + "." + typ,
+		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ,
 	}
-	var err error
 	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Held]{
 		// What nobody has asked for is handed back to the broker, not kept under lease.
 		OutletConfig: stages.OutletConfig[*Held]{Buffer: stages.Unbuffered},
@@ -199,7 +206,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
 	held := make([]*Held, 0, len(msgs))
 	for _, m := range msgs {
-		h, err := p.store.hold(m, p.ackWait, sent)
+		h, err := p.store.hold(m, p.queue, p.typ, p.ackWait, sent)
 		if err != nil {
 			p.log.Error("unreadable delivery", slog.Any("err", err))
 			continue

@@ -250,7 +250,7 @@ func TestDrainHandsBackWhatStillComes(t *testing.T) {
 		if got := len(st.runs()); got != 0 {
 			t.Errorf("ran %d jobs after the drain began", got)
 		}
-		m, err := s.store.Find(s.ctx, testQueue, testType, "a")
+		m, err := s.store.Find(s.ctx, testPlace("a"))
 		if err != nil || m.Attempt != 1 || m.Crashes != 0 {
 			t.Fatalf("the job is %+v, %v", m, err)
 		}
@@ -296,18 +296,18 @@ func TestPullerHeals(t *testing.T) {
 			st.link.Release()
 		},
 		"consumer is deleted": func(t *testing.T, s *scene, _ *station) {
-			if err := s.store.js.DeleteConsumer(s.ctx, s.store.names.queueStream(testQueue), testType); err != nil {
+			if err := s.store.js.DeleteConsumer(s.ctx, s.store.names.queueStream(queueName()), testType); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"queue stream is deleted": func(t *testing.T, s *scene, _ *station) {
-			if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {
+			if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(queueName())); err != nil {
 				t.Fatal(err)
 			}
 			s.sleep(time.Minute) // made again
 		},
 		"all streams are deleted": func(t *testing.T, s *scene, _ *station) {
-			for _, name := range []string{s.store.names.queueStream(testQueue), s.store.names.eventStream(), s.store.names.deadStream()} {
+			for _, name := range []string{s.store.names.queueStream(queueName()), s.store.names.eventStream(), s.store.names.deadStream()} {
 				if err := s.store.js.DeleteStream(s.ctx, name); err != nil {
 					t.Fatal(err)
 				}
@@ -315,7 +315,7 @@ func TestPullerHeals(t *testing.T) {
 			s.sleep(time.Minute)
 		},
 		"queue is purged": func(t *testing.T, s *scene, _ *station) {
-			stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(testQueue))
+			stream, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(queueName()))
 			if err == nil {
 				err = stream.Purge(s.ctx)
 			}
@@ -370,7 +370,7 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		if got := st.gate.Rebuilt(); got != 0 {
 			t.Errorf("made anew %d times though nothing waits", got)
 		}
-		if _, err := s.store.js.PauseConsumer(s.ctx, s.store.names.queueStream(testQueue), testType, time.Now().Add(time.Hour)); err != nil {
+		if _, err := s.store.js.PauseConsumer(s.ctx, s.store.names.queueStream(queueName()), testType, time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		p.Allow(0, time.Now().Add(time.Hour))
@@ -384,7 +384,7 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		if got := st.gate.Rebuilt(); got < 2 || got > 4 {
 			t.Errorf("made anew %d times in 10 s, want once in 3 s", got)
 		}
-		if _, err := s.store.js.ResumeConsumer(s.ctx, s.store.names.queueStream(testQueue), testType); err != nil {
+		if _, err := s.store.js.ResumeConsumer(s.ctx, s.store.names.queueStream(queueName()), testType); err != nil {
 			t.Fatal(err)
 		}
 		s.sleep(5 * time.Second)
@@ -408,7 +408,7 @@ func TestJobInHandOutlivesItsStream(t *testing.T) {
 				s.sleep(time.Millisecond)
 				r := s.enqueue("a")
 				h := n.pull()
-				if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(testQueue)); err != nil {
+				if err := s.store.js.DeleteStream(s.ctx, s.store.names.queueStream(queueName())); err != nil {
 					t.Fatal(err)
 				}
 				if err := n.settle(h, o); err != nil {
@@ -435,11 +435,11 @@ func TestLeaseIsTheConsumers(t *testing.T) {
 		if err := s.open(nc, Config{AckWait: time.Second}).CheckLease(s.ctx, testQueue, testType); err == nil || !strings.Contains(err.Error(), "nats consumer edit") {
 			t.Errorf("CheckLease with another ack wait = %v", err)
 		}
-		got, err := s.open(nc, Config{}).ensureConsumer(s.ctx, testQueue, testType)
+		got, err := s.open(nc, Config{}).ensureConsumer(s.ctx, queueName(), typeName())
 		if err != nil || got != testWait {
 			t.Errorf("ensureConsumer without an ack wait = %v, %v, want %v", got, err, testWait)
 		}
-		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(testQueue), testType)
+		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(queueName()), testType)
 		if err != nil {
 			t.Fatal(err)
 		}

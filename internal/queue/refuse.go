@@ -43,8 +43,12 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 		return err
 	}
 	r := e.Record
+	place, err := r.Place()
+	if err != nil {
+		return err
+	}
 	for mayBeThere := e.Once; ; mayBeThere = true {
-		seq, err := s.lastOfType(ctx, r, alive)
+		seq, err := s.lastOfType(ctx, place, alive)
 		if err != nil {
 			return err
 		}
@@ -53,10 +57,10 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 				return err
 			}
 		}
-		if err := s.belowLimit(ctx, r, e.Limit); err != nil {
+		if err := s.belowLimit(ctx, place, e.Limit); err != nil {
 			return err
 		}
-		expect(m, seq, s.names.check(r.Queue, r.Type, "*"))
+		expect(m, seq, s.names.checkType(place.Queue, place.Type))
 		_, err = s.confirm(ctx, m, alive)
 		if !errors.Is(err, errConflict) {
 			return err
@@ -64,11 +68,11 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 	}
 }
 
-// lastOfType returns the last sequence of r's type, 0 if there is none. A queue that has no
+// lastOfType returns the last sequence of its type, 0 if there is none. A queue that has no
 // stream yet gets one.
-func (s *Store) lastOfType(ctx context.Context, r *job.Record, alive func() error) (uint64, error) {
+func (s *Store) lastOfType(ctx context.Context, p job.Place, alive func() error) (uint64, error) {
 	m, err := insist(ctx, alive, func(ctx context.Context) (*stored, error) {
-		return s.last(ctx, s.names.queueStream(r.Queue), s.names.check(r.Queue, r.Type, "*"))
+		return s.last(ctx, s.names.queueStream(p.Queue), s.names.checkType(p.Queue, p.Type))
 	})
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
@@ -79,27 +83,27 @@ func (s *Store) lastOfType(ctx context.Context, r *job.Record, alive func() erro
 	return m.Seq, nil
 }
 
-// belowLimit returns a [*QuotaError] if limit jobs of r's type are alive.
-func (s *Store) belowLimit(ctx context.Context, r *job.Record, limit int) error {
+// belowLimit returns a [*QuotaError] if limit jobs of its type are alive.
+func (s *Store) belowLimit(ctx context.Context, p job.Place, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	n, err := s.roughly(ctx, r)
+	n, err := s.roughly(ctx, p)
 	if err == nil && n < countExactly*(limit+1) {
-		n, err = s.alive(ctx, r)
+		n, err = s.alive(ctx, p)
 	}
 	if err != nil {
-		return wrap(err, "count jobs of type %s", r.Type)
+		return wrap(err, "count jobs of type %s", p.Type)
 	}
 	if n >= limit {
-		return &QuotaError{Queue: r.Queue, Type: r.Type, Limit: limit, Running: n}
+		return &QuotaError{Queue: p.Queue.String(), Type: p.Type.String(), Limit: limit, Running: n}
 	}
 	return nil
 }
 
-// roughly returns how many messages of r's type are ready or running. A job that is on
+// roughly returns how many messages of its type are ready or running. A job that is on
 // its way from one message to the next is counted twice.
-func (s *Store) roughly(ctx context.Context, r *job.Record) (int, error) {
-	c, err := s.js.Consumer(ctx, s.names.queueStream(r.Queue), r.Type)
+func (s *Store) roughly(ctx context.Context, p job.Place) (int, error) {
+	c, err := s.js.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, nil // nobody has ever handled the type
 	}
@@ -110,10 +114,10 @@ func (s *Store) roughly(ctx context.Context, r *job.Record) (int, error) {
 	return int(info.NumPending) + info.NumAckPending, nil //nolint:gosec // fewer than fit into memory
 }
 
-// alive returns how many jobs of r's type are alive in its queue: ids, not messages. It
+// alive returns how many jobs of its type are alive in its queue: ids, not messages. It
 // counts no further than one answer of the broker does, which is 100,000.
-func (s *Store) alive(ctx context.Context, r *job.Record) (int, error) {
-	body, err := json.Marshal(map[string]any{"subjects_filter": s.names.check(r.Queue, r.Type, "*")})
+func (s *Store) alive(ctx context.Context, p job.Place) (int, error) {
+	body, err := json.Marshal(map[string]any{"subjects_filter": s.names.checkType(p.Queue, p.Type)})
 	if err != nil {
 		return 0, err
 	}
@@ -123,7 +127,7 @@ func (s *Store) alive(ctx context.Context, r *job.Record) (int, error) {
 			Subjects map[string]uint64 `json:"subjects"`
 		} `json:"state"`
 	}
-	m := &nats.Msg{Subject: s.api + "STREAM.INFO." + s.names.queueStream(r.Queue), Data: body}
+	m := &nats.Msg{Subject: s.api + "STREAM.INFO." + s.names.queueStream(p.Queue), Data: body}
 	if err := s.request(ctx, m, &answer); err != nil {
 		return 0, err
 	}

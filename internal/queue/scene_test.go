@@ -25,6 +25,22 @@ const (
 	testType  = "t"
 )
 
+// testPlace is the place of an id, which must be a good one.
+func testPlace(id string) job.Place {
+	p, err := job.PlaceOf(testQueue, testType, id)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func queueName() job.Name { return testPlace("any").Queue }
+
+func typeName() job.Name { return testPlace("any").Type }
+
+// subjectOf is where anybody can publish a job, whatever the id is.
+func subjectOf(id string) string { return "millhand." + testQueue + ".ready." + testType + "." + id }
+
 // tester is *testing.T or *rapid.T.
 type tester interface {
 	rapid.TB
@@ -100,7 +116,7 @@ func (s *scene) enqueue(id string) *job.Record {
 // publish is what any NATS client can do: it checks nothing.
 func (s *scene) publish(id string, header nats.Header, data string) (seq uint64) {
 	s.t.Helper()
-	m := &nats.Msg{Subject: s.store.names.ready(testQueue, testType, id), Header: header, Data: []byte(data)}
+	m := &nats.Msg{Subject: subjectOf(id), Header: header, Data: []byte(data)}
 	seq, err := s.store.publish(s.ctx, m)
 	if err != nil {
 		s.t.Fatalf("publish %s: %v", id, err)
@@ -163,7 +179,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Held {
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
 	sent := time.Now()
 	body, _ := json.Marshal(map[string]any{"batch": 1, "expires": wait})
-	subject := "$JS.API.CONSUMER.MSG.NEXT." + n.store.names.queueStream(testQueue) + "." + testType
+	subject := "$JS.API.CONSUMER.MSG.NEXT." + n.store.names.queueStream(queueName()) + "." + testType
 	if err := n.nc.PublishRequest(subject, inbox, body); err != nil {
 		n.t.Fatalf("pull: %v", err)
 	}
@@ -171,7 +187,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Held {
 	if !isJob(m) {
 		return nil
 	}
-	h, err := n.store.hold(m, ackWait, sent)
+	h, err := n.store.hold(m, queueName(), typeName(), ackWait, sent)
 	if err != nil {
 		n.t.Fatalf("hold: %v", err)
 	}
@@ -266,8 +282,8 @@ func (s *scene) all(stream string) (msgs []*stored) {
 func (s *scene) waiting() (msgs []*stored) {
 	s.t.Helper()
 	pinned := false
-	for _, m := range s.all(s.store.names.queueStream(testQueue)) {
-		if m.Subject == s.store.names.pin(testQueue) {
+	for _, m := range s.all(s.store.names.queueStream(queueName())) {
+		if m.Subject == s.store.names.pin(queueName()) {
 			pinned = true
 			continue
 		}

@@ -326,7 +326,7 @@ func (t *settlement) ack(ctx context.Context) error {
 // is the last there is.
 func (t *settlement) writeEvent(ctx context.Context) error {
 	e := t.event(time.Now())
-	m, err := t.store.eventMsg(&t.Record, &e)
+	m, err := t.store.eventMsg(t.place, &e)
 	if err != nil {
 		return err
 	}
@@ -389,14 +389,14 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 		return nil, nil // the regular end of an older life
 	}
 	return insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
-		return t.store.History(ctx, t.Queue, t.Type, t.ID)
+		return t.store.History(ctx, t.place)
 	})
 }
 
 // lookBack reads the id's last event; one of sequence 0 if there is none.
 func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
 	e, err := insist(ctx, t.Alive, func(ctx context.Context) (*Event, error) {
-		return t.store.LastEvent(ctx, t.Queue, t.Type, t.ID)
+		return t.store.LastEvent(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
 		return new(Event), nil

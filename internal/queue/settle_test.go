@@ -89,7 +89,7 @@ func TestOutcomeIsWrittenInOrder(t *testing.T) {
 				if len(msgs) != 1 || short(msgs[0].Subject) != tt.subject {
 					t.Fatalf("the queue holds %v, want one message at %s", msgs, tt.subject)
 				}
-				m, err := s.store.Find(s.ctx, testQueue, testType, "a")
+				m, err := s.store.Find(s.ctx, testPlace("a"))
 				if err != nil || m.Attempt != tt.attempt || m.Crashes != 0 || m.Life != r.Life || !bytes.Equal(m.Payload, r.Payload) {
 					t.Errorf("successor %+v, %v, want attempt %d", m, err, tt.attempt)
 				}

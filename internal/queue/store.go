@@ -125,10 +125,14 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 
 // ensure makes what is missing of a queue.
 func (s *Store) ensure(ctx context.Context, queue string) error {
+	name, err := job.QueueName(queue)
+	if err != nil {
+		return err
+	}
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	_, made, err := s.maker.Ensure(ctx, s.queueConfig(queue))
+	_, made, err := s.maker.Ensure(ctx, s.queueConfig(name))
 	if err != nil {
 		return err
 	}
@@ -137,16 +141,16 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	s.queues[queue] = true
 	s.mu.Unlock()
 	if lost {
-		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(queue)))
+		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))
 	}
-	return s.drivePin(ctx, queue)
+	return s.drivePin(ctx, name)
 }
 
 func (s *Store) eventsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.names.eventStream(),
 		Description: "what happened to each job; the last message of a subject is the job's state",
-		Subjects:    []string{s.names.event("*", "*", "*")},
+		Subjects:    []string{s.names.allEvents()},
 		Storage:     jetstream.FileStorage,
 		MaxAge:      eventsMaxAge, MaxMsgs: eventsMaxMsgs, MaxMsgsPerSubject: eventsPerSubject,
 		Duplicates:        dedupWindow,
@@ -158,7 +162,7 @@ func (s *Store) deadConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.names.deadStream(),
 		Description: "dead jobs, whole, until somebody removes them",
-		Subjects:    []string{s.names.dead("*", "*", "*")},
+		Subjects:    []string{s.names.allDead()},
 		Storage:     jetstream.FileStorage,
 		Duplicates:  dedupWindow,
 	}
@@ -166,10 +170,10 @@ func (s *Store) deadConfig() jetstream.StreamConfig {
 
 // queueConfig has no limits on purpose: a full stream would drop its oldest jobs.
 // Back-pressure is the broker's own storage limit, which refuses new ones.
-func (s *Store) queueConfig(queue string) jetstream.StreamConfig {
+func (s *Store) queueConfig(queue job.Name) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              s.names.queueStream(queue),
-		Description:       "jobs of queue " + queue,
+		Description:       "jobs of queue " + queue.String(),
 		Subjects:          s.names.queueSubjects(queue),
 		Retention:         jetstream.WorkQueuePolicy,
 		Storage:           jetstream.FileStorage,
@@ -179,7 +183,7 @@ func (s *Store) queueConfig(queue string) jetstream.StreamConfig {
 }
 
 // drivePin puts the message in place that stays at the head of the queue's stream.
-func (s *Store) drivePin(ctx context.Context, queue string) error {
+func (s *Store) drivePin(ctx context.Context, queue job.Name) error {
 	pin := s.names.pin(queue)
 	m := &nats.Msg{Subject: pin, Header: nats.Header{}, Data: []byte("keeps deliveries fast; do not remove")}
 	expect(m, 0, pin)
@@ -193,10 +197,14 @@ func (s *Store) drivePin(ctx context.Context, queue string) error {
 // Probe is a write to a queue's stream that is refused by its condition, which takes
 // all that a job takes but room.
 func (s *Store) Probe(ctx context.Context, queue string) error {
-	pin := s.names.pin(queue)
+	name, err := job.QueueName(queue)
+	if err != nil {
+		return err
+	}
+	pin := s.names.pin(name)
 	m := &nats.Msg{Subject: pin, Header: nats.Header{}}
 	expect(m, 0, pin)
-	_, err := s.publish(ctx, m)
+	_, err = s.publish(ctx, m)
 	if errors.Is(err, errConflict) {
 		return nil
 	}

@@ -23,7 +23,7 @@ func (t *settlement) succeed(ctx context.Context) error {
 	m := t.successor()
 	expected := t.Seq
 	for {
-		expect(m, expected, t.store.names.check(t.Queue, t.Type, t.ID))
+		expect(m, expected, t.store.names.check(t.place))
 		_, err := t.store.confirm(ctx, m, t.Alive)
 		switch {
 		case err == nil:
@@ -69,7 +69,7 @@ func (t *settlement) successor() *nats.Msg {
 	if t.Delay > 0 {
 		runAt = time.Now().Add(t.Delay)
 	}
-	return t.store.jobMsg(&r, runAt)
+	return t.store.jobMsg(t.place, &r, runAt)
 }
 
 // replaceOlder ends the life of another job that waits for its time under this id: there
@@ -77,7 +77,7 @@ func (t *settlement) successor() *nats.Msg {
 // publisher skipped the check for a living id; none can come after.
 func (t *settlement) replaceOlder(ctx context.Context) error {
 	waiting, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
-		return t.store.message(ctx, &t.Record, t.store.names.later(t.Queue, t.Type, t.ID))
+		return t.store.message(ctx, t.place, t.store.names.later(t.place))
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -86,7 +86,7 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 		return err
 	}
 	older := settlement{
-		Held:  &Held{Record: waiting.Record, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
+		Held:  &Held{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
 		store: t.store,
 	}
 	return older.superseded(ctx)
@@ -94,8 +94,11 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 
 // lookAhead reads the newest message of the id, nil if there is none.
 func (t *settlement) lookAhead(ctx context.Context) (*Message, error) {
+	if t.origin != "" { // it is the only one of the name that we gave it
+		return &Message{Record: t.Record, Seq: t.Seq}, nil
+	}
 	m, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
-		return t.store.newest(ctx, &t.Record)
+		return t.store.Find(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no message is an answer
@@ -120,13 +123,13 @@ func (t *settlement) superseded(ctx context.Context) error {
 		Error: "a newer job with the same id is in the queue",
 	}
 	e := t.event(time.Now())
-	m, err := t.store.eventMsg(&t.Record, &e)
+	m, err := t.store.eventMsg(t.place, &e)
 	if err != nil {
 		return err
 	}
 	for {
 		history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
-			return t.store.History(ctx, t.Queue, t.Type, t.ID)
+			return t.store.History(ctx, t.place)
 		})
 		if err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/millhand/millhand/internal/job"
 )
 
 // waitingSample is how many waiting jobs are looked at to learn which types wait: all of
@@ -15,7 +17,11 @@ const waitingSample = 32
 // WaitingTypes returns types of which jobs are ready in a queue, sorted. Of a long
 // queue it is a sample.
 func (s *Store) WaitingTypes(ctx context.Context, queue string) ([]string, error) {
-	stream, filter := s.names.queueStream(queue), s.names.join(queue, "ready", "*", "*")
+	name, err := job.QueueName(queue)
+	if err != nil {
+		return nil, err
+	}
+	stream, filter := s.names.queueStream(name), s.names.allReady(name)
 	st, err := s.js.Stream(ctx, stream)
 	if err != nil {
 		return nil, wrap(err, "look up stream %s", stream)

@@ -36,7 +36,7 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 		last = err
 		switch {
 		case err == nil, errors.Is(err, errConflict), errors.Is(err, nats.ErrMaxPayload),
-			errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
+			errors.Is(err, errSubjectTooLong), errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
 			return seq, err
 		case errors.Is(err, nats.ErrNoResponders):
 			if last = s.restore(ctx); last != nil {
