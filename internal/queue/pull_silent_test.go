@@ -56,7 +56,7 @@ func TestShortJobsThatBeginToHang(t *testing.T) {
 
 // quietFor has the broker not answer a node's requests about a queue.
 func quietFor(n *node, queue string) {
-	stream := n.store.names.queueStream(queue)
+	stream := "millhand-queue-" + queue
 	n.link.Watch(func(subject string) natstest.Fate {
 		if strings.HasPrefix(subject, "$JS.API.") && strings.Contains(subject, stream) {
 			return natstest.Lost
