@@ -22,6 +22,7 @@ type Gate struct {
 	rebuilt int
 	grace   time.Duration
 	overran func([]job.Record)
+	swept   time.Time // when running jobs were looked at last
 }
 
 // NewGate returns a gate for so many jobs at once. Queues share its slots by weight.

@@ -263,6 +263,35 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// A process that was frozen, for longer than the grace and be it after its handlers were told,
+// does not take the time that it could not act for theirs.
+func TestSweepAfterAFreeze(t *testing.T) {
+	for name, looks := range map[string][]struct {
+		after            time.Duration
+		revoked, overran int
+	}{
+		"before it was told": {{59 * time.Second, 0, 0}, {73 * time.Second, 1, 0}, {73250 * time.Millisecond, 0, 0}, {73750 * time.Millisecond, 0, 0}, {74 * time.Second, 0, 1}},
+		"after that":         {{60 * time.Second, 1, 0}, {74 * time.Second, 0, 0}, {74200 * time.Millisecond, 0, 0}, {74300 * time.Millisecond, 0, 1}},
+		"and again":          {{60 * time.Second, 1, 0}, {60100 * time.Millisecond, 0, 0}, {90 * time.Second, 0, 0}, {91 * time.Second, 0, 1}},
+	} {
+		g := newSluice(t, 1)
+		g.OnOverrun(time.Second, nil)
+		i := g.inlet("q", "t")
+		start := time.Now()
+		g.Pool(PoolKey{Kind: TypePool, Name: "t"}).Allow(1, start.Add(time.Minute))
+		g.open(i)
+		if err := g.deliver(i, 1, 0)[0].Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, look := range looks {
+			revoked, overran, _ := g.sweep(start.Add(look.after))
+			if len(revoked) != look.revoked || len(overran) != look.overran {
+				t.Errorf("%s: after %v told %d, reported %d; want %d and %d", name, look.after, len(revoked), len(overran), look.revoked, look.overran)
+			}
+		}
+	}
+}
+
 // What comes after a pause began goes back, with nothing counted, and runs after it.
 func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {

@@ -10,9 +10,11 @@ type grip struct {
 	prev, next *Held
 	stamp      uint64 // demand.clock when it was asked for
 	phase      phase
-	returned   atomic.Bool // the handler; needs no lock
-	revoked    time.Time   // since when it has no permit any more though it runs
-	reported   bool        // that it ran on for too long after that
+	returned   atomic.Bool   // the handler; needs no lock
+	revoked    time.Time     // since when it has no permit any more though it runs
+	told       bool          // that it is to stop
+	ignored    time.Duration // for how long it has not stopped since, though it could have
+	reported   bool          // that it ran on for too long after that
 }
 
 // phase is how far a job in hand has come.

@@ -12,7 +12,9 @@ import (
 const guardPause = 250 * time.Millisecond
 
 // OnOverrun has f called, once for each, with the jobs whose handlers still run so long
-// after their permits ended, and may run elsewhere by now. Call it before [Gate.Guard].
+// after they were told that their permits ended, and may run elsewhere by now. Only time
+// in which they could act counts: not that in which the process was frozen. Call it before
+// [Gate.Guard].
 func (g *Gate) OnOverrun(grace time.Duration, f func([]job.Record)) { g.grace, g.overran = grace, f }
 
 // Guard has running jobs told when their permits end, until ctx does. It never waits for
@@ -55,6 +57,7 @@ func (g *Gate) sweep(now time.Time) (revoked []*Held, overran []job.Record, agai
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	again = len(g.demand.limits) > 0
+	passed := g.passed(now)
 	for s, i := range g.inlets {
 		for h := i.jobs.first; h != nil; h = h.grip.next {
 			grip := &h.grip
@@ -70,11 +73,24 @@ func (g *Gate) sweep(now time.Time) (revoked []*Held, overran []job.Record, agai
 				continue
 			}
 			again = true
-			if !grip.reported && elapsed(grip.revoked, now) >= g.grace {
+			if grip.told {
+				grip.ignored += passed
+			}
+			grip.told = true
+			if !grip.reported && grip.ignored >= g.grace {
 				grip.reported = true
 				overran = append(overran, h.Record)
 			}
 		}
 	}
 	return revoked, overran, again
+}
+
+// passed returns how much time handlers have had since the last sweep. One that comes late has
+// found out that the process could not act, or hardly, be it stopped, suspended or starved:
+// handlers could not either, and are to have a part of the grace from now on.
+func (g *Gate) passed(now time.Time) time.Duration {
+	passed := elapsed(g.swept, now)
+	g.swept = now
+	return min(passed, g.grace*3/4)
 }
