@@ -57,12 +57,14 @@ func (l *limitConfig) UnmarshalYAML(node ast.Node) error {
 		}
 		return nil
 	}
+	limited := false
 	for _, v := range mapping.Values {
 		at = v.Value.GetToken()
 		switch name := v.Key.GetToken().Value; name {
 		case "key":
 			l.key = at.Value
 		case "limit":
+			limited = true
 			var err error
 			if l.limit, l.per, err = parseLimit(at.Value); err != nil {
 				return fail(err)
@@ -72,8 +74,12 @@ func (l *limitConfig) UnmarshalYAML(node ast.Node) error {
 			return fail(fmt.Errorf("unknown field %q: want key and limit", name))
 		}
 	}
-	if l.key == "" {
+	at = node.GetToken()
+	switch {
+	case l.key == "":
 		return fail(errors.New("no key: a limit that types do not share is written without a mapping"))
+	case !limited: // which is not to remove the limit that all workers share
+		return fail(fmt.Errorf("key %s: no limit: want {key: %s, limit: N}, the same at each type, or limit: 0 to remove it", l.key, l.key))
 	}
 	return nil
 }

@@ -53,6 +53,21 @@ types:
 	}
 }
 
+// What a file leaves open is no limit of zero, which would remove one for all workers.
+func TestLimitThatIsNotGivenRemovesNone(t *testing.T) {
+	for _, text := range []string{
+		"types: {a: {exec: [x], quota: }}", "types: {a: {exec: [x], quota: ~, rate: null}}", "queues: {low: {quota: }}", "types: {a: {exec: [x]}}",
+	} {
+		c, err := configOf(t, text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got, err := c.quotas(); err != nil || len(got) > 0 {
+			t.Errorf("%s: limits %+v, %v, want none", text, got, err)
+		}
+	}
+}
+
 func TestBadLimits(t *testing.T) {
 	for text, want := range map[string]string{
 		"types: {a: {exec: [x], quota: many}}":                                                          `"many" is no limit`,
@@ -61,6 +76,13 @@ func TestBadLimits(t *testing.T) {
 		"types: {a: {exec: [x], rate: 5}}":                                                              "want N/DURATION",
 		"types: {a: {exec: [x], rate: 5/1ns}}":                                                          `"1ns" is no period`,
 		"types: {a: {exec: [x], quota: {limit: 5}}}":                                                    "no key",
+		"types: {a: {exec: [x], quota: {key: k}}}":                                                      "key k: no limit",
+		"types: {a: {exec: [x], rate: {key: k}}}":                                                       "key k: no limit",
+		"types: {a: {exec: [x], quota: {key: k, limit: }}}":                                             "is no limit",
+		"types: {a: {exec: [x], quota: {key: k, limit: null}}}":                                         "is no limit",
+		"types: {a: {exec: [x], quota: {}}}":                                                            "no key",
+		"types: {a: {exec: [x], quota: []}}":                                                            "is no limit",
+		"types: {a: {exec: [x], quota: {key: k, limit: 5}}, b: {exec: [x], quota: {key: k}}}":           "key k: no limit",
 		"types: {a: {exec: [x], quota: {key: k, limits: 5}}}":                                           `unknown field "limits"`,
 		"types: {a: {exec: [x], quota: {key: k, limit: 5}}, b: {exec: [x], quota: {key: k, limit: 6}}}": "another limit at type a",
 		"types: {a: {exec: [x], quota: {key: k, limit: 5}, rate: {key: l, limit: 6/s}}}":                "different keys",
@@ -83,6 +105,7 @@ func TestBadLimitFlags(t *testing.T) {
 		{quota: "import", want: "no ="},
 		{quota: "e mail=1", want: `type "e mail"`},
 		{quota: "import=1/1m", want: "is a --rate"},
+		{rate: "import=", want: "is no limit"},
 		{quota: "import=", want: "is no limit"},
 		{rate: "email=5", want: "no period"},
 		{rate: "email=5/x", want: "is no period"},

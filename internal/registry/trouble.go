@@ -2,12 +2,15 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // How often a trouble that lasts is told, and after how long one that the broker only is
@@ -54,7 +57,7 @@ func (t *troubles) has(ctx context.Context, what string, err error, attrs ...slo
 	}
 	x.err, x.attrs = err, attrs
 	level := slog.LevelError
-	if isSilence(err) {
+	if isSilence(err) || errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
 		level = slog.LevelWarn
 	}
 	if level == slog.LevelWarn && now.Sub(x.since) < tellAfter || now.Sub(x.told) < tellEach {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +162,48 @@ func TestQuotaFollowsItsLimit(t *testing.T) {
 		if most != limit {
 			t.Errorf("at most %d at once with a limit of %d", most, limit)
 		}
+	}
+}
+
+// A worker that was frozen for longer than its permit lives has its handlers told, and goes on:
+// none of them was asked to stop before. Its job runs elsewhere or again, with no attempt counted.
+func TestFrozenWorkerWithAQuotaLives(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"sleep": {"--quota", "sleep=1"},
+		"exec":  {"--exec", "sleep=sleep 3", "--quota", "sleep=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t)
+			w := startWorker(t, b.URL, append(args, "--permit-ttl", "3s")...)
+			refs := enqueueFrom(t, b.URL, strings.Repeat(`{"type":"sleep","payload":{"for":"3s"}}`+"\n", 3), "--from", "-")
+			client := newClient(t, b.URL)
+			until(t, "one runs", func() bool {
+				jobs, err := client.Running(t.Context(), "sleep")
+				return err == nil && len(jobs) == 1
+			})
+			for range 2 {
+				w.freeze(t)
+				pause(5 * time.Second)
+				w.thaw(t)
+				w.awaitLog(t, "permits lost")
+			}
+			events := conserved(t, b.URL, refs)
+			for _, r := range refs {
+				last := events[r][len(events[r])-1]
+				if last.Kind != "succeeded" || name == "sleep" && last.Attempt != 1 {
+					t.Errorf("job %s ended as %+v", r.ID, last)
+				}
+			}
+			w.signal(t, syscall.SIGTERM)
+			if code := w.wait(t); code != 0 {
+				t.Errorf("exit code %d\n%s", code, w.log)
+			}
+			if n := w.log.count("ending the process"); n > 0 {
+				t.Errorf("the worker ended its process\n%s", w.log)
+			}
+		})
 	}
 }
 
