@@ -3,8 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,12 +12,15 @@ import (
 )
 
 // ensureConsumer makes the one consumer of a type where it does not exist, and
-// returns the lease it gives. An existing one keeps its lease: workers that disagree
+// returns its tenure. An existing one keeps its lease: workers that disagree
 // would take each other's running jobs.
-func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (ackWait time.Duration, err error) {
+func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenure, error) {
+	if err := s.maker.CheckConnected(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	stream := s.names.queueStream(queue)
+	name := s.names.queueStream(queue)
 	cfg := jetstream.ConsumerConfig{
 		Durable:       typ.String(),
 		Description:   "ready jobs of type " + typ.String(),
@@ -32,33 +33,32 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (ackWai
 	if cfg.AckWait == 0 {
 		cfg.AckWait = defaultAckWait
 	}
-	c, err := s.js.Consumer(ctx, stream, typ.String())
+	c, err := s.js.Consumer(ctx, name, typ.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		c, err = s.js.CreateConsumer(ctx, stream, cfg)
+		c, err = s.js.CreateConsumer(ctx, name, cfg)
 		if apiCode(err) == consumerExistsAsIs { // made meanwhile, with another lease
-			c, err = s.js.Consumer(ctx, stream, typ.String())
+			c, err = s.js.Consumer(ctx, name, typ.String())
 		}
 	}
 	if err != nil {
-		return 0, wrap(err, "consumer %s of queue %s", typ, queue)
+		return nil, wrap(err, "consumer %s of queue %s", typ, queue)
 	}
-	got := c.CachedInfo().Config
-	if s.cfg.AckWait != 0 && got.AckWait != s.cfg.AckWait {
-		return 0, fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: nats consumer edit %s %s --wait %v",
-			ErrAckWait, typ, queue, got.AckWait, s.cfg.AckWait, stream, typ, s.cfg.AckWait)
+	info := c.CachedInfo()
+	if err := stream.Answering(info.Config.Metadata).Check(); err != nil {
+		return nil, err
 	}
-	return got.AckWait, nil
+	return s.serve(ctx, consumerPlace{queue, typ}, info)
 }
 
-// pending returns how many jobs of a type are ready and not handed out.
-func (s *Store) pending(ctx context.Context, queue, typ job.Name) (uint64, error) {
+// look returns a type's consumer as it is now.
+func (s *Store) look(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ.String())
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return c.CachedInfo().NumPending, nil
+	return c.CachedInfo(), nil
 }
 
 // CheckLease makes sure of a type's consumer, so that a worker whose lease differs is

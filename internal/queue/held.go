@@ -33,7 +33,9 @@ type Held struct {
 	lease     *lease
 	inlet     *Inlet
 	grip      grip
-	end       settlement // in the settler's hand
+	repeated  bool        // the broker has handed it out before, or may have
+	left      atomic.Bool // its slot is free: the handler has returned, or was given up
+	end       settlement  // in the settler's hand
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at
@@ -106,6 +108,11 @@ func (s *Store) holder(delivery uint64) string {
 	return string(strconv.AppendUint(b, delivery, 10))
 }
 
+// sameLife reports whether o is about the same life of the same job.
+func (h *Held) sameLife(o *Held) bool {
+	return h.Life == o.Life && h.ID == o.ID && h.Type == o.Type && h.Queue == o.Queue
+}
+
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
 func (h *Held) Alive() error { return h.lease.alive() }
 
@@ -162,5 +169,6 @@ func (h *Held) Finished() {
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)
 	}
+	h.left.Store(true)
 	h.inlet.finished(h, ran)
 }

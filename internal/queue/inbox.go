@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // open makes sure of the consumer and subscribes, for as long as it takes.
@@ -23,7 +25,7 @@ func (p *Puller) open(ctx context.Context) error {
 	}()
 	for pause := reopenPause; ; pause = min(2*pause, reopenPauseMax) {
 		err := p.tryOpen(ctx)
-		if err == nil || errors.Is(err, ErrAckWait) || errors.Is(err, nats.ErrConnectionClosed) {
+		if err == nil || errors.Is(err, ErrAckWait) || stream.Final(err) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
 		p.inlet.Empty() // no other queue is to wait for this one meanwhile
@@ -37,16 +39,17 @@ func (p *Puller) open(ctx context.Context) error {
 
 func (p *Puller) tryOpen(ctx context.Context) error {
 	p.link = p.store.nc.Stats().Reconnects
-	ackWait, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
-	if err != nil {
+	t, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
+	if err != nil && Passing(err) {
 		if restoreErr := p.store.restore(ctx); restoreErr != nil {
 			return restoreErr
 		}
-		if ackWait, err = p.store.ensureConsumer(ctx, p.queue, p.typ); err != nil {
-			return err
-		}
+		t, err = p.store.ensureConsumer(ctx, p.queue, p.typ)
 	}
-	p.ackWait = ackWait
+	if err != nil {
+		return err
+	}
+	p.serve(t)
 	p.inbox = p.store.nc.NewInbox()
 	p.in = make(chan *nats.Msg, maxInbox)
 	p.sub, err = p.store.nc.ChanSubscribe(p.inbox, p.in)

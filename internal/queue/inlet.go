@@ -93,6 +93,13 @@ func (i *Inlet) Returned(n int) { i.gate.do(func(d *demand) { d.returned(i.sourc
 // for this type's turn.
 func (i *Inlet) Silent(silent bool) { i.gate.do(func(*demand) { i.source.silent = silent }) }
 
+// busy reports whether jobs are in hand.
+func (i *Inlet) busy() bool {
+	i.gate.mu.Lock()
+	defer i.gate.mu.Unlock()
+	return i.source.inHand > 0
+}
+
 // Rebuilt tells that the subscription was deaf.
 func (i *Inlet) Rebuilt() {
 	i.gate.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,8 +23,11 @@ type Keeper struct {
 	gate *Gate
 	wake chan struct{} // tick became shorter
 
+	astray atomic.Int64 // len(lost)
+
 	mu   sync.Mutex
 	held map[*Held]struct{}
+	lost []*Held       // no lease any more, and the handler has not returned
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
@@ -38,7 +42,7 @@ func (k *Keeper) Keep(h *Held) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.held[h] = struct{}{}
-	if t := max(h.lease.ackWait/12, 10*time.Millisecond); t < k.tick {
+	if t := max(h.lease.wait()/12, 10*time.Millisecond); t < k.tick {
 		k.tick = t
 		select {
 		case k.wake <- struct{}{}:
@@ -67,6 +71,40 @@ func (k *Keeper) Held() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.held)
+}
+
+// lose is Release for want of a lease. Until its handler has returned, the job is not to be
+// started again by this worker.
+func (k *Keeper) lose(h *Held) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, there := k.held[h]; !there {
+		return
+	}
+	delete(k.held, h)
+	if !h.left.Load() {
+		k.lost = append(k.lost, h)
+		k.astray.Add(1)
+	}
+}
+
+// inHand returns what this worker has in hand already of the job that is delivered as h: the
+// same message, or another of the same life whose handler has not returned, even if its lease
+// is lost. It returns nil if there is nothing.
+func (k *Keeper) inHand(h *Held) *Held {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, o := range k.lost {
+		if o.sameLife(h) && !o.left.Load() {
+			return o
+		}
+	}
+	for o := range k.held {
+		if o.sameLife(h) && (o.Seq == h.Seq || !o.left.Load()) {
+			return o
+		}
+	}
+	return nil
 }
 
 // renewal is a request whose answer is awaited.
@@ -108,7 +146,7 @@ func (r *renewals) forget(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for token, asked := range r.waiting {
-		if elapsed(asked.sent, now) > asked.held.lease.ackWait {
+		if elapsed(asked.sent, now) > asked.held.lease.wait() {
 			delete(r.waiting, token)
 		}
 	}
@@ -163,12 +201,14 @@ func (k *Keeper) pause() time.Duration {
 // round drops the jobs whose lease is lost and returns those whose renewal is due.
 func (k *Keeper) round(now time.Time) (due []*Held) {
 	k.mu.Lock()
+	k.lost = slices.DeleteFunc(k.lost, func(h *Held) bool { return h.left.Load() })
+	k.astray.Store(int64(len(k.lost)))
 	all := slices.Collect(maps.Keys(k.held))
 	k.mu.Unlock()
 	for _, h := range all {
 		switch {
 		case h.lease.check(now) != nil:
-			k.Release(h)
+			k.lose(h)
 		case h.lease.due(now):
 			due = append(due, h)
 		}

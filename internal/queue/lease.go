@@ -12,7 +12,8 @@ import (
 // Renewal is no fence: the broker confirms one from a worker that has lost the job. So
 // a lease past its deadline is lost for good, whatever is confirmed later.
 type lease struct {
-	ackWait time.Duration
+	ackWait time.Duration // unless there is a tenure, which knows better
+	tenure  *tenure       // nil: of a consumer that nothing befalls
 
 	mu      sync.Mutex
 	since   time.Time // when the request was sent
@@ -25,6 +26,17 @@ type lease struct {
 func newLease(ackWait time.Duration, sent time.Time) *lease {
 	return &lease{ackWait: ackWait, since: sent}
 }
+
+// wait is how long the broker waits for a renewal.
+func (l *lease) wait() time.Duration {
+	if l.tenure != nil {
+		return l.tenure.wait()
+	}
+	return l.ackWait
+}
+
+// void reports whether the broker has forgotten the lease.
+func (l *lease) void() bool { return l.tenure != nil && l.tenure.over.Load() }
 
 // elapsed is the larger of monotonic and wall time: Go's monotonic clock stands
 // still while a machine is suspended, and the wall clock may be set back.
@@ -43,7 +55,7 @@ const storedPrecision = time.Second // nats-server: encodeConsumerState
 // check returns [ErrLeaseLost] from the deadline on.
 func (l *lease) check(now time.Time) error {
 	l.mu.Lock()
-	if !l.lost && elapsed(l.since, now) < l.ackWait-margin(l.ackWait) {
+	if wait := l.wait(); !l.lost && !l.void() && elapsed(l.since, now) < wait-margin(wait) {
 		l.mu.Unlock()
 		return nil
 	}
@@ -83,11 +95,28 @@ func (l *lease) renewed(sent, now time.Time) {
 	}
 }
 
+// regain starts the lease anew since the broker has handed the job out again, to this very
+// worker, by a request that was sent at sent. It reports false if the lease was found lost
+// before, since what was stopped stays so.
+func (l *lease) regain(sent time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost || l.void() {
+		return false
+	}
+	l.kept = true
+	if sent.After(l.since) {
+		l.since = sent
+	}
+	return true
+}
+
 // until is the deadline as it stands.
 func (l *lease) until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.since.Add(l.ackWait - margin(l.ackWait))
+	wait := l.wait()
+	return l.since.Add(wait - margin(wait))
 }
 
 // due reports whether the lease wants a renewal: from a third of AckWait on, and the
@@ -97,7 +126,7 @@ func (l *lease) until() time.Time {
 func (l *lease) due(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.lost && (!l.kept || elapsed(l.since, now) >= l.ackWait/3)
+	return !l.lost && (!l.kept || elapsed(l.since, now) >= l.wait()/3)
 }
 
 // watch sets what happens when the lease or a permit is lost, at once if it is.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// When the broker is asked whether jobs wait that there is no permit for: once a newcomer had
-// time to get one, and then now and then. And how long that may take.
+// When the broker is asked whether jobs wait that there is no permit for, or whether those in
+// hand are: once a newcomer had time to get one, and then now and then. And how long that may take.
 const (
 	listenFirst  = 250 * time.Millisecond
 	listenEvery  = 2 * time.Second
@@ -25,17 +25,18 @@ func (p *Puller) nextListen() time.Duration {
 }
 
 // listen looks for jobs without pulling them, if for a while nothing could be pulled: who has
-// no permits needs some if jobs wait, and learns of it in no other way.
-func (p *Puller) listen(ctx context.Context) {
+// no permits needs some if jobs wait, and learns of it in no other way. It also looks whether
+// what is in hand is still this worker's.
+func (p *Puller) listen(ctx context.Context) error {
 	turn, starved := p.inlet.starved()
 	again := starved && (p.starved && turn == p.turn || turn == 0) // of 0: it never pulled
 	p.turn, p.starved = turn, starved
-	if !again {
-		return
+	if !again && !(p.inlet.busy() && time.Since(p.looked) >= p.ackWait/3) {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, listenWithin)
-	defer cancel()
-	if n, err := p.store.pending(ctx, p.queue, p.typ); err == nil {
-		p.inlet.heard(n)
+	info, err := p.inspect(ctx)
+	if again && info != nil && !info.Paused {
+		p.inlet.heard(info.NumPending)
 	}
+	return err
 }

@@ -100,7 +100,7 @@ func (p *Puller) send(ctx context.Context) error {
 	if p.alone || n == 1 {
 		n, bytes = 1, 0
 	}
-	if p.store.nc.ConnectedClusterName() != "" && !brief {
+	if p.tenure.replicated && !brief {
 		lifetime = clusterLifetime
 	}
 	lifetime = min(lifetime, p.ackWait/3)

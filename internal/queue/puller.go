@@ -33,7 +33,11 @@ type Puller struct {
 
 	// Of Run's goroutine.
 	ackWait time.Duration
-	subject string // of pull requests
+	tenure  *tenure   // of the consumer
+	looked  time.Time // when the consumer was looked at last
+	newest  uint64    // sequence of what was handed out first last: more is to come, unless the broker has forgotten
+	told    bool      // that the consumer is paused
+	subject string    // of pull requests
 	inbox   string
 	link    uint64 // reconnects before the inbox was opened
 	sub     *nats.Subscription
@@ -137,7 +141,7 @@ func (p *Puller) loop(ctx context.Context) error {
 		case <-p.overdue.C:
 			err = p.unanswered(ctx)
 		case <-look.C:
-			p.listen(ctx)
+			err = p.listen(ctx)
 			look.Reset(p.nextListen())
 		case <-connection:
 			// The broker may still honour the old inbox: a delivery there would look
@@ -191,10 +195,11 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	}
 	p.empty, p.deaf, p.pause = 0, 0, 0
 	held := p.hold(msgs, sent)
+	p.recheck(ctx, held)
 	admitted := p.inlet.Admits()
 	run := held[:0]
 	for _, h := range held {
-		if p.start(h, now, admitted) {
+		if !p.again(h) && p.start(h, now, admitted) {
 			run = append(run, h)
 		}
 	}
@@ -211,7 +216,7 @@ func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
 			p.log.Error("unreadable delivery", slog.Any("err", err))
 			continue
 		}
-		h.inlet = p.inlet
+		h.inlet, h.lease.tenure = p.inlet, p.tenure
 		p.backlog = h.Pending
 		held = append(held, h)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stages"
@@ -370,10 +371,13 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		if got := st.gate.Rebuilt(); got != 0 {
 			t.Errorf("made anew %d times though nothing waits", got)
 		}
-		if _, err := s.store.js.PauseConsumer(s.ctx, s.store.names.queueStream(queueName()), testType, time.Now().Add(time.Hour)); err != nil {
-			t.Fatal(err)
-		}
 		p.Allow(0, time.Now().Add(time.Hour))
+		s.sleep(5 * time.Second) // until no request of before is left
+		taken := s.enqueue("taken")
+		other := s.node("other")
+		h := other.pull()
+		other.keeper.Keep(h)
+		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }) // nothing more is handed out
 		r := s.enqueue("a")
 		s.sleep(time.Minute)
 		if got := st.gate.Rebuilt(); got != 0 {
@@ -384,11 +388,12 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		if got := st.gate.Rebuilt(); got < 2 || got > 4 {
 			t.Errorf("made anew %d times in 10 s, want once in 3 s", got)
 		}
-		if _, err := s.store.js.ResumeConsumer(s.ctx, s.store.names.queueStream(queueName()), testType); err != nil {
+		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = -1 })
+		if err := other.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {
 			t.Fatal(err)
 		}
 		s.sleep(5 * time.Second)
-		s.checkEnded(r.Life)
+		s.checkEnded(taken.Life, r.Life)
 	})
 }
 
@@ -436,7 +441,7 @@ func TestLeaseIsTheConsumers(t *testing.T) {
 			t.Errorf("CheckLease with another ack wait = %v", err)
 		}
 		got, err := s.open(nc, Config{}).ensureConsumer(s.ctx, queueName(), typeName())
-		if err != nil || got != testWait {
+		if err != nil || got.wait() != testWait {
 			t.Errorf("ensureConsumer without an ack wait = %v, %v, want %v", got, err, testWait)
 		}
 		c, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(queueName()), testType)

@@ -61,8 +61,9 @@ type Store struct {
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
 
-	mu     sync.Mutex
-	queues map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
+	mu      sync.Mutex
+	tenures map[consumerPlace]*tenure
+	queues  map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
 }
 
 // NewStore returns a store over nc, which stays the caller's. It does no I/O.
@@ -75,7 +76,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
-		publisher: publisher{nc: nc}, ackBody: []byte("+ACK"), queues: make(map[string]bool),
+		publisher: publisher{nc: nc}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 	}
 	var err error
 	if cfg.Domain == "" {
@@ -140,6 +141,9 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	lost := made && s.queues[queue]
 	s.queues[queue] = true
 	s.mu.Unlock()
+	if made {
+		s.voidLeases(queue)
+	}
 	if lost {
 		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))
 	}

@@ -19,16 +19,16 @@ func (p *Puller) watch(ctx context.Context) error {
 		return nil
 	}
 	p.empty = 0
-	n, err := p.store.pending(ctx, p.queue, p.typ)
-	if err != nil || n == 0 || !p.inlet.Admits() {
+	info, err := p.inspect(ctx)
+	if err != nil || info == nil || info.Paused || info.NumPending == 0 || !p.inlet.Admits() {
 		p.deaf = 0
-		return nil //nolint:nilerr // no answer is no evidence
+		return err
 	}
 	if p.deaf++; p.deaf < emptyWhileJobs {
 		return nil
 	}
 	p.deaf = 0
 	p.inlet.Rebuilt()
-	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", n))
+	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", info.NumPending))
 	return p.reopen(ctx)
 }

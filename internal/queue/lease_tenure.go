@@ -1,0 +1,65 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A tenure is the time in which what a consumer hands out is this worker's: it ends when the
+// consumer is found to be another one, since it was removed and made anew, alone or with its
+// stream. The broker has forgotten then who has which job, and hands all of them out again.
+type tenure struct {
+	created    time.Time // the consumer, by the broker
+	replicated bool      // each request is a proposal to a Raft group
+	ackWait    atomic.Int64
+	over       atomic.Bool
+}
+
+// wait is the lease that the consumer gives.
+func (t *tenure) wait() time.Duration { return time.Duration(t.ackWait.Load()) }
+
+// A consumerPlace names a type in a queue.
+type consumerPlace struct{ queue, typ job.Name }
+
+// serve returns the tenure of a consumer as the broker describes it now. If that is another
+// than before, the leases of the one before are void. It returns an error that is
+// [ErrAckWait] if the lease is not the one that this worker was told to give.
+func (s *Store) serve(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
+	if want := s.cfg.AckWait; want != 0 && info.Config.AckWait != want {
+		name := s.names.queueStream(at.queue)
+		return nil, fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: nats consumer edit %s %s --wait %v",
+			ErrAckWait, at.typ, at.queue, info.Config.AckWait, want, name, at.typ, want)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tenures[at]
+	if t == nil || !t.created.Equal(info.Created) {
+		if t != nil && !t.over.Swap(true) {
+			s.log.WarnContext(ctx, "the broker's consumer of a type is another than before: jobs of it in hand may run elsewhere and are stopped", slog.String("queue", at.queue.String()), slog.String("type", at.typ.String()))
+		}
+		t = &tenure{created: info.Created, replicated: info.Cluster != nil && len(info.Cluster.Replicas) > 0}
+		s.tenures[at] = t
+	}
+	if was := time.Duration(t.ackWait.Swap(int64(info.Config.AckWait))); was != 0 && was != info.Config.AckWait {
+		s.log.WarnContext(ctx, "the lease of a type was changed while workers run: adopted", slog.String("queue", at.queue.String()), slog.String("type", at.typ.String()), slog.Duration("was", was), slog.Duration("is", info.Config.AckWait))
+	}
+	return t, nil
+}
+
+// voidLeases ends the tenures of a queue's consumers: its stream is gone, and they with it.
+func (s *Store) voidLeases(queue string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, t := range s.tenures {
+		if at.queue.String() == queue {
+			t.over.Store(true)
+		}
+	}
+}

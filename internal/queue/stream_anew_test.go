@@ -1,0 +1,197 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// lose removes a stream, as an operator may or a disk that is gone.
+func (s *scene) lose(stream string) {
+	s.t.Helper()
+	if err := s.store.js.DeleteStream(s.ctx, stream); err != nil {
+		s.t.Fatalf("remove %s: %v", stream, err)
+	}
+}
+
+// Whoever holds a job of a lost stream has nothing to say about the jobs of the next one.
+func TestAcksOfALostStreamTouchNoJobOfTheNext(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		a := s.node("a")
+		for i := range 2 {
+			s.enqueue(fmt.Sprintf("old-%d", i))
+		}
+		old := []*Held{a.pull(), a.pull()}
+		s.sleep(time.Second)
+		s.lose(s.store.names.queueStream(queueName()))
+		var lives []string
+		for i := range 2 {
+			lives = append(lives, s.enqueue(fmt.Sprintf("new-%d", i)).Life)
+		}
+		if err := s.store.CheckLease(s.ctx, testQueue, testType); err != nil {
+			t.Fatal(err)
+		}
+		b := s.node("b")
+		held := []*Held{b.pull(), b.pull()}
+		for _, h := range old {
+			if err := a.nc.Publish(h.reply, []byte("+ACK")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.sleep(time.Second)
+		if got := len(s.waiting()); got != 2 {
+			t.Errorf("%d jobs are in the queue after acks of the lost stream's, want 2", got)
+		}
+		for _, h := range held {
+			if err := b.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {
+				t.Error(err)
+			}
+		}
+		s.sleep(time.Second)
+		s.checkEnded(lives...)
+	})
+}
+
+// All three streams go on counting, and a plain publish gets no old life's name.
+func TestStreamsMadeAnewGoOnCounting(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n := s.node("n")
+		first := s.publish("plain", nil, "x")
+		if err := n.settle(n.pull(), Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: "no"}); err != nil {
+			t.Fatal(err)
+		}
+		streams := []string{s.store.names.queueStream(queueName()), s.store.names.eventStream(), s.store.names.deadStream()}
+		last := make(map[string]uint64)
+		for _, stream := range streams {
+			st, err := s.store.js.Stream(s.ctx, stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last[stream] = st.CachedInfo().State.LastSeq
+		}
+		s.sleep(time.Millisecond)
+		for _, stream := range streams {
+			s.lose(stream)
+		}
+		if err := s.store.Open(s.ctx, testQueue); err != nil {
+			t.Fatal(err)
+		}
+		second := s.publish("plain", nil, "x")
+		for _, stream := range streams {
+			st, err := s.store.js.Stream(s.ctx, stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := st.CachedInfo().State.FirstSeq; got <= last[stream] {
+				t.Errorf("%s begins at %d, after %d was given out", stream, got, last[stream])
+			}
+		}
+		if lifeOf(first) == lifeOf(second) {
+			t.Errorf("two lives have the name %s", lifeOf(first))
+		}
+	})
+}
+
+// A stream that an earlier version made begins at 1, and stays as it is.
+func TestAnOldStreamIsLeftAlone(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		name := s.store.names.queueStream(queueName())
+		s.lose(name)
+		cfg := s.store.queueConfig(queueName())
+		if _, err := s.store.js.CreateStream(s.ctx, cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.store.CheckLease(s.ctx, testQueue, testType); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.store.Open(s.ctx, testQueue); err != nil {
+			t.Fatal(err)
+		}
+		r := s.enqueue("j")
+		s.station("n", 1, succeed)
+		s.sleep(time.Second)
+		s.checkEnded(r.Life)
+		if seq := s.events()[r.Life][0].Seq; seq != 2 {
+			t.Errorf("the job behind the pin has sequence %d, want 2", seq)
+		}
+	})
+}
+
+// Running jobs of a lost stream are stopped, and write nothing more.
+func TestLeasesOfALostStreamAreVoid(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		old := s.enqueue("old")
+		var cause atomic.Pointer[error]
+		st := s.station("n", 1, func(h *Held) Outcome {
+			if h.ID == "old" {
+				lost := make(chan error, 1)
+				h.OnLost(func(err error) { lost <- err })
+				err := <-lost
+				cause.Store(&err)
+			}
+			return Outcome{Kind: job.EventSucceeded}
+		})
+		s.sleep(time.Second)
+		s.lose(s.store.names.queueStream(queueName()))
+		fresh := s.enqueue("fresh")
+		s.sleep(testWait)
+		if err := cause.Load(); err == nil || *err != ErrLeaseLost { //nolint:errorlint // the very error
+			t.Errorf("the running job of the lost stream was stopped with %v", err)
+		}
+		s.sleep(time.Minute)
+		if got := s.kinds(old.Life); got != "" {
+			t.Errorf("the lost job has events: %s", got)
+		}
+		s.checkEnded(fresh.Life)
+		if got := st.gate.InHand(); got != 0 {
+			t.Errorf("%d in hand", got)
+		}
+	})
+}
+
+// A feed goes on behind the gap that is the operator's, and misses nothing after it.
+func TestAFeedGoesOnInTheEventsStreamMadeAnew(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		ctx, stop := context.WithCancel(s.ctx)
+		var mu sync.Mutex
+		var seen []string
+		var failed error
+		var feed sync.WaitGroup
+		feed.Go(func() {
+			for e, err := range s.store.Feed(ctx, time.Time{}) {
+				mu.Lock()
+				if err != nil {
+					failed = err
+				} else {
+					seen = append(seen, e.ID)
+				}
+				mu.Unlock()
+			}
+		})
+		s.sleep(time.Second)
+		s.station("n", 4, succeed)
+		for i := range 200 {
+			s.enqueue("before-" + strconv.Itoa(i))
+		}
+		s.sleep(10 * time.Second)
+		s.lose(s.store.names.eventStream())
+		for i := range 100 {
+			s.enqueue("after-" + strconv.Itoa(i))
+		}
+		s.sleep(2 * time.Minute)
+		stop()
+		feed.Wait()
+		if failed == nil && len(seen) != 300 {
+			t.Errorf("the feed goes on, without an error, and had %d of 300 events", len(seen))
+		}
+		if failed != nil && len(seen) < 200 {
+			t.Errorf("the feed had %d events before it ended: %v", len(seen), failed)
+		}
+	})
+}
