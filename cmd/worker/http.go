@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
 )
 
 const (
@@ -33,10 +34,8 @@ const (
 func newHTTPHandler(cfg httpConfig) (millhand.HandlerFunc, error) {
 	u, err := url.Parse(cfg.URL)
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("http: %w", err)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("http: url %q: want http://HOST/… or https://HOST/…", cfg.URL)
+	case err != nil, u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "": // the parser's error would quote a password
+		return nil, fmt.Errorf("http: url %q: want http://HOST/… or https://HOST/…", cli.Redact(cfg.URL))
 	}
 	headers, err := resolveHeaders(cfg.Headers)
 	if err != nil {

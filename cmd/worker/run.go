@@ -289,7 +289,7 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 		if connectErr != nil {
 			return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", err, connectErr)
 		}
-		s.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", nc.ConnectedUrlRedacted()))
+		s.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", cli.Redact(nc.ConnectedUrl())))
 		return nc, nil
 	}
 	return nil, err

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -246,26 +248,57 @@ func certificate(s sources) (option, error) {
 	return option{}, nil
 }
 
-// checkURL is stricter than nats.go, which takes an unknown scheme for nats.
+// checkURL is stricter than nats.go, which takes an unknown scheme for nats. Its errors
+// quote nothing: any part of what cannot be parsed may be a part of a password.
 func checkURL(servers string) error {
 	for server := range strings.SplitSeq(servers, ",") {
-		server = strings.TrimSpace(server)
-		if !strings.Contains(server, "://") {
-			server = "nats://" + server
-		}
-		u, err := url.Parse(server)
-		if err != nil {
-			if parse, ok := errors.AsType[*url.Error](err); ok {
-				err = parse.Err // without the URL, which may hold a password
+		if err := checkServer(strings.TrimSpace(server)); err != nil {
+			if strings.Contains(servers, "@") && !errors.Is(err, errEncode) {
+				return fmt.Errorf("%w; %w", err, errEncode)
 			}
 			return err
 		}
-		if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return errors.New("the URL must begin with nats://, tls://, ws:// or wss://, not " + u.Scheme + "://")
+	}
+	return nil
+}
+
+var errEncode = errors.New("in a user, password or token write / as %2F, ? as %3F, # as %23, , as %2C, @ as %40 and % as %25")
+
+func checkServer(server string) error {
+	scheme, rest, ok := strings.Cut(server, "://")
+	if !ok {
+		scheme, rest = "nats", server
+	}
+	if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, strings.ToLower(scheme)) {
+		not := ""
+		if slices.Contains([]string{"http", "https", "tcp", "ssl", "mqtt"}, strings.ToLower(scheme)) { // others may be half a password
+			not = ", not " + scheme + "://"
 		}
-		if u.Hostname() == "" {
-			return errors.New("the URL has no host")
+		return errors.New("the URL must begin with nats://, tls://, ws:// or wss://" + not)
+	}
+	user, host := "", rest
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		user, host = rest[:at], rest[at+1:]
+	}
+	if strings.ContainsAny(user, "/?#") {
+		return errEncode
+	}
+	u, err := url.Parse("nats://" + host)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "invalid port"):
+		return errors.New("invalid port: want a number")
+	case err != nil, strings.ContainsFunc(u.Hostname(), isStrange):
+		return errors.New("invalid character in the host")
+	case u.Hostname() == "":
+		return errors.New("the URL has no host")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return errors.New("invalid port: want a number from 1 to 65535")
 		}
+	}
+	if _, err := url.Parse("nats://" + rest); err != nil {
+		return errEncode
 	}
 	return nil
 }

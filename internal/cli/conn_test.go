@@ -153,18 +153,6 @@ func TestContextPathsAreExpanded(t *testing.T) {
 	}
 }
 
-func TestTargetStringHidesPasswords(t *testing.T) {
-	for url, want := range map[string]string{
-		"nats://u:secret@a:1,token@b": "nats://xxxxx@a:1,token@b",
-		"nats://token@a:1":            "nats://xxxxx@a:1",
-		"a:4222":                      "a:4222",
-	} {
-		if got := (Target{URL: url}).String(); got != want {
-			t.Errorf("Target{%q}.String() = %q, want %q", url, got, want)
-		}
-	}
-}
-
 // isolate gives the test an environment without NATS settings but env.
 func isolate(t *testing.T, env map[string]string) {
 	t.Helper()

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -42,22 +41,16 @@ type Target struct {
 	options []nats.Option
 }
 
-// String is the URL without passwords, for logs and errors.
-func (t Target) String() string {
-	servers := strings.Split(t.URL, ",")
-	for i, s := range servers {
-		if u, err := url.Parse(strings.TrimSpace(s)); err == nil && u.User != nil {
-			u.User = url.User("xxxxx") // a user alone is a token
-			servers[i] = u.String()
-		}
-	}
-	return strings.Join(servers, ",")
-}
+// String is the URL without users, passwords and tokens, for logs and errors.
+func (t Target) String() string { return Redact(t.URL) }
 
 // Connect connects once, within 5 seconds, to the first server that answers. The error
 // says on one line what failed and what to do. The end of ctx stops the attempt, but does
 // not harm the connection later.
 func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error) {
+	if err := checkURL(t.URL); err != nil { // nats.go's error would quote it
+		return nil, &badURLError{err}
+	}
 	// A server may take this long twice: to accept, and to say hello.
 	timeout := connectBudget / time.Duration(2*(strings.Count(t.URL, ",")+1))
 
@@ -88,7 +81,7 @@ func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, e
 		if errors.Is(err, nats.ErrNoServers) && dialErr != nil {
 			err = dialErr
 		}
-		return nil, fmt.Errorf("connect to %s: %w", t, advise(err))
+		return nil, fmt.Errorf("connect to %s: %w", t, t.advise(err))
 	}
 	connected.Store(true)
 	return nc, nil
@@ -96,7 +89,8 @@ func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, e
 
 // ConnectWorker connects as a worker does: with [WorkerOptions], and it waits for the
 // server as long as it takes, or until ctx ends. It gives up only when waiting cannot
-// help: the server refuses our credentials, or one side the other's certificate.
+// help: the URL cannot be used, the server refuses our credentials, or one side the
+// other's certificate.
 func (t Target) ConnectWorker(ctx context.Context, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
 	opts = append(WorkerOptions(log), opts...)
 	wait := reconnectWait
@@ -121,7 +115,7 @@ func (t Target) ConnectWorker(ctx context.Context, log *slog.Logger, opts ...nat
 // the broker is in its own process: it outlives any outage, and while it is down nothing
 // is buffered, for an acknowledgement sent after the lease was lost would be a lie.
 func WorkerOptions(log *slog.Logger) []nats.Option {
-	server := func(nc *nats.Conn) slog.Attr { return slog.String("server", nc.ConnectedUrlRedacted()) }
+	server := func(nc *nats.Conn) slog.Attr { return slog.String("server", Redact(nc.ConnectedUrl())) } // nats.go's own way shows tokens
 	return []nats.Option{
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // an auth service can be down for a while, too
@@ -151,8 +145,18 @@ type dialFunc func(network, address string) (net.Conn, error)
 
 func (f dialFunc) Dial(network, address string) (net.Conn, error) { return f(network, address) }
 
-// refused reports whether the server was there and trying again would end the same.
+// badURLError is about a URL that no attempt can help.
+type badURLError struct{ err error }
+
+func (e *badURLError) Error() string { return "the server's URL cannot be used: " + e.err.Error() }
+
+func (e *badURLError) Unwrap() error { return e.err }
+
+// refused reports whether trying again would end the same.
 func refused(err error) bool {
+	if _, ok := errors.AsType[*badURLError](err); ok {
+		return true
+	}
 	return isAuth(err) || isCertificate(err) || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
 }
 
@@ -175,14 +179,26 @@ func isCertificate(err error) bool {
 	return ok && op.Op == tlsAlertOp
 }
 
-// advise adds to a connection error what to do about it.
-func advise(err error) error {
+// advise adds to a connection error what to do about it, and takes the address out of it:
+// the URL stands before it already, and with a comma in a password the address may be a
+// part of that.
+func (t Target) advise(err error) error {
 	advice := "is it a NATS server?"
-	dns, isDNS := errors.AsType[*net.DNSError](err)
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		host := "host"
+		if strings.Contains(t.String(), dns.Name) {
+			host += " " + dns.Name
+		}
+		return fmt.Errorf("%s not found; check --%s: %s", host, flagServer, dns.Err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+		err = op.Err
+	}
+	if address, ok := errors.AsType[*net.AddrError](err); ok {
+		err = errors.New(address.Err)
+	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
-	case isDNS:
-		return fmt.Errorf("host %s not found; check --%s: %w", dns.Name, flagServer, err)
 	case isAuth(err):
 		advice = fmt.Sprintf("check --%s, --%s, or --%s and --%s", flagCreds, flagNKey, flagUser, flagPassword)
 	case isCertificate(err), errors.Is(err, nats.ErrTLS):
@@ -192,7 +208,7 @@ func advise(err error) error {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		advice = "the server has no TLS: use nats:// in --" + flagServer
 	case errors.Is(err, syscall.ECONNREFUSED):
-		err = syscall.ECONNREFUSED // without the address, which stands before it already
+		err = syscall.ECONNREFUSED // without the name of the system call
 		advice = "nothing listens there; start a worker or a nats-server, or name another with --" + flagServer
 	case isNet && timeout.Timeout(), errors.Is(err, nats.ErrTimeout):
 		advice = fmt.Sprintf("no answer; is --%s right, and nothing in between?", flagServer)
