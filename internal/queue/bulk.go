@@ -51,6 +51,12 @@ func (i *bulkItem) answered(_ uint64, err error) {
 // batch[i] is errs[i]; those without one are stored.
 func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
 	errs = make([]error, len(batch))
+	if err := s.maker.CheckConnected(); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
 	b := &bulk{store: s, items: make([]bulkItem, len(batch)), bell: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
 	if !b.wait(ctx, 0) {

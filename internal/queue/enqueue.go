@@ -29,6 +29,9 @@ type Enqueue struct {
 // [*DuplicateError] for a refused id, a [*QuotaError] for a type at its limit, and a
 // [*TooLargeError] for a payload that is too large.
 func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
+	if err := s.maker.CheckConnected(); err != nil {
+		return err
+	}
 	return s.enqueue(ctx, e, forAWhile(enqueueWithin))
 }
 

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
@@ -29,36 +30,92 @@ func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, e
 	}
 }
 
+// How long the consumer of a feed outlives one that could not remove it, and how often a silent
+// feed looks whether it still follows the stream that it began with.
+const (
+	feedIdle   = 30 * time.Second
+	feedLook   = 5 * time.Second
+	feedRemove = 2 * time.Second
+)
+
+// errEventsForgotten ends a feed that would be silent until a stream which counts from below
+// has come as far as the one before.
+var errEventsForgotten = errors.New("the stream of events was made anew and counts from below what was read: start again")
+
 func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) bool) error {
-	if _, err := patient(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.ensureCommon(ctx) }); err != nil {
+	last, err := patient(ctx, func(ctx context.Context) (uint64, error) {
+		if err := s.ensureCommon(ctx); err != nil {
+			return 0, err
+		}
+		return s.lastOfEvents(ctx)
+	})
+	if err != nil {
 		return err
 	}
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
+	// By its place in the stream and not as "new": a consumer that has to be made again before
+	// anything has come would skip what was stored meanwhile.
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1, InactiveThreshold: feedIdle}
 	if !since.IsZero() {
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &since
 	}
 	c, err := s.follow(ctx, cfg)
 	if err != nil {
 		return wrap(err, "follow events")
 	}
+	defer s.unfollow(context.WithoutCancel(ctx), c)
 	msgs, err := c.Messages()
 	if err != nil {
 		return wrap(err, "follow events")
 	}
 	defer context.AfterFunc(ctx, msgs.Stop)()
 	defer msgs.Stop()
-	for {
-		m, err := msgs.Next()
-		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+	for name := c.CachedInfo().Name; ; {
+		m, err := msgs.Next(jetstream.NextMaxWait(feedLook))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
-		}
-		if err != nil {
+		case errors.Is(err, nats.ErrTimeout):
+			if now := c.CachedInfo().Name; now != name { // it was made again
+				if err := s.checkEvents(ctx, last); err != nil {
+					return err
+				}
+				name = now
+			}
+			continue
+		case err != nil:
 			return wrap(err, "follow events")
+		}
+		if md, err := m.Metadata(); err == nil {
+			last = md.Sequence.Stream
 		}
 		if e, ok := s.jobEvent(m); ok && !yield(e) {
 			return nil
 		}
 	}
+}
+
+func (s *Store) lastOfEvents(ctx context.Context) (uint64, error) {
+	st, err := s.js.Stream(ctx, s.names.eventStream())
+	if err != nil {
+		return 0, err
+	}
+	return st.CachedInfo().State.LastSeq, nil
+}
+
+// checkEvents returns an error if the events stream has not even come as far as last.
+func (s *Store) checkEvents(ctx context.Context, last uint64) error {
+	now, err := patient(ctx, s.lastOfEvents)
+	if err == nil && now < last {
+		return errEventsForgotten
+	}
+	return err
+}
+
+// unfollow removes the consumer of a feed that has ended. A stream has room for so many.
+func (s *Store) unfollow(ctx context.Context, c jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(ctx, feedRemove)
+	defer cancel()
+	_ = s.js.DeleteConsumer(ctx, s.names.eventStream(), c.CachedInfo().Name) // or the server does, in a while
 }
 
 // follow makes the consumer of a feed.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -194,4 +195,99 @@ func TestAFeedGoesOnInTheEventsStreamMadeAnew(t *testing.T) {
 			t.Errorf("the feed had %d events before it ended: %v", len(seen), failed)
 		}
 	})
+}
+
+// A feed that is made again before anything came misses nothing that was stored meanwhile.
+func TestASilentFeedMissesNothing(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		ctx, stop := context.WithCancel(s.ctx)
+		var seen atomic.Int64
+		var feed sync.WaitGroup
+		feed.Go(func() {
+			for _, err := range s.store.Feed(ctx, time.Time{}) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				seen.Add(1)
+			}
+		})
+		s.sleep(time.Second)
+		s.removeConsumers(s.store.names.eventStream())
+		s.station("n", 4, succeed)
+		for i := range 20 {
+			s.enqueue(strconv.Itoa(i))
+		}
+		s.sleep(2 * time.Minute)
+		stop()
+		feed.Wait()
+		if got := seen.Load(); got != 20 {
+			t.Errorf("the feed had %d of 20 events", got)
+		}
+	})
+}
+
+// An operator's stream may count from 1 again: that cannot be followed without a gap.
+func TestAFeedEndsWhenTheEventsCountFromBelow(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		s.sleep(time.Second)
+		s.lose(s.store.names.eventStream())
+		if err := s.store.Open(s.ctx, testQueue); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			var last error
+			for _, err := range s.store.Feed(s.ctx, time.Time{}) {
+				last = err
+			}
+			ended <- last
+		}()
+		s.sleep(time.Second)
+		s.lose(s.store.names.eventStream())
+		if _, err := s.store.js.CreateStream(s.ctx, s.store.eventsConfig()); err != nil {
+			t.Fatal(err)
+		}
+		s.station("n", 1, succeed)
+		s.enqueue("j")
+		if err := <-ended; !errors.Is(err, errEventsForgotten) {
+			t.Errorf("the feed ended with %v", err)
+		}
+	})
+}
+
+// A feed leaves no consumer behind, however many there were and however they ended.
+func TestManyShortFeeds(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		for i := range 1100 {
+			ctx, stop := context.WithTimeout(s.ctx, 20*time.Millisecond)
+			for _, err := range s.store.Feed(ctx, time.Time{}) {
+				if err != nil {
+					t.Fatalf("feed %d: %v", i, err)
+				}
+			}
+			stop()
+		}
+		s.sleep(time.Second)
+		st, err := s.store.js.Stream(s.ctx, s.store.names.eventStream())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.CachedInfo().State.Consumers; got != 0 {
+			t.Errorf("%d consumers are left on the stream of events", got)
+		}
+	})
+}
+
+func (s *scene) removeConsumers(stream string) {
+	s.t.Helper()
+	st, err := s.store.js.Stream(s.ctx, stream)
+	if err != nil {
+		s.t.Fatalf("look up %s: %v", stream, err)
+	}
+	for name := range st.ConsumerNames(s.ctx).Name() {
+		if err := st.DeleteConsumer(s.ctx, name); err != nil {
+			s.t.Fatalf("remove consumer %s: %v", name, err)
+		}
+	}
 }

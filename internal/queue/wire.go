@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // How long one request waits for its answer, and the pause before it is sent again.
@@ -39,7 +41,9 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 			errors.Is(err, errSubjectTooLong), errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
 			return seq, err
 		case errors.Is(err, nats.ErrNoResponders):
-			if last = s.restore(ctx); last != nil {
+			if last = s.restore(ctx); stream.Final(last) {
+				return 0, last
+			} else if last != nil {
 				s.log.WarnContext(ctx, "streams are missing and cannot be made", slog.Any("err", last))
 			}
 		case errors.Is(err, context.DeadlineExceeded) && silent > 0:
