@@ -128,12 +128,23 @@ func (e ends) read() map[string]uint64 {
 	return counters
 }
 
-// setQuotas puts the configured limits into the registry.
+// setQuotas puts the configured limits into the registry: first all limits, so that no type
+// belongs to a key without one. Of two for the same jobs the last one counts.
 func (w *Worker) setQuotas(ctx context.Context) error {
+	limits, keys := make(map[registry.PoolKey]registry.Limit), make(map[string]string)
 	for _, q := range w.cfg.Quotas {
-		if err := q.set(ctx, w.registry); err != nil {
-			return err
+		limits[q.pool()] = q.limit()
+		for _, t := range q.Types {
+			keys[t] = q.Key
 		}
 	}
-	return nil
+	err := together(ctx, maps.Keys(limits), func(ctx context.Context, p registry.PoolKey) error {
+		return w.registry.SetLimit(ctx, p, limits[p])
+	})
+	if err != nil {
+		return err
+	}
+	return together(ctx, maps.Keys(keys), func(ctx context.Context, typ string) error {
+		return w.registry.SetKey(ctx, typ, keys[typ])
+	})
 }

@@ -15,8 +15,13 @@ type Health struct {
 	InHand int    `json:"in_hand"`
 	Stuck  int    `json:"stuck"` // handlers that were given up and still run
 	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
-	Rebuilt int  `json:"rebuilt"`
-	Tree    Part `json:"tree"`
+	Rebuilt int `json:"rebuilt"`
+	// WaitsFor is what a worker that is starting waits for.
+	WaitsFor string `json:"waits_for,omitempty"`
+	// Registry says what keeps the worker from its part in the registry: its presence, its
+	// permits, or its knowledge of limits and pauses. Jobs without a limit run all the same.
+	Registry []string `json:"registry,omitempty"`
+	Tree     Part     `json:"tree"`
 }
 
 // A Part is a node of the worker's supervision tree.
@@ -45,8 +50,13 @@ func partOf(n supervisor.Node) Part {
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
 	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: partOf(w.tree.Tree())}
+	h.Registry = w.agent.Troubles()
+	waits := w.waits.Load()
+	if waits != nil {
+		h.WaitsFor = *waits
+	}
 	switch {
-	case h.Tree.State == string(supervisor.StateStarting):
+	case h.Tree.State == string(supervisor.StateStarting), waits != nil && !w.gate.Closed():
 		h.State = "starting"
 	case h.Tree.State != string(supervisor.StateRunning):
 		h.State = "stopped"

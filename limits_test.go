@@ -106,18 +106,7 @@ func (m *mill) of(worker int) int {
 func (m *mill) hire(t *testing.T, worker int, each time.Duration, cfg millhand.WorkerConfig, types ...string) *natstest.Link {
 	t.Helper()
 	cfg.Mux = millhand.NewMux()
-	for _, typ := range types {
-		cfg.Mux.HandleFunc(typ, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) ([]byte, error) {
-			m.change(typ, worker, 1)
-			defer m.change(typ, worker, -1)
-			select {
-			case <-time.After(each):
-				return nil, nil
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		})
-	}
+	m.handle(cfg.Mux, worker, each, types...)
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 30
 	}
@@ -133,6 +122,22 @@ func (m *mill) hire(t *testing.T, worker int, each time.Duration, cfg millhand.W
 		}
 	})
 	return link
+}
+
+// handle has jobs of types take so long each.
+func (m *mill) handle(mux *millhand.Mux, worker int, each time.Duration, types ...string) {
+	for _, typ := range types {
+		mux.HandleFunc(typ, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) ([]byte, error) {
+			m.change(typ, worker, 1)
+			defer m.change(typ, worker, -1)
+			select {
+			case <-time.After(each):
+				return nil, nil
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		})
+	}
 }
 
 func (m *mill) enqueue(t *testing.T, n int, typ string, opts ...millhand.EnqueueOption) {

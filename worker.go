@@ -73,6 +73,8 @@ type Worker struct {
 	store *queue.Store
 
 	registry *registry.Store
+	agent    *registry.Agent
+	waits    atomic.Pointer[string] // what the start waits for; nil: it is over
 	host     string
 	started  time.Time
 	ends     ends
@@ -208,6 +210,7 @@ func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*sup
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	w.agent = agent
 	children := []supervisor.Child{
 		instrument(supervisor.Child{Name: "registry", Part: agent, StopTimeout: settleGrace}),
 		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
@@ -276,9 +279,16 @@ func (w *Worker) ID() string { return w.id }
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once.
 func (w *Worker) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	starting, started := context.WithCancel(ctx)
+	defer started()
+	defer w.waitsFor("")
+	telling.Go(func() { w.tellWaits(starting) })
 	if err := w.open(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	w.waitsFor("the registry: the limits and pauses there are, and a first answer about permits")
 	tree, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ended := make(chan error, 1)
@@ -286,6 +296,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		ended <- w.tree.RunReady(tree, func() {
+			w.waitsFor("")
+			started()
 			w.log.InfoContext(ctx, "worker started", slog.Any("queues", slices.Sorted(maps.Keys(w.cfg.Queues))),
 				slog.Any("types", w.cfg.Mux.Types()), slog.Int("concurrency", w.cfg.Concurrency))
 		})
@@ -375,15 +387,24 @@ func (w *Worker) open(ctx context.Context) error {
 }
 
 func (w *Worker) openAll(ctx context.Context) error {
+	type source struct{ queue, typ string }
+	var sources []source
+	w.waitsFor("the streams of its queues")
 	for q := range w.cfg.Queues {
 		if err := w.store.Open(ctx, q); err != nil {
 			return err
 		}
 		for _, t := range w.cfg.Mux.Types() {
-			if err := w.store.CheckLease(ctx, q, t); err != nil {
-				return err
-			}
+			sources = append(sources, source{q, t})
 		}
 	}
+	w.waitsFor(fmt.Sprintf("%d consumers, one for each type in each queue", len(sources)))
+	err := together(ctx, slices.Values(sources), func(ctx context.Context, s source) error {
+		return w.store.CheckLease(ctx, s.queue, s.typ)
+	})
+	if err != nil {
+		return err
+	}
+	w.waitsFor(fmt.Sprintf("%d limits to be set in the registry", len(w.cfg.Quotas)))
 	return w.setQuotas(ctx)
 }
