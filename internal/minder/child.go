@@ -4,6 +4,7 @@ package minder
 
 import (
 	"encoding/gob"
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -40,14 +41,15 @@ func (w *ward) mind(conn *net.UnixConn, files []int) {
 	case err != nil: // the worker is gone
 	case left(c.deadline, time.Now()) <= 0:
 		_ = enc.Encode(report{Kind: expired, ExitCode: -1})
+	case len(files) < 3:
+		err = syscall.EMFILE
+		_ = enc.Encode(report{Kind: notStarted, Error: "its minder", Errno: syscall.EMFILE})
 	default:
 		if c.group, c.ended, err = w.start(&l, files); err != nil {
-			_ = enc.Encode(report{Kind: notStarted, Error: l.Path + ": " + err.Error()})
+			_ = enc.Encode(report{Kind: notStarted, Error: l.Path, Errno: errnoOf(err)})
 		}
 	}
-	for _, fd := range files {
-		_ = syscall.Close(fd)
-	}
+	closeFiles(files)
 	if c.ended == nil || err != nil {
 		return
 	}
@@ -60,6 +62,14 @@ func (w *ward) mind(conn *net.UnixConn, files []int) {
 	_ = enc.Encode(c.watch(orders, w.over, enc))
 	close(done)
 	_ = conn.Close() // ends receive
+}
+
+// errnoOf is the error number within err: all that ends a start has one.
+func errnoOf(err error) syscall.Errno {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return syscall.EINVAL // as of a NUL in an argument
 }
 
 // receive passes orders on until the worker hangs up.
@@ -107,14 +117,18 @@ func (c *child) watch(orders <-chan order, over <-chan struct{}, enc *gob.Encode
 			c.enforce(now) // an order cannot save what is overdue
 			if !ok {
 				orders = nil
-				c.signal(closed, sigKill)
+				if errors.Is(c.signal(closed, sigKill), syscall.EPERM) { // another user's: nobody is left who could kill it
+					return report{Kind: closed, ExitCode: -1}
+				}
 				break
 			}
 			c.obey(o, now)
 			_ = enc.Encode(report{Kind: alive})
 		case <-over:
 			over = nil
-			c.signal(closed, sigKill)
+			if errors.Is(c.signal(closed, sigKill), syscall.EPERM) { // another user's: nobody is left who could kill it
+				return report{Kind: closed, ExitCode: -1}
+			}
 		case <-look.C:
 		}
 		if last == nil {
@@ -148,7 +162,7 @@ func (c *child) obey(o order, now time.Time) {
 	case !o.Stop:
 	case c.killAt.IsZero():
 		c.killAt = now.Add(o.Grace)
-		c.signal(stopped, syscall.SIGTERM)
+		_ = c.signal(stopped, syscall.SIGTERM) // whatever comes of it, the grace runs
 	case o.Grace == 0:
 		c.killAt = now
 	}
@@ -159,18 +173,20 @@ func (c *child) obey(o order, now time.Time) {
 func (c *child) enforce(now time.Time) {
 	switch {
 	case left(c.deadline, now) <= 0:
-		c.signal(expired, sigKill)
+		_ = c.signal(expired, sigKill) // and again, until it is gone
 	case !c.killAt.IsZero() && left(c.killAt, now) <= 0:
-		c.signal(stopped, sigKill)
+		_ = c.signal(stopped, sigKill) // and again, until it is gone
 	}
 }
 
 // signal signals the command's group. What for counts the first time, and if there is a
 // group.
-func (c *child) signal(why kind, sig syscall.Signal) {
-	if signalGroup(c.group, sig) == nil && c.why == exited {
+func (c *child) signal(why kind, sig syscall.Signal) error {
+	err := signalGroup(c.group, sig)
+	if err == nil && c.why == exited {
 		c.why = why
 	}
+	return err
 }
 
 func (c *child) report(status syscall.WaitStatus) *report {

@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package minder runs commands so that none of their processes runs on when the job it
 // works for may run elsewhere: not after the job's lease has ended, and not after the
 // worker was killed or frozen.

@@ -3,6 +3,7 @@
 package minder
 
 import (
+	"context"
 	"errors"
 	"syscall"
 	"time"
@@ -16,21 +17,35 @@ func signalGroup(group int, sig syscall.Signal) error { return syscall.Kill(-gro
 // A pause doubles from one look at a group to the next.
 type pause struct{ last time.Duration }
 
-const pauseMax = 50 * time.Millisecond
+const (
+	pauseLong = 50 * time.Millisecond  // from then on it is a matter of zombies, or of one that does not die
+	pauseMax  = 250 * time.Millisecond // a look at the process table costs something
+)
 
 func (p *pause) next() time.Duration {
 	p.last = min(max(2*p.last, time.Millisecond), pauseMax)
 	return p.last
 }
 
-// long reports whether the pauses do not get longer any more.
-func (p *pause) long() bool { return p.last == pauseMax }
+// long reports whether it is worth a look at the process table.
+func (p *pause) long() bool { return p.last >= pauseLong }
 
-// awaitGone kills a group that is not this process's child, until nothing of it is left.
-func awaitGone(group int) {
-	for p := (pause{}); !gone(group, p.long()); {
-		timer := time.NewTimer(p.next())
-		<-timer.C
+// awaitGone kills a group that is not this process's child, until nothing of it is left, or
+// until ctx ends and what is left is another user's.
+func awaitGone(ctx context.Context, group int) {
+	p := pause{}
+	timer := time.NewTimer(p.next())
+	defer timer.Stop()
+	for done := ctx.Done(); !gone(group, p.long()); {
+		select {
+		case <-done:
+			if errors.Is(signalGroup(group, sigKill), syscall.EPERM) {
+				return
+			}
+			done = nil
+		case <-timer.C:
+			timer.Reset(p.next())
+		}
 	}
 }
 

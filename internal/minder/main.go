@@ -23,12 +23,15 @@ func Main() bool {
 	syscall.CloseOnExec(fd)
 	control, err := unixConn(fd)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "minder: not started by a worker:", err)
-		return true
+		fmt.Fprintln(os.Stderr, "minder: only a worker can start this, for its commands:", err)
+		os.Exit(exitUsage)
 	}
 	serve(control)
 	return true
 }
+
+// exitUsage is the exit code of one who calls a program in a wrong way.
+const exitUsage = 2
 
 // A ward is all commands in the minder's care.
 type ward struct {
@@ -64,7 +67,9 @@ func serve(control *net.UnixConn) {
 		if err != nil {
 			break
 		}
-		commands.Go(func() { w.mind(conn, files) })
+		if conn != nil {
+			commands.Go(func() { w.mind(conn, files) })
+		}
 	}
 	close(w.over)
 	commands.Wait()
@@ -72,8 +77,10 @@ func serve(control *net.UnixConn) {
 	reaper.Wait()
 }
 
-// accept takes a run's socket and its command's three files from the worker.
-func accept(control *net.UnixConn) (*net.UnixConn, []int, error) {
+// accept takes a run's socket and its command's three files from the worker. A process that
+// has no descriptors left gets fewer, or none: then conn may be nil. An error says that the
+// worker is gone.
+func accept(control *net.UnixConn) (conn *net.UnixConn, files []int, err error) {
 	var b [1]byte
 	oob := make([]byte, syscall.CmsgSpace(4*4))
 	_, n, _, _, err := control.ReadMsgUnix(b[:], oob)
@@ -82,14 +89,26 @@ func accept(control *net.UnixConn) (*net.UnixConn, []int, error) {
 	}
 	messages, err := syscall.ParseSocketControlMessage(oob[:n])
 	if err != nil || len(messages) != 1 {
-		return nil, nil, errors.Join(errors.New("worker hung up"), err)
+		return nil, nil, nil //nolint:nilerr // as if none had come
 	}
 	fds, err := syscall.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 4 {
-		return nil, nil, errors.Join(errors.New("too few descriptors"), err)
+	if err != nil || len(fds) == 0 {
+		return nil, nil, nil //nolint:nilerr // as if none had come
 	}
-	conn, err := unixConn(fds[0])
-	return conn, fds[1:], err
+	for _, fd := range fds {
+		syscall.CloseOnExec(fd)
+	}
+	if conn, err = unixConn(fds[0]); err != nil { // it is closed: the worker sees that
+		closeFiles(fds[1:])
+		return nil, nil, nil //nolint:nilerr // as if none had come
+	}
+	return conn, fds[1:], nil
+}
+
+func closeFiles(fds []int) {
+	for _, fd := range fds {
+		_ = syscall.Close(fd) // pipes: nothing is buffered
+	}
 }
 
 // reap takes in all children that have exited: leaders, and orphans of their groups.

@@ -11,48 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
-	"time"
 )
-
-// Errors to compare with [errors.Is].
-var (
-	// ErrNotStarted says that a command was not found or is no program.
-	ErrNotStarted = errors.New("command cannot be started")
-	// ErrOutputTooLarge says that a command was killed for writing more than [MaxOutput].
-	ErrOutputTooLarge = errors.New("command wrote more than 1 MiB to its standard output")
-	// ErrLeaseEnded says that a command was killed because its deadline had passed.
-	ErrLeaseEnded = errors.New("command killed at the end of the job's lease")
-	// ErrMinderDied says that a command was killed because its minder had died.
-	ErrMinderDied = errors.New("command killed because its minder process died")
-	// ErrClosed says that the minder was closed before the command had ended.
-	ErrClosed = errors.New("minder is closed")
-)
-
-// Limits of a run.
-const (
-	MaxOutput    = 1 << 20         // bytes of standard output
-	StderrTail   = 8 << 10         // bytes kept of standard error
-	DefaultGrace = 5 * time.Second // from SIGTERM to SIGKILL
-)
-
-// A Command is a program to run.
-type Command struct {
-	Argv  []string         // the program and its arguments; found as a shell would find it
-	Env   []string         // nil: this process's
-	Dir   string           // default: this process's
-	Stdin []byte           // the command need not read it
-	Until func() time.Time // until when it may run, asked again and again; nil or zero: until the worker ends
-	Grace time.Duration    // from SIGTERM to SIGKILL once the context ended; 0: DefaultGrace
-}
-
-// A Result is how a command ended.
-type Result struct {
-	Stdout   []byte
-	Stderr   []byte         // its last [StderrTail] bytes
-	ExitCode int            // -1 if a signal ended it
-	Signal   syscall.Signal // that ended it, or 0
-}
 
 // A Minder runs commands. It may be used by several goroutines.
 type Minder struct {
@@ -115,8 +74,8 @@ func (m *Minder) Run(ctx context.Context, c Command) (Result, error) {
 	wg.Go(func() { collect(r.stdout, &r.result) })
 	wg.Go(func() { collect(r.stderr, &r.tail) })
 	end, err := r.follow(ctx)
-	if err != nil {
-		r.abandon(m)
+	if errors.Is(err, ErrMinderDied) {
+		r.abandon(ctx, m)
 	}
 	r.release()
 	wg.Wait()
@@ -161,17 +120,26 @@ func (m *Minder) process() (p *process, isNew bool, err error) {
 	return s.process, isNew, nil
 }
 
-// retire ends a process that has died, or that does not answer.
+// retire ends a process that has died, or that does not answer. First it has to be out of
+// the way of all others, who need not wait for the end of its commands.
 func (m *Minder) retire(p *process) {
-	p.bury.Do(func() {
-		err := p.kill()
-		m.log.Warn("minder died, its commands are killed", slog.Int("pid", p.pid()), slog.Any("err", err))
-	})
 	s := <-m.seat
 	if s.process == p {
 		s.process = nil
 	}
 	m.seat <- s
+	p.bury.Do(func() {
+		left, err := p.kill()
+		m.log.Warn("minder died, its commands are killed", slog.Int("pid", p.pid()), slog.Any("err", err))
+		m.report(left)
+	})
+}
+
+// report tells of processes that this one could not kill.
+func (m *Minder) report(pids []int) {
+	if len(pids) > 0 {
+		m.log.Error("processes of commands run on: they belong to another user or do not die; kill them by hand", slog.Any("pids", pids))
+	}
 }
 
 // Close kills what still runs and ends the minder's process. It returns when both
@@ -181,6 +149,6 @@ func (m *Minder) Close() {
 	p := s.process
 	m.seat <- seat{closed: true}
 	if p != nil {
-		p.bury.Do(p.finish)
+		p.bury.Do(func() { m.report(p.finish()) })
 	}
 }

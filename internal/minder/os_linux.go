@@ -2,12 +2,15 @@ package minder
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // commandAttr has a command lead a group of its own and die with the minder. The latter
@@ -85,19 +88,39 @@ func onlyZombies(group int) bool {
 	return len(all) > 0
 }
 
-// sweep kills all processes of a session and returns when they are gone.
-func sweep(session int) {
-	for left := true; left; {
-		left = false
+// sweepWithin is how long a sweep waits for processes to die.
+const sweepWithin = 10 * time.Second
+
+// sweep kills all processes of a session and returns when they are gone, with those left
+// that it may not kill or that do not die.
+func sweep(session int) []int {
+	return sweepIn(session, processes, func(pid int) error { return syscall.Kill(pid, sigKill) })
+}
+
+func sweepIn(session int, processes func() []stat, kill func(pid int) error) []int {
+	p := pause{}
+	for end := time.Now().Add(sweepWithin); ; {
+		var foreign, dying []int
 		for _, s := range processes() {
-			if s.session == session && !s.zombie {
-				left = true
-				_ = syscall.Kill(s.pid, sigKill) // it may be gone
+			if s.session != session || s.zombie {
+				continue
+			}
+			if errors.Is(kill(s.pid), syscall.EPERM) {
+				foreign = append(foreign, s.pid)
+			} else {
+				dying = append(dying, s.pid)
 			}
 		}
-		if left {
-			timer := time.NewTimer(5 * time.Millisecond)
-			<-timer.C
+		if len(dying) == 0 || time.Now().After(end) {
+			return append(foreign, dying...)
 		}
+		timer := time.NewTimer(p.next())
+		<-timer.C
+	}
+}
+
+// awaitExit returns when a child has exited, and leaves it to be waited for.
+func awaitExit(pid int) {
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) { //nolint:revive // it blocks
 	}
 }

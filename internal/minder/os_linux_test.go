@@ -3,11 +3,14 @@ package minder
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseStat(t *testing.T) {
@@ -99,5 +102,95 @@ func TestMinderAdoptsAndReapsOrphans(t *testing.T) {
 	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
 	if err != nil || len(children) > 0 {
 		t.Errorf("the minder has children %q, %v", children, err)
+	}
+}
+
+// A process of another user, as one that sudo started, is neither waited for nor asked for
+// again and again.
+func TestSweepGivesUpWhatItMayNotKill(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		lives map[int]int // by pid: how many signals each outlives; -1: it is another user's
+		want  []int
+	}{
+		{"nothing there", nil, nil},
+		{"dies", map[int]int{11: 0, 12: 2}, nil},
+		{"another user's", map[int]int{11: 0, 12: -1}, []int{12}},
+		{"only another user's", map[int]int{12: -1}, []int{12}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			looks := 0
+			table := func() []stat {
+				looks++
+				all := []stat{{pid: 1, session: 1}, {pid: 13, session: 10, zombie: true}}
+				for pid := range tt.lives {
+					all = append(all, stat{pid: pid, session: 10})
+				}
+				return all
+			}
+			kill := func(pid int) error {
+				switch tt.lives[pid] {
+				case -1:
+					return syscall.EPERM
+				case 0:
+					delete(tt.lives, pid)
+				default:
+					tt.lives[pid]--
+				}
+				return nil
+			}
+			if got := sweepIn(10, table, kill); !slices.Equal(got, tt.want) {
+				t.Errorf("left = %v, want %v", got, tt.want)
+			}
+			if looks > 5 {
+				t.Errorf("it looked %d times", looks)
+			}
+		})
+	}
+}
+
+// A minder without descriptors refuses what it cannot take, and what runs goes on.
+func TestMinderOutOfDescriptors(t *testing.T) {
+	t.Parallel()
+	m, w := newMinder(t), newWire(t)
+	release := w.barrier(t)
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		if got, err := m.Run(t.Context(), sh(w.hold()+"echo $PPID >&9; "+w.await()+"echo result")); err != nil || string(got.Stdout) != "result\n" {
+			t.Errorf("Run = %q, %v, want it to end by itself", got.Stdout, err)
+		}
+	})
+	pid := w.numbers(t)[0]
+	open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for spare := range uint64(5) { // how many of a run's four descriptors arrive, and none to work with
+		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: 1 << 10}
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Run(t.Context(), sh("exit 1")); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrMinderDied) {
+			t.Errorf("%d to spare: Run = %v, want EMFILE", spare, err)
+		}
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 10, Max: 1 << 10}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Run(t.Context(), sh("echo $PPID")); err != nil || string(got.Stdout) != strconv.Itoa(pid)+"\n" {
+		t.Errorf("Run with descriptors again = %q, %v, want the same minder, %d", got.Stdout, err, pid)
+	}
+	release()
+}
+
+// The minder has no use for secrets, and anybody who may trace it could read them.
+func TestMinderHasNoSecrets(t *testing.T) {
+	t.Setenv("MINDER_TEST_SECRET", "hunter2")
+	t.Setenv("GOTRACEBACK", "single")
+	got, err := newMinder(t).Run(t.Context(), sh(`tr '\0' '\n' </proc/$PPID/environ`))
+	if err != nil || strings.Contains(string(got.Stdout), "hunter2") || !strings.Contains(string(got.Stdout), "GOTRACEBACK=single\n") {
+		t.Errorf("environment = %q, %v, want Go's settings alone", got.Stdout, err)
 	}
 }

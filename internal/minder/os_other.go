@@ -18,4 +18,7 @@ func selfPath() (string, error) { return os.Executable() }
 func onlyZombies(int) bool { return false }
 
 // sweep cannot find a session's processes without a process table.
-func sweep(int) {}
+func sweep(int) []int { return nil }
+
+// awaitExit leaves it to Wait.
+func awaitExit(int) {}

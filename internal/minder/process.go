@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,13 +39,25 @@ func startProcess() (*process, error) {
 	defer func() { _ = theirs.Close() }() // the minder has its own
 	p := &process{control: control, cmd: &exec.Cmd{
 		Path: self, Args: []string{"millhand-minder", marker},
-		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
+		Env: ownEnvironment(os.Environ()), Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // out of reach of the terminal's signals
 	}}
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(err, control.Close())
 	}
 	return p, nil
+}
+
+// ownEnvironment is what the minder needs of the worker's environment, which may hold
+// secrets: the settings of Go's runtime. Each command comes with an environment of its own.
+func ownEnvironment(all []string) []string {
+	env := make([]string, 0, len(all))
+	for _, entry := range all {
+		if strings.HasPrefix(entry, "GO") {
+			env = append(env, entry)
+		}
+	}
+	return env
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
@@ -84,27 +97,47 @@ func (p *process) open(c Command) (_ *run, err error) {
 	if err == nil {
 		_, _, err = p.control.WriteMsgUnix([]byte{0}, syscall.UnixRights(fds...), nil)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ETOOMANYREFS), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+		return nil, fmt.Errorf("pass descriptors to the minder: %w", err) // it has to take others first
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrMinderDied, err)
 	}
 	return r, nil
 }
 
-// kill ends the process and what it started, at once. The worker learns a command's
-// group only when it runs already, so the last of them are found by their session.
-func (p *process) kill() error {
-	_ = p.cmd.Process.Kill() // it may be dead
-	sweep(p.pid())
-	return errors.Join(p.cmd.Wait(), p.control.Close())
+// alive reports whether the minder has not hung up.
+func (p *process) alive() bool {
+	raw, err := p.control.SyscallConn()
+	if err != nil {
+		return false
+	}
+	alive := false
+	err = raw.Control(func(fd uintptr) {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK) // does not block
+		alive = errors.Is(err, syscall.EAGAIN)
+	})
+	return alive && err == nil
 }
 
-// finish lets the process kill what it started and end.
-func (p *process) finish() {
+// kill ends the process and what it started, at once, and returns what does not end. The
+// worker learns a command's group only when it runs already, so the last of them are found
+// by their session. Its number is taken for as long as the process is not waited for.
+func (p *process) kill() (left []int, err error) {
+	_ = p.cmd.Process.Kill() // it may be dead
+	left = sweep(p.pid())
+	return left, errors.Join(p.cmd.Wait(), p.control.Close())
+}
+
+// finish lets the process kill what it started and end, and returns what does not.
+func (p *process) finish() (left []int) {
 	_ = p.control.Close() // nothing was written that could be lost
 	late := time.AfterFunc(answerWithin, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
-	_ = p.cmd.Wait() // however it ends, it ends
-	sweep(p.pid())
+	awaitExit(p.pid())
+	left = sweep(p.pid())
+	_ = p.cmd.Wait() // however it ended
+	return left
 }
 
 // socketpair returns two connected sockets, the second one to give away. Neither is

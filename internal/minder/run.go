@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -91,6 +92,8 @@ func (r *run) follow(ctx context.Context) (report, error) {
 		select {
 		case rep, ok := <-r.reports:
 			switch {
+			case !ok && r.group == 0 && r.process.alive():
+				return report{}, fmt.Errorf("%w: its minder cannot take it: %w", ErrNotStarted, syscall.EMFILE)
 			case !ok:
 				return report{}, ErrMinderDied
 			case rep.Kind == started:
@@ -114,8 +117,8 @@ func (r *run) follow(ctx context.Context) (report, error) {
 			_ = r.process.cmd.Process.Kill() // so it hangs up
 		}
 		next.Lease = r.lease()
-		if next.Lease.Left <= 0 && r.group != 0 && signalGroup(r.group, sigKill) == nil {
-			r.overdue = true // the minder does the same, unless it is frozen
+		if next.Lease.Left <= 0 && r.group != 0 && watch.frozen() && signalGroup(r.group, sigKill) == nil {
+			r.overdue = true
 		}
 		select {
 		case r.orders <- next:
@@ -132,20 +135,26 @@ type silence struct {
 	total time.Duration
 }
 
+// frozen reports whether the minder seems to be: one that is not kills a command at its
+// deadline itself, and may have reaped it, so that the group's number is another's by now.
+// That it did so waits to be read when this process comes back from being frozen itself.
+func (s *silence) frozen() bool { return s.total >= 3*longestBeat }
+
 func (s *silence) tooLong(now time.Time) bool {
 	s.total += min(now.Sub(s.heard), 2*longestBeat)
 	s.heard = now
 	return s.total >= answerWithin
 }
 
-// abandon kills what a dead minder left.
-func (r *run) abandon(m *Minder) {
+// abandon kills what a dead minder left. What cannot be killed is waited for, until ctx ends:
+// the job must not run elsewhere at the same time for as long as that can be helped.
+func (r *run) abandon(ctx context.Context, m *Minder) {
 	if r.group != 0 {
 		_ = signalGroup(r.group, sigKill) // at once, awaited below
 	}
 	m.retire(r.process)
 	if r.group != 0 {
-		awaitGone(r.group)
+		awaitGone(ctx, r.group)
 	}
 }
 
@@ -174,7 +183,7 @@ func (r *run) outcome(ctx context.Context, last report) (Result, error) {
 	res := Result{Stdout: r.result.buf.Bytes(), Stderr: r.tail.bytes(), ExitCode: last.ExitCode, Signal: last.Signal}
 	switch {
 	case last.Kind == notStarted:
-		return Result{ExitCode: -1}, fmt.Errorf("%w: %s", ErrNotStarted, last.Error)
+		return Result{ExitCode: -1}, fmt.Errorf("%w: %s: %w", ErrNotStarted, last.Error, last.Errno)
 	case r.result.over:
 		return res, ErrOutputTooLarge
 	case last.Kind == expired, last.Kind == exited && r.overdue:

@@ -28,8 +28,9 @@ type order struct {
 // it ended, and an answer to each order between.
 type report struct {
 	Kind     kind
-	Group    int    // of started
-	Error    string // of notStarted
+	Group    int           // of started
+	Error    string        // of notStarted: what could not be
+	Errno    syscall.Errno // of notStarted
 	ExitCode int
 	Signal   syscall.Signal
 }

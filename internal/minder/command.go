@@ -1,0 +1,46 @@
+package minder
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+// Errors to compare with [errors.Is].
+var (
+	// ErrNotStarted says that a command was not found or is no program.
+	ErrNotStarted = errors.New("command cannot be started")
+	// ErrOutputTooLarge says that a command was killed for writing more than [MaxOutput].
+	ErrOutputTooLarge = errors.New("command wrote more than 1 MiB to its standard output")
+	// ErrLeaseEnded says that a command was killed because its deadline had passed.
+	ErrLeaseEnded = errors.New("command killed at the end of the job's lease")
+	// ErrMinderDied says that a command was killed because its minder had died.
+	ErrMinderDied = errors.New("command killed because its minder process died")
+	// ErrClosed says that the minder was closed before the command had ended.
+	ErrClosed = errors.New("minder is closed")
+)
+
+// Limits of a run.
+const (
+	MaxOutput    = 1 << 20         // bytes of standard output
+	StderrTail   = 8 << 10         // bytes kept of standard error
+	DefaultGrace = 5 * time.Second // from SIGTERM to SIGKILL
+)
+
+// A Command is a program to run.
+type Command struct {
+	Argv  []string         // the program and its arguments; found as a shell would find it
+	Env   []string         // nil: this process's
+	Dir   string           // default: this process's
+	Stdin []byte           // the command need not read it
+	Until func() time.Time // until when it may run, asked again and again; nil or zero: until the worker ends
+	Grace time.Duration    // from SIGTERM to SIGKILL once the context ended; 0: DefaultGrace
+}
+
+// A Result is how a command ended.
+type Result struct {
+	Stdout   []byte
+	Stderr   []byte         // its last [StderrTail] bytes
+	ExitCode int            // -1 if a signal ended it
+	Signal   syscall.Signal // that ended it, or 0
+}
