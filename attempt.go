@@ -143,6 +143,7 @@ func outcome(attempt int, settings TypeConfig, err, cause error) queue.Outcome {
 		panicked, _  = errors.AsType[*panicError](err)
 		permanent, _ = errors.AsType[*permanentError](err)
 		malformed, _ = errors.AsType[*malformedError](err)
+		back, _      = errors.AsType[*handBackError](err)
 		later, _     = errors.AsType[*laterError](err)
 	)
 	o := queue.Outcome{Kind: job.EventRetrying, Error: err.Error()}
@@ -155,6 +156,8 @@ func outcome(attempt int, settings TypeConfig, err, cause error) queue.Outcome {
 	switch {
 	case (errors.Is(cause, ErrHandedBack) || errors.Is(cause, ErrGrantLost)) && panicked == nil && permanent == nil:
 		return queue.Outcome{Kind: job.EventHandedBack}
+	case back != nil: // a timeout that came meanwhile is part of the trouble
+		return queue.Outcome{Kind: job.EventHandedBack, Error: err.Error()}
 	case later != nil && !later.attempt:
 		return queue.Outcome{Kind: job.EventSnoozed, Delay: max(later.delay, time.Millisecond)}
 	case malformed != nil:

@@ -112,11 +112,16 @@ func (e *BatchError) Unwrap() []error {
 	return errs
 }
 
-// permanentError and laterError are a handler's word on what follows its failure.
+// permanentError, handBackError and laterError are a handler's word on what follows its failure.
 type permanentError struct{ err error }
 
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
+
+type handBackError struct{ err error }
+
+func (e *handBackError) Error() string { return e.err.Error() }
+func (e *handBackError) Unwrap() error { return e.err }
 
 type laterError struct {
 	err     error
@@ -149,6 +154,17 @@ func RetryAfter(d time.Duration, err error) error {
 // an attempt.
 func Snooze(d time.Duration) error {
 	return &laterError{err: errors.New("snoozed"), delay: d}
+}
+
+// HandBack marks a handler's error as trouble that is not the job's: what its worker lacks, for
+// one, such as descriptors. The job runs again, here or elsewhere, with no attempt counted, for
+// as often as its handler says so. It is ready at once: whoever lacks something that other jobs
+// would lack as well waits a moment first. It returns nil for a nil err.
+func HandBack(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &handBackError{err: err}
 }
 
 // publicCause translates why a running job is to stop.

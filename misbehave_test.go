@@ -3,6 +3,7 @@ package millhand_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -72,4 +73,40 @@ func TestClosedConnectionEndsTheWorker(t *testing.T) {
 			t.Errorf("Run ended after %v", took)
 		}
 	})
+}
+
+// What a handler says is its worker's trouble is no attempt, even if the job has only one, and
+// even if a timeout came meanwhile. It is not lost either: the job's history has it.
+func TestHandBackIsNoAttempt(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		mux := millhand.NewMux()
+		runs := 0
+		mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+			runs++
+			if runs == 20 {
+				return nil, nil
+			}
+			<-ctx.Done()
+			return nil, fmt.Errorf("outer: %w", millhand.HandBack(errors.New("no descriptors")))
+		})
+		start(t, s.Connect(t), millhand.WorkerConfig{
+			Mux: mux, Types: map[string]millhand.TypeConfig{"work": {Timeout: time.Second, MaxAttempts: 1}},
+		})
+		c := client(t, s.Connect(t))
+		ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "work"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := c.Await(t.Context(), ref)
+		if err != nil || runs != 20 || info.Attempt != 1 || info.Crashes != 0 {
+			t.Errorf("Await = %+v, %v after %d runs, want success at attempt 1 in the 20th", info, err, runs)
+		}
+		info, err = c.Get(t.Context(), ref)
+		if err != nil || len(info.Failures) != 19 || info.LastError() != "outer: no descriptors" {
+			t.Errorf("Get = %d failures, %q, %v, want what the handler said", len(info.Failures), info.LastError(), err)
+		}
+	})
+	if err := millhand.HandBack(nil); err != nil {
+		t.Errorf("HandBack(nil) = %v", err)
+	}
 }

@@ -50,7 +50,7 @@ func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.handlers)) }
 // The handler may be called for the same job again, after a crash even at the same time:
 // it must be idempotent, and the job's id is the key for that. A nil error ends the job.
 // Any other one, and a panic, is a failed attempt, retried with backoff while there are
-// attempts left; [Permanent], [RetryAfter] and [Snooze] say otherwise. The context ends
+// attempts left; [Permanent], [RetryAfter], [Snooze] and [HandBack] say otherwise. The context ends
 // when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses
 // it ([ErrLeaseLost]); a handler that ignores that holds its slot until it returns.
 func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {

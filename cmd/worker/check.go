@@ -55,10 +55,17 @@ func (t typeConfig) check() error {
 	switch {
 	case (len(t.Exec) > 0) == (t.HTTP != nil):
 		return errors.New("wants either exec or http")
-	case t.Timeout < 0:
-		return fmt.Errorf("timeout: %v must not be negative", time.Duration(t.Timeout))
+	case t.HTTP != nil && t.Env != nil:
+		return errors.New("env: is for exec; a header takes a variable as env:NAME")
+	case valueOr(t.Timeout, 0) < 0:
+		return fmt.Errorf("timeout: %v must not be negative", time.Duration(*t.Timeout))
 	case t.MaxAttempts < 0:
 		return fmt.Errorf("max_attempts: %d must not be negative", t.MaxAttempts)
+	}
+	for _, name := range t.Env {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			return fmt.Errorf("env: %q is no variable's name", name)
+		}
 	}
 	if err := t.Backoff.check(); err != nil {
 		return fmt.Errorf("backoff: %w", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -31,8 +32,9 @@ type config struct {
 
 type typeConfig struct {
 	Exec        []string      `yaml:"exec"`
+	Env         []string      `yaml:"env"` // of exec; nil: all but secrets
 	HTTP        *httpConfig   `yaml:"http"`
-	Timeout     duration      `yaml:"timeout"`
+	Timeout     *duration     `yaml:"timeout"` // nil: httpTimeout, or none of exec
 	MaxAttempts int           `yaml:"max_attempts"`
 	Backoff     backoffConfig `yaml:"backoff"`
 	Quota       limitConfig   `yaml:"quota"`
@@ -41,8 +43,9 @@ type typeConfig struct {
 }
 
 type httpConfig struct {
-	URL     string            `yaml:"url"`
-	Headers map[string]string `yaml:"headers"`
+	URL       string            `yaml:"url"`
+	Headers   map[string]string `yaml:"headers"`
+	Redirects *bool             `yaml:"redirects"` // nil: true
 }
 
 // backoffConfig tells what was left out, which means a default, from what is zero.
@@ -136,7 +139,7 @@ func (c *config) addQueues(flags []string) error {
 }
 
 // worker returns what the configuration says of a worker, its handlers included.
-func (c *config) worker(m *minder.Minder, builtin func(*millhand.Mux)) (millhand.WorkerConfig, error) {
+func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millhand.Mux)) (millhand.WorkerConfig, error) {
 	quotas, err := c.quotas()
 	if err != nil {
 		return millhand.WorkerConfig{}, cli.Usagef("--config: %w", err)
@@ -154,26 +157,42 @@ func (c *config) worker(m *minder.Minder, builtin func(*millhand.Mux)) (millhand
 	if c.MaxStuck != nil {
 		w.MaxStuck = cmp.Or(*c.MaxStuck, -1) // there 0 is the default
 	}
+	own, secret := newTrouble(log), c.secretVariables()
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
 		t := c.Types[name]
-		h, err := t.handler(m)
+		h, err := t.handler(m, own, secret)
 		if err != nil {
 			return w, cli.Usagef("type %s: %w", name, err)
 		}
 		w.Mux.HandleFunc(name, h)
 		w.Types[name] = millhand.TypeConfig{
-			Timeout: time.Duration(t.Timeout), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
+			Timeout: t.timeout(), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
 		}
 	}
 	return w, nil
 }
 
-func (t typeConfig) handler(m *minder.Minder) (millhand.HandlerFunc, error) {
+func (t typeConfig) handler(m *minder.Minder, own *trouble, secret func(string) bool) (millhand.HandlerFunc, error) {
 	if t.HTTP != nil {
-		return newHTTPHandler(*t.HTTP)
+		h, err := newHTTPType(*t.HTTP, own)
+		if err != nil {
+			return nil, err
+		}
+		return h.handle, nil
 	}
 	if err := checkCommand(t.Exec); err != nil {
 		return nil, fmt.Errorf("exec: %w", err)
 	}
-	return execHandler(m, t.Exec), nil
+	c := &commandType{minder: m, trouble: own, argv: t.Exec, env: t.inherited(os.Environ(), secret)}
+	return c.handle, nil
+}
+
+func (t typeConfig) timeout() time.Duration {
+	switch {
+	case t.Timeout != nil:
+		return time.Duration(*t.Timeout)
+	case t.HTTP != nil:
+		return httpTimeout
+	}
+	return 0
 }

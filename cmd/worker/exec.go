@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,29 +30,95 @@ const (
 	envMeta    = "MILLHAND_META_" // prefix; the key in upper case, - as _
 )
 
-// execHandler runs a job as a command: the payload is its standard input, and what it
+// A commandType runs its jobs as commands: the payload is standard input, and what a command
 // writes to its standard output is the result, byte for byte. The end of its standard
 // error is the text of a failure.
-func execHandler(m *minder.Minder, argv []string) millhand.HandlerFunc {
-	return func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-		res, err := m.Run(ctx, minder.Command{
-			Argv: argv, Env: environment(os.Environ(), j),
-			Stdin: j.Args.Payload, Until: j.LeaseUntil,
+type commandType struct {
+	minder  *minder.Minder
+	trouble *trouble
+	argv    []string
+	env     []string // of every command
+}
+
+func (c *commandType) handle(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	return c.trouble.patiently(ctx, func() ([]byte, error) {
+		res, err := c.minder.Run(ctx, minder.Command{
+			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil,
 		})
-		switch {
-		case err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
-			return nil, fmt.Errorf("command stopped: %s", failure(res))
-		case err != nil && len(res.Stderr) > 0:
-			return nil, fmt.Errorf("%w: %s", err, failure(res))
-		case err != nil:
-			return nil, err
-		case res.ExitCode == 0:
-			return res.Stdout, nil
-		case res.ExitCode == exitPermanent:
-			return nil, millhand.Permanent(errors.New(failure(res)))
+		if errors.Is(err, minder.ErrMinderDied) && c.trouble.minderDied(j.Ref) {
+			return nil, millhand.HandBack(err)
 		}
-		return nil, errors.New(failure(res))
+		if !errors.Is(err, minder.ErrMinderDied) {
+			c.trouble.ended(j.Ref)
+		}
+		return verdict(res, err, context.Cause(ctx))
+	})
+}
+
+// verdict is what follows for a job from how its command ended, stopped if there is a cause.
+func verdict(res minder.Result, err, cause error) ([]byte, error) {
+	switch {
+	case errors.Is(err, minder.ErrLeaseEnded), errors.Is(err, minder.ErrClosed):
+		return nil, millhand.HandBack(err) // it did nothing wrong
+	case errors.Is(err, minder.ErrOutputTooLarge):
+		return nil, millhand.Permanent(fmt.Errorf("%w: as a result it is too large; have it write to a file or to standard error%s", err, said(res)))
+	case err != nil && cause != nil && errors.Is(err, cause):
+		return nil, fmt.Errorf("command stopped: %s", failure(res))
+	case err != nil:
+		return nil, fmt.Errorf("%w%s", err, said(res))
+	case res.ExitCode == 0:
+		return res.Stdout, nil
+	case res.ExitCode == exitPermanent:
+		return nil, millhand.Permanent(errors.New(failure(res)))
 	}
+	return nil, errors.New(failure(res))
+}
+
+// said is what a command wrote to standard error, to stand behind something else.
+func said(res minder.Result) string {
+	if len(bytes.TrimSpace(res.Stderr)) == 0 {
+		return ""
+	}
+	return ": " + failure(res)
+}
+
+// secretVariables are those of the worker's environment that are not for its commands:
+// how to connect to the broker, and what headers of http types are made of.
+func (c *config) secretVariables() func(name string) bool {
+	named := make(map[string]bool)
+	for _, t := range c.Types {
+		if t.HTTP == nil {
+			continue
+		}
+		for _, value := range t.HTTP.Headers {
+			if name, ok := strings.CutPrefix(value, envPrefix); ok {
+				named[name] = true
+			}
+		}
+	}
+	return func(name string) bool { return named[name] || strings.HasPrefix(name, "NATS_") }
+}
+
+// plainVariables are those that a command has in any case: none of them is a secret, and
+// without them hardly a program does what its user expects.
+func plainVariable(name string) bool {
+	switch name {
+	case "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR":
+		return true
+	}
+	return strings.HasPrefix(name, "LC_")
+}
+
+// inherited is what a command of the type has of the worker's environment: all but secrets
+// or, if there is a list, what that names.
+func (t typeConfig) inherited(all []string, secret func(name string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		if t.Env == nil {
+			return secret(name)
+		}
+		return !plainVariable(name) && !slices.Contains(t.Env, name)
+	})
 }
 
 // environment is base with what a command may know of its job. Of two meta keys with one

@@ -46,6 +46,12 @@ func newTestMinder(t *testing.T) *minder.Minder {
 	return m
 }
 
+func execHandler(t *testing.T, m *minder.Minder, argv ...string) millhand.HandlerFunc {
+	t.Helper()
+	c := &commandType{minder: m, trouble: newTrouble(slog.New(slog.NewTextHandler(t.Output(), nil))), argv: argv, env: os.Environ()}
+	return c.handle
+}
+
 // typeOf tells the library's kinds of error apart, whose types are its own.
 func typeOf(err error) string { return fmt.Sprintf("%T", err) }
 
@@ -81,7 +87,7 @@ func TestExecContract(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := execHandler(m, []string{"sh", "-c", tt.script})(t.Context(), newJob(`{"to":"a@example.com"}`))
+			got, err := execHandler(t, m, "sh", "-c", tt.script)(t.Context(), newJob(`{"to":"a@example.com"}`))
 			if string(got) != tt.result || !sameKind(err, tt.err) {
 				t.Errorf("%s = %q, %#v, want %q, %#v", tt.script, got, err, tt.result, tt.err)
 			}
@@ -95,7 +101,7 @@ func TestExecStopsWithTheContext(t *testing.T) {
 	if err := syscall.Mkfifo(ready, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := execHandler(newTestMinder(t), []string{"sh", "-c", `trap "echo saved >&2; exit 100" TERM; : >"$0"; while :; do :; done`, ready})
+	h := execHandler(t, newTestMinder(t), "sh", "-c", `trap "echo saved >&2; exit 100" TERM; : >"$0"; while :; do :; done`, ready)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -111,12 +117,57 @@ func TestExecStopsWithTheContext(t *testing.T) {
 	cancel(millhand.ErrTimeout)
 }
 
+// Who wrote too much did the work, so that doing it again would be wrong twice.
 func TestExecWithTooLargeResult(t *testing.T) {
 	t.Parallel()
-	h := execHandler(newTestMinder(t), []string{"sh", "-c", "echo much >&2; head -c 2000000 /dev/zero; sleep 600"})
+	h := execHandler(t, newTestMinder(t), "sh", "-c", "echo much >&2; head -c 2000000 /dev/zero; sleep 600")
 	_, err := h(t.Context(), newJob("{}"))
-	if !errors.Is(err, minder.ErrOutputTooLarge) || !strings.HasSuffix(err.Error(), ": much") {
-		t.Errorf("err = %v, want ErrOutputTooLarge and stderr's text", err)
+	if !errors.Is(err, minder.ErrOutputTooLarge) || !permanent(err) || !strings.HasSuffix(err.Error(), ": much") {
+		t.Errorf("err = %#v, want a permanent ErrOutputTooLarge with stderr's text", err)
+	}
+}
+
+func handedBack(err error) bool { return typeOf(err) == typeOf(millhand.HandBack(errors.New("any"))) }
+
+// What the worker does to a command is no attempt of the job.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	words := minder.Result{Stderr: []byte("words\n"), ExitCode: -1, Signal: syscall.SIGKILL}
+	for _, tt := range []struct {
+		name  string
+		res   minder.Result
+		err   error
+		cause error
+		want  error
+	}{
+		{name: "success"},
+		{name: "lease ended", res: words, err: minder.ErrLeaseEnded, want: millhand.HandBack(minder.ErrLeaseEnded)},
+		{name: "lease ended as it stops", err: minder.ErrLeaseEnded, cause: millhand.ErrLeaseLost, want: millhand.HandBack(minder.ErrLeaseEnded)},
+		{name: "closed", err: minder.ErrClosed, want: millhand.HandBack(minder.ErrClosed)},
+		{name: "timeout", res: words, err: millhand.ErrTimeout, cause: millhand.ErrTimeout, want: errors.New("command stopped: signal: killed: words")},
+		{name: "no such program", err: minder.ErrNotStarted, want: minder.ErrNotStarted},
+		{name: "its minder died too often", res: words, err: minder.ErrMinderDied, want: fmt.Errorf("%w: signal: killed: words", minder.ErrMinderDied)},
+		{name: "failure", res: minder.Result{ExitCode: 1}, want: errors.New("exit status 1")},
+		{name: "failure as it stops", res: minder.Result{ExitCode: 1}, cause: millhand.ErrTimeout, want: errors.New("exit status 1")},
+	} {
+		if _, err := verdict(tt.res, tt.err, tt.cause); !sameKind(err, tt.want) || handedBack(err) != handedBack(tt.want) {
+			t.Errorf("%s: %#v, want %#v", tt.name, err, tt.want)
+		}
+	}
+}
+
+// A job is handed back when its minder dies, but not for ever: its command may be what kills it.
+func TestMinderThatDies(t *testing.T) {
+	t.Parallel()
+	h := execHandler(t, newTestMinder(t), "sh", "-c", "kill -KILL $PPID; sleep 600")
+	for range minderDeaths {
+		if _, err := h(t.Context(), newJob("{}")); !handedBack(err) || !errors.Is(err, minder.ErrMinderDied) {
+			t.Fatalf("err = %#v, want it handed back", err)
+		}
+	}
+	_, err := h(t.Context(), newJob("{}"))
+	if err == nil || handedBack(err) || permanent(err) || !errors.Is(err, minder.ErrMinderDied) {
+		t.Errorf("err = %#v, want a failed attempt", err)
 	}
 }
 
@@ -130,7 +181,7 @@ func TestMissingCommand(t *testing.T) {
 	if err := checkCommand([]string{"sh"}); err != nil {
 		t.Errorf("checkCommand(sh) = %v", err)
 	}
-	h := execHandler(newTestMinder(t), []string{"no-such-command-anywhere"})
+	h := execHandler(t, newTestMinder(t), "no-such-command-anywhere")
 	_, err := h(t.Context(), newJob("{}"))
 	if !errors.Is(err, minder.ErrNotStarted) || permanent(err) {
 		t.Errorf("err = %#v, want ErrNotStarted, not permanent", err)
@@ -151,6 +202,31 @@ func TestEnvironmentOfAWorkerThatIsAJob(t *testing.T) {
 	}
 	if base[1] != "MILLHAND_ID=outer" {
 		t.Error("environment changed its argument")
+	}
+}
+
+func TestSecretsStayWithTheWorker(t *testing.T) {
+	t.Parallel()
+	all := []string{
+		"PATH=/bin", "LC_ALL=C", "NATS_URL=nats://u:p@h", "NATS_PASSWORD=p", "NATS_CREDS=f", "NATSX=kept",
+		"IMPORT_TOKEN=t", "EXPORT_TOKEN=t", "DB=x", "EMPTY=", "=odd",
+	}
+	c := config{Types: map[string]typeConfig{
+		"import": {HTTP: &httpConfig{Headers: map[string]string{"A": "env:IMPORT_TOKEN", "B": "plain", "C": "env:EXPORT_TOKEN"}}},
+		"email":  {Exec: []string{"true"}},
+	}}
+	for _, tt := range []struct {
+		name string
+		env  []string
+		want []string
+	}{
+		{"without a list", nil, []string{"PATH=/bin", "LC_ALL=C", "NATSX=kept", "DB=x", "EMPTY=", "=odd"}},
+		{"with a list", []string{"DB", "NATS_URL", "UNSET"}, []string{"PATH=/bin", "LC_ALL=C", "NATS_URL=nats://u:p@h", "DB=x"}},
+		{"with an empty list", []string{}, []string{"PATH=/bin", "LC_ALL=C"}},
+	} {
+		if diff := cmp.Diff(tt.want, typeConfig{Env: tt.env}.inherited(all, c.secretVariables())); diff != "" {
+			t.Errorf("%s: %s", tt.name, diff)
+		}
 	}
 }
 
@@ -230,7 +306,7 @@ func FuzzSplitCommand(f *testing.F) {
 // Two hundred jobs at once over one minder.
 func TestExecManyAtOnce(t *testing.T) {
 	t.Parallel()
-	h := execHandler(newTestMinder(t), []string{"cat"})
+	h := execHandler(t, newTestMinder(t), "cat")
 	payload := bytes.Repeat([]byte("x"), 10_000)
 	var wg sync.WaitGroup
 	defer wg.Wait()

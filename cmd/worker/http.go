@@ -29,15 +29,29 @@ const (
 	idempotencyKey = "Idempotency-Key"
 )
 
-// newHTTPHandler returns the handler of a configuration, whose header values of the form
-// env:NAME are read now.
-func newHTTPHandler(cfg httpConfig) (millhand.HandlerFunc, error) {
-	u, err := url.Parse(cfg.URL)
-	switch {
-	case err != nil, u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "": // the parser's error would quote a password
-		return nil, fmt.Errorf("http: url %q: want http://HOST/… or https://HOST/…", cli.Redact(cfg.URL))
+// httpTimeout is how long a request may take if its type does not say: a server that never
+// answers must not keep a slot for good.
+const httpTimeout = 5 * time.Minute
+
+// envPrefix begins a header's value that is that of an environment variable.
+const envPrefix = "env:"
+
+// An httpType runs its jobs as POSTs of their payload to one URL.
+type httpType struct {
+	url     *url.URL
+	headers http.Header // may hold secrets
+	client  *http.Client
+	conceal *strings.Replacer // takes secrets out of the text of an error
+	trouble *trouble
+}
+
+// newHTTPType reads header values of the form env:NAME now.
+func newHTTPType(cfg httpConfig, t *trouble) (*httpType, error) {
+	u, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
 	}
-	headers, err := resolveHeaders(cfg.Headers)
+	headers, secrets, err := resolveHeaders(cfg.Headers)
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
@@ -46,24 +60,66 @@ func newHTTPHandler(cfg httpConfig) (millhand.HandlerFunc, error) {
 		transport = t.Clone()
 	}
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = idlePerHost, 0
-	return httpHandler(u, headers, &http.Client{Transport: transport}), nil
+	return &httpType{
+		url: u, headers: headers, conceal: concealer(append(secrets, proxySecrets()...)), trouble: t,
+		client: &http.Client{Transport: transport, CheckRedirect: redirectPolicy(headers, cfg.Redirects == nil || *cfg.Redirects)},
+	}, nil
 }
 
-func resolveHeaders(configured map[string]string) (http.Header, error) {
-	h := make(http.Header, len(configured))
+// parseURL returns an error of its own: the parser's would quote a password.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("url %q: want http://HOST/… or https://HOST/…", cli.Redact(text))
+	}
+	return u, nil
+}
+
+// concealer replaces secrets, which a server may repeat in its answer.
+func concealer(secrets []string) *strings.Replacer {
+	var pairs []string
+	for _, s := range secrets {
+		if len(s) > 3 { // what is shorter is in every text
+			pairs = append(pairs, s, "[secret]")
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// proxySecrets are the addresses of proxies that have a password, which an error may repeat.
+func proxySecrets() []string {
+	var all []string
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		if value := os.Getenv(name); strings.Contains(value, "@") {
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+// resolveHeaders returns the headers of requests, and which of their values are secret.
+func resolveHeaders(configured map[string]string) (h http.Header, secrets []string, err error) {
+	h = make(http.Header, len(configured))
 	for _, name := range slices.Sorted(maps.Keys(configured)) {
 		value := configured[name]
-		if variable, ok := strings.CutPrefix(value, "env:"); ok {
+		if variable, ok := strings.CutPrefix(value, envPrefix); ok {
 			if value, ok = os.LookupEnv(variable); !ok {
-				return nil, fmt.Errorf("header %s: the environment has no %s", name, variable)
+				return nil, nil, fmt.Errorf("header %s: the environment has no %s", name, variable)
+			}
+			if value == "" {
+				return nil, nil, fmt.Errorf("header %s: %s is empty in the environment", name, variable)
+			}
+			secrets = append(secrets, value)
+			if _, token, ok := strings.Cut(value, " "); ok { // Bearer and the like say nothing
+				secrets = append(secrets, strings.TrimSpace(token))
 			}
 		}
 		if !isToken(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			return nil, fmt.Errorf("header %q: no header can have this name or value", name)
+			return nil, nil, fmt.Errorf("header %q: no header can have this name or value", name)
 		}
 		h.Set(name, value)
 	}
-	return h, nil
+	return h, secrets, nil
 }
 
 // isToken reports whether s is a token of RFC 9110, as a header's name must be.
@@ -73,36 +129,45 @@ func isToken(s string) bool {
 	})
 }
 
-// httpHandler runs a job as a POST of its payload. The body of a 2xx answer is the result.
-// 429 and 503 are tried again when the answer says, 5xx and all failures to get an
-// answer with the usual backoff; any other 4xx is permanent.
+// handle posts a job. The body of a 2xx answer is the result. An answer that asks for another
+// try (408, 425, 429, 503) gets one when it says; 5xx and all failures to get an answer are
+// tried again with the usual backoff; any other 4xx is permanent.
 //
 // Redirects 307 and 308 are followed, since they keep method and body. The others would
 // turn the POST into a GET: they are not followed, and tried again, since a site sends
 // them also while it is down for maintenance.
-func httpHandler(u *url.URL, headers http.Header, client *http.Client) millhand.HandlerFunc {
-	c := *client
-	c.CheckRedirect = redirectPolicy(headers)
-	return func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(j.Args.Payload))
-		if err != nil {
-			return nil, millhand.Permanent(err)
-		}
-		setHeaders(req, headers, j)
-		resp, err := c.Do(req)
-		if err != nil {
-			if wrapped, ok := errors.AsType[*url.Error](err); ok {
-				err = wrapped.Err // its text repeats the URL, query and all
-			}
-			return nil, fmt.Errorf("POST %s: %w", shown(u), err)
-		}
-		defer func() { _ = resp.Body.Close() }() // it was read
-		if resp.StatusCode/100 == 2 {
-			return readResult(u, resp)
-		}
-		return nil, refusal(u, resp)
-	}
+func (h *httpType) handle(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	return h.trouble.patiently(ctx, func() ([]byte, error) { return h.post(ctx, j) })
 }
+
+func (h *httpType) post(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url.String(), bytes.NewReader(j.Args.Payload))
+	if err != nil {
+		return nil, millhand.Permanent(errors.New(h.conceal.Replace(err.Error())))
+	}
+	setHeaders(req, h.headers, j)
+	resp, err := h.client.Do(req)
+	if err != nil {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err // its text repeats the URL, query and all
+		}
+		return nil, &requestError{text: "POST " + shown(h.url) + ": " + h.conceal.Replace(err.Error()), err: err}
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read
+	if resp.StatusCode/100 == 2 {
+		return readResult(h.url, resp)
+	}
+	return nil, h.refusal(resp)
+}
+
+// A requestError is an error of the HTTP client whose text has been cleared of secrets.
+type requestError struct {
+	text string
+	err  error
+}
+
+func (e *requestError) Error() string { return e.text }
+func (e *requestError) Unwrap() error { return e.err }
 
 func setHeaders(req *http.Request, configured http.Header, j *millhand.Job[millhand.Raw]) {
 	h := req.Header
@@ -125,18 +190,19 @@ func setHeaders(req *http.Request, configured http.Header, j *millhand.Job[millh
 	h.Set(idempotencyKey, j.ID)
 }
 
-// redirectPolicy follows what stays a POST. The configured headers may hold secrets, which
-// are for the configured host alone.
-func redirectPolicy(configured http.Header) func(*http.Request, []*http.Request) error {
+// redirectPolicy follows what stays a POST, or nothing. The configured headers may hold
+// secrets, which are for the configured server alone.
+func redirectPolicy(configured http.Header, follow bool) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
-		if req.Method != http.MethodPost {
+		if !follow || req.Method != http.MethodPost {
 			return http.ErrUseLastResponse
 		}
 		if len(via) > maxRedirects {
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		}
-		first := via[0].URL
-		if req.URL.Hostname() != first.Hostname() || first.Scheme == "https" && req.URL.Scheme != "https" {
+		req.Header.Del("Referer") // it would repeat the query
+		if !sameServer(via[0].URL, req.URL) {
+			req.Header.Del("Authorization") // of the URL's user
 			for name := range configured {
 				if name != "Content-Type" {
 					req.Header.Del(name)
@@ -145,6 +211,27 @@ func redirectPolicy(configured http.Header) func(*http.Request, []*http.Request)
 		}
 		return nil
 	}
+}
+
+// sameServer reports whether to is the server of from, or what that has for https instead.
+func sameServer(from, to *url.URL) bool {
+	if from.Hostname() != to.Hostname() {
+		return false
+	}
+	if from.Scheme == "http" && portOf(from) == "80" && to.Scheme == "https" && portOf(to) == "443" {
+		return true
+	}
+	return from.Scheme == to.Scheme && portOf(from) == portOf(to)
+}
+
+func portOf(u *url.URL) string {
+	switch port := u.Port(); {
+	case port != "":
+		return port
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
 }
 
 // readResult returns a 2xx answer's body. One that is too large is a permanent failure:
@@ -161,7 +248,7 @@ func readResult(u *url.URL, resp *http.Response) ([]byte, error) {
 }
 
 // refusal is the error of an answer that is not 2xx.
-func refusal(u *url.URL, resp *http.Response) error {
+func (h *httpType) refusal(resp *http.Response) error {
 	head, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
 	text := strings.TrimSpace(strings.ToValidUTF8(string(head), "\uFFFD"))
 	if location, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
@@ -170,9 +257,9 @@ func refusal(u *url.URL, resp *http.Response) error {
 	if text != "" {
 		text = ": " + text
 	}
-	err := fmt.Errorf("POST %s: %s%s", shown(u), resp.Status, text)
+	err := errors.New(h.conceal.Replace(fmt.Sprintf("POST %s: %s%s", shown(h.url), resp.Status, text)))
 	switch code := resp.StatusCode; {
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
+	case asksForRetry(code):
 		if d := retryAfter(resp.Header.Get("Retry-After"), time.Now()); d > 0 {
 			return millhand.RetryAfter(d, err)
 		}
@@ -180,6 +267,15 @@ func refusal(u *url.URL, resp *http.Response) error {
 		return millhand.Permanent(err)
 	}
 	return err
+}
+
+// asksForRetry reports whether a status says that the same request may succeed later.
+func asksForRetry(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return true
+	}
+	return false
 }
 
 // retryAfter reads seconds or a date, and takes at most maxRetryAfter; 0 is for one that is

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -22,11 +24,16 @@ func post(t *testing.T, answer http.HandlerFunc, headers map[string]string, j *m
 	t.Helper()
 	s := httptest.NewServer(answer)
 	t.Cleanup(s.Close)
-	h, err := newHTTPHandler(httpConfig{URL: s.URL + "/import?key=secret", Headers: headers})
+	return httpHandler(t, httpConfig{URL: s.URL + "/import?key=secret", Headers: headers})(t.Context(), j)
+}
+
+func httpHandler(t *testing.T, cfg httpConfig) millhand.HandlerFunc {
+	t.Helper()
+	h, err := newHTTPType(cfg, newTrouble(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h(t.Context(), j)
+	return h.handle
 }
 
 func TestHTTPRequest(t *testing.T) {
@@ -101,7 +108,11 @@ func TestHTTPAnswers(t *testing.T) {
 		{code: 304, kind: retried},
 		{code: 400, kind: final},
 		{code: 404, kind: final},
-		{code: 408, kind: final},
+		{code: 408, kind: retried},
+		{code: 408, retryAfter: "7", kind: later},
+		{code: 425, kind: retried},
+		{code: 425, retryAfter: "7", kind: later},
+		{code: 409, kind: final},
 		{code: 429, kind: retried},
 		{code: 429, retryAfter: "7", kind: later},
 		{code: 500, kind: retried},
@@ -192,10 +203,7 @@ func TestHTTPWithoutAnAnswer(t *testing.T) {
 	for name, base := range map[string]string{
 		"refused": refused.URL, "broken": broken.URL, "silent": "http://" + silent.Addr().String(), "short": short.URL,
 	} {
-		h, err := newHTTPHandler(httpConfig{URL: base + "/?key=secret"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := httpHandler(t, httpConfig{URL: base + "/?key=secret"})
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})
 		if name == "silent" {
 			ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
@@ -230,6 +238,7 @@ func TestHTTPRedirects(t *testing.T) {
 		{name: "307", code: 307, want: `POST {} id-1 "secret" application/json`},
 		{name: "308", code: 308, want: `POST {} id-1 "secret" application/json`},
 		{name: "other host", code: 307, to: otherHost, want: `POST {} id-1 "" application/json`},
+		{name: "other port", code: 307, to: other.URL, want: `POST {} id-1 "" application/json`},
 		{name: "301", code: 301},
 		{name: "302", code: 302},
 		{name: "303", code: 303},
@@ -254,8 +263,86 @@ func TestHTTPRedirects(t *testing.T) {
 	}
 }
 
-func TestHTTPConfiguration(t *testing.T) {
+func TestSameServer(t *testing.T) {
 	t.Parallel()
+	for _, tt := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"http://a/x", "http://a/y", true},
+		{"http://a/x", "http://a:80/y", true},
+		{"https://a:443/x", "https://a/y", true},
+		{"http://a/x", "https://a/y", true},
+		{"http://a/x", "https://a:8443/y", false},
+		{"http://a:8080/x", "https://a/y", false},
+		{"http://a:8080/x", "http://a:8081/y", false},
+		{"https://a/x", "http://a/y", false},
+		{"http://a/x", "http://b/x", false},
+		{"http://[::1]:1/x", "http://[::1]:1/y", true},
+	} {
+		from, err := url.Parse(tt.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := url.Parse(tt.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sameServer(from, to); got != tt.want {
+			t.Errorf("sameServer(%s, %s) = %v", tt.from, tt.to, got)
+		}
+	}
+}
+
+// With redirects: false an answer decides nothing of where a job's payload goes.
+func TestHTTPRedirectsTurnedOff(t *testing.T) {
+	t.Parallel()
+	reached := false
+	mux := http.NewServeMux()
+	mux.HandleFunc("/target", func(http.ResponseWriter, *http.Request) { reached = true })
+	mux.HandleFunc("/import", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/target?key=secret", http.StatusTemporaryRedirect)
+	})
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	_, err := httpHandler(t, httpConfig{URL: s.URL + "/import", Redirects: new(bool)})(t.Context(), newJob("{}"))
+	if err == nil || permanent(err) || reached || !strings.HasSuffix(err.Error(), ": not followed to "+s.URL+"/target") {
+		t.Errorf("err = %v, followed: %v, want a retry that says where it did not go", err, reached)
+	}
+}
+
+// Whatever an answer repeats, and whatever the URL looks like, no secret is in an error.
+func TestHTTPErrorsWithoutSecrets(t *testing.T) {
+	t.Setenv("IMPORT_TOKEN", "Bearer hunter2")
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = fmt.Fprintf(w, "bad token hunter2 in %q", r.Header.Get("Authorization"))
+	}
+	_, err := post(t, echo, map[string]string{"Authorization": "env:IMPORT_TOKEN"}, newJob("{}"))
+	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "bad token [secret] in") {
+		t.Errorf("err = %v", err)
+	}
+	for _, u := range []string{
+		"ftp://user:hunter2@x/", "http://user:hunter2@x:port/", "http://user:hunter2/3@x/", "http://user:hunter2#3@x/",
+		"http://user:hun ter2@x/", "user:hunter2@x/", "//user:hunter2@x/", "http://user:hunter2@/", "http://user:%hunter2@x/",
+		"http:user:hunter2@x", "http://[::1?key=hunter2", "ftp://x/?key=hunter2", "http://user:hunter2@x\x00/",
+	} {
+		_, err := newHTTPType(httpConfig{URL: u}, nil)
+		if err == nil || strings.Contains(err.Error(), "hun") || !strings.HasPrefix(err.Error(), "http: url ") {
+			t.Errorf("%s: err = %v, want one that says what is wrong and shows no secret", u, err)
+		}
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Close()
+	u := strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/?key=hunter2"
+	_, err = httpHandler(t, httpConfig{URL: u})(t.Context(), newJob("{}"))
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("refused: %v", err)
+	}
+}
+
+func TestHTTPConfiguration(t *testing.T) {
+	t.Setenv("MILLHAND_TEST_EMPTY", "")
 	for name, cfg := range map[string]httpConfig{
 		"no URL":           {},
 		"no host":          {URL: "http:///x"},
@@ -263,10 +350,11 @@ func TestHTTPConfiguration(t *testing.T) {
 		"other scheme":     {URL: "ftp://localhost/"},
 		"no URL at all":    {URL: "http://[::1"},
 		"missing variable": {URL: "http://localhost/", Headers: map[string]string{"Authorization": "env:MILLHAND_TEST_UNSET"}},
+		"empty variable":   {URL: "http://localhost/", Headers: map[string]string{"Authorization": "env:MILLHAND_TEST_EMPTY"}},
 		"bad name":         {URL: "http://localhost/", Headers: map[string]string{"a b": "c"}},
 		"bad value":        {URL: "http://localhost/", Headers: map[string]string{"a": "b\nc"}},
 	} {
-		if _, err := newHTTPHandler(cfg); err == nil {
+		if _, err := newHTTPType(cfg, nil); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if name == "missing variable" && !strings.Contains(err.Error(), "MILLHAND_TEST_UNSET") {
 			t.Errorf("%s: %v, want the variable's name", name, err)

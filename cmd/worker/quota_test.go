@@ -45,7 +45,7 @@ types:
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}
-	if wc, err := c.worker(nil, nil); err != nil || !wc.Types["email"].SilentSuccess || wc.Types["push"].SilentSuccess {
+	if wc, err := c.worker(nil, nil, nil); err != nil || !wc.Types["email"].SilentSuccess || wc.Types["push"].SilentSuccess {
 		t.Errorf("types = %+v, %v", wc.Types, err)
 	}
 	if w := c.Queues["low"].Weight; w != 2 {

@@ -120,7 +120,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	m := minder.New(log)
 	defer m.Close()
-	wc, err := cfg.worker(m, c.builtin)
+	wc, err := cfg.worker(log, m, c.builtin)
 	if err != nil {
 		return err
 	}

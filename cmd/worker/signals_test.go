@@ -184,7 +184,7 @@ func TestSignalsWithoutAMeaning(t *testing.T) {
 // Commands have the default actions that the worker has not.
 func TestCommandsEndOfABrokenPipe(t *testing.T) {
 	t.Parallel()
-	got, err := execHandler(newTestMinder(t), []string{"sh", "-c", `sh -c 'kill -PIPE $$'; echo $?; sh -c 'kill -HUP $$'; echo $?`})(t.Context(), newJob("{}"))
+	got, err := execHandler(t, newTestMinder(t), "sh", "-c", `sh -c 'kill -PIPE $$'; echo $?; sh -c 'kill -HUP $$'; echo $?`)(t.Context(), newJob("{}"))
 	if want := "141\n129\n"; err != nil || string(got) != want {
 		t.Errorf("result = %q, %v, want %q", got, err, want)
 	}

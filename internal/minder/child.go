@@ -37,20 +37,23 @@ func (w *ward) mind(conn *net.UnixConn, files []int) {
 	var l launch
 	err := dec.Decode(&l)
 	c := child{why: exited, deadline: l.Lease.end(time.Now())}
+	var refused *report
 	switch {
 	case err != nil: // the worker is gone
 	case left(c.deadline, time.Now()) <= 0:
-		_ = enc.Encode(report{Kind: expired, ExitCode: -1})
+		refused = &report{Kind: expired, ExitCode: -1}
 	case len(files) < 3:
-		err = syscall.EMFILE
-		_ = enc.Encode(report{Kind: notStarted, Error: "its minder", Errno: syscall.EMFILE})
+		refused = &report{Kind: notStarted, Error: "its minder", Errno: syscall.EMFILE}
 	default:
 		if c.group, c.ended, err = w.start(&l, files); err != nil {
-			_ = enc.Encode(report{Kind: notStarted, Error: l.Path, Errno: errnoOf(err)})
+			refused = &report{Kind: notStarted, Error: l.Path, Errno: errnoOf(err)}
 		}
 	}
 	closeFiles(files)
-	if c.ended == nil || err != nil {
+	if refused != nil {
+		_ = enc.Encode(*refused)
+	}
+	if refused != nil || err != nil {
 		return
 	}
 	_ = enc.Encode(report{Kind: started, Group: c.group})

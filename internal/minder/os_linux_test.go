@@ -163,12 +163,8 @@ func TestMinderOutOfDescriptors(t *testing.T) {
 		}
 	})
 	pid := w.numbers(t)[0]
-	open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for spare := range uint64(5) { // how many of a run's four descriptors arrive, and none to work with
-		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: 1 << 10}
+	for spare := range 5 { // how many of a run's four descriptors arrive, and none to work with
+		limit := unix.Rlimit{Cur: numbersFor(t, pid, spare), Max: 1 << 10}
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -183,6 +179,26 @@ func TestMinderOutOfDescriptors(t *testing.T) {
 		t.Errorf("Run with descriptors again = %q, %v, want the same minder, %d", got.Stdout, err, pid)
 	}
 	release()
+}
+
+// numbersFor returns below which number a process has so many free descriptors.
+func numbersFor(t *testing.T, pid, free int) uint64 {
+	t.Helper()
+	open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := make(map[string]bool)
+	for _, fd := range open {
+		taken[fd.Name()] = true
+	}
+	limit := 0
+	for ; free > 0; limit++ {
+		if !taken[strconv.Itoa(limit)] {
+			free--
+		}
+	}
+	return uint64(limit)
 }
 
 // The minder has no use for secrets, and anybody who may trace it could read them.

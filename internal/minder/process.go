@@ -106,6 +106,20 @@ func (p *process) open(c Command) (_ *run, err error) {
 	return r, nil
 }
 
+// livesOn reports whether the minder has not hung up, though a run's socket was closed. A
+// process that dies has its descriptors closed one after the other.
+func (p *process) livesOn() bool {
+	const pauses = 20
+	for range pauses {
+		if !p.alive() {
+			return false
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
+		<-timer.C
+	}
+	return true
+}
+
 // alive reports whether the minder has not hung up.
 func (p *process) alive() bool {
 	raw, err := p.control.SyscallConn()

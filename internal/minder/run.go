@@ -92,7 +92,7 @@ func (r *run) follow(ctx context.Context) (report, error) {
 		select {
 		case rep, ok := <-r.reports:
 			switch {
-			case !ok && r.group == 0 && r.process.alive():
+			case !ok && r.group == 0 && r.process.livesOn():
 				return report{}, fmt.Errorf("%w: its minder cannot take it: %w", ErrNotStarted, syscall.EMFILE)
 			case !ok:
 				return report{}, ErrMinderDied
