@@ -14,6 +14,10 @@ type Health struct {
 	State  string `json:"state"` // starting, working, draining or stopped
 	InHand int    `json:"in_hand"`
 	Stuck  int    `json:"stuck"` // handlers that were given up and still run
+	// Unsettled jobs have ended and are not in hand any more, but their ends are not yet all
+	// written. They hold so many bytes.
+	Unsettled      int   `json:"unsettled"`
+	UnsettledBytes int64 `json:"unsettled_bytes"`
 	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
 	Rebuilt int `json:"rebuilt"`
 	// WaitsFor is what a worker that is starting waits for.
@@ -55,6 +59,7 @@ func (w *Worker) Health() Health {
 	if waits != nil {
 		h.WaitsFor = *waits
 	}
+	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
 	switch {
 	case h.Tree.State == string(supervisor.StateStarting), waits != nil && !w.gate.Closed():
 		h.State = "starting"

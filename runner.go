@@ -203,7 +203,7 @@ func (r *runner) settle(h *queue.Held, e ending) {
 		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
 	} else {
 		r.worker.ends.add(e.Kind)
-		r.worker.settler.Admit()
+		r.worker.settler.Admit(h, &e.Outcome)
 	}
 	<-r.worker.slots
 	h.Finished()

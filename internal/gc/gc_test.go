@@ -12,7 +12,7 @@ func TestPercentFor(t *testing.T) {
 	for live, want := range map[uint64]int{
 		0: 400, 1 << 20: 400, 32 << 20: 400, 64 << 20: 200, 100 << 20: 128, 128 << 20: 100, 4 << 30: 100, math.MaxUint64: 100,
 	} {
-		if got := percentFor(live); got != want {
+		if got := percentFor(live, allowanceMax); got != want {
 			t.Errorf("%d live bytes: %d %%, want %d", live, got, want)
 		}
 	}
@@ -20,11 +20,48 @@ func TestPercentFor(t *testing.T) {
 
 // A heap never grows by more than the allowance, or by its own size where that is more.
 func TestAllowance(t *testing.T) {
-	for live := uint64(1); live < 1<<40; live += live/3 + 1 {
-		if garbage := live / 100 * uint64(percentFor(live)); garbage > max(allowance, live) {
-			t.Fatalf("%d live bytes: %d more", live, garbage)
+	for _, limit := range []int64{1 << 20, 72 << 20, 1 << 30, math.MaxInt64} {
+		allowance := allowanceFor(limit)
+		if allowance > allowanceMax || allowance > uint64(limit)/4 {
+			t.Errorf("%d bytes of garbage are allowed of %d", allowance, limit)
+		}
+		for live := uint64(1); live < 1<<40; live += live/3 + 1 {
+			if garbage := live / 100 * uint64(percentFor(live, allowance)); garbage > max(allowance, live) {
+				t.Fatalf("%d live bytes: %d more", live, garbage)
+			}
 		}
 	}
+}
+
+// What is left of a container's memory for what is not Go's is never less than a tenth.
+func TestLimitFor(t *testing.T) {
+	for container, want := range map[uint64]int64{
+		96 << 20: 72 << 20, 192 << 20: 168 << 20, 1000 << 20: 900 << 20, 32 << 20: 16 << 20, 0: 0,
+		math.MaxUint64: math.MaxInt64, math.MaxInt64: math.MaxInt64,
+	} {
+		if got := limitFor(container); got != want {
+			t.Errorf("%d bytes: %d, want %d", container, got, want)
+		}
+	}
+}
+
+// The allowance follows the memory that there is, as the environment says.
+func TestMemoryLimitOfTheEnvironment(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "64MiB")
+	before := debug.SetMemoryLimit(64 << 20) // the runtime read the variable when it started
+	defer debug.SetMemoryLimit(before)
+	debug.SetGCPercent(percentMin)
+	live := make([]byte, 8<<20)
+	stop := Tune()
+	defer stop()
+	if got := debug.SetMemoryLimit(-1); got != 64<<20 {
+		t.Errorf("the limit is %d, want what the environment says", got)
+	}
+	if at := goal(); at > 2*(8<<20)+2*(64<<20)/allowanceOf {
+		t.Errorf("8 MiB of 64 are collected at %d bytes", at)
+	}
+	runtime.KeepAlive(live)
 }
 
 // goal collects garbage, and returns the size of the heap at which it is collected next.
@@ -44,8 +81,8 @@ func TestTune(t *testing.T) {
 	if small := goal(); small < 3*before {
 		t.Errorf("a small heap is collected at %d bytes, %d without", small, before)
 	}
-	live := make([]byte, 2*allowance)
-	for goal() > 9*allowance/2 { // it is told of a collection a moment after it
+	live := make([]byte, 2*allowanceMax)
+	for goal() > 9*allowanceMax/2 { // it is told of a collection a moment after it
 		runtime.Gosched()
 	}
 	runtime.KeepAlive(live)

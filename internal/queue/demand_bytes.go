@@ -1,6 +1,9 @@
 package queue
 
-import "math"
+import (
+	"math"
+	"runtime/debug"
+)
 
 // Bounds in bytes. The broker cuts off a connection for which 64 MiB wait.
 const (
@@ -16,6 +19,30 @@ const (
 type budget struct {
 	flight int // asked for and not come yet; with what is in hand, of what is asked for ahead of free slots
 	hand   int // in hand
+}
+
+// Parts of the memory that Go may use, if that is limited.
+const (
+	eighth    = 8
+	quarter   = 4
+	unlimited = 1 << 50 // or more
+)
+
+// partOfMemory returns most, or an eighth of the memory if that is less.
+func partOfMemory(most int) int {
+	if limit := debug.SetMemoryLimit(-1); limit < unlimited {
+		return min(most, max(int(limit/eighth), 1))
+	}
+	return most
+}
+
+// newBudget returns the budget of this process.
+func newBudget() budget {
+	b := budget{flight: partOfMemory(maxFlight)}
+	if limit := debug.SetMemoryLimit(-1); limit < unlimited {
+		b.hand = max(int(limit/quarter), 1)
+	}
+	return b
 }
 
 // A purse is what is left of a budget while a plan is made.

@@ -86,8 +86,8 @@ func (s *Settler) acknowledge(ts []*settlement) {
 	s.express -= len(done)
 	last := s.ending && s.express == 0
 	s.mu.Unlock()
-	for range done {
-		<-s.room
+	for _, t := range done {
+		s.room.leave(t.weight)
 	}
 	if last {
 		s.wakeRun()

@@ -33,7 +33,7 @@ func NewStrictGate(concurrency int) *Gate { return newGate(concurrency, strict) 
 
 func newGate(concurrency int, o order) *Gate {
 	return &Gate{
-		demand: demand{concurrency: concurrency, order: o, budget: budget{flight: maxFlight}},
+		demand: demand{concurrency: concurrency, order: o, budget: newBudget()},
 		inlets: make(map[*source]*Inlet), pools: make(map[PoolKey]*Pool),
 		keys: make(map[string]string), paused: make(map[string]bool),
 		idle: make(chan struct{}), limited: make(chan struct{}, 1),

@@ -36,6 +36,7 @@ type Held struct {
 	repeated  bool        // the broker has handed it out before, or may have
 	left      atomic.Bool // its slot is free: the handler has returned, or was given up
 	end       settlement  // in the settler's hand
+	weight    int64       // bytes, there
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at

@@ -108,9 +108,9 @@ func (w *swarm) succeed(held []*Held) {
 func (w *swarm) settled() time.Duration {
 	w.t.Helper()
 	began := time.Now()
-	for len(w.settler.room) > 0 {
+	for len(w.settler.room.jobs) > 0 {
 		if time.Sleep(time.Millisecond); time.Since(began) > testWait {
-			w.t.Fatalf("%d unsettled after %v", len(w.settler.room), testWait)
+			w.t.Fatalf("%d unsettled after %v", len(w.settler.room.jobs), testWait)
 		}
 	}
 	took := time.Since(began)
@@ -355,7 +355,7 @@ func TestSettlerEndsWithABatchOpen(t *testing.T) {
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("ended after %v", took)
 		}
-		if n := len(settler.room); n != 0 {
+		if n := len(settler.room.jobs); n != 0 {
 			t.Errorf("ended with %d unsettled", n)
 		}
 		w.link.Slow(0)

@@ -16,9 +16,12 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// maxUnsettled bounds the jobs whose handler has returned and whose end is not yet
-// written; with more, [Settler.Settle] waits.
-const maxUnsettled = 1024
+// Bounds of the jobs whose handler has returned and whose end is not yet written; with more,
+// [Settler.Settle] waits.
+const (
+	maxUnsettled      = 1024
+	maxUnsettledBytes = 32 << 20
+)
 
 // lookPause is how often it is looked whether answers are overdue.
 const lookPause = requestTimeout / 4
@@ -46,7 +49,7 @@ type Settler struct {
 	store  *Store
 	keeper *Keeper
 	log    *slog.Logger
-	room   chan struct{}
+	room   *room
 	wake   chan struct{}
 	turn   chan struct{} // held by Run
 	frame  *frame        // of Run's goroutine
@@ -65,7 +68,7 @@ type Settler struct {
 func NewSettler(s *Store, k *Keeper) *Settler {
 	t := &Settler{
 		store: s, keeper: k, log: s.log,
-		room:  make(chan struct{}, maxUnsettled),
+		room:  newRoom(maxUnsettled, int64(partOfMemory(maxUnsettledBytes))),
 		wake:  make(chan struct{}, 1),
 		turn:  make(chan struct{}, 1),
 		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
@@ -79,12 +82,16 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Held, o Outcome) {
-	s.Admit()
+	s.Admit(h, &o)
 	s.Take(h, o)
 }
 
-// Admit waits while too many jobs are unsettled. It is to be followed by [Settler.Take].
-func (s *Settler) Admit() { s.room <- struct{}{} }
+// Admit waits while too many jobs are unsettled, or those have too many bytes. It is to be
+// followed by [Settler.Take].
+func (s *Settler) Admit(h *Held, o *Outcome) {
+	h.weight = s.lighten(h, o)
+	s.room.enter(h.weight)
+}
 
 // Take takes over a job in hand, which has been admitted, with its outcome.
 func (s *Settler) Take(h *Held, o Outcome) {
@@ -100,7 +107,7 @@ func (s *Settler) Take(h *Held, o Outcome) {
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Held) {
-	s.Admit()
+	s.Admit(h, &Outcome{})
 	s.add(&settlement{store: s.store, Held: h, redelivered: true})
 }
 
@@ -219,7 +226,7 @@ func (s *Settler) settled(t *settlement, err error) {
 	s.mu.Lock()
 	delete(s.open, t)
 	s.mu.Unlock()
-	<-s.room
+	s.room.leave(t.weight)
 	s.report(t, err)
 }
 
