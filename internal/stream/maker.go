@@ -260,6 +260,9 @@ func (m *Maker) explain(want jetstream.StreamConfig, err error) error {
 		(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)) {
 		return errNoJetStream
 	}
+	if denied := m.nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) {
+		err = denied // the server tells that apart from any request, which it does not answer
+	}
 	return fmt.Errorf("stream %s: %w", want.Name, err)
 }
 
