@@ -151,7 +151,7 @@ func TestWhereJobsCannotRun(t *testing.T) {
 	}{
 		"JetStream is off":              {config: "", want: []string{"JetStream is not enabled", "-js"}},
 		"JetStream is off for us":       {config: "jetstream: {store_dir: \"%s\"}\naccounts: {A: {users: [{user: a, password: a}]}}\nno_auth_user: a", want: []string{"JetStream is not enabled for this account"}},
-		"a limit of bytes is demanded":  {config: account(`{max_bytes: true, max_store: 1GB}`), want: []string{"limit of bytes", "--stream-max-bytes"}},
+		"a limit of bytes is demanded":  {config: account(`{max_bytes: true, max_store: 1GB}`), want: []string{"limit of bytes", "--max-bytes"}},
 		"no room for the streams":       {config: account(`{max_streams: 2}`), want: []string{"max_streams"}},
 		"no permission to make streams": {config: "jetstream: {store_dir: \"%s\"}\nauthorization: {users: [{user: a, password: a, permissions: {publish: {deny: \"$JS.API.STREAM.CREATE.>\"}}}]}\nno_auth_user: a", want: []string{"permissions violation", "$js.api.stream.create"}},
 	} {

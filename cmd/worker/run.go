@@ -124,7 +124,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wc.Config = millhand.Config{Namespace: c.conn.Namespace, Logger: log}
+	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
 	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1

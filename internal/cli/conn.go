@@ -33,6 +33,7 @@ const (
 // not count: what a worker connects to must not depend on what somebody looked at last.
 type ConnFlags struct {
 	Namespace string // first token of every subject, and prefix of every stream
+	MaxBytes  Bytes  // of each stream that is made; 0: no limit
 
 	values map[string]*string // by flag name
 }
@@ -53,6 +54,7 @@ func (f *ConnFlags) Register(fs *pflag.FlagSet) {
 	add(flagTLSCert, "", "client certificate `FILE`")
 	add(flagTLSKey, "", "client key `FILE`")
 	fs.StringVar(&f.Namespace, "namespace", "millhand", "`NAME` that keeps installations on one server apart")
+	fs.Var(&f.MaxBytes, "max-bytes", "`SIZE` limit of each stream that is made, where an account demands one; a queue that reaches it loses its oldest jobs")
 }
 
 // Target resolves flags, environment and context. Its errors are usage errors that name

@@ -239,15 +239,15 @@ func (m *Maker) explain(want jetstream.StreamConfig, err error) error {
 	advice := ""
 	switch apiCode(err) {
 	case codeMaxBytesNeeded:
-		advice = "the account wants a limit of bytes for each stream; set one with --stream-max-bytes"
+		advice = "the account wants a limit of bytes for each stream; set one with --max-bytes"
 	case codeMaxBytesTooLarge:
-		advice = "the limit of bytes for each stream is over the account's own; lower --stream-max-bytes"
+		advice = "the limit of bytes for each stream is over the account's own; lower --max-bytes"
 	case codeStreamLimit:
 		advice = "the account has no room for another stream: a namespace takes three and one for each queue; raise the account's max_streams, or remove streams"
 	case codeConsumerLimit:
 		advice = "the account allows too few consumers; raise its max_consumers"
 	case codeNoStorage, codeAccountFull:
-		advice = "the account or server has too little storage left for it; raise the limit, or lower --stream-max-bytes"
+		advice = "the account or server has too little storage left for it; raise the limit, or lower --max-bytes"
 	case codeNoJetStream:
 		return errNoJetStream
 	case codeNoJetStreamForYou:

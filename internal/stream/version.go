@@ -53,7 +53,7 @@ func (e *TooOldError) Error() string {
 	if e.Server.Version == "" {
 		found = fmt.Sprintf("the server that holds the streams (its JetStream API has level %d, level %d is needed)", e.Server.Level, needLevel)
 	}
-	return fmt.Sprintf("%s is too old: retries and delays need nats-server %s or later; upgrade every server of the cluster", found, needVersion)
+	return fmt.Sprintf("%s is too old: Millhand needs nats-server %s or later, for its message schedules, TTLs and batches; upgrade every server of the cluster", found, needVersion)
 }
 
 // Check returns a [*TooOldError] if s is too old. What is not known is not held against it.
