@@ -84,14 +84,14 @@ var errWaited = errors.New("waited long enough")
 // setResult shows a JSON string as the text that it is.
 func (r *report) setResult(b []byte) {
 	switch {
-	case json.Valid(b):
+	case json.Valid(b) && utf8.Valid(b):
 		r.Result = b
 	case len(b) > 0:
 		r.Base64 = b
 	}
 	var s *string
 	switch {
-	case json.Unmarshal(b, &s) == nil && s != nil: // null is shown as such
+	case utf8.Valid(b) && json.Unmarshal(b, &s) == nil && s != nil: // null is shown as such
 		r.text = *s
 	case utf8.Valid(b):
 		r.text = string(b)

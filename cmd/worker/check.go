@@ -130,8 +130,8 @@ func checkMaxStuck(n int) error {
 
 // checkQueue adds to the rule of all names what a queue must not be called.
 func checkQueue(name string) error {
-	if slices.Contains([]string{"event", "dead", "control"}, name) {
-		return errors.New("is reserved (as are event, dead and control)")
+	if slices.Contains([]string{"event", "dead", "control", "ready", "later", "pin"}, name) {
+		return errors.New("is reserved (as are event, dead, control, ready, later and pin)")
 	}
 	return checkName(name)
 }

@@ -74,7 +74,7 @@ func TestNamesAreCheckedAsThePackageDoes(t *testing.T) {
 	mux := millhand.NewMux()
 	addBuiltin(mux)
 	for _, name := range []string{
-		"", "a", "A-z_09", "a b", "a.b", "ä", "*", `"`, "event", "dead", "control", "events",
+		"", "a", "A-z_09", "a b", "a.b", "ä", "*", `"`, "event", "dead", "control", "ready", "later", "pin", "events",
 		strings.Repeat("a", 64), strings.Repeat("a", 65),
 	} {
 		_, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Queues: map[string]int{name: 1}})

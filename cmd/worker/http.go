@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -173,7 +174,7 @@ func setHeaders(req *http.Request, configured http.Header, j *millhand.Job[millh
 	h := req.Header
 	h.Set("User-Agent", "millhand")
 	h.Set("Content-Type", "application/octet-stream")
-	if json.Valid(j.Args.Payload) {
+	if json.Valid(j.Args.Payload) && utf8.Valid(j.Args.Payload) {
 		h.Set("Content-Type", "application/json")
 	}
 	maps.Copy(h, configured)

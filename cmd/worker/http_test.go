@@ -73,6 +73,7 @@ func TestHTTPContentType(t *testing.T) {
 		{`[1]`, "", "application/json"},
 		{"", "", "application/octet-stream"},
 		{"\xff", "", "application/octet-stream"},
+		{"\"\xff\"", "", "application/octet-stream"},
 		{"a,b", "text/csv", "text/csv"},
 	} {
 		headers := map[string]string{}

@@ -40,23 +40,55 @@ type Event struct {
 	Sequence uint64 `json:"-"` // its own, in the events stream
 }
 
-// SetResult stores what a handler returned: JSON as it is, other text as a JSON
-// string, other bytes, and long text that is mostly escapes, as base64.
+// SetResult stores what a handler returned: JSON as it is, other text as a JSON string, and
+// other bytes, or long text that is mostly escapes, as base64. JSON is UTF-8; what is not,
+// no reader of the event would take.
 func (e *Event) SetResult(b []byte) {
-	var compact bytes.Buffer
-	switch {
-	case len(b) == 0:
-	case json.Compact(&compact, b) == nil:
-		e.Result = compact.Bytes()
-	case utf8.Valid(b):
-		if s := jsonString(b); len(s) <= maxEncodedResult {
-			e.Result = s
-			return
-		}
-		e.ResultBase64 = b
-	default:
-		e.ResultBase64 = b
+	if len(b) == 0 {
+		return
 	}
+	if !utf8.Valid(b) {
+		e.ResultBase64 = b
+		return
+	}
+	var compact bytes.Buffer
+	if !deep(b) && json.Compact(&compact, b) == nil {
+		e.Result = compact.Bytes()
+		return
+	}
+	if s := jsonString(b); len(s) <= maxEncodedResult {
+		e.Result = s
+		return
+	}
+	e.ResultBase64 = b
+}
+
+// maxNesting is how deep a result may be nested that stands as JSON. Readers have limits:
+// Go's 10,000, of which the event is one, and Python's about 1,000.
+const maxNesting = 500
+
+// deep reports whether b, if it is JSON, is nested deeper than maxNesting.
+func deep(b []byte) bool {
+	if len(b) <= maxNesting { // it has no room for that
+		return false
+	}
+	depth, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '[', c == '{':
+			if depth++; depth > maxNesting {
+				return true
+			}
+		case c == ']', c == '}':
+			depth--
+		}
+	}
+	return false
 }
 
 // maxEncodedResult is the length of the largest payload as base64.

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -27,6 +30,21 @@ func TestEventResult(t *testing.T) {
 		{"spaces", "  ", `{"result":"  "}`},
 		{"NUL", "a\x00b", `{"result":"a\u0000b"}`},
 		{"bytes", "\xff\xfe", `{"result_base64":"//4="}`},
+		{"Latin-1 in JSON", "{\"name\":\"caf\xe9\"}", `{"result_base64":"eyJuYW1lIjoiY2Fm6SJ9"}`},
+		{"Latin-1 key", "{\"\xe9\":1}", `{"result_base64":"eyLpIjoxfQ=="}`},
+		{"overlong NUL", "[\"\xc0\x80\"]", `{"result_base64":"WyLAgCJd"}`},
+		{"surrogate as bytes", "[\"\xed\xa0\x80\"]", `{"result_base64":"WyLtoIAiXQ=="}`},
+		{"lone surrogate, escaped", `["\uD800"]`, `{"result":["\uD800"]}`},
+		{"UTF-8 mark", "\ufeff{}", `{"result":"` + "\ufeff" + `{}"}`},
+		{"UTF-16", "[\x00\"\x00\xe9\x00\"\x00]\x00", `{"result_base64":"WwAiAOkAIgBdAA=="}`},
+		{"line separator", "\"\u2028\"", "{\"result\":\"\u2028\"}"},
+		{"NaN", "[NaN]", `{"result":"[NaN]"}`},
+		{"comment", "[1]/**/", `{"result":"[1]/**/"}`},
+		{"nested as far as that goes", nested(maxNesting), `{"result":` + nested(maxNesting) + `}`},
+		{"nested too deep", nested(maxNesting + 1), `{"result":"` + nested(maxNesting+1) + `"}`},
+		{"nested as far as Go goes", nested(10_000), `{"result":"` + nested(10_000) + `"}`},
+		{"brackets in text", `"` + nested(maxNesting+1) + `\"["`, `{"result":"` + nested(maxNesting+1) + `\"["}`},
+		{"flat and long", "[" + strings.Repeat("[],", maxNesting) + "[]]", `{"result":[` + strings.Repeat("[],", maxNesting) + "[]]}"},
 		{"huge number", strings.Repeat("9", 400), `{"result":` + strings.Repeat("9", 400) + `}`},
 	}
 	for _, tt := range tests {
@@ -40,6 +58,43 @@ func TestEventResult(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", tt.name, b, err, tt.want)
 		}
 	}
+}
+
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+
+// Whatever a handler returns or says, a reader that is strict takes the event, this package
+// has from it what was returned, and the dead record's errors can be read as well.
+func TestEventIsStrictJSON(t *testing.T) {
+	piece := rapid.SampledFrom([]string{
+		`{"a":`, `}`, `[`, `]`, `"`, `\`, `\u00e9`, `\ud800`, "\xe9", "\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "é", "\ufeff",
+		"\x00", "\x7f", "\r\n", "\u2028", "1", "1e999", "-", "0", "null", "NaN", ",", ":", " ", nested(maxNesting), nested(10_000),
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.Custom(func(t *rapid.T) string { return strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, "pieces"), "") })
+		result := text.Draw(t, "result")
+		e := Event{Kind: job.EventRetrying, Life: "l", Error: text.Draw(t, "error"), Stack: text.Draw(t, "stack")}
+		e.SetResult([]byte(result))
+		b, err := appendEvent(nil, &e)
+		if err != nil || !utf8.Valid(b) || !json.Valid(b) {
+			t.Fatalf("event = %q, %v", b, err)
+		}
+		got := readEvent(&stored{Data: b})
+		if got.Kind != e.Kind || !bytes.Equal(got.Result, e.Result) || !bytes.Equal(got.ResultBase64, e.ResultBase64) {
+			t.Fatalf("came back as %+v", got)
+		}
+		var back string
+		switch {
+		case len(got.ResultBase64) > 0 && string(got.ResultBase64) != result:
+			t.Fatalf("result_base64 = %q, want %q", got.ResultBase64, result)
+		case len(got.ResultBase64) > 0 || json.Valid([]byte(result)) && utf8.ValidString(result):
+		case result != "" && (json.Unmarshal(got.Result, &back) != nil || back != result):
+			t.Fatalf("result = %s, want %q as a string", got.Result, result)
+		}
+		errs, _ := encodeFailures(failuresOf([]Event{e}, "l"))
+		if !utf8.ValidString(errs) || !json.Valid([]byte(errs)) || strings.ContainsAny(errs, "\r\n\x00") {
+			t.Fatalf("Millhand-Errors = %q", errs)
+		}
+	})
 }
 
 func TestEventComesBack(t *testing.T) {
