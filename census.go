@@ -2,15 +2,23 @@ package millhand
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/millhand/millhand/internal/queue"
 )
 
-// censusEvery is how often a worker looks for jobs that nobody handles.
+// censusEvery is how often a worker looks after its queues, and for jobs that nobody handles.
 const censusEvery = 10 * time.Second
 
-// census says, once per type, that jobs wait of a type this worker has no handler for.
-func (w *Worker) census(ctx context.Context, queue string) error {
+// census looks after the queue's stream, and says, once per type, that jobs wait of a type
+// this worker has no handler for.
+func (w *Worker) census(ctx context.Context, name string) error {
+	c, err := queue.NewCensus(w.store, name)
+	if err != nil {
+		return err
+	}
 	known := make(map[string]bool)
 	for _, t := range w.cfg.Mux.Types() {
 		known[t] = true
@@ -18,16 +26,16 @@ func (w *Worker) census(ctx context.Context, queue string) error {
 	tick := time.NewTicker(censusEvery)
 	defer tick.Stop()
 	for {
-		types, err := w.store.WaitingTypes(ctx, queue)
-		if err != nil && ctx.Err() == nil {
-			w.log.DebugContext(ctx, "cannot see which types wait", slog.String("queue", queue), slog.Any("err", err))
+		types, err := w.store.WaitingTypes(ctx, name)
+		if err = errors.Join(err, c.Take(ctx)); err != nil && ctx.Err() == nil {
+			w.log.DebugContext(ctx, "cannot look after a queue", slog.String("queue", name), slog.Any("err", err))
 		}
 		for _, t := range types {
 			if known[t] {
 				continue
 			}
 			known[t] = true
-			w.log.WarnContext(ctx, "jobs wait of a type that this worker has no handler for", slog.String("type", t), slog.String("queue", queue))
+			w.log.WarnContext(ctx, "jobs wait of a type that this worker has no handler for", slog.String("type", t), slog.String("queue", name))
 		}
 		select {
 		case <-ctx.Done():

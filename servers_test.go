@@ -189,6 +189,8 @@ func expectWords(t *testing.T, who, got string, want []string) {
 
 // logged is what was logged.
 type logged struct {
+	started chan struct{} // gets a value when a worker says that it has; nil: none
+
 	mu  sync.Mutex
 	buf strings.Builder
 }
@@ -196,6 +198,9 @@ type logged struct {
 func (l *logged) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if strings.Contains(string(p), "worker started") && l.started != nil {
+		l.started <- struct{}{}
+	}
 	return l.buf.Write(p)
 }
 
@@ -209,4 +214,51 @@ func (l *logged) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf.Reset()
+}
+
+// What a worker says at its start of a server that is too small.
+func TestSmallPayloadsAreTold(t *testing.T) {
+	for limit, want := range map[string]string{"64KB": "no room for any job", "100KB": "little room", "1MB": ""} {
+		t.Run(limit, func(t *testing.T) {
+			nc := dial(t, serve(t, "max_payload: "+limit+"\njetstream: {store_dir: \"%s\"}"))
+			log := logged{started: make(chan struct{}, 1)}
+			cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			_, stop := start(t, nc, millhand.WorkerConfig{Config: cfg, Mux: muxOf(func(context.Context, *millhand.Job[email]) error { return nil })})
+			<-log.started
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			if got := log.String(); want == "" && strings.Contains(got, "max_payload") {
+				t.Errorf("a worker says %q", got)
+			} else if !strings.Contains(got, want) {
+				t.Errorf("a worker says nothing of %q: %q", want, got)
+			}
+		})
+	}
+}
+
+// Two namespaces can want one stream: whoever comes second is told.
+func TestNamespacesThatShareAStream(t *testing.T) {
+	type use struct{ namespace, queue string }
+	for _, uses := range [][2]use{
+		{{"app", "events"}, {"app-queue", "default"}},
+		{{"app-queue", "default"}, {"app", "events"}},
+		{{"app", "queue-x"}, {"app-queue", "x"}},
+	} {
+		t.Run(uses[0].namespace+" first with "+uses[0].queue, func(t *testing.T) {
+			nc := dial(t, serve(t, `jetstream: {store_dir: "%s"}`))
+			var err error
+			for i, u := range uses {
+				c, e := millhand.NewClient(nc, millhand.Config{Namespace: u.namespace, Logger: testLog(t)})
+				if e != nil {
+					t.Fatal(e)
+				}
+				_, err = c.Enqueue(context.Background(), email{}, millhand.WithQueue(u.queue))
+				if i == 0 && err != nil {
+					t.Fatal(err)
+				}
+			}
+			expectWords(t, "the second", fmt.Sprint(err), []string{"choose another namespace", "stores "})
+		})
+	}
 }

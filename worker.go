@@ -372,8 +372,14 @@ func (w *Worker) drain(ctx context.Context) bool {
 func (w *Worker) open(ctx context.Context) error {
 	for pause := openPause; ; pause = min(2*pause, openPauseMax) {
 		err := w.openAll(ctx)
+		if err == nil {
+			w.store.TellPayload(ctx)
+		}
 		if err == nil || !queue.Passing(err) {
 			return publicError(err)
+		}
+		if ctx.Err() != nil {
+			return nil // told to stop before there was anything to drain
 		}
 		w.log.WarnContext(ctx, "the broker is not ready", slog.Any("err", err))
 		timer := time.NewTimer(pause)
