@@ -175,7 +175,7 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	case c.Concurrency < 0:
 		return c, fmt.Errorf("concurrency %d: must be positive", c.Concurrency)
 	case c.Concurrency == 0:
-		c.Concurrency = 4 * runtime.NumCPU()
+		c.Concurrency = 4 * runtime.GOMAXPROCS(0) // which heeds a container's share of the CPUs
 	}
 	for _, q := range c.Quotas {
 		if err := q.check(); err != nil {

@@ -89,8 +89,8 @@ func execute(
 	fs.StringArrayVar(&c.rates, "rate", nil, "`TYPE=N/DURATION`: so many starts of a type in any such period, over all workers; 0 removes it; repeatable")
 	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
-	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker")
-	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; empty turns them off")
+	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker; without HOST, this host alone")
+	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; without HOST, this host alone; empty turns them off")
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
@@ -123,6 +123,9 @@ func (c *command) run(ctx context.Context) error {
 	wc, err := cfg.worker(log, m, c.builtin)
 	if err != nil {
 		return err
+	}
+	if limit, ok := descriptorLimit(); ok {
+		cfg.checkDescriptors(log, limit)
 	}
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
 	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
@@ -285,7 +288,7 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 		s.broker = b
 		return nats.Connect("", append(cli.WorkerOptions(s.log), nats.InProcessServer(b))...)
 	case s.store == "" && errors.Is(err, broker.ErrAddressInUse):
-		nc, connectErr := cli.Target{URL: "nats://" + s.listen}.Connect(ctx, cli.WorkerOptions(s.log)...)
+		nc, connectErr := cli.Target{URL: "nats://" + withHost(s.listen)}.Connect(ctx, cli.WorkerOptions(s.log)...)
 		if connectErr != nil {
 			return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", err, connectErr)
 		}

@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	probeTimeout  = 2 * time.Second
-	workerPart    = "worker" // the jobs' part of the process
+	probeTimeout = 2 * time.Second
+	workerPart   = "worker" // the jobs' part of the process
 )
 
 // States of a worker that are not those of working.
@@ -40,13 +39,17 @@ func (s *session) listenHTTP(ctx context.Context, w *millhand.Worker) (*web, err
 	if s.http == "" {
 		return nil, nil //nolint:nilnil // turned off
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.http)
+	address := withHost(s.http)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) && !s.httpSet {
 		s.log.WarnContext(ctx, "no health checks: the address is taken; choose another with --http", slog.String("address", s.http))
 		return nil, nil //nolint:nilnil // turned off
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--http: %w", err)
+	}
+	if exposed(address) {
+		s.log.WarnContext(ctx, "health checks can be read by anyone who reaches this address: they have no password", slog.String("address", address))
 	}
 	s.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+l.Addr().String()))
 	return &web{handler: s.handler(w), address: l.Addr().String(), listener: l}, nil
@@ -123,9 +126,9 @@ func (w *web) run(ctx context.Context) error {
 			return err
 		}
 	}
-	server := &http.Server{Handler: w.handler, ReadHeaderTimeout: headerTimeout}
+	server := newWebServer(w.handler)
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(bound(l, webConns)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
