@@ -35,8 +35,8 @@ func (w *Worker) newAgent(instrument func(supervisor.Child) supervisor.Child) (*
 				w.gate.Resume(queue)
 			}
 		},
-		Snapshot: w.snapshot,
-		Logger:   w.log, OnEvent: w.logEvent, Instrument: instrument,
+		Snapshot: w.snapshot, Doubt: w.store.Doubt,
+		Logger: w.log, OnEvent: w.logEvent, Instrument: instrument,
 	})
 }
 

@@ -33,9 +33,9 @@ func (c Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn) (*queue.Store, error) {
+func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn, reg *registry.Store) (*queue.Store, error) {
 	return queue.NewStore(nc, queue.Config{
-		Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Node: node, AckWait: ackWait, Logger: c.logger(),
+		Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Node: node, AckWait: ackWait, Bucket: reg.Open, Logger: c.logger(),
 	})
 }
 
@@ -52,11 +52,11 @@ type Client struct {
 // NewClient returns a client over nc, which stays the caller's to close. It does no
 // I/O: streams that do not exist are made by the first enqueue.
 func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
-	s, err := cfg.store("", 0, nc)
+	r, err := cfg.registry(nc)
 	if err != nil {
 		return nil, publicError(err)
 	}
-	r, err := cfg.registry(nc)
+	s, err := cfg.store("", 0, nc, r)
 	if err != nil {
 		return nil, publicError(err)
 	}

@@ -18,6 +18,9 @@ var (
 	ErrDuplicate = errors.New("millhand: duplicate job")
 	// ErrNotFound says that no such job is known, or none any more.
 	ErrNotFound = errors.New("millhand: job not found")
+	// ErrStoreFull says that the broker has no room for a job, which it has not stored. It is
+	// of use to try again once workers have drained what is there.
+	ErrStoreFull = errors.New("millhand: store full")
 	// ErrFailed says that an awaited job is dead. [FailedError] tells why.
 	ErrFailed = errors.New("millhand: job failed")
 	// ErrCancelled says that an awaited job was cancelled.
@@ -185,6 +188,9 @@ func publicError(err error) error {
 	}
 	if q, ok := errors.AsType[*queue.QuotaError](err); ok {
 		return &ErrQuotaReached{Type: q.Type, Limit: q.Limit, Running: q.Running}
+	}
+	if _, full := errors.AsType[*queue.FullError](err); full {
+		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	}
 	_, badName := errors.AsType[*job.NameError](err)
 	_, tooLarge := errors.AsType[*queue.TooLargeError](err)

@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -71,15 +72,40 @@ func (w *Worker) Health() Health {
 	return h
 }
 
-// Ready returns an error while the broker would not take a job from this worker: it is a
-// write to each queue, on a condition that does not hold.
+// How long an answer of [Worker.Ready] holds, so that it costs little to ask often.
+const (
+	readyFor    = 3 * time.Second
+	notReadyFor = time.Second
+)
+
+// readiness is the answer that was found last.
+type readiness struct {
+	mu    sync.Mutex
+	until time.Time
+	err   error
+}
+
+// Ready returns an error while the broker does not store a job of this worker's queues or
+// its end. It finds out by storing something in each of their streams, and removing it; the
+// answer holds for up to three seconds.
 func (w *Worker) Ready(ctx context.Context) error {
-	for q := range w.cfg.Queues {
-		if err := w.store.Probe(ctx, q); err != nil {
-			return publicError(err)
-		}
+	if err := w.watch.Err(); err != nil {
+		return publicError(err)
 	}
-	return nil
+	r := &w.ready
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Now().Before(r.until) {
+		return r.err
+	}
+	// Whoever asks next is told the same, so it must not hang on how long this one waits.
+	r.err = publicError(w.watch.Probe(context.WithoutCancel(ctx)))
+	holds := readyFor
+	if r.err != nil {
+		holds = notReadyFor
+	}
+	r.until = time.Now().Add(holds)
+	return r.err
 }
 
 // CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.

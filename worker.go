@@ -82,6 +82,8 @@ type Worker struct {
 
 	gate     *queue.Gate
 	keeper   *queue.Keeper
+	watch    *queue.Watch
+	ready    readiness
 	settler  *queue.Settler
 	tree     *supervisor.Supervisor
 	slots    chan struct{}
@@ -116,7 +118,11 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	id := cfg.Name + "-" + uuid.NewString()[:8]
-	store, err := cfg.store(id, cfg.AckWait, nc)
+	reg, err := cfg.registry(nc)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	store, err := cfg.store(id, cfg.AckWait, nc, reg)
 	if err != nil {
 		return nil, publicError(err)
 	}
@@ -124,10 +130,6 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	gate := queue.NewGate(cfg.Concurrency)
 	if cfg.Strict {
 		gate = queue.NewStrictGate(cfg.Concurrency)
-	}
-	reg, err := cfg.registry(nc)
-	if err != nil {
-		return nil, publicError(err)
 	}
 	w := &Worker{
 		nc: nc, cfg: cfg, id: id, store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", id)),
@@ -139,6 +141,7 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 		failed:   make(chan struct{}),
 	}
 	w.settler = queue.NewSettler(store, w.keeper)
+	w.watch = queue.NewWatch(store, gate, slices.Sorted(maps.Keys(cfg.Queues)))
 	w.tree, err = w.build(instrument)
 	return w, err
 }
@@ -213,6 +216,7 @@ func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*sup
 	w.agent = agent
 	children := []supervisor.Child{
 		instrument(supervisor.Child{Name: "registry", Part: agent, StopTimeout: settleGrace}),
+		instrument(supervisor.Child{Name: "store", Run: w.watch.Run}),
 		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
 		instrument(supervisor.Child{Name: "keeper", Run: w.keeper.Run}),
 	}

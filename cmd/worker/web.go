@@ -68,13 +68,24 @@ func (s *session) handler(w *millhand.Worker) http.Handler {
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
-		if err := w.Ready(ctx); err != nil {
+		if err := s.ready(ctx, w); err != nil {
 			answer(rw, http.StatusServiceUnavailable, map[string]string{"status": "not ready", "error": err.Error()})
 			return
 		}
 		answer(rw, http.StatusOK, map[string]string{"status": "ready"})
 	})
 	return mux
+}
+
+// ready returns why the broker would not store a job, nil if it would. A broker of our own
+// knows the reason best.
+func (s *session) ready(ctx context.Context, w *millhand.Worker) error {
+	if s.broker != nil {
+		if err := s.broker.Err(); err != nil {
+			return err
+		}
+	}
+	return w.Ready(ctx)
 }
 
 // health is what the worker says of itself, its tree below that of the process.

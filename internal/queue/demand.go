@@ -33,6 +33,7 @@ type demand struct {
 	concurrency int
 	inHand      int // delivered and not finished
 	stopped     bool
+	held        bool // nothing is to be asked for at the moment
 	sources     []*source
 	tiers       [][]*source // the same, in groups: each has what it can use before the next has any
 	turn        int         // counts asks, so that standing requests rotate
@@ -90,7 +91,7 @@ func (d *demand) room() int { return d.free() + min(len(d.sources)-1, maxStandin
 // does not ask for the time. One is made for each job that ends.
 func (d *demand) plan(now time.Time) []grant {
 	d.grants = d.grants[:0]
-	if d.stopped {
+	if d.stopped || d.held {
 		return nil
 	}
 	if len(d.limits) > 0 {

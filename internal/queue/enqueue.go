@@ -46,7 +46,7 @@ func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) erro
 	for {
 		_, err = s.confirm(ctx, m, alive)
 		if !errors.Is(err, errConflict) {
-			return err
+			return refusal(err)
 		}
 		err = s.judge(ctx, e.Record)
 		if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile

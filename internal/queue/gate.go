@@ -75,6 +75,9 @@ func (g *Gate) Pause(queue string) { g.pause(queue, true) }
 // Resume ends the pause of a queue.
 func (g *Gate) Resume(queue string) { g.pause(queue, false) }
 
+// Hold ends the asking, or lets it go on. What was asked for may still come, and may start.
+func (g *Gate) Hold(on bool) { g.do(func(d *demand) { d.held = on }) }
+
 func (g *Gate) pause(queue string, on bool) {
 	g.do(func(*demand) {
 		g.paused[queue] = on

@@ -43,6 +43,9 @@ type Config struct {
 	Domain    string        // JetStream domain, if any
 	MaxBytes  int64         // of each stream that is made; 0: no limit
 	Logger    *slog.Logger  // never nil
+
+	// Bucket makes the bucket of the registry, where the reserve is. Nil: no reserve is laid.
+	Bucket func(context.Context) error
 }
 
 // A Store is a namespace's streams over one connection: the one place that speaks
@@ -61,6 +64,9 @@ type Store struct {
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
 
+	doubts chan struct{} // a write did not get through
+	litter atomic.Bool   // a probe may have been left in a stream
+
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
 	queues  map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
@@ -77,6 +83,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
 		publisher: publisher{nc: nc}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		doubts: make(chan struct{}, 1),
 	}
 	var err error
 	if cfg.Domain == "" {
@@ -147,7 +154,13 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	if lost {
 		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))
 	}
-	return s.drivePin(ctx, name)
+	if err := s.drivePin(ctx, name); err != nil || !made || s.cfg.Bucket == nil {
+		return err
+	}
+	if err := s.cfg.Bucket(ctx); err == nil {
+		(&reserve{store: s}).fill(ctx) // before jobs can take its place
+	}
+	return nil
 }
 
 func (s *Store) eventsConfig() jetstream.StreamConfig {
@@ -196,26 +209,6 @@ func (s *Store) drivePin(ctx context.Context, queue job.Name) error {
 		return nil // it is there
 	}
 	return wrap(err, "pin of queue %s", queue)
-}
-
-// Probe is a write to a queue's stream that is refused by its condition, which takes
-// all that a job takes but room.
-func (s *Store) Probe(ctx context.Context, queue string) error {
-	name, err := job.QueueName(queue)
-	if err != nil {
-		return err
-	}
-	pin := s.names.pin(name)
-	m := &nats.Msg{Subject: pin, Header: nats.Header{}}
-	expect(m, 0, pin)
-	_, err = s.publish(ctx, m)
-	if errors.Is(err, errConflict) {
-		return nil
-	}
-	if err == nil {
-		return fmt.Errorf("queue %s had lost its pin", queue)
-	}
-	return wrap(err, "queue %s", queue)
 }
 
 // restore makes the streams of all queues in use where they are missing.

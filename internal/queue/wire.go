@@ -56,6 +56,7 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 		default:
 			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
 		}
+		s.Doubt()
 		if err := sleep(ctx, pause); err != nil {
 			return 0, err
 		}

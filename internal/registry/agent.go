@@ -29,6 +29,7 @@ type AgentConfig struct {
 	SetKey   func(typ, key string)       // a type shares the limits of a key, or of none any more
 	Pause    func(queue string, on bool) // a queue is paused or resumed
 	Snapshot func() Node                 // what the node is and runs, all of it
+	Doubt    func()                      // its presence could not be written; nil: nobody cares
 
 	Logger  *slog.Logger           // never nil
 	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares

@@ -336,6 +336,9 @@ func (s *state) present(ctx context.Context) error {
 		return err
 	}
 	_, err = s.store.put(ctx, write{key: nodeKey(s.cfg.Node), value: value, ttl: s.cfg.TTL})
+	if err != nil && s.cfg.Doubt != nil {
+		s.cfg.Doubt()
+	}
 	return err
 }
 

@@ -73,6 +73,12 @@ func NewStore(nc *nats.Conn, cfg StoreConfig) (*Store, error) {
 
 func (s *Store) subject(key string) string { return "$KV." + s.bucket + "." + key }
 
+// Open makes the bucket where it does not exist.
+func (s *Store) Open(ctx context.Context) error {
+	_, err := s.ensure(ctx)
+	return err
+}
+
 // ensure makes the bucket where it does not exist, and returns when it was made: another
 // time than before means that it was lost, with all that was in it.
 func (s *Store) ensure(ctx context.Context) (made time.Time, err error) {

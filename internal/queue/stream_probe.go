@@ -1,0 +1,142 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// probeToken stands where others have a type and an id: no job's may be that.
+const probeToken = "~"
+
+// probe is where workers write to see whether the stream of a queue stores.
+func (n names) probe(queue job.Name) string {
+	return n.join(queue.String(), "later", probeToken, probeToken)
+}
+
+// eventProbe is where they do so in the stream of the events.
+func (n names) eventProbe() string { return n.join("event", probeToken, probeToken, probeToken) }
+
+// Probe goes the way of a job and of its end: it stores a message in the stream of each queue
+// and in that of the events, and removes it again. A write that its condition refuses would do
+// for none of them: the broker looks at those before it looks for room.
+func (s *Store) Probe(ctx context.Context, queues ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	probes, err := s.probes(queues)
+	if err != nil {
+		return err
+	}
+	s.litter.Store(true)
+	return each(probes, func(p probe) error { return wrap(s.probe(ctx, p), "%s", p.what) })
+}
+
+// tidy removes what probes left: those whose worker, connection or broker was gone in between.
+func (s *Store) tidy(ctx context.Context, queues []string) error {
+	probes, err := s.probes(queues)
+	if err != nil {
+		return err
+	}
+	err = each(probes, func(p probe) error {
+		_, err := s.purge(ctx, p.stream, map[string]any{"filter": p.subject})
+		return err
+	})
+	if err == nil {
+		s.litter.Store(false)
+	}
+	return err
+}
+
+// probe is a place where workers write to see whether a stream stores.
+type probe struct{ what, stream, subject string }
+
+func (s *Store) probes(queues []string) ([]probe, error) {
+	all := []probe{{what: "events", stream: s.names.eventStream(), subject: s.names.eventProbe()}}
+	for _, q := range queues {
+		name, err := job.QueueName(q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, probe{what: "queue " + q, stream: s.names.queueStream(name), subject: s.names.probe(name)})
+	}
+	return all, nil
+}
+
+// each does something with all probes at once.
+func each(probes []probe, do func(probe) error) error {
+	errs := make([]error, len(probes))
+	var wg sync.WaitGroup
+	for i, p := range probes {
+		wg.Go(func() { errs[i] = do(p) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// probe writes what says nothing to anybody, without a header.
+func (s *Store) probe(ctx context.Context, p probe) error {
+	_, err := s.publish(ctx, &nats.Msg{Subject: p.subject})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), p.subject) {
+			return denied
+		}
+		return fmt.Errorf("%w: the broker is away or overloaded, or cannot write to its disk", errNoAnswer)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: stream %s is not there, or has no leader", err, p.stream)
+	}
+	return refusal(err)
+}
+
+// errNoAnswer says that a stream did not say whether it stored a message.
+var errNoAnswer = errors.New("no answer")
+
+// A FullError says that the broker has no room for a message.
+type FullError struct {
+	Err error // as the broker has it
+}
+
+func (e *FullError) Error() string {
+	return "the broker's store is full (" + e.Err.Error() + "): let workers drain it, or raise its limit"
+}
+
+func (e *FullError) Unwrap() error { return e.Err }
+
+// refusal makes the broker's word that it has no room one that says what to do.
+func refusal(err error) error {
+	if _, told := errors.AsType[*FullError](err); told || !noRoom(err) {
+		return err
+	}
+	api, _ := errors.AsType[*jetstream.APIError](err)
+	return &FullError{Err: api}
+}
+
+// noRoom reports whether the broker refused a message for want of room: in its store, in
+// the account, or in the stream.
+func noRoom(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return false
+	}
+	switch api.ErrorCode {
+	case codeNoResources, codeAccountFull, codeStorageFull:
+		return true
+	case codeStoreFailed:
+		return strings.Contains(api.Description, "maximum bytes") || strings.Contains(api.Description, "maximum messages exceeded")
+	}
+	return false
+}
+
+// Codes of a broker without room.
+const (
+	codeAccountFull = 10002 // the account's limit
+	codeStorageFull = 10047 // what the account may have is not there
+	codeStoreFailed = 10077 // the stream's limits, among others
+)

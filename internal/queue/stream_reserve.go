@@ -1,0 +1,138 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A store that is full of jobs has no room for their ends, and only an end removes a job. So
+// workers keep a reserve in it, messages of no meaning in the registry's bucket, and remove
+// one after the other when the broker has no room. Once that is used up, they shorten the
+// history from its beginning. Whoever comes first does it; there is no harm in two.
+const (
+	reserveFirst = 16 << 10         // bytes; each further part is twice as large, up to
+	reserveMost  = 512 << 10        //
+	reserveParts = 12               // 4 MiB in all
+	reservePause = time.Minute      // without a refusal before the reserve is filled up again, a part at a time
+	reserveLook  = 30 * time.Minute // before it is looked at again when it was found complete
+
+	historyShare = 4                // what is removed of the history at once: one part in so many
+	historyKeep  = 30 * time.Second // beyond a lease: a younger event may be all that keeps two holders of a job apart
+)
+
+// reserve is this worker's view of it. It belongs to one goroutine.
+type reserve struct {
+	store *Store
+	laid  bool // all of it, by this worker or those before it
+}
+
+// fill adds to the reserve what is missing, all of it if this is a start, and else a part. It
+// returns when it is to be called again.
+func (r *reserve) fill(ctx context.Context) time.Duration {
+	first := !r.laid
+	for part := range reserveParts {
+		seq, err := r.lay(ctx, part)
+		switch {
+		case noRoom(err): // so small a store that the reserve is a good part of it
+			r.open(ctx)
+			r.open(ctx)
+			r.laid = true
+			return reserveLook
+		case err != nil:
+			return reservePause
+		case seq > 0 && !first:
+			return reservePause
+		}
+	}
+	r.laid = true
+	return reserveLook
+}
+
+// lay stores a part unless it is there, of which 0 tells.
+func (r *reserve) lay(ctx context.Context, part int) (seq uint64, err error) {
+	size := min(reserveFirst<<part, reserveMost, max(int(r.store.nc.MaxPayload())/2, 1))
+	m := &nats.Msg{Subject: r.store.bucketPrefix() + r.subject(part), Header: nats.Header{}, Data: make([]byte, size)}
+	expect(m, 0, m.Subject)
+	seq, err = r.store.publish(ctx, m)
+	if err == errConflict { //nolint:errorlint // it is never wrapped there
+		return 0, nil
+	}
+	return seq, err
+}
+
+func (r *reserve) subject(part int) string {
+	return "$KV." + string(r.store.names) + "-registry.reserve." + strconv.Itoa(part)
+}
+
+// bucketPrefix is what a domain puts before the subjects of a bucket.
+func (s *Store) bucketPrefix() string {
+	if s.cfg.Domain == "" {
+		return ""
+	}
+	return s.api
+}
+
+// open makes room: a part of the reserve, the largest there is, or of the history. It reports
+// whether there was any.
+func (r *reserve) open(ctx context.Context) bool {
+	bucket := "KV_" + string(r.store.names) + "-registry"
+	for part := reserveParts - 1; part >= 0; part-- {
+		n, err := r.store.purge(ctx, bucket, map[string]any{"filter": r.subject(part)})
+		if err != nil {
+			return false
+		}
+		if n > 0 {
+			r.store.log.InfoContext(ctx, "the broker's store is full: opened a part of the reserve, so that jobs can end", slog.Int("part", part))
+			return true
+		}
+	}
+	return r.forget(ctx)
+}
+
+// forget removes the oldest part of the history.
+func (r *reserve) forget(ctx context.Context) bool {
+	s := r.store
+	st, err := s.js.Stream(ctx, s.names.eventStream())
+	if err != nil {
+		return false
+	}
+	state := st.CachedInfo().State
+	from := state.FirstSeq + (state.LastSeq-min(state.FirstSeq, state.LastSeq))/historyShare + 1
+	m, err := s.next(ctx, s.names.eventStream(), ">", from)
+	keep := historyKeep + max(s.cfg.AckWait, defaultAckWait)
+	if err != nil || time.Since(m.Time) < keep {
+		return false
+	}
+	n, err := s.purge(ctx, s.names.eventStream(), map[string]any{"seq": m.Seq})
+	if err != nil || n == 0 {
+		return false
+	}
+	s.log.WarnContext(ctx, "the broker's store is full: removed the oldest events, so that jobs can end; give it more room, or keep history for a shorter time",
+		slog.Uint64("events", n), slog.Time("until", m.Time))
+	return true
+}
+
+// purge removes messages and returns how many.
+func (s *Store) purge(ctx context.Context, stream string, what map[string]any) (uint64, error) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Error  *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+	}
+	if err := s.request(ctx, &nats.Msg{Subject: s.api + "STREAM.PURGE." + stream, Data: body}, &answer); err != nil {
+		return 0, err
+	}
+	if answer.Error != nil {
+		return 0, answer.Error
+	}
+	return answer.Purged, nil
+}

@@ -1,0 +1,127 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	watchPause = time.Second      // between probes of a broker that stores nothing, and before the next doubt is heard
+	watchSay   = 10 * time.Second // between the lines of the log about it
+)
+
+// A Watch keeps a gate shut for as long as the broker stores nothing: what runs then could
+// not be ended. It looks when there is reason to doubt, and costs nothing before that.
+type Watch struct {
+	store   *Store
+	gate    *Gate
+	queues  []string
+	reserve reserve
+
+	mu  sync.Mutex
+	err error // guarded by mu; why the gate is shut, nil if it is not
+}
+
+// NewWatch returns a watch over the streams of the queues.
+func NewWatch(s *Store, g *Gate, queues []string) *Watch {
+	return &Watch{store: s, gate: g, queues: queues, reserve: reserve{store: s}}
+}
+
+// Doubt tells that a write did not get through, so that whoever watches looks at once.
+func (s *Store) Doubt() {
+	select {
+	case s.doubts <- struct{}{}:
+	default:
+	}
+}
+
+// Err returns why the gate is shut, nil if it is not.
+func (w *Watch) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Probe reports whether the broker stores now.
+func (w *Watch) Probe(ctx context.Context) error {
+	err := w.store.Probe(ctx, w.queues...)
+	w.tidy(ctx)
+	return err
+}
+
+// Run watches until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
+	w.store.litter.Store(true) // of a worker before this one
+	fill := time.NewTimer(0)
+	defer fill.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.store.doubts:
+			w.hold(ctx)
+			fill.Reset(reservePause)
+			w.tidy(ctx)
+			_ = sleep(ctx, watchPause) // others may have doubts of the same cause
+		case <-fill.C:
+			fill.Reset(w.reserve.fill(ctx))
+			w.tidy(ctx)
+		}
+	}
+}
+
+// hold shuts the gate until the broker stores.
+func (w *Watch) hold(ctx context.Context) {
+	w.gate.Hold(true)
+	defer w.gate.Hold(false)
+	defer w.note(nil)
+	connected := w.store.nc.StatusChanged(nats.CONNECTED)
+	defer w.store.nc.RemoveStatusListener(connected)
+	var said time.Time
+	for since := time.Now(); ; {
+		err := w.store.Probe(ctx, w.queues...)
+		if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrConnectionClosed) {
+			break // of those that are not nil, no probe will tell more
+		}
+		w.note(err)
+		if noRoom(err) && w.reserve.open(ctx) {
+			continue
+		}
+		now := time.Now()
+		if (noRoom(err) || now.Sub(since) >= watchSay) && now.Sub(said) >= watchSay {
+			said = now
+			w.store.log.WarnContext(ctx, "the broker stores nothing: no jobs are pulled, and what ends waits to be written", slog.Any("err", err))
+		}
+		pause := time.NewTimer(watchPause)
+		select {
+		case <-pause.C:
+		case <-connected:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
+	if !said.IsZero() && ctx.Err() == nil {
+		w.store.log.WarnContext(ctx, "the broker stores again: jobs are pulled")
+	}
+}
+
+// tidy tries once, and has it tried again by whoever looks next.
+func (w *Watch) tidy(ctx context.Context) {
+	if !w.store.litter.Load() {
+		return
+	}
+	if err := w.store.tidy(ctx, w.queues); err != nil && ctx.Err() == nil && Passing(err) {
+		w.store.Doubt()
+	}
+}
+
+func (w *Watch) note(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
