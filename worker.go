@@ -254,6 +254,11 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		}
 		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: p.Run, StopTimeout: pullGrace}))
 	}
+	sweeper, err := queue.NewSweeper(w.store, name, w.cfg.Mux.Types())
+	if err != nil {
+		return nil, err
+	}
+	children = append(children, instrument(supervisor.Child{Name: "sweeper", Run: sweeper.Run}))
 	census := func(ctx context.Context) error { return w.census(ctx, name) }
 	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
 	return supervisor.New(supervisor.Spec{

@@ -122,6 +122,8 @@ const (
 	headerMsgID         = "Nats-Msg-Id"
 	headerSchedule      = "Nats-Schedule"
 	headerTarget        = "Nats-Schedule-Target"
+	headerScheduler     = "Nats-Scheduler"
+	headerScheduleNext  = "Nats-Schedule-Next"
 	headerStatus        = "Status"
 	headerDescription   = "Description"
 	headerPendingMsgs   = "Nats-Pending-Messages"

@@ -67,6 +67,10 @@ type Store struct {
 	doubts chan struct{} // a write did not get through
 	litter atomic.Bool   // a probe may have been left in a stream
 
+	// refusedAt is when the broker was last seen not to store, by its clock as far as known, in
+	// Unix nanoseconds; 0: never. Jobs whose time came then are overdue.
+	refusedAt atomic.Int64
+
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
 	queues  map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them

@@ -89,6 +89,7 @@ func (w *Watch) hold(ctx context.Context) {
 			break // of those that are not nil, no probe will tell more
 		}
 		w.note(err)
+		w.store.refusedAt.Store(time.Now().UnixNano())
 		if noRoom(err) && w.reserve.open(ctx) {
 			continue
 		}

@@ -1,0 +1,298 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// Bounds of sweeping. Every worker sweeps: all writes are on conditions, so that several do no
+// harm.
+const (
+	sweepFirst    = 5 * time.Second // after the start
+	sweepSecond   = 10 * time.Second
+	sweepEvery    = time.Minute
+	sweepOverdue  = time.Minute // a schedule is late by so much before it is fired in the broker's stead
+	sweepReads    = 64          // waiting jobs that are looked at in a pass, from where the last one ended
+	sweepAfter    = 20_000      // the same, after the broker had stored nothing for a while
+	sweepTypes    = 16          // consumers that are looked at in a pass
+	sweepFinished = 1_000       // messages of one that may be found to be acknowledged, in a pass
+)
+
+// A Sweeper mends what a broker leaves behind that could not write.
+//
+// A job that waits for its time is not made ready any more once the broker has tried to and had
+// no room: it takes the attempt for one that is still in flight. And an acknowledgement that
+// came while the disk was full removed nothing, so that the message, which nobody is handed any
+// more, takes up room and its id. Besides, who publishes a job to wait for its time and
+// forgets to say for which, has it run.
+type Sweeper struct {
+	store *Store
+	queue job.Name
+	types []job.Name
+	log   *slog.Logger
+
+	later    uint64 // sequence where the next look at the waiting jobs begins
+	next     int    // place in types of the next consumer
+	refused  int64  // that of the store, when all waiting jobs were looked at for it
+	thorough bool   // which is going on
+	acked    map[uint64]bool
+}
+
+// NewSweeper returns a sweeper of one queue, and of the consumers of the types.
+func NewSweeper(s *Store, queue string, types []string) (*Sweeper, error) {
+	name, err := job.QueueName(queue)
+	if err != nil {
+		return nil, err
+	}
+	w := &Sweeper{store: s, queue: name, log: s.log.With(slog.String("queue", queue))}
+	for _, t := range types {
+		typ, err := job.TypeName(t)
+		if err != nil {
+			return nil, err
+		}
+		w.types = append(w.types, typ)
+	}
+	return w, nil
+}
+
+// Run sweeps until ctx ends.
+func (w *Sweeper) Run(ctx context.Context) error {
+	for pause := sweepFirst; sleep(ctx, pause) == nil; {
+		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+			w.log.DebugContext(ctx, "cannot look for jobs that the broker left behind", slog.Any("err", err))
+		}
+		if pause == sweepFirst {
+			pause = sweepSecond
+		} else {
+			pause = sweepEvery*9/10 + rand.N(sweepEvery/5)
+		}
+	}
+	return nil
+}
+
+// sweep is one pass.
+func (w *Sweeper) sweep(ctx context.Context) error {
+	st, err := w.store.js.Stream(ctx, w.store.names.queueStream(w.queue))
+	if err != nil {
+		return err
+	}
+	// The pin comes back even if it is lost while nobody asks whether the worker is ready.
+	return errors.Join(
+		w.store.drivePin(ctx, w.queue),
+		w.fireOverdue(ctx, st.CachedInfo()),
+		w.removeAcked(ctx),
+	)
+}
+
+// fireOverdue looks at some of the jobs that wait for their time.
+func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) error {
+	reads := sweepReads
+	if at := w.store.refusedAt.Load(); at != w.refused && info.TimeStamp.Sub(time.Unix(0, at)) > sweepOverdue {
+		w.refused, w.thorough, w.later = at, true, 0
+	}
+	if w.thorough {
+		reads = sweepAfter
+	}
+	stream, filter := w.store.names.queueStream(w.queue), w.store.names.allLater(w.queue)
+	for range reads {
+		m, err := w.store.next(ctx, stream, filter, w.later)
+		if errors.Is(err, ErrNotFound) {
+			w.later, w.thorough = 0, false
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		w.later = m.Seq + 1
+		if !overdue(m, info.TimeStamp) {
+			continue
+		}
+		if err := w.fire(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overdue reports whether a job should have been made ready before now, which is the broker's.
+// Other schedules than those of workers are their publisher's concern.
+func overdue(m *stored, now time.Time) bool {
+	schedule := m.Header.Get(headerSchedule)
+	if schedule == "" {
+		return now.Sub(m.Time) > sweepOverdue
+	}
+	at, ok := cutSchedule(schedule)
+	return ok && now.Sub(at) > sweepOverdue
+}
+
+// fire makes a waiting job ready, on the condition that it is the newest message of its id.
+func (w *Sweeper) fire(ctx context.Context, m *stored) error {
+	s := w.store
+	r, ok := s.names.place(m.Subject)
+	if !ok {
+		return nil
+	}
+	p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
+	if err != nil {
+		return nil //nolint:nilerr // nobody could be handed it
+	}
+	ready := &nats.Msg{Subject: s.names.ready(p), Header: nats.Header{}, Data: m.Data}
+	for k, v := range m.Header {
+		if !ofTheBroker(k) {
+			ready.Header[k] = v
+		}
+	}
+	if ready.Header.Get(job.HeaderLife) == "" {
+		ready.Header[job.HeaderLife] = []string{lifeOf(m.Seq)}
+	}
+	scheduled := m.Header.Get(headerSchedule) != ""
+	if scheduled { // which the broker removes then, in the same write
+		ready.Header[headerScheduler] = []string{m.Subject}
+		ready.Header[headerScheduleNext] = []string{"purge"}
+	}
+	expect(ready, m.Seq, s.names.check(p))
+	_, err = s.publish(ctx, ready)
+	switch {
+	case errors.Is(err, errConflict) && scheduled:
+		return nil // it was fired meanwhile, or another job has its id
+	case err != nil && !errors.Is(err, errConflict):
+		return err
+	}
+	if !scheduled {
+		newest, err := s.Find(ctx, p)
+		if err != nil || newest.Seq == m.Seq || newest.Life != lifeIn(m) {
+			return err
+		}
+		if err := s.remove(ctx, s.names.queueStream(w.queue), m.Seq); err != nil {
+			return err
+		}
+	}
+	w.log.WarnContext(ctx, "a job's time had come and the broker had not made it ready: made it ready",
+		slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("had_a_time", scheduled))
+	return nil
+}
+
+// removeAcked looks at some of the consumers for messages that they were told to remove.
+func (w *Sweeper) removeAcked(ctx context.Context) error {
+	acked := w.acked
+	w.acked = make(map[uint64]bool)
+	n := min(sweepTypes, len(w.types))
+	for i := range n {
+		if err := w.removeAckedOf(ctx, w.types[(w.next+i)%len(w.types)], acked); err != nil {
+			return err
+		}
+	}
+	if len(w.acked) == 0 { // else the same are looked at again
+		w.next += n
+	}
+	return nil
+}
+
+func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[uint64]bool) error {
+	s := w.store
+	stream := s.names.queueStream(w.queue)
+	c, err := s.js.Consumer(ctx, stream, typ.String())
+	if err != nil {
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil
+		}
+		return err
+	}
+	floor := c.CachedInfo().AckFloor.Stream
+	from := uint64(0)
+	for range sweepFinished {
+		m, err := s.next(ctx, stream, s.names.readyOf(w.queue, typ), from)
+		if errors.Is(err, ErrNotFound) || err == nil && m.Seq > floor {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		from = m.Seq + 1
+		if !before[m.Seq] { // its removal may be on its way
+			w.acked[m.Seq] = true
+			continue
+		}
+		if err := w.settleAcked(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleAcked removes a message of which the consumer says that it was acknowledged. If nothing
+// says what became of the job it was not, whatever the consumer says, and the job runs.
+func (w *Sweeper) settleAcked(ctx context.Context, m *stored) error {
+	s := w.store
+	r, ok := s.names.place(m.Subject)
+	if !ok {
+		return nil
+	}
+	p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
+	if err != nil {
+		return nil //nolint:nilerr // it is buried under a name of ours, and its removal is not worth a second way
+	}
+	over, err := w.isOver(ctx, p, m)
+	if err != nil {
+		return err
+	}
+	if !over {
+		again := &nats.Msg{Subject: m.Subject, Header: nats.Header{}, Data: m.Data}
+		for k, v := range m.Header {
+			if !ofTheBroker(k) {
+				again.Header[k] = v
+			}
+		}
+		again.Header[job.HeaderLife] = []string{lifeIn(m)}
+		expect(again, m.Seq, s.names.check(p))
+		if _, err := s.publish(ctx, again); err != nil {
+			if errors.Is(err, errConflict) {
+				return nil
+			}
+			return err
+		}
+	}
+	if err := s.remove(ctx, s.names.queueStream(w.queue), m.Seq); err != nil {
+		return err
+	}
+	w.log.WarnContext(ctx, "the broker still had the message of a job that nobody would have been handed: removed it",
+		slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("runs_again", !over))
+	return nil
+}
+
+// isOver reports whether the life of m has ended, or goes on in a newer message.
+func (w *Sweeper) isOver(ctx context.Context, p job.Place, m *stored) (bool, error) {
+	newest, err := w.store.Find(ctx, p)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return true, nil
+	case err != nil:
+		return false, err
+	case newest.Seq > m.Seq:
+		return true, nil
+	}
+	last, err := w.store.LastEvent(ctx, p)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && last.Life == lifeIn(m) && last.Kind.Final(), err
+}
+
+// lifeIn returns the life that a stored message is of.
+func lifeIn(m *stored) string {
+	if life := m.Header.Get(job.HeaderLife); life != "" {
+		return life
+	}
+	return lifeOf(m.Seq)
+}
+
+// ofTheBroker reports whether a header is about the message that has it, and not the job.
+func ofTheBroker(header string) bool { return len(header) > 5 && header[:5] == "Nats-" }
