@@ -96,7 +96,8 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	return err
 }
 
-// Start starts c and returns without waiting for it in any way. A zero Restart is Permanent, as everywhere: say
+// Start starts c and returns without waiting for it in any way: how the start went is told to OnEvent alone, and to
+// nobody who calls Start. StartReady waits, and says it. A zero Restart is Permanent, as everywhere: say
 // Temporary for what runs once. Significant has no meaning here. A child that asks to be ignored leaves, now as in a
 // restart. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
@@ -138,8 +139,9 @@ func (d *Dynamic) admit(c *dynamicChild) error {
 }
 
 // StartReady is Start that returns when c is ready, has failed to become so, or ctx is done, in which case c is
-// stopped. A child that does not become ready the first time is not restarted. Errors besides those of Start:
-// *[StartError], which matches [ErrIgnore] if the child asked to be ignored.
+// stopped. A child that does not become ready the first time is not restarted. One that asks to be ignored has left when
+// StartReady returns nil: that is no error, here as in [Supervisor.StartChild]. Errors besides those of Start:
+// *[StartError].
 func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	ready := make(chan error, 1)
 	child := &dynamicChild{Child: c, ready: ready}

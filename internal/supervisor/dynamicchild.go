@@ -92,7 +92,7 @@ func (d *Dynamic) onIgnored(c *dynamicChild) {
 	d.emit(Event{Kind: ChildIgnored, Child: c.Name, Restarts: c.restarts})
 	d.leave(c, ErrIgnore)
 	if awaited {
-		c.ready <- ErrIgnore
+		c.ready <- nil
 	}
 }
 

@@ -12,6 +12,8 @@ var (
 	// ErrShutdown is the cause of a child's cancelled context when its supervisor stops it.
 	// A child that returns it, wrapped or not, has ended cleanly.
 	ErrShutdown = errors.New("shutdown")
+	// ErrStop is returned by a Handler whose server has done its work: it ends as it does after Stop, normally.
+	ErrStop = errors.New("stop")
 	// ErrIgnore is returned by a child before it is ready: there is nothing for it to do, and that is no failure.
 	ErrIgnore = errors.New("nothing to do")
 	// ErrIntensity is what a supervisor's end matches when it restarted too often and gave up.

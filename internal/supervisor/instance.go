@@ -13,7 +13,7 @@ type instance struct {
 	cancel context.CancelCauseFunc
 	ready  chan struct{} // closed when the child is ready
 	done   chan struct{} // closed by the goroutine as its last act
-	err    error         // how it ended; to be read after end won or done is closed
+	err    error         // how it ended; to be read after done is closed
 
 	fate atomic.Uint32 // who came first: the goroutine to its end, or the supervisor that leaves it
 }
@@ -29,9 +29,11 @@ const (
 // settle reports whether the instance was alive and has now met fate.
 func (i *instance) settle(fate uint32) bool { return i.fate.CompareAndSwap(alive, fate) }
 
-// spawn runs c in a goroutine of its own. finish is called from there when c has ended, before done is closed.
+// spawn runs c in a goroutine of its own. From there announce is called as soon as c has ended, before its end is
+// described and before done is closed: the supervisor is to hear of it before those whom c takes along. It reports
+// whether anybody still wants to know. If not, returned is called once err tells how c ended.
 // Whoever calls spawn owns the instance: it waits for done, or leaves it and says so by its fate.
-func spawn(ctx context.Context, supervisor string, c *Child, finish func(*instance)) *instance {
+func spawn(ctx context.Context, supervisor string, c *Child, announce func(*instance) bool, returned func(*instance)) *instance {
 	ctx, cancel := context.WithCancelCause(ctx)
 	i := &instance{child: c, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{})}
 	ready := sync.OnceFunc(func() { close(i.ready) })
@@ -42,11 +44,15 @@ func spawn(ctx context.Context, supervisor string, c *Child, finish func(*instan
 		defer close(i.done)
 		i.err = errGoexit
 		defer func() {
-			if v := recover(); v != nil {
+			v := recover()
+			wanted := announce(i)
+			if v != nil {
 				i.err = newPanicError(v)
 			}
 			cancel(nil)
-			finish(i)
+			if !wanted {
+				returned(i)
+			}
 		}()
 		i.err = c.run(label(ctx, supervisor, c.Name), ready)
 	}()

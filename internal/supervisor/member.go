@@ -37,7 +37,7 @@ func (r *run) startAll(ctx context.Context) error {
 // restart, the failure is followed by the next one.
 func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	// Not ctx itself: its end must reach the children one after the other.
-	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.finish)
+	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.announce, r.returned)
 	r.setState(m, StateStarting)
 	select {
 	case <-m.instance.ready:
@@ -69,12 +69,17 @@ func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	return err
 }
 
-// finish is the last thing a child's goroutine does before it is done.
-func (r *run) finish(i *instance) {
-	if i.settle(ended) {
-		r.ended.put(i)
-		return
+// announce is the first thing a child's goroutine does when the child has ended.
+func (r *run) announce(i *instance) (wanted bool) {
+	if !i.settle(ended) {
+		return false
 	}
+	r.ended.put(i)
+	return true
+}
+
+// returned takes note of the end of a child that was left before.
+func (r *run) returned(i *instance) {
 	r.abandoned.Add(-1)
 	if i.fate.Load() == abandoned {
 		r.emit(Event{Kind: ChildReturned, Child: i.child.Name, Err: i.err})

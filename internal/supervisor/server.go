@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -29,13 +30,13 @@ type ServerSpec[M any] struct {
 }
 
 // Handler is a server's state and what it does with a message. All calls come from the server's goroutine, one at a
-// time. An error ends the server: ErrShutdown cleanly, any other as a failure, and so does a panic.
+// time. An error ends the server: [ErrStop] normally, [ErrShutdown] cleanly, any other as a failure, and so does a panic.
 type Handler[M any] interface {
 	Handle(ctx context.Context, msg M) error
 }
 
 // Terminator is a Handler that cleans up. Terminate is called once after Init succeeded, however the server ends: nil
-// after Stop, [ErrShutdown] when its supervisor stops it, else the error or [*PanicError] of Handle. It runs within
+// after Stop or [ErrStop], [ErrShutdown] when its supervisor stops it, else the error or [*PanicError] of Handle. It runs within
 // the child's StopTimeout. A panic of its own is reported beside the reason, never instead of it.
 type Terminator interface {
 	Terminate(reason error)
@@ -81,7 +82,7 @@ func NewServer[M any](spec ServerSpec[M]) (*Server[M], error) {
 func (s *Server[M]) Run(ctx context.Context) error { return s.RunReady(ctx, func() {}) }
 
 // RunReady handles messages until ctx is done or the server ends by itself. It returns [ErrShutdown] after ctx was done,
-// nil after Stop, and [ErrAlreadyStarted] while another run is in progress.
+// nil after Stop or [ErrStop], and [ErrAlreadyStarted] while another run is in progress.
 func (s *Server[M]) RunReady(ctx context.Context, ready func()) error {
 	l := &life[M]{mail: make(chan letter[M], s.spec.Mailbox), done: make(chan struct{})}
 	if !s.life.CompareAndSwap(nil, l) {
@@ -156,7 +157,11 @@ func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) er
 				continue
 			}
 		}
-		if err := h.Handle(ctx, msg); err != nil {
+		err := h.Handle(ctx, msg)
+		if errors.Is(err, ErrStop) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

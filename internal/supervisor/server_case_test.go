@@ -25,6 +25,7 @@ func TestServerCases(t *testing.T) {
 		{"srv-default-callbacks", playUnknownMessage},
 		{"srv-name", playName},
 		{"srv-send-after", playSendAfter},
+		{"srv-stop-reasons", playStopReasons},
 		{"srv-stop", playStop},
 		{"srv-book-sendserver", playSendServer},
 		{"srv-book-sendserver-default", playSendServerDefault},
@@ -43,8 +44,9 @@ func TestServerCases(t *testing.T) {
 // counter is a server with a number and a message for everything a case may ask of it.
 type counter struct {
 	recorder
-	self  *Self[counterMessage]
-	value int
+	self    *Self[counterMessage]
+	value   int
+	reasons []error // of Terminate
 }
 
 type counterMessage interface{ isCounterMessage() }
@@ -113,6 +115,7 @@ func (c *counter) Terminate(reason error) {
 	if reason != nil {
 		text = reason.Error()
 	}
+	c.reasons = append(c.reasons, reason)
 	c.record("terminate", text, c.value)
 }
 
@@ -374,6 +377,50 @@ func playStop(t *testing.T, c testCase) {
 	}
 	if !r.ended() || r.err != nil {
 		t.Errorf("Run = %v, want nil", r.err)
+	}
+}
+
+// playStopReasons stops servers from inside, for each reason that there is.
+func playStopReasons(t *testing.T, c testCase) {
+	expect := decode[struct{ Rows [][3]string }](t, c.Expect)
+	reasons := map[string]error{
+		"normal": ErrStop, "shutdown": ErrShutdown, "shutdown_x": fmt.Errorf("%w: x", ErrShutdown), "err": errBoom,
+	}
+	names := func(err error) string {
+		switch {
+		case err == nil:
+			return "normal"
+		case errors.Is(err, errBoom):
+			return "err"
+		case errors.Is(err, ErrShutdown) && err != ErrShutdown: //nolint:errorlint // the sentinel itself is another reason
+			return "shutdown_x"
+		}
+		return err.Error()
+	}
+	for _, row := range expect.Rows {
+		s, counter, r := startCounter(t, 0, nil)
+		if err := s.Cast(t.Context(), crashWith{how: func() error { return reasons[row[0]] }}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !r.ended() {
+			t.Fatalf("%s: alive, want its end", row[0])
+		}
+		terminated := "nothing"
+		if n := len(counter.reasons); n == 1 {
+			terminated = "terminate " + names(counter.reasons[0])
+		}
+		if got := [3]string{row[0], "exit " + names(r.err), terminated}; got != row {
+			t.Errorf("got %q, want %q", got, row)
+		}
+	}
+	s, counter, r := startCounter(t, 0, nil)
+	if err := s.Cast(t.Context(), crashWith{how: func() error { panic("cast boom") }}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	if p, ok := errors.AsType[*PanicError](r.err); !ok || p.Value != "cast boom" || len(counter.reasons) != 1 {
+		t.Errorf("raising: Run = %v, Terminate was called %d times, want its panic and one call", r.err, len(counter.reasons))
 	}
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,9 +129,14 @@ func (r *run) loop(ctx context.Context) error {
 	}
 }
 
-// onEnds handles every child that ended since the last time, in the order of their ends.
+// onEnds handles every child that ended since the last time, in the order of their ends; in a group in start order.
+// Whom a child took along that was started before it is restarted with that one, and costs no restart of its own.
 func (r *run) onEnds(ctx context.Context) error {
-	for _, i := range r.ended.take() {
+	list := r.ended.take()
+	if r.spec.Strategy != OneForOne {
+		slices.SortStableFunc(list, func(a, b *instance) int { return cmp.Compare(r.index(a), r.index(b)) })
+	}
+	for _, i := range list {
 		if err := r.onEnd(ctx, i); err != nil {
 			return err
 		}
@@ -140,10 +146,11 @@ func (r *run) onEnds(ctx context.Context) error {
 
 // onEnd handles the end of a child that nobody asked to end.
 func (r *run) onEnd(ctx context.Context, i *instance) error {
-	n := slices.IndexFunc(r.members, func(m *member) bool { return m.instance == i })
+	n := r.index(i)
 	if n < 0 {
 		return nil // stopped or replaced before we came to this
 	}
+	<-i.done
 	m := r.members[n]
 	next := m.child.Restart.onEnd(clean(i.err))
 	r.recordEnd(m, next)
@@ -159,6 +166,11 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 		return fmt.Errorf("%s: %s ended: %w", r.spec.Name, m.child.Name, ErrShutdown)
 	}
 	return nil
+}
+
+// index returns the place in start order of the child that i is a run of, or -1 if it is nobody's any more.
+func (r *run) index(i *instance) int {
+	return slices.IndexFunc(r.members, func(m *member) bool { return m.instance == i })
 }
 
 // restart brings back m, which ended with reason, and whom the strategy adds. A child that does not become ready is
