@@ -117,18 +117,22 @@ func (s *scraper) online(ctx context.Context, name string, pages, out []string) 
 	return out
 }
 
-// start fetches one page in a supervised child.
+// errCrashed is how a fetch ended that did not return.
+var errCrashed = errors.New("fetch crashed")
+
+// start fetches one page in a supervised child, which outlives a crash of the fetcher. It frees its slot however it ends.
 func (s *scraper) start(_ context.Context, page string, ended func(error)) error {
 	return s.fetches.Start(supervisor.Child{ //nolint:contextcheck // The child's context is its supervisor's.
 		Name:    page,
 		Restart: supervisor.Temporary,
-		Run: func(ctx context.Context) error {
+		Run: func(ctx context.Context) (err error) {
+			err = errCrashed
+			defer func() { ended(err) }()
 			size, err := s.request(ctx, http.MethodGet, page)
 			if err == nil {
 				s.log.say("fetch", "%s has %d bytes", page, size)
 				s.log.fate(page, "fetched")
 			}
-			ended(err)
 			return err
 		},
 	})
@@ -173,12 +177,12 @@ func (s *scraper) tree(site *site, pages []string) (*supervisor.Supervisor, erro
 	children := []supervisor.Child{
 		{Name: "site", Run: site.Run},
 		{Name: "fetches", Part: s.fetches},
-		{Name: "pages", Run: s.pages.Run},
+		{Name: "pages", RunReady: s.pages.RunReady},
 	}
 	for n, f := range s.filters {
-		children = append(children, supervisor.Child{Name: fmt.Sprint("filter ", n+1), Run: f.Run})
+		children = append(children, supervisor.Child{Name: fmt.Sprint("filter ", n+1), RunReady: f.RunReady})
 	}
-	children = append(children, supervisor.Child{Name: "fetcher", Run: s.fetcher.Run}, supervisor.Child{
+	children = append(children, supervisor.Child{Name: "fetcher", RunReady: s.fetcher.RunReady}, supervisor.Child{
 		Name: "visitor", Restart: supervisor.Transient,
 		Run: func(ctx context.Context) error { return s.visit(ctx, pages) },
 	})

@@ -1,6 +1,9 @@
 package stages
 
-import "slices"
+import (
+	"log/slog"
+	"slices"
+)
 
 // balance restores what holds between any two orders: the buffer is empty or nothing can be dispatched, and the producer
 // owes, or has been asked for, as many events as are waited for.
@@ -21,16 +24,14 @@ func (o *outlet[T]) flush() {
 	if o.buffer.size == 0 {
 		return
 	}
-	for {
-		events := o.buffer.front(o.dispatcher.Waiting())
-		taken := 0
+	for taken := 1; taken > 0; {
+		events := o.buffer.front(o.untilNote(o.dispatcher.Waiting()))
+		taken = 0
 		if len(events) > 0 {
 			taken = o.dispatcher.Dispatch(events, o.outbox())
 		}
 		o.buffer.drop(taken)
-		if taken == 0 {
-			break
-		}
+		o.readNotes()
 	}
 	o.buffered.Store(int64(o.buffer.size))
 }
@@ -53,9 +54,10 @@ func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
 func (o *outlet[T]) store(events []T) {
 	n := o.buffer.store(events)
 	o.buffered.Store(int64(o.buffer.size))
-	if n > 0 && o.config.OnDiscard != nil {
-		o.config.OnDiscard(n)
+	if n > 0 && (o.config.OnDiscard == nil || o.config.OnDiscard(n)) {
+		o.config.Log.Warn("events discarded: the buffer is full", slog.Int("discarded", n), slog.Int("buffer", o.buffer.limit))
 	}
+	o.readNotes() // Those that waited for what was discarded.
 }
 
 // giveBack takes demand back that the producer cannot serve, first what nobody waits for any more.
@@ -95,6 +97,13 @@ func (o *outbox[T]) Deliver(c ConsumerID, events []T) {
 func (o *outbox[T]) Reask(c ConsumerID, n int) {
 	if l := o.links[c]; l != nil {
 		o.reasks = append(o.reasks, order[T]{kind: orderAsk, link: l, n: n})
+	}
+}
+
+func (o *outbox[T]) Drop(c ConsumerID, reason error) {
+	if l := o.links[c]; l != nil {
+		o.config.Log.Error("subscription ended by the producer", slog.Any("err", reason))
+		o.reasks = append(o.reasks, order[T]{kind: orderCancel, link: l, err: reason})
 	}
 }
 

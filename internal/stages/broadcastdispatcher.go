@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// ErrAlreadySubscribed ends a second subscription of one stage to a producer that broadcasts.
+// ErrAlreadySubscribed ends a second subscription of one stage to a producer that broadcasts, and nothing else: whatever
+// its cancel mode, the stage lives on with the first.
 var ErrAlreadySubscribed = errors.New("stages: already subscribed")
 
 // BroadcastDispatcher gives every event to every consumer, in the same order, at the pace of the slowest. A consumer that
 // subscribes later gets what is dispatched from then on, and holds the others up until it asks. One that has a Selector
-// gets what it selects; the rest counts as received.
+// gets what it selects; the rest counts as received. One whose Selector panics loses its subscription, and nobody else's.
 type BroadcastDispatcher[T any] struct {
 	consumers []broadcastConsumer[T]
 	waiting   int // Events that all consumers want: what can be dispatched now.
@@ -83,11 +84,8 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 			out.Deliver(c.id, events[:taken])
 			continue
 		}
-		d.selected = d.selected[:0]
-		for _, event := range events[:taken] {
-			if c.selector(event) {
-				d.selected = append(d.selected, event)
-			}
+		if err := d.sift(c.selector, events[:taken]); err != nil {
+			out.Drop(c.id, err)
 		}
 		out.Deliver(c.id, d.selected)
 		if rejected := taken - len(d.selected); rejected > 0 {
@@ -96,6 +94,22 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 		clear(d.selected)
 	}
 	return taken
+}
+
+// sift makes selected what a consumer selects of events. A selector that panics has selected what came before.
+func (d *BroadcastDispatcher[T]) sift(selector func(T) bool, events []T) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = crash(v)
+		}
+	}()
+	d.selected = d.selected[:0]
+	for _, event := range events {
+		if selector(event) {
+			d.selected = append(d.selected, event)
+		}
+	}
+	return nil
 }
 
 // Return takes from everyone alike.

@@ -27,6 +27,7 @@ type buffer[T any] struct {
 	ring  []T
 	head  int // Index of the oldest event.
 	size  int
+	taken uint64 // Events that have left, to a consumer or discarded.
 }
 
 // store appends events and returns how many events were discarded, old or new ones according to keep.
@@ -51,27 +52,38 @@ func (b *buffer[T]) store(events []T) (discarded int) {
 	return discarded
 }
 
-// front returns up to n of the oldest events: fewer, though never none of some, where the ring wraps. They stay buffered.
+// front returns up to n of the oldest events, in one piece. They stay buffered.
 func (b *buffer[T]) front(n int) []T {
-	n = min(n, b.size, len(b.ring)-b.head)
+	n = min(n, b.size)
+	if b.head+n > len(b.ring) {
+		b.unwrap()
+	}
 	return b.ring[b.head : b.head+n]
+}
+
+// unwrap moves the oldest event to the beginning of the ring. It is needed at most once a round.
+func (b *buffer[T]) unwrap() {
+	slices.Reverse(b.ring[:b.head])
+	slices.Reverse(b.ring[b.head:])
+	slices.Reverse(b.ring)
+	b.head = 0
 }
 
 // all returns a copy of the buffered events. They stay buffered.
 func (b *buffer[T]) all() []T {
-	old := b.front(b.size)
-	return slices.Concat(old, b.ring[:b.size-len(old)])
+	end := min(b.head+b.size, len(b.ring))
+	return slices.Concat(b.ring[b.head:end], b.ring[:b.head+b.size-end])
 }
 
 // drop removes the n oldest events.
 func (b *buffer[T]) drop(n int) {
-	for n > 0 {
-		old := b.front(n)
-		clear(old) // The events are the consumer's now; do not keep them alive.
-		b.head = (b.head + len(old)) % len(b.ring)
-		b.size -= len(old)
-		n -= len(old)
+	if n == 0 {
+		return
 	}
+	clear(b.front(n)) // The events are the consumer's now; do not keep them alive.
+	b.head = (b.head + n) % len(b.ring)
+	b.size -= n
+	b.taken += uint64(n)
 }
 
 // grow makes room for n more events.
@@ -80,8 +92,6 @@ func (b *buffer[T]) grow(n int) {
 		return
 	}
 	ring := make([]T, max(b.size+n, 2*len(b.ring)))
-	old := b.front(b.size)
-	k := copy(ring, old)
-	copy(ring[k:], b.ring[:b.size-k])
+	copy(ring, b.front(b.size))
 	b.ring, b.head = ring, 0
 }

@@ -36,7 +36,11 @@ func NewConsumer[T any](c ConsumerConfig[T]) (*Consumer[T], error) {
 // Run handles events until ctx is cancelled, and returns nil then; until a subscription ends that the consumer does not
 // outlive, and returns its reason; or until Handle fails. Unless Handle failed, all that was delivered has been handled,
 // which takes until every producer has confirmed that it delivers nothing more. Otherwise the next Run begins with it.
-func (c *Consumer[T]) Run(ctx context.Context) error {
+func (c *Consumer[T]) Run(ctx context.Context) error { return c.RunReady(ctx, func() {}) }
+
+// RunReady is Run that reports when it has asked its producers for a subscription. Subscription.Wait tells when one of
+// them has accepted.
+func (c *Consumer[T]) RunReady(ctx context.Context, ready func()) error {
 	if err := c.enter(); err != nil {
 		return err
 	}
@@ -46,6 +50,7 @@ func (c *Consumer[T]) Run(ctx context.Context) error {
 	reason := ErrCrashed
 	c.open()
 	defer func() { c.close(reason) }()
+	ready()
 	reason = c.handleAll(ctx, handling)
 	return result(ctx, reason)
 }

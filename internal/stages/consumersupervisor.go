@@ -2,16 +2,24 @@ package stages
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // ConsumerSupervisorConfig describes a ConsumerSupervisor.
 type ConsumerSupervisorConfig[T any] struct {
 	Hooks[T]
 
-	// Start starts the child for one event and returns at once, from the goroutine of Run. It sees to it that ended is
-	// called exactly once, from anywhere, when the child has ended, with what it ended with; or it returns an error, and
-	// then ended must not be called. ctx is the child's.
+	// Run is the child for one event, on a goroutine of its own. Its slot is free again when it has ended: it may return,
+	// panic or exit, which are failures that match ErrCrashed. A crash of the stage itself cancels its context.
+	Run func(ctx context.Context, event T) error
+
+	// Start, in place of Run, starts a child that lives elsewhere and returns at once, from the goroutine of Run. It sees
+	// to it that ended is called when the child has ended, with what it ended with, from anywhere; calls after the first
+	// do nothing. A child that ends without it keeps its slot for good: call it in a deferred function. Or Start returns
+	// an error, and the child has not been started. ctx is the child's.
 	Start func(ctx context.Context, event T, ended func(error)) error
 
 	// Restart is Temporary: a child that ended has freed its slot, whatever it ended with; or Transient: one that failed
@@ -47,13 +55,14 @@ type child[T any] struct {
 	sub      *Subscription[T]
 	event    T
 	restarts int
+	ends     atomic.Int64 // How many of its runs have ended: each is told of once.
 }
 
 // NewConsumerSupervisor returns one that is not running yet. The error wraps ErrInvalidOption.
 func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSupervisor[T], error) {
 	switch {
-	case c.Start == nil:
-		return nil, invalid("a consumer supervisor needs Start")
+	case (c.Run == nil) == (c.Start == nil):
+		return nil, invalid("a consumer supervisor needs Run or Start, one of them")
 	case c.Restart != Transient && c.Restart != Temporary:
 		return nil, invalid("restart mode of an event's child is permanent, want Transient or Temporary")
 	case c.MaxRestarts < 0:
@@ -61,12 +70,26 @@ func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSuper
 	case c.MaxRestarts == 0:
 		c.MaxRestarts = DefaultMaxRestarts
 	}
+	if c.Run != nil {
+		c.Start = starter(c.Run)
+	}
 	return &ConsumerSupervisor[T]{intake: newIntake(newBell(), c.Hooks), config: c}, nil
+}
+
+// starter returns a Start whose children are calls of run.
+func starter[T any](run func(context.Context, T) error) func(context.Context, T, func(error)) error {
+	return func(ctx context.Context, event T, ended func(error)) error {
+		supervisor.Go(func() error { return run(ctx, event) }, func(err error) { ended(crashed(err)) })
+		return nil
+	}
 }
 
 // Run starts children until ctx is cancelled or a subscription ends that the stage does not outlive, as Consumer.Run does.
 // It returns after all children have ended. Events that were delivered before the producers confirmed are still started.
-func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
+func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error { return s.RunReady(ctx, func() {}) }
+
+// RunReady is Run that reports when it has asked its producers for a subscription, as Consumer.RunReady.
+func (s *ConsumerSupervisor[T]) RunReady(ctx context.Context, ready func()) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -76,6 +99,7 @@ func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
 	reason := ErrCrashed
 	s.open()
 	defer func() { s.close(reason) }()
+	ready()
 	for {
 		s.absorb(ctx)
 		for n, ok := s.head(); ok; n, ok = s.head() {
@@ -97,8 +121,11 @@ func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error {
 
 // start starts an event's child. It is counted only when Start has returned: one that panics leaves no slot taken.
 func (s *ConsumerSupervisor[T]) start(ctx context.Context, c *child[T]) {
+	life := c.restarts
 	err := s.config.Start(ctx, c.event, func(err error) {
-		s.post(notice[T]{kind: noticeEnded, child: c, err: err})
+		if c.ends.CompareAndSwap(int64(life), int64(life)+1) {
+			s.post(notice[T]{kind: noticeEnded, child: c, err: err})
+		}
 	})
 	if err != nil {
 		s.giveUp(c, err)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 func TestConsumerSupervisorCases(t *testing.T) {
@@ -18,6 +20,7 @@ func TestConsumerSupervisorCases(t *testing.T) {
 		"cs-temporary-crash":         temporaryCrash,
 		"cs-transient-crash":         transientCrash,
 		"cs-transient-poison":        poison,
+		"cs-shutdown-exit":           shutdownExit,
 		"cs-permanent-rejected":      permanentRejected,
 		"cs-start-error":             startError,
 		"cs-outlive-producer":        outliveProducer,
@@ -165,6 +168,17 @@ func transientCrash(s *scene) {
 	c, log := single(s, stages.Transient, &job{id: 1, results: []error{errBoom, nil}}, &job{id: 2, results: []error{nil}})
 	s.wantSequence("events", children(log))
 	s.want("alive", !c.run.ended())
+}
+
+// shutdownExit: in whose words a child was shut down does not matter.
+func shutdownExit(s *scene) {
+	for _, shutdown := range []error{
+		stages.ErrShutdown, supervisor.ErrShutdown, context.Canceled, fmt.Errorf("stopped: %w", supervisor.ErrShutdown),
+	} {
+		c, log := single(s, stages.Transient, &job{id: 1, results: []error{shutdown}}, &job{id: 2, results: []error{nil}})
+		s.wantSequence("events", children(log))
+		s.same("given up", []any(nil), c.gaveUp)
+	}
 }
 
 func startError(s *scene) {

@@ -48,6 +48,9 @@ type Outbox[T any] interface {
 	// Reask asks on behalf of a consumer, after the present call, for n events it was counted for but did not get.
 	Reask(c ConsumerID, n int)
 
+	// Drop ends a consumer's subscription for a reason, after the present call.
+	Drop(c ConsumerID, reason error)
+
 	// Return tells a consumer that n events it asked for will not come.
 	Return(c ConsumerID, n int)
 }

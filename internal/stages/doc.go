@@ -28,7 +28,14 @@
 // reverse. A subscription ends when either side does, or with [Subscription.Cancel]. Its cancel mode says what that means
 // to the consumer: Permanent, it ends for the same reason; Transient, only if the reason is not [Clean]; Temporary, it
 // lives on. A consumer opens all its subscriptions anew with each Run; with Resubscribe, it also does so whenever the
-// producer runs again. Temporary with Resubscribe is what a service wants under a supervisor.
+// producer runs again. [Subscription.Wait] returns when it is open.
+//
+// # Under a supervisor
+//
+// A stage is a child of package supervisor by its RunReady, and two arrangements heal a crash. With default terms a producer
+// takes its consumers along: put it first below a supervisor that is RestForOne, and one restart brings all of them back.
+// Temporary with Resubscribe is what a service wants: each stage is restarted alone, below OneForOne, and finds the others
+// again. A consumer with default terms below OneForOne costs a restart of its own, and may come too early for its producer.
 //
 // # Manual demand
 //
@@ -66,7 +73,8 @@
 // # Guarantees
 //
 //   - Of one subscription at most max demand events are asked for or in hand; of a manual one, what was asked for.
-//   - An event is delivered to one consumer (by a [BroadcastDispatcher]: to each), buffered, or reported by OnDiscard.
+//   - An event is delivered to one consumer (by a [BroadcastDispatcher]: to each), buffered, or discarded by a full buffer
+//     and reported: to OnDiscard, and in the log unless that says no.
 //   - The events of one subscription are delivered in the order they were emitted in, over restarts of either side too.
 //   - The buffer is empty or nobody has demand: what was emitted first is delivered first. GenStage 1.3.2 breaks this after
 //     a consumer has left, and when one subscribes late to a broadcast.
@@ -77,7 +85,8 @@
 //   - Events live in memory. Who must not lose any when the process ends keeps them elsewhere until they are settled.
 //   - A handler that ignores its context cannot be stopped. Stopping a consumer also waits until its producers have said
 //     that they deliver nothing more, so a Demand that blocks holds it up.
-//   - Selectors and hashes run in the producer: a slow one slows all consumers.
+//   - Selectors and hashes run in the producer: a slow one slows all consumers. A selector that panics costs its consumer
+//     the subscription; a hash that panics ends the producer.
 //   - A broadcast is as slow as its slowest consumer, and a partition that stands still finally stops the others.
 //   - Consumers of one producer that ask for much starve those that ask for little: give them the same max demand.
 //

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 var (
@@ -12,10 +15,12 @@ var (
 	ErrDone = errors.New("stages: no more events")
 
 	// ErrShutdown is the reason subscribers are given when a stage's context was cancelled; the context's cause is
-	// wrapped beside it. It matches context.Canceled, and so does every reason made to wrap it.
-	ErrShutdown = fmt.Errorf("stages: shut down: %w", context.Canceled)
+	// wrapped beside it. It matches [supervisor.ErrShutdown] and context.Canceled, and so does every reason made to wrap
+	// it: to stages and to supervisors it is the same clean end.
+	ErrShutdown = fmt.Errorf("stages: %w: %w", supervisor.ErrShutdown, context.Canceled)
 
-	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes to Run's caller.
+	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes to Run's caller. A
+	// child of a ConsumerSupervisor or a selector that panicked ends with an error that matches it, too.
 	ErrCrashed = errors.New("stages: handler panicked")
 
 	// ErrNotRunning is returned by Emit when the producer has stopped, and is the reason of a subscription to it.
@@ -34,10 +39,31 @@ func (e *SurplusError) Error() string {
 	return fmt.Sprintf("stages: %d events were emitted without demand", e.Events)
 }
 
-// Clean reports whether a stage that ended for this reason did what it should: nil, or a shutdown. Every other reason is
-// abnormal and ends the consumers of a transient subscription.
+// Clean reports whether a stage or a child that ended for this reason did what it should: nil, or a shutdown, in the
+// words of this package, of package supervisor or of package context. Every other reason is abnormal, also a panic
+// whatever its value: it ends the consumers of a transient subscription.
 func Clean(reason error) bool {
-	return reason == nil || errors.Is(reason, context.Canceled)
+	if panicked := errors.Is(reason, ErrCrashed); panicked {
+		return false
+	}
+	if _, panicked := errors.AsType[*supervisor.PanicError](reason); panicked {
+		return errors.Is(reason, supervisor.ErrIntensity) // Of a child of a supervisor that gave up, and stopped in order.
+	}
+	return reason == nil || errors.Is(reason, supervisor.ErrShutdown) || errors.Is(reason, context.Canceled)
+}
+
+// crashed makes the end of a child that did not return match ErrCrashed.
+func crashed(err error) error {
+	_, panicked := errors.AsType[*supervisor.PanicError](err)
+	if panicked || errors.Is(err, supervisor.ErrExited) {
+		return fmt.Errorf("%w: %w", ErrCrashed, err)
+	}
+	return err
+}
+
+// crash is the reason of what panicked with v. It must be called by the deferred function that recovered v.
+func crash(v any) error {
+	return crashed(&supervisor.PanicError{Value: v, Stack: debug.Stack()})
 }
 
 // stopped is the reason of a stage whose context is done. It matches the cause, so that a supervisor knows its own again.

@@ -1,6 +1,8 @@
 package stages
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"sync"
 )
@@ -143,6 +145,7 @@ func (in *intake[T]) accepted(l *link[T]) {
 		return
 	}
 	l.open = true
+	s.settle(nil)
 	if in.hooks.OnSubscribe != nil {
 		in.hooks.OnSubscribe(s)
 	}
@@ -194,15 +197,18 @@ func (in *intake[T]) cancelled(l *link[T], reason error) {
 	if s.options.Manual && s.asked > 0 {
 		in.giveBack(s, s.asked)
 	}
-	if s.options.Cancel == Permanent || s.options.Cancel == Transient && !Clean(reason) {
+	duplicate := errors.Is(reason, ErrAlreadySubscribed) // GenStage lets this reason pass: the first subscription lives.
+	if !duplicate && (s.options.Cancel == Permanent || s.options.Cancel == Transient && !Clean(reason)) {
 		in.end(reason)
 	}
 	switch {
-	case s.cancelled:
+	case s.cancelled || duplicate:
 		in.forget(s)
 	case s.options.Resubscribe && !in.ending:
 		in.attach(s)
+		return
 	}
+	s.settle(cmp.Or(reason, ErrShutdown))
 }
 
 func (in *intake[T]) forget(s *Subscription[T]) {

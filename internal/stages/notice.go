@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -76,6 +77,7 @@ func (in *intake[T]) act(n notice[T]) {
 		n.sub.cancelled = true
 		if n.sub.link == nil {
 			in.forget(n.sub)
+			n.sub.settle(cmp.Or(n.err, ErrShutdown))
 		}
 		in.detach(n.sub, n.err)
 	case noticeAsk:

@@ -12,6 +12,7 @@ type order[T any] struct {
 	link     *link[T]
 	err      error
 	emission *emission[T]
+	note     func()
 }
 
 type orderKind uint8
@@ -21,6 +22,7 @@ const (
 	orderAsk                        // link asks for n more events.
 	orderCancel                     // link is to end for reason err.
 	orderEmit                       // Dispatch the emission.
+	orderNote                       // Call note when what is buffered now has left.
 	orderGiveBack                   // n events that were asked of the producer will not come.
 	orderPause                      // Hold asks and emissions.
 	orderResume                     // Do what was held, in order.
@@ -48,7 +50,7 @@ func (o *outlet[T]) step() bool {
 	}
 	m := o.work[0]
 	o.work = o.work[1:]
-	if o.paused && (m.kind == orderAsk || m.kind == orderEmit) {
+	if o.paused && (m.kind == orderAsk || m.kind == orderEmit || m.kind == orderNote) {
 		o.held = append(o.held, m)
 		return true
 	}
@@ -77,15 +79,13 @@ func (o *outlet[T]) do(m order[T]) {
 			o.balance()
 		}
 	case orderCancel:
-		if o.links[m.link.id] == m.link {
-			o.left = true
-			o.unsubscribe(m.link, m.err)
-			o.balance()
-		}
+		o.cancel(m.link, m.err)
 	case orderEmit:
 		if m.emission.claim() {
 			o.accept(m.emission)
 		}
+	case orderNote:
+		o.leaveNote(m.note)
 	case orderGiveBack:
 		o.giveBack(m.n)
 	case orderPause:

@@ -1,9 +1,13 @@
 package stages
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // outlet is the producing side of a stage: its subscribers, the dispatcher, and the buffer for what has no demand. The
@@ -16,12 +20,14 @@ type outlet[T any] struct {
 	// Of the goroutine of Run.
 	dispatcher Dispatcher[T]
 	links      map[ConsumerID]*link[T]
+	refused    []*link[T] // Wait for another subscriber to leave, or for the next Run.
 	lastID     ConsumerID
 	owed       int        // Events asked of the producer that have not been emitted.
 	demands    []int      // What to ask of the producer, one entry an ask. GenStage does not merge them.
 	reasks     []order[T] // Made by the dispatcher in the present call.
 	desk       []order[T] // Taken from the mail.
 	work       []order[T] // What of desk is not done yet.
+	notes      []note     // Of AfterBuffer, by after.
 	held       []order[T] // Asks and emissions that wait for Resume.
 	paused     bool
 	left       bool // A subscriber has cancelled during this Run.
@@ -48,9 +54,14 @@ type OutletConfig[T any] struct {
 	Keep       Keep                 // What to keep of too many.
 	Paused     bool                 // Begin each Run paused.
 
-	OnDiscard func(events int) // A full buffer cost so many events; called once an emission.
-	OnJoin    func()           // A consumer has subscribed.
-	OnLeave   func(error)      // A subscription has ended for this reason.
+	// OnDiscard is told how many events a full buffer cost, once an emission, and returns whether to log a warning as
+	// well; nil: yes.
+	OnDiscard func(events int) (warn bool)
+	OnJoin    func()      // A consumer has subscribed.
+	OnLeave   func(error) // A subscription has ended for this reason.
+
+	Name string       // For the log: which stage speaks.
+	Log  *slog.Logger // Gets what costs events or subscriptions; nil: slog.Default.
 }
 
 func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T], error) {
@@ -62,6 +73,12 @@ func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T],
 	}
 	if c.Dispatcher == nil {
 		c.Dispatcher = func() Dispatcher[T] { return new(DemandDispatcher[T]) }
+	}
+	if c.Log == nil {
+		c.Log = slog.Default() //nolint:forbidigo // As net/http does: nothing is lost in silence for lack of a setting.
+	}
+	if c.Name != "" {
+		c.Log = c.Log.With(slog.String("stage", c.Name))
 	}
 	limit := c.Buffer
 	if limit == Unbuffered {
@@ -105,12 +122,16 @@ func (o *outlet[T]) open() {
 }
 
 // close ends a Run, also one that panicked: subscribers are told the reason, emitters are refused, and subscriptions that
-// wait for a restart stay in the mail.
-func (o *outlet[T]) close(reason error) {
+// wait for a restart stay in the mail. The supervisor is told before all of them: they may end because of it.
+func (o *outlet[T]) close(ctx context.Context, reason error) {
+	supervisor.Ending(ctx)
 	o.mu.Lock()
 	o.state = hasRun
 	left := slices.Concat(o.held, o.work, o.mail)
-	o.held, o.work = nil, nil
+	for _, l := range o.refused {
+		left = append(left, order[T]{kind: orderSubscribe, link: l})
+	}
+	o.held, o.work, o.refused = nil, nil, nil
 	o.mail = slices.DeleteFunc(slices.Clone(left), func(m order[T]) bool {
 		return m.kind != orderSubscribe || !m.link.sub.options.Resubscribe || cancels(left, m.link)
 	})
@@ -139,6 +160,11 @@ func (o *outlet[T]) subscribe(l *link[T]) {
 	o.lastID++
 	l.id = o.lastID
 	if err := o.dispatcher.Subscribe(l.id, l.sub.options); err != nil {
+		o.config.Log.Error("subscription refused", slog.Any("err", err))
+		if l.sub.options.Resubscribe {
+			o.refused = append(o.refused, l) // To try again at once would be to try for ever.
+			return
+		}
 		l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: err})
 		return
 	}
@@ -147,6 +173,25 @@ func (o *outlet[T]) subscribe(l *link[T]) {
 	if o.config.OnJoin != nil {
 		o.config.OnJoin()
 	}
+}
+
+// cancel ends a subscription that its consumer does not want any more.
+func (o *outlet[T]) cancel(l *link[T], reason error) {
+	if i := slices.Index(o.refused, l); i >= 0 {
+		o.refused = slices.Delete(o.refused, i, i+1)
+		l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: reason})
+	}
+	if o.links[l.id] != l {
+		return
+	}
+	o.left = true
+	o.unsubscribe(l, reason)
+	refused := o.refused
+	o.refused = nil
+	for _, l := range refused {
+		o.subscribe(l)
+	}
+	o.balance()
 }
 
 func (o *outlet[T]) unsubscribe(l *link[T], reason error) {
@@ -164,7 +209,10 @@ func (o *outlet[T]) release() {
 	if !ok || h.Held() == 0 {
 		return
 	}
-	newer := o.buffer.all()
+	held, newer := h.Release(), o.buffer.all()
+	for i := range o.notes {
+		o.notes[i].after += uint64(len(held) + len(newer)) // They leave the buffer once more.
+	}
 	o.buffer.drop(len(newer))
-	o.store(slices.Concat(h.Release(), newer))
+	o.store(slices.Concat(held, newer))
 }

@@ -47,7 +47,10 @@ func NewProcessor[In, Out any](c ProcessorConfig[In, Out]) (*Processor[In, Out],
 // Run works until a subscription ends that the processor does not outlive, and returns its reason after everything
 // delivered has been handled and everything buffered has been delivered on; or until ctx is cancelled, and returns nil
 // after everything delivered has been handled; or until Handle fails. What is left waits for the next Run.
-func (p *Processor[In, Out]) Run(ctx context.Context) error {
+func (p *Processor[In, Out]) Run(ctx context.Context) error { return p.RunReady(ctx, func() {}) }
+
+// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
+func (p *Processor[In, Out]) RunReady(ctx context.Context, ready func()) error {
 	if err := p.enter(); err != nil {
 		return err
 	}
@@ -59,8 +62,9 @@ func (p *Processor[In, Out]) Run(ctx context.Context) error {
 	p.intake.open()
 	defer func() {
 		p.intake.close(reason)
-		p.outlet.close(reason)
+		p.outlet.close(ctx, reason)
 	}()
+	ready()
 	reason = p.process(ctx, handling)
 	return result(ctx, reason)
 }

@@ -41,14 +41,18 @@ func NewProducer[T any](c ProducerConfig[T]) (*Producer[T], error) {
 
 // Run serves the consumers until ctx is cancelled or the producer completes, and returns nil then, or until Demand fails.
 // Its subscriptions end with it; what is buffered when ctx is cancelled or Demand fails waits for the next Run.
-func (p *Producer[T]) Run(ctx context.Context) error {
+func (p *Producer[T]) Run(ctx context.Context) error { return p.RunReady(ctx, func() {}) }
+
+// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
+func (p *Producer[T]) RunReady(ctx context.Context, ready func()) error {
 	if err := p.enter(); err != nil {
 		return err
 	}
 	defer p.leave()
 	reason := ErrCrashed
 	p.open()
-	defer func() { p.close(reason) }()
+	defer func() { p.close(ctx, reason) }()
+	ready()
 	reason = p.serveAll(ctx)
 	return result(ctx, reason)
 }

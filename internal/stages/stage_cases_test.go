@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -22,7 +24,10 @@ func TestStageCases(t *testing.T) {
 		"stage-buffer-vectors":                   func(s *scene) { s.Log("see TestBufferVectors") },
 		"stage-buffer-default":                   bufferDefault,
 		"stage-buffer-size-0":                    unbuffered,
-		"stage-buffer-keep-first":                bufferKeepFirst,
+		"stage-buffer-keep-first":                func(s *scene) { bufferKeep(s, stages.KeepFirst) },
+		"stage-buffer-keep-last":                 func(s *scene) { bufferKeep(s, stages.KeepLast) },
+		"stage-discard-callback":                 discardCallback,
+		"stage-info-ordering":                    infoOrdering,
 		"stage-buffer-before-demand":             bufferBeforeDemand,
 		"stage-buffer-infinity":                  bufferUnlimited,
 		"stage-push-more-than-demand":            pushMoreThanDemand,
@@ -159,7 +164,10 @@ func numbers(from, to int) (events []any) {
 
 func bufferDefault(s *scene) {
 	reports := []int{}
-	p := s.producer("p", nil, stages.OutletConfig[any]{OnDiscard: func(n int) { reports = append(reports, n) }})
+	p := s.producer("p", nil, stages.OutletConfig[any]{OnDiscard: func(n int) bool {
+		reports = append(reports, n)
+		return false
+	}})
 	s.push(p, numbers(1, 10050)...)
 	s.want("discard_reports", reports)
 	c := s.consumer("c")
@@ -181,10 +189,13 @@ func unbuffered(s *scene) {
 	s.same("batches", [][]int{{1, 2}}, only(s.happened(), "batch"))
 }
 
-func bufferKeepFirst(s *scene) {
+func bufferKeep(s *scene, keep stages.Keep) {
 	discarded := 0
 	p := s.producer("p", nil, stages.OutletConfig[any]{
-		Buffer: s.number("buffer_size"), Keep: stages.KeepFirst, OnDiscard: func(n int) { discarded += n },
+		Buffer: s.number("buffer_size"), Keep: keep, OnDiscard: func(n int) bool {
+			discarded += n
+			return false
+		},
 	})
 	s.push(p, "a", "b", "c", "d", "e")
 	s.push(p, "f", "g", "h")
@@ -194,6 +205,60 @@ func bufferKeepFirst(s *scene) {
 	s.want("discarded", discarded)
 	s.want("batches", only(log, "batch"))
 	s.want("demands", only(log, "demand"))
+}
+
+// discardCallback: the hook decides on the warning, and without one there is a warning.
+func discardCallback(s *scene) {
+	for _, hook := range []func(n int) bool{
+		nil,
+		func(n int) bool { s.want("hook_count", n); return true },
+		func(n int) bool { s.want("hook_count", n); return false },
+	} {
+		var log strings.Builder
+		p := s.producer("p", nil, stages.OutletConfig[any]{
+			Buffer: s.number("buffer_size"), Keep: stages.KeepFirst, OnDiscard: hook,
+			Name: "pages", Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		s.push(p, numbers(1, 8)...)
+		warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "stage=pages discarded=3 buffer=5")
+		if want := hook == nil || hook(3); warned != want {
+			s.Errorf("hook %v: warned = %v, want %v:\n%s", hook != nil, warned, want, &log)
+		}
+	}
+}
+
+// infoOrdering: what is sent behind the buffer is read between the events on both sides of it.
+func infoOrdering(s *scene) {
+	p := s.producer("p", nil, stages.OutletConfig[any]{})
+	s.push(p, 1, 2)
+	if err := p.AfterBuffer(func() { s.note("pinfo", "p", "after_1_2") }); err != nil {
+		s.Error(err)
+	}
+	s.push(p, 3)
+	s.want("before", s.happened())
+	c := s.consumer("c")
+	must(c.Subscribe(p, demand(1, 0)))
+	log := slices.DeleteFunc(s.happened(), func(e entry) bool { return e[0] == "done" })
+	for i, e := range log {
+		if e[0] == "psub" || e[0] == "pinfo" {
+			log[i] = slices.DeleteFunc(e, func(part any) bool { return part == "p" && e[0] == "pinfo" })
+		}
+	}
+	var want []entry
+	if err := json.Unmarshal(s.Expect["after"], &want); err != nil {
+		s.Fatal(err)
+	}
+	who := func(log []entry, name string) (found []entry) {
+		for _, e := range log {
+			if of := map[any]string{"psub": "p", "pinfo": "p", "demand": "p", "batch": "c"}[e[0]]; of == name {
+				found = append(found, e)
+			}
+		}
+		return found
+	}
+	for _, name := range []string{"p", "c"} {
+		s.same(name, plain(s.T, who(want, name)), plain(s.T, who(log, name)))
+	}
 }
 
 func bufferBeforeDemand(s *scene) {

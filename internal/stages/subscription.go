@@ -1,5 +1,7 @@
 package stages
 
+import "context"
+
 // Mode says what the end of one thing means for another: of a subscription for its consumer, or of a child for its event.
 type Mode uint8
 
@@ -66,6 +68,10 @@ type Subscription[T any] struct {
 	running   int      // Of a ConsumerSupervisor: children of this subscription.
 	finished  int      // Of a ConsumerSupervisor: ended children not asked for again yet.
 	cancelled bool     // By Cancel: it will not be opened again.
+
+	settled chan struct{} // Closed when the producer first accepted, or the subscription ended before it did.
+	decided bool          // Whether settled is closed.
+	outcome error         // Why it ended before; valid after settled is closed.
 }
 
 // link is one attachment of a subscription to a Run of its producer: what GenStage calls a subscription reference.
@@ -84,6 +90,26 @@ type link[T any] struct {
 func (s *Subscription[T]) Ask(n int) {
 	if n > 0 {
 		s.to.post(notice[T]{kind: noticeAsk, sub: s, n: n})
+	}
+}
+
+// Wait returns when the producer has accepted the subscription for the first time: from then on what it emits is for this
+// consumer too. Before both stages run it waits, at most until ctx is done. An error is the reason why the subscription
+// ended before; it matches ErrShutdown if it was cancelled for no other.
+func (s *Subscription[T]) Wait(ctx context.Context) error {
+	select {
+	case <-s.settled:
+		return s.outcome
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle tells those who Wait.
+func (s *Subscription[T]) settle(outcome error) {
+	if !s.decided {
+		s.decided, s.outcome = true, outcome
+		close(s.settled)
 	}
 }
 
@@ -115,5 +141,5 @@ func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T
 		return nil, err
 	}
 	o.stage = to
-	return &Subscription[T]{from: from, to: to, options: o}, nil
+	return &Subscription[T]{from: from, to: to, options: o, settled: make(chan struct{})}, nil
 }

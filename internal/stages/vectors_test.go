@@ -164,6 +164,8 @@ func (r *recorder) Reask(c ConsumerID, n int) {
 	r.reasked = append(r.reasked, delivered{Consumer: r.names[c], N: n})
 }
 
+func (r *recorder) Drop(ConsumerID, error) {}
+
 func (r *recorder) Return(c ConsumerID, n int) {
 	r.returned = append(r.returned, delivered{Consumer: r.names[c], N: n})
 }

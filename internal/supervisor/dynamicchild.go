@@ -29,7 +29,7 @@ type dynamicChild struct {
 
 // run is one life of a child: the whole of its goroutine.
 func (d *Dynamic) run(ctx context.Context, c *dynamicChild) {
-	err := errGoexit
+	err := ErrExited
 	ready, started := d.readiness(c)
 	defer func() {
 		if v := recover(); v != nil {

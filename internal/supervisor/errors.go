@@ -38,7 +38,9 @@ var (
 	// ErrMaxChildren is returned by a Dynamic that is full.
 	ErrMaxChildren = errors.New("maximum number of children reached")
 
-	errGoexit   = errors.New("goroutine exited without returning")
+	// ErrExited is the end of a child whose goroutine called runtime.Goexit.
+	ErrExited = errors.New("goroutine exited without returning")
+
 	errNotReady = errors.New("ended before it was ready")
 )
 

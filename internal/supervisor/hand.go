@@ -73,7 +73,7 @@ func (d *Dynamic) runHand(h *hand) {
 
 // runFunc is the life of a child of StartFunc.
 func (d *Dynamic) runFunc(c *dynamicChild) {
-	err := errGoexit
+	err := ErrExited
 	defer func() {
 		if v := recover(); v != nil {
 			err = newPanicError(v)

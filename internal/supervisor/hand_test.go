@@ -38,7 +38,7 @@ func TestStartFunc(t *testing.T) {
 		}
 		failed := 0
 		for _, e := range log.of(ChildEnded) {
-			if _, panicked := errors.AsType[*PanicError](e.Err); panicked || errors.Is(e.Err, errGoexit) {
+			if _, panicked := errors.AsType[*PanicError](e.Err); panicked || errors.Is(e.Err, ErrExited) {
 				failed++
 			}
 		}

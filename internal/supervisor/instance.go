@@ -11,6 +11,7 @@ import (
 type instance struct {
 	child  *Child
 	cancel context.CancelCauseFunc
+	heard  func(*instance)
 	ready  chan struct{} // closed when the child is ready
 	done   chan struct{} // closed by the goroutine as its last act
 	err    error         // how it ended; to be read after done is closed
@@ -21,7 +22,7 @@ type instance struct {
 // Fates of an instance. Each is reached from alive only.
 const (
 	alive     uint32 = iota
-	ended            // the goroutine is about to close done
+	ended            // the goroutine is about to end, and will close done
 	released         // it was stopped at once, and may still run
 	abandoned        // it ignored its context for longer than its StopTimeout
 )
@@ -29,28 +30,48 @@ const (
 // settle reports whether the instance was alive and has now met fate.
 func (i *instance) settle(fate uint32) bool { return i.fate.CompareAndSwap(alive, fate) }
 
-// spawn runs c in a goroutine of its own. From there announce is called as soon as c has ended, before its end is
-// described and before done is closed: the supervisor is to hear of it before those whom c takes along. It reports
-// whether anybody still wants to know. If not, returned is called once err tells how c ended.
+// instanceKey is the key of a child's context under which its instance is found.
+type instanceKey struct{}
+
+// Ending tells the supervisor of the child whose context ctx is that the child is about to return, which it must then do
+// at once. It is for a child that takes others along by what it does last, such as a producer that tells its consumers:
+// the supervisor hears of its end before it can hear of theirs, so that one restart of the group serves all. A child that
+// does not call it is heard of when it has returned. Without a supervisor Ending does nothing.
+func Ending(ctx context.Context) {
+	if i, ok := ctx.Value(instanceKey{}).(*instance); ok {
+		i.announce()
+	}
+}
+
+// announce has the supervisor hear of the end of i, once, if it still wants to know.
+func (i *instance) announce() {
+	if i.settle(ended) {
+		i.heard(i)
+	}
+}
+
+// spawn runs c in a goroutine of its own. From there heard is called when c is ending, before done is closed; if the
+// supervisor has left c by then, returned is called instead, as the last act.
 // Whoever calls spawn owns the instance: it waits for done, or leaves it and says so by its fate.
-func spawn(ctx context.Context, supervisor string, c *Child, announce func(*instance) bool, returned func(*instance)) *instance {
+func spawn(ctx context.Context, supervisor string, c *Child, heard, returned func(*instance)) *instance {
 	ctx, cancel := context.WithCancelCause(ctx)
-	i := &instance{child: c, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{})}
+	i := &instance{child: c, cancel: cancel, heard: heard, ready: make(chan struct{}), done: make(chan struct{})}
+	ctx = context.WithValue(ctx, instanceKey{}, i)
 	ready := sync.OnceFunc(func() { close(i.ready) })
 	if c.Run != nil {
 		ready()
 	}
 	go func() {
 		defer close(i.done)
-		i.err = errGoexit
+		i.err = ErrExited
 		defer func() {
 			v := recover()
-			wanted := announce(i)
+			i.announce()
 			if v != nil {
 				i.err = newPanicError(v)
 			}
 			cancel(nil)
-			if !wanted {
+			if i.fate.Load() != ended {
 				returned(i)
 			}
 		}()

@@ -37,7 +37,7 @@ func (r *run) startAll(ctx context.Context) error {
 // restart, the failure is followed by the next one.
 func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	// Not ctx itself: its end must reach the children one after the other.
-	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.announce, r.returned)
+	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.ended.put, r.returned)
 	r.setState(m, StateStarting)
 	select {
 	case <-m.instance.ready:
@@ -67,15 +67,6 @@ func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 		Kind: ChildFailed, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(err), Retold: isRestart,
 	})
 	return err
-}
-
-// announce is the first thing a child's goroutine does when the child has ended.
-func (r *run) announce(i *instance) (wanted bool) {
-	if !i.settle(ended) {
-		return false
-	}
-	r.ended.put(i)
-	return true
 }
 
 // returned takes note of the end of a child that was left before.

@@ -88,7 +88,7 @@ func (s *Server[M]) RunReady(ctx context.Context, ready func()) error {
 	if !s.life.CompareAndSwap(nil, l) {
 		return fmt.Errorf("server %s: %w", s.spec.Name, ErrAlreadyStarted)
 	}
-	l.err = errGoexit
+	l.err = ErrExited
 	defer func() {
 		s.life.Store(nil)
 		close(l.done)
@@ -108,7 +108,7 @@ func (s *Server[M]) serve(ctx context.Context, l *life[M], ready func()) (reason
 	if err != nil {
 		return err
 	}
-	reason = errGoexit
+	reason = ErrExited
 	defer func() { reason = terminate(h, reason) }()
 	ready()
 	return protect(func() error { return l.handleAll(ctx, h, self) })

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,14 +128,9 @@ func (r *run) loop(ctx context.Context) error {
 	}
 }
 
-// onEnds handles every child that ended since the last time, in the order of their ends; in a group in start order.
-// Whom a child took along that was started before it is restarted with that one, and costs no restart of its own.
+// onEnds handles every child that ended since the last time, in the order of their ends.
 func (r *run) onEnds(ctx context.Context) error {
-	list := r.ended.take()
-	if r.spec.Strategy != OneForOne {
-		slices.SortStableFunc(list, func(a, b *instance) int { return cmp.Compare(r.index(a), r.index(b)) })
-	}
-	for _, i := range list {
+	for _, i := range r.ended.take() {
 		if err := r.onEnd(ctx, i); err != nil {
 			return err
 		}
@@ -146,7 +140,7 @@ func (r *run) onEnds(ctx context.Context) error {
 
 // onEnd handles the end of a child that nobody asked to end.
 func (r *run) onEnd(ctx context.Context, i *instance) error {
-	n := r.index(i)
+	n := slices.IndexFunc(r.members, func(m *member) bool { return m.instance == i })
 	if n < 0 {
 		return nil // stopped or replaced before we came to this
 	}
@@ -166,11 +160,6 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 		return fmt.Errorf("%s: %s ended: %w", r.spec.Name, m.child.Name, ErrShutdown)
 	}
 	return nil
-}
-
-// index returns the place in start order of the child that i is a run of, or -1 if it is nobody's any more.
-func (r *run) index(i *instance) int {
-	return slices.IndexFunc(r.members, func(m *member) bool { return m.instance == i })
 }
 
 // restart brings back m, which ended with reason, and whom the strategy adds. A child that does not become ready is

@@ -266,8 +266,8 @@ func TestEndsThatAreNotReturns(t *testing.T) {
 		if !ok || p.Value != "oops" || !strings.Contains(ended["panic"].Stack, "TestEndsThatAreNotReturns") {
 			t.Errorf("panic ended with %v and stack %q", ended["panic"].Err, ended["panic"].Stack)
 		}
-		if !errors.Is(ended["goexit"].Err, errGoexit) {
-			t.Errorf("goexit ended with %v, want %v", ended["goexit"].Err, errGoexit)
+		if !errors.Is(ended["goexit"].Err, ErrExited) {
+			t.Errorf("goexit ended with %v, want %v", ended["goexit"].Err, ErrExited)
 		}
 	})
 }

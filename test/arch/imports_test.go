@@ -21,11 +21,12 @@ const module = "github.com/millhand/millhand"
 var allowed = map[string][]string{
 	".": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/stages"},
 
-	// The mechanisms. They know neither NATS nor jobs nor each other: what runs long is a
-	// func(context.Context) error, so they meet without an import.
+	// The mechanisms. They know neither NATS nor jobs: what runs long is a
+	// func(context.Context) error, so they meet without an import. But stages and supervisors
+	// have to agree on what a clean end is.
 	"internal/job":        nil,
 	"internal/supervisor": nil,
-	"internal/stages":     nil,
+	"internal/stages":     {"internal/supervisor"},
 
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.

@@ -1,0 +1,278 @@
+package stages_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// A producer that crashes once takes its consumers along, on default terms; below a supervisor that is rest_for_one all of
+// them are restarted together, for one restart of three, and the flow goes on. Here the goroutines race as they like.
+func TestRestForOneHealsACrashedProducer(t *testing.T) {
+	for round := range 300 {
+		crashed := false
+		p := must(stages.NewProducer(stages.ProducerConfig[int]{Demand: func(_ context.Context, n int, out []int) ([]int, error) {
+			if !crashed {
+				crashed = true
+				panic("once")
+			}
+			return append(out, make([]int, min(n, 10))...), nil
+		}}))
+		restarts := 0
+		arrived := make(chan string, 3)
+		spec := supervisor.Spec{
+			Name: "pipeline", Strategy: supervisor.RestForOne,
+			Children: []supervisor.Child{{Name: "producer", RunReady: p.RunReady}},
+			OnEvent: func(e supervisor.Event) {
+				if e.Kind == supervisor.ChildRestarting {
+					restarts++
+				}
+			},
+		}
+		for i := range 3 {
+			name := fmt.Sprint("consumer ", i)
+			told := false
+			c := must(stages.NewConsumer(stages.ConsumerConfig[int]{Handle: func(context.Context, []int) error {
+				if !told {
+					told = true
+					arrived <- name
+				}
+				return nil
+			}}))
+			must(c.Subscribe(p, stages.SubscribeOptions[int]{}))
+			spec.Children = append(spec.Children, supervisor.Child{Name: name, RunReady: c.RunReady})
+		}
+		sup := must(supervisor.New(spec))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- sup.Run(ctx) }()
+		for range 3 {
+			select {
+			case <-arrived:
+			case err := <-done:
+				t.Fatalf("round %d: the supervisor ended: %v", round, err)
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Fatalf("round %d: Run = %v", round, err)
+		}
+		if restarts != 1 {
+			t.Errorf("round %d: one crash cost %d restarts", round, restarts)
+		}
+	}
+}
+
+// The slot of a child comes back whatever the child does, and Run returns.
+func TestChildrenThatEndInAnyWay(t *testing.T) {
+	ends := map[string]func() error{
+		"return": func() error { return nil },
+		"error":  func() error { return errBoom },
+		"panic":  func() error { panic("child") },
+		"goexit": func() error { runtime.Goexit(); return nil },
+	}
+	for name, end := range ends {
+		for _, restart := range []stages.Mode{stages.Temporary, stages.Transient} {
+			t.Run(fmt.Sprint(name, restart), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var runs, freed atomic.Int64
+					var reasons []error
+					s := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[int]{
+						Restart: restart,
+						Run: func(context.Context, int) error {
+							runs.Add(1)
+							return end()
+						},
+						OnFree:   func(n int) { freed.Add(int64(n)) },
+						OnGiveUp: func(_ int, err error) { reasons = append(reasons, err) },
+					}))
+					p := must(stages.FromSeq(slices.Values([]int{1, 2, 3, 4}), stages.ProducerConfig[int]{}))
+					must(s.Subscribe(p, stages.SubscribeOptions[int]{MaxDemand: 1}))
+					done := make(chan error, 1)
+					go func() { done <- s.Run(t.Context()) }()
+					if err := p.Run(t.Context()); err != nil {
+						t.Error(err)
+					}
+					if err := <-done; err != nil {
+						t.Errorf("Run = %v", err)
+					}
+					if freed.Load() != 4 {
+						t.Errorf("%d of 4 slots came back", freed.Load())
+					}
+					failed, tries := 4, 1
+					if name == "return" {
+						failed = 0
+					} else if restart == stages.Transient {
+						tries = 1 + stages.DefaultMaxRestarts
+					}
+					if len(reasons) != failed || runs.Load() != int64(4*tries) {
+						t.Errorf("%d children were given up after %d runs, want %d after %d", len(reasons), runs.Load(), failed, 4*tries)
+					}
+					for _, err := range reasons {
+						if crashed := name == "panic" || name == "goexit"; errors.Is(err, stages.ErrCrashed) != crashed {
+							t.Errorf("given up for %v", err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// A child that tells of its end twice frees one slot, and ends no later run of itself.
+func TestChildThatEndsTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ends []func(error)
+		freed := 0
+		s := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[int]{
+			Restart: stages.Transient,
+			Start: func(_ context.Context, _ int, ended func(error)) error {
+				ends = append(ends, ended)
+				return nil
+			},
+			OnFree: func(n int) { freed += n },
+		}))
+		p := must(stages.NewProducer(stages.ProducerConfig[int]{}))
+		sub := must(s.Subscribe(p, stages.SubscribeOptions[int]{Cancel: stages.Temporary}))
+		go func() { _ = p.Run(t.Context()) }()
+		go func() { _ = s.Run(t.Context()) }()
+		if err := sub.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Emit(t.Context(), []int{1}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		first := ends[0]
+		first(errBoom)
+		first(errBoom)
+		synctest.Wait()
+		first(nil)
+		synctest.Wait()
+		if len(ends) != 2 || freed != 0 {
+			t.Fatalf("%d starts and %d free slots, want 2 and 0", len(ends), freed)
+		}
+		second := ends[1]
+		second(nil)
+		second(nil)
+		synctest.Wait()
+		if freed != 1 {
+			t.Errorf("%d slots are free, want 1", freed)
+		}
+	})
+}
+
+// To a supervisor and to stages a clean end is the same, whoever's words it is told in.
+func TestOneShutdown(t *testing.T) {
+	for name, reason := range map[string]error{
+		"stages": stages.ErrShutdown, "supervisor": supervisor.ErrShutdown,
+		"wrapped": fmt.Errorf("job: %w", stages.ErrShutdown),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !stages.Clean(reason) {
+				t.Errorf("Clean(%v) = false", reason)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				runs := 0
+				sup := must(supervisor.New(supervisor.Spec{Name: "sup", Children: []supervisor.Child{{
+					Name: "child", Restart: supervisor.Transient,
+					Run: func(context.Context) error { runs++; return reason },
+				}}}))
+				ctx, stop := context.WithTimeout(t.Context(), time.Second)
+				defer stop()
+				if err := sup.Run(ctx); err != nil || runs != 1 {
+					t.Errorf("a supervisor ran it %d times and ended with %v, want once and nil", runs, err)
+				}
+			})
+		})
+	}
+	for name, reason := range map[string]error{
+		"error": errBoom, "crash": stages.ErrCrashed, "panic": &supervisor.PanicError{Value: supervisor.ErrShutdown},
+	} {
+		if stages.Clean(reason) {
+			t.Errorf("%s: Clean(%v) = true", name, reason)
+		}
+	}
+}
+
+// A consumer that waits until its subscription is open misses nothing, however small the buffer.
+func TestWaitUntilSubscribed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{T: t}
+		t.Cleanup(s.all.Wait)
+		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: 1, OnDiscard: func(n int) bool {
+			t.Errorf("%d events were discarded", n)
+			return false
+		}})
+		c := s.consumer("c")
+		sub := must(c.Subscribe(p, demand(5, 0)))
+		if err := sub.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // Now it has asked, too.
+		s.push(p, numbers(1, 5)...)
+		s.same("batches", [][]any{numbers(1, 5)}, only(s.happened(), "batch"))
+		sub.Cancel(nil)
+		if err := sub.Wait(t.Context()); err != nil {
+			t.Errorf("Wait after its end = %v, want nil: it was open", err)
+		}
+
+		stopped := s.idleProducer("stopped", nil, stages.OutletConfig[any]{})
+		s.start(stopped).stop()
+		synctest.Wait()
+		late := must(c.Subscribe(stopped, demand(5, 0)))
+		if err := late.Wait(t.Context()); !errors.Is(err, stages.ErrNotRunning) {
+			t.Errorf("Wait for a producer that has stopped = %v, want ErrNotRunning", err)
+		}
+		idle := must(c.Subscribe(s.idleProducer("idle", nil, stages.OutletConfig[any]{}), demand(5, 0)))
+		idle.Cancel(nil)
+		if err := idle.Wait(t.Context()); !errors.Is(err, stages.ErrShutdown) {
+			t.Errorf("Wait for a subscription that was cancelled = %v, want ErrShutdown", err)
+		}
+	})
+}
+
+// What a full buffer holds leaves it as one delivery, also where its ring wraps.
+func TestBufferLeavesInOnePiece(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{T: t}
+		t.Cleanup(s.all.Wait)
+		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: 5, OnDiscard: func(int) bool { return false }})
+		c := s.consumer("c")
+		sub := must(c.Subscribe(p, stages.SubscribeOptions[any]{Manual: true, Cancel: stages.Temporary}))
+		for first := 0; first < 70; first += 7 {
+			s.push(p, numbers(first, first+6)...)
+			sub.Ask(5)
+			s.same("batches", [][]any{numbers(first+2, first+6)}, only(s.happened(), "batch"))
+		}
+	})
+}
+
+// A partition that is taken is waited for, without asking for it over and over.
+func TestTakenPartitionIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{T: t}
+		t.Cleanup(s.all.Wait)
+		p := parity(s, stages.PartitionConfig[any]{Partitions: 2, Hash: func(e any) (any, int) { return e, e.(int) % 2 }})
+		o := demand(5, 0)
+		o.Resubscribe = true
+		first := must(s.consumer("first").Subscribe(p, o))
+		must(s.consumer("second").Subscribe(p, o))
+		s.happened()
+		s.push(p, 2)
+		s.same("of the first", []entry{{"batch", "first", []any{2}}}, deliveries(s.happened()))
+		first.Cancel(nil)
+		s.happened()
+		s.push(p, 4)
+		s.same("of the second", []entry{{"batch", "second", []any{4}}}, deliveries(s.happened()))
+	})
+}
