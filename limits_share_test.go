@@ -98,3 +98,56 @@ func TestTwoLimitsDoNotBlockEachOther(t *testing.T) {
 		})
 	}
 }
+
+// A type with a limit and permits to have is not starved by one without that fills all slots, and
+// has work for as long: it starts as soon as two jobs' time has passed at most, and has its share
+// of the slots from then on.
+func TestLimitedTypeBesideABusyOne(t *testing.T) {
+	tests := []struct {
+		name                        string
+		workers, concurrency, limit int
+		quota                       millhand.Quota
+	}{
+		{"one slot", 1, 1, 4, millhand.Quota{Type: "import"}},
+		{"four slots", 1, 4, 4, millhand.Quota{Type: "import"}},
+		{"twenty slots", 1, 20, 4, millhand.Quota{Type: "import"}},
+		{"a single permit", 1, 4, 1, millhand.Quota{Type: "import"}},
+		{"three workers", 3, 4, 4, millhand.Quota{Type: "import"}},
+		{"by key", 2, 4, 4, millhand.Quota{Key: "crm", Types: []string{"import"}}},
+		{"a rate", 2, 4, 40, millhand.Quota{Type: "import", Per: 10 * time.Second}},
+		{"beside a rate", 2, 4, 4, millhand.Quota{Type: "import"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+				const each = 2 * time.Second
+				m := newMill(t, s)
+				tt.quota.Limit = tt.limit
+				m.set(t, tt.quota)
+				if tt.name == "beside a rate" {
+					m.set(t, millhand.Quota{Type: "busy", Limit: 30, Per: 5 * time.Second})
+				}
+				m.enqueue(t, 4000, "busy")
+				for i := range tt.workers {
+					m.hire(t, i, each, millhand.WorkerConfig{Concurrency: tt.concurrency}, "import", "busy")
+				}
+				time.Sleep(25 * time.Second) // all slots are taken, again and again
+				m.enqueue(t, 400, "import")
+				time.Sleep(2*each + 500*time.Millisecond)
+				if len(m.started("import")) == 0 {
+					usage, err := m.client.Quotas(t.Context())
+					t.Errorf("none has started after two jobs' time: %+v, %v", usage, err)
+				}
+				time.Sleep(2 * each)
+				want := 0.9 * float64(min(tt.limit, max(tt.workers*tt.concurrency/2, 1)))
+				if tt.workers*tt.concurrency == 1 {
+					want = 0.4 // they take turns
+				}
+				if use := m.use("import", 20*time.Second); use < want {
+					usage, err := m.client.Quotas(t.Context())
+					t.Errorf("%.2f run, want %.2f; %+v, %v", use, want, usage, err)
+				}
+			})
+		})
+	}
+}

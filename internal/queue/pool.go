@@ -81,12 +81,14 @@ func (p *pool) room(now time.Time) int {
 }
 
 // want returns how many permits could be used now: those that are, and one for each free
-// slot. Where every source waits for jobs in vain, it is one to spare for each: the others are
+// slot. Of a rate it is one more at least, for the next slot that is free: jobs that end give
+// no permit back, and to get one takes longer than another type to have the slot. Where every source waits for jobs in vain, it is one to spare for each: the others are
 // of more use to a node that has some.
 func (d *demand) want(p *pool, now time.Time) int {
-	used, asked, due, open, idle := p.used(now), 0, 0, 0, true
+	used, asked, taken, due, open, idle := p.used(now), 0, 0, 0, 0, true
 	for _, s := range p.members {
 		asked += s.asked
+		taken += s.asked + s.inHand
 		if s.open && !s.paused {
 			open++
 			due += d.due(s)
@@ -98,6 +100,8 @@ func (d *demand) want(p *pool, now time.Time) int {
 		return used
 	case idle:
 		return used + min(free, open)
+	case p.key.Rate:
+		return used + max(free, due-taken, 1)
 	default:
 		return max(used+free, due)
 	}

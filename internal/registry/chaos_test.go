@@ -37,11 +37,14 @@ type chaos struct {
 	down bool // the broker
 }
 
+// longestJob is how long a job can take: half as long again as on average.
+const longestJob = 6 * time.Second
+
 func (c *chaos) join() {
 	c.made++
 	n := c.newNode("n"+strconv.Itoa(c.made), nodeConfig{
 		concurrency: rapid.IntRange(1, 20).Draw(c.t, "concurrency"),
-		jobs:        time.Duration(rapid.IntRange(20, 4000).Draw(c.t, "job")) * time.Millisecond,
+		jobs:        time.Duration(rapid.IntRange(20, int(longestJob*2/3/time.Millisecond)).Draw(c.t, "job")) * time.Millisecond,
 		look:        20 * time.Millisecond,
 		deaf:        rapid.IntRange(0, 3).Draw(c.t, "deaf") == 0,
 	})
@@ -120,6 +123,11 @@ func (c *chaos) calm() {
 	c.join()
 	c.limit(imports, 4, 0)
 	time.Sleep(2*DefaultTTL + c.per)
+	before := c.startedOf(imports)
+	time.Sleep(2 * longestJob) // two turns of a slot
+	if c.startedOf(imports) == before {
+		c.t.Errorf("no job of %v started in two turns, beside others: %v", imports, c.held(imports))
+	}
 	wants := 0
 	for _, n := range c.all() {
 		wants += min(n.cfg.concurrency, 4)

@@ -53,6 +53,7 @@ type pool struct {
 	term   time.Duration // from then on, until it is another's turn
 
 	refreshAt time.Time
+	readAt    time.Time // until then, what was read of the others and heard since will do
 	quiet     time.Time // not before this, but for refreshes
 	err       error     // of the last request, nil if it was answered well
 	retryAt   time.Time // after such an error, not before this
@@ -117,7 +118,12 @@ func (p *pool) consider(now time.Time) (do func(context.Context) error) {
 		return nil
 	case now.Before(p.retryAt):
 		return nil
-	case look || p.unsure && !p.lost || !now.Before(p.refreshAt):
+	case look || p.unsure && !p.lost:
+		return p.refresh
+	case !now.Before(p.refreshAt):
+		if me := p.me(now); p.waitsInTheCrowd(now, me) {
+			return func(ctx context.Context) error { return p.keep(ctx, 0, 0, me) }
+		}
 		return p.refresh
 	case p.lost || now.Before(p.quiet):
 		return nil
@@ -128,6 +134,20 @@ func (p *pool) consider(now time.Time) (do func(context.Context) error) {
 	}
 	p.news, p.idle = false, me
 	return p.adapt(now, me)
+}
+
+// crowd is from how many nodes on those that have no permit read less often what the others have,
+// and write less often that they wait.
+const crowd = 20
+
+// waitsInTheCrowd reports whether the node has no permit and cannot have one now, among so many
+// others that to read of all of them each time would cost more than all else.
+func (p *pool) waitsInTheCrowd(now time.Time, me Grant) bool {
+	if p.lost || p.rev == 0 || me.Held > 0 || me.Used > 0 || len(p.others) < crowd || !now.Before(p.readAt) {
+		return false
+	}
+	hold, _ := next(p.limit.Jobs, p.view(me), p.node)
+	return hold == 0
 }
 
 // adapt is consider for who knows what it holds, needs and wants.
@@ -312,6 +332,9 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	changed := told != g || p.rev == 0
 	p.turn, p.own, p.rev, p.sent, p.unsure, p.lost, p.news = g.Turn, g, rev, sent, false, false, true
 	p.refreshAt = sent.Add(p.ttl/3 - rand.N(p.ttl/30))
+	if g.Held == 0 && len(p.others) >= crowd {
+		p.refreshAt = sent.Add(p.ttl/2 - rand.N(p.ttl/10))
+	}
 	p.quiet = sent.Add(time.Duration(len(p.others)) * quietEach)
 	p.expired(time.Now()) // an answer that took too long confirms nothing
 	if p.lost {

@@ -38,6 +38,7 @@ type scene struct {
 	limits  map[PoolKey][]setAt // in order
 	running map[PoolKey]int
 	starts  map[PoolKey][]time.Time
+	begun   map[PoolKey]int // jobs that ever started
 
 	blinds   [][2]time.Time // when a node could not see what is set: from, until
 	exceeded bool
@@ -62,7 +63,7 @@ func newScene(t tester, server *natstest.Server) *scene {
 	s := &scene{
 		t: t, ctx: ctx, server: server, logs: io.Discard, rand: rand.New(rand.NewPCG(1, 2)),
 		nodes: make(map[string]*node), limits: make(map[PoolKey][]setAt), running: make(map[PoolKey]int),
-		starts: make(map[PoolKey][]time.Time),
+		starts: make(map[PoolKey][]time.Time), begun: make(map[PoolKey]int),
 	}
 	if tt, ok := t.(*testing.T); ok {
 		s.logs = tt.Output()
@@ -197,6 +198,7 @@ func (s *scene) held(p PoolKey) map[string]Grant {
 // observe notes a start in a pool, and fails the test if it is one too many.
 func (s *scene) observe(p PoolKey, now time.Time) {
 	s.running[p]++
+	s.begun[p]++
 	most, limited := s.most(p, now)
 	if !p.Rate {
 		if limited && s.running[p] > most {
@@ -215,6 +217,13 @@ func (s *scene) observe(p PoolKey, now time.Time) {
 	if limited && len(s.starts[p]) > most {
 		s.tooMany("%v: %d starts of %v in %v, limit %d", now, len(s.starts[p]), p, per, most)
 	}
+}
+
+// startedOf returns how many jobs of a pool ever started.
+func (s *scene) startedOf(p PoolKey) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun[p]
 }
 
 // blind reports whether a node may not have seen a limit: it was frozen or cut off when it was

@@ -208,7 +208,7 @@ func (s *state) apply(ctx context.Context, e entry) {
 	}
 	if s.known {
 		s.reconcile(ctx)
-		s.next()
+		s.soon()
 	}
 }
 

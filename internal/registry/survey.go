@@ -105,7 +105,10 @@ func newestTime(entries iter.Seq[entry]) (newest time.Time) {
 // plan sets when to look for the permits of a node that is silent: nobody says when they
 // are free.
 func (p *pool) plan(s survey) {
-	p.lookAt = time.Time{}
+	p.lookAt, p.readAt = time.Time{}, p.refreshAt
+	if p.own.Held == 0 && len(p.others) >= crowd {
+		p.readAt = time.Now().Add(p.ttl)
+	}
 	if p.lost || p.own.Want <= p.own.Held {
 		return
 	}
@@ -115,7 +118,7 @@ func (p *pool) plan(s survey) {
 		if at.Before(now) {
 			at = now.Add(lookAgain)
 		}
-		if at.Before(p.refreshAt) && (p.lookAt.IsZero() || at.Before(p.lookAt)) {
+		if at.Before(p.readAt) && (p.lookAt.IsZero() || at.Before(p.lookAt)) {
 			p.lookAt = at
 		}
 	}

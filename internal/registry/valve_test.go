@@ -1,6 +1,9 @@
 package registry
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // valve is where a node's permits are used.
 type valve struct {
@@ -64,11 +67,32 @@ func (v *valve) Use() (used, need, want int) {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
-	need, want = v.used, v.used+max(v.node.free, 0)
+	need, want = v.used, v.used+max(v.node.free, v.due())
 	if v.node.cfg.jobs > 0 && !v.node.idle {
 		need = want
 	}
 	return v.used, need, want
+}
+
+// due is how many slots more are to be those of the types of the pool, though others may have
+// taken them: a gate counts on its share as well. Of a rate it is one at least.
+func (v *valve) due() int {
+	types, running := 0, 0
+	for _, typ := range v.node.cfg.types {
+		if slices.Contains(v.node.pools(typ), v.key) {
+			types++
+		}
+	}
+	for _, w := range v.node.jobs {
+		if slices.Contains(w.pools, v.key) {
+			running++
+		}
+	}
+	due := max(v.node.cfg.concurrency/len(v.node.cfg.types), 1)*types - running
+	if v.key.Rate && types > 0 {
+		due = max(due, 1)
+	}
+	return max(due, 0)
 }
 
 func (v *valve) Lift() {
