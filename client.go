@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,8 +51,13 @@ type Client struct {
 }
 
 // NewClient returns a client over nc, which stays the caller's to close. It does no
-// I/O: streams that do not exist are made by the first enqueue.
+// I/O: streams that do not exist are made by the first enqueue. However many clients and
+// workers share a connection, their writes have one subscription there, which goes with the
+// last of them that is closed, or with the connection.
 func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
+	if nc == nil {
+		return nil, errNoConnection
+	}
 	r, err := cfg.registry(nc)
 	if err != nil {
 		return nil, publicError(err)
@@ -63,11 +69,18 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 	return &Client{store: s, registry: r}, nil
 }
 
+// errNoConnection says that there is nothing to work over.
+var errNoConnection = fmt.Errorf("%w: the connection is nil", ErrInvalid)
+
+// Close lets go of what the client keeps on its connection, which stays open. It is for those
+// that make many clients over one connection: others close the connection.
+func (c *Client) Close() { c.store.Close() }
+
 // Enqueue stores a job and returns when the broker has it on its terms of durability.
 //
 // It returns [ErrInvalid] for a job that breaks a rule, [ErrDuplicate] for an id of
-// the caller's choice that is alive, and with [WithRejectAtQuota] an [*ErrQuotaReached]. With any other error the job may or may not be
-// stored; only a caller who chose the id can try again without risk.
+// the caller's choice that is alive, and with [WithRejectAtQuota] an [*ErrQuotaReached]. With
+// [ErrNotSent], since ctx had ended before, it is surely not stored. With any other error it may or may not be; only a caller who chose the id can try again without risk.
 func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
 	e, err := newEnqueue(args, opts)
 	if err != nil {
@@ -99,7 +112,8 @@ type Request struct {
 
 // EnqueueMany stores jobs with their writes in flight together; a few thousand at a time
 // is a good number. refs[i] belongs to batch[i]. It is not all or nothing: a
-// [*BatchError] tells which were refused, and their refs are zero.
+// [*BatchError] tells which were refused, and their refs are zero. Once ctx has ended, no more
+// are sent: those are [ErrNotSent].
 func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, err error) {
 	refs = make([]Ref, len(batch))
 	errs := make([]error, len(batch))
@@ -137,13 +151,22 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 }
 
 func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
+	if isNil(args) {
+		return queue.Enqueue{}, errors.New("no arguments: they are nil")
+	}
 	o := enqueueOptions{Record: job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
-	for _, set := range opts {
+	for i, set := range opts {
+		if set == nil {
+			return queue.Enqueue{}, fmt.Errorf("option %d of %d is nil", i+1, len(opts))
+		}
 		set(&o)
 	}
 	r := &o.Record
-	e := queue.Enqueue{Record: r, Once: r.ID != "", Limited: o.rejectAtQuota}
-	if r.ID == "" {
+	e := queue.Enqueue{Record: r, Once: o.chosenID, Limited: o.rejectAtQuota}
+	if o.err != nil {
+		return e, o.err
+	}
+	if !o.chosenID {
 		id, err := uuid.NewV7() // ordered by time, for people who look at lists
 		if err != nil {
 			return e, fmt.Errorf("new id: %w", err)
@@ -160,6 +183,12 @@ func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
 		return e, fmt.Errorf("payload of type %s: %w", r.Type, err)
 	}
 	return e, nil
+}
+
+// isNil reports whether args are nothing, or a pointer to nothing, which cannot say its type.
+func isNil(args Args) bool {
+	v := reflect.ValueOf(args)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func refOf(r *job.Record) Ref { return Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life} }

@@ -16,6 +16,8 @@ var (
 	ErrInvalid = errors.New("millhand: invalid job")
 	// ErrDuplicate says that a job with the chosen id is alive. [DuplicateError] names it.
 	ErrDuplicate = errors.New("millhand: duplicate job")
+	// ErrNotSent says that a job is surely not stored: the context had ended before it was sent.
+	ErrNotSent = errors.New("millhand: job was not sent")
 	// ErrNotFound says that no such job is known, or none any more.
 	ErrNotFound = errors.New("millhand: job not found")
 	// ErrStoreFull says that the broker has no room for a job, which it has not stored. It is
@@ -84,25 +86,50 @@ func (e *FailedError) Error() string {
 // Is makes it an [ErrFailed].
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 
-// A BatchError tells which jobs of an [Client.EnqueueMany] were not enqueued. The
-// others were.
+// A BatchError tells which jobs of an [Client.EnqueueMany] were not enqueued. Those without an
+// error were; of those with one that is not [ErrInvalid], [ErrDuplicate], [*ErrQuotaReached] or
+// [ErrNotSent], the broker's word was lost: they may be stored.
 type BatchError struct {
 	Errs []error // of each job, nil for those that were
 }
 
 func (e *BatchError) Error() string {
-	n, first := 0, error(nil)
+	not, unsure := 0, 0
+	var first error
 	for _, err := range e.Errs {
-		if err != nil {
-			n++
-			first = errors.Join(first, err)
-			if n == 1 {
-				first = err
-			}
+		switch {
+		case err == nil:
+			continue
+		case surelyNot(err):
+			not++
+		default:
+			unsure++
+		}
+		if first == nil {
+			first = err
 		}
 	}
-	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, first: %v", n, len(e.Errs), first)
+	switch {
+	case unsure == 0:
+		return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, first: %v", not, len(e.Errs), first)
+	case not == 0:
+		return fmt.Sprintf("millhand: %d of %d jobs may not be enqueued, first: %v", unsure, len(e.Errs), first)
+	}
+	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, and %d more may not be, first: %v", not, len(e.Errs), unsure, first)
 }
+
+// surelyNot reports whether err says that a job is not stored.
+func surelyNot(err error) bool {
+	_, quota := errors.AsType[*ErrQuotaReached](err)
+	return quota || errors.Is(err, ErrInvalid) || errors.Is(err, ErrDuplicate) || errors.Is(err, ErrNotSent)
+}
+
+// notSentError is an [ErrNotSent] with why its context ended.
+type notSentError struct{ cause error }
+
+func (e *notSentError) Error() string        { return "millhand: " + e.cause.Error() }
+func (e *notSentError) Unwrap() error        { return e.cause }
+func (e *notSentError) Is(target error) bool { return target == ErrNotSent }
 
 // Unwrap returns the errors there are.
 func (e *BatchError) Unwrap() []error {
@@ -199,6 +226,8 @@ func publicError(err error) error {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	case errors.Is(err, queue.ErrNotFound):
 		return ErrNotFound
+	case errors.Is(err, queue.ErrNotSent):
+		return &notSentError{cause: err}
 	}
 	return fmt.Errorf("millhand: %w", err)
 }

@@ -175,3 +175,14 @@ func streamed(t *testing.T, nc *nats.Conn, stream string) (msgs []*jetstream.Raw
 	}
 	return msgs
 }
+
+// publishWith is a plain publish with one header, which the broker has when it returns.
+func publishWith(t *testing.T, nc *nats.Conn, subject, header, value string) {
+	t.Helper()
+	m := nats.NewMsg(subject)
+	m.Header[header] = []string{value}
+	m.Data = []byte("{}")
+	if _, err := nc.RequestMsg(m, 2*time.Second); err != nil {
+		t.Fatalf("publish to %s: %v", subject, err)
+	}
+}

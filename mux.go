@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 )
 
-// A Mux maps types of jobs to their handlers. Fill it before a worker runs with it.
-type Mux struct{ handlers map[string]handler }
+// A Mux maps types of jobs to their handlers. Fill it before a worker runs with it. The zero
+// value is empty and ready to use.
+type Mux struct {
+	handlers map[string]handler
+	err      error // of what was registered: the worker's to tell
+}
 
 // A handler runs one attempt of a job in hand.
 type handler func(ctx context.Context, h *queue.Held, maxAttempts int) ([]byte, error)
@@ -21,13 +26,22 @@ type handler func(ctx context.Context, h *queue.Held, maxAttempts int) ([]byte, 
 func NewMux() *Mux { return &Mux{handlers: make(map[string]handler)} }
 
 // HandleFunc registers the handler of a type that is known as bytes. It panics if the
-// type's name breaks the rules or has a handler already.
+// type's name breaks the rules or has a handler already. A nil handler is an [ErrInvalid] of
+// [NewWorker].
 func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
+	m.check(typ, h == nil)
 	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
 		j := newJob[Raw](held, maxAttempts)
 		j.Args = Raw{Name: held.Type, Payload: held.Payload}
 		return h(ctx, j)
 	})
+}
+
+// check notes that a handler is nil.
+func (m *Mux) check(typ string, isNil bool) {
+	if isNil && m.err == nil {
+		m.err = fmt.Errorf("the handler of type %s is nil", typ)
+	}
 }
 
 func (m *Mux) handle(typ string, h handler) {
@@ -36,6 +50,9 @@ func (m *Mux) handle(typ string, h handler) {
 	}
 	if _, ok := m.handlers[typ]; ok {
 		panic(fmt.Sprintf("millhand: type %s has two handlers", typ))
+	}
+	if m.handlers == nil {
+		m.handlers = make(map[string]handler)
 	}
 	m.handlers[typ] = h
 }
@@ -54,6 +71,7 @@ func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.handlers)) }
 // when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses
 // it ([ErrLeaseLost]); a handler that ignores that holds its slot until it returns.
 func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
+	m.check(newArgs[T]().Type(), h == nil)
 	HandleResult(m, func(ctx context.Context, j *Job[T]) (struct{}, error) {
 		return struct{}{}, h(ctx, j)
 	})
@@ -62,11 +80,15 @@ func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
 // HandleResult is [Handle] for a handler with a result, which is stored as JSON with the
 // job's end and returned by [AwaitResult].
 func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error)) {
-	var zero T
-	m.handle(zero.Type(), func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
+	typ := newArgs[T]().Type()
+	m.check(typ, h == nil)
+	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
 		j := newJob[T](held, maxAttempts)
 		if err := json.Unmarshal(held.Payload, &j.Args); err != nil {
 			return nil, &malformedError{err: err}
+		}
+		if isNil(j.Args) { // the payload is null
+			j.Args = newArgs[T]()
 		}
 		result, err := h(ctx, j)
 		if err != nil {
@@ -81,6 +103,17 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 		}
 		return b, nil
 	})
+}
+
+// newArgs returns arguments that are zero; if T is a pointer, a pointer to what is zero.
+func newArgs[T Args]() (args T) {
+	switch t := reflect.TypeFor[T](); t.Kind() { //nolint:exhaustive // what can be nil
+	case reflect.Pointer:
+		args, _ = reflect.New(t.Elem()).Interface().(T) // it is one
+	case reflect.Interface:
+		panic(fmt.Sprintf("millhand: %v is no type of job: it is an interface", t))
+	}
+	return args
 }
 
 // malformedError says that a payload is not what the type's handler decodes.

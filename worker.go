@@ -32,7 +32,7 @@ type WorkerConfig struct {
 	Strict       bool                  // a queue gets no slot while jobs wait in one of more weight; else slots are shared by weight
 	Concurrency  int                   // jobs at once; default 4 × CPUs
 	Types        map[string]TypeConfig // settings of types, over the defaults
-	AckWait      time.Duration         // lease of a running job in a queue that has none yet; 0: 30 s there, and what is elsewhere
+	AckWait      time.Duration         // lease of a running job in a queue that has none yet, from MinAckWait; 0: 30 s there, and what is elsewhere
 	Quotas       []Quota               // limits that all workers share, set when this one starts
 	PermitTTL    time.Duration         // how long the permits of a vanished worker stay taken; whole seconds from 2 s, default 10 s
 	OnOverrun    func([]Ref)           // called with jobs whose handlers ignore that they lost their permit, when others may soon have it: end the process; default nil: they overrun the quota
@@ -92,7 +92,17 @@ type Worker struct {
 	stuck    atomic.Int64  // handlers given up that still run
 	failed   chan struct{} // closed when there are too many
 	failOnce sync.Once
+	ran      atomic.Bool
 }
+
+// MinAckWait is the shortest lease that a broker keeps: it counts in seconds.
+const MinAckWait = queue.MinAckWait
+
+// Bounds of a worker, far above what is of use and far below what its sums can hold.
+const (
+	maxConcurrency = 100_000
+	maxWeight      = 1_000_000
+)
 
 // Grace of a worker that stops.
 const (
@@ -113,6 +123,9 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 
 // newWorker passes every part of the tree through instrument: tests make them fail.
 func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child) supervisor.Child) (*Worker, error) {
+	if nc == nil {
+		return nil, errNoConnection
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -150,6 +163,9 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	if c.Mux == nil || len(c.Mux.handlers) == 0 {
 		return c, errors.New("a worker needs a mux with at least one handler")
 	}
+	if c.Mux.err != nil {
+		return c, c.Mux.err
+	}
 	c.Logger = c.logger()
 	if c.Name == "" {
 		c.Name, _ = os.Hostname() // a worker without a name is no reason to stop
@@ -162,21 +178,24 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		if err := job.CheckQueue(q); err != nil {
 			return c, err
 		}
-		if weight < 1 {
-			return c, fmt.Errorf("queue %s: weight %d, must be at least 1", q, weight)
+		if weight < 1 || weight > maxWeight {
+			return c, fmt.Errorf("queue %s: weight %d, must be from 1 to %d", q, weight, maxWeight)
 		}
 	}
 	for t, tc := range c.Types {
 		if _, ok := c.Mux.handlers[t]; !ok {
 			return c, fmt.Errorf("type %s has settings but no handler", t)
 		}
-		if tc.Timeout < 0 || tc.MaxAttempts < 0 || tc.Backoff.Initial < 0 || tc.Backoff.Max < 0 || tc.Backoff.Factor < 0 {
+		if tc.Timeout < 0 || tc.MaxAttempts < 0 {
 			return c, fmt.Errorf("type %s: settings must not be negative", t)
+		}
+		if err := job.Backoff(tc.Backoff).Check(); err != nil {
+			return c, fmt.Errorf("type %s: backoff: %w", t, err)
 		}
 	}
 	switch {
-	case c.Concurrency < 0:
-		return c, fmt.Errorf("concurrency %d: must be positive", c.Concurrency)
+	case c.Concurrency < 0 || c.Concurrency > maxConcurrency:
+		return c, fmt.Errorf("concurrency %d: must be from 1 to %d", c.Concurrency, maxConcurrency)
 	case c.Concurrency == 0:
 		c.Concurrency = 4 * runtime.GOMAXPROCS(0) // which heeds a container's share of the CPUs
 	}
@@ -185,8 +204,8 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 			return c, err
 		}
 	}
-	if c.AckWait < 0 {
-		return c, fmt.Errorf("ack wait %v: must be positive", c.AckWait)
+	if c.AckWait != 0 && c.AckWait < MinAckWait {
+		return c, fmt.Errorf("ack wait %v: must be at least %v", c.AckWait, MinAckWait)
 	}
 	if c.MaxStuck == 0 {
 		c.MaxStuck = c.Concurrency
@@ -286,8 +305,12 @@ func (w *Worker) ID() string { return w.id }
 // [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
 // after a clean drain, [ErrDrainTimeout] if jobs were handed back, [ErrStuck] after too many
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
-// runs once.
+// runs once: the second time is [ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return fmt.Errorf("%w: a worker runs once: make a new one", ErrInvalid)
+	}
+	defer w.store.Close()
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	starting, started := context.WithCancel(ctx)
@@ -299,10 +322,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.waitsFor("the registry: the limits and pauses there are, and a first answer about permits")
 	tree, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	ended := make(chan error, 1)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer stop() // first, whatever happens: it is what ends the tree
 	wg.Go(func() {
 		ended <- w.tree.RunReady(tree, func() {
 			w.waitsFor("")

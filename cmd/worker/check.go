@@ -128,23 +128,19 @@ func checkMaxStuck(n int) error {
 	return nil
 }
 
-// checkQueue adds to the rule of all names what a queue must not be called.
-func checkQueue(name string) error {
-	if slices.Contains([]string{"event", "dead", "control", "ready", "later", "pin"}, name) {
-		return errors.New("is reserved (as are event, dead, control, ready, later and pin)")
-	}
-	return checkName(name)
-}
+// checkQueue holds a queue to its rule.
+func checkQueue(name string) error { return ruleOf(name, millhand.CheckQueue(name)) }
 
-// checkName holds queues, types and namespaces to the rule of types, which is that of all
-// of them.
-func checkName(name string) error {
-	err := millhand.CheckType(name)
+// checkName holds types and namespaces to the rule of types, which is that of both.
+func checkName(name string) error { return ruleOf(name, millhand.CheckType(name)) }
+
+// ruleOf is an error about a name without the name and what it is of, which the caller says.
+func ruleOf(name string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, rule, ok := strings.Cut(err.Error(), strconv.Quote(name)+": "); ok {
-		return errors.New(rule) // the caller says of what
+		return errors.New(rule)
 	}
 	return err
 }

@@ -54,6 +54,7 @@ type command struct {
 	rates        []string
 	permitTTL    time.Duration
 	ackWait      time.Duration
+	ackWaitSet   bool
 	drainTimeout time.Duration
 	maxStuck     int
 	maxStuckSet  bool
@@ -74,6 +75,7 @@ func execute(
 		Example: examples,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.ackWaitSet = cmd.Flags().Changed("ack-wait")
 			c.httpSet = cmd.Flags().Changed("http")
 			c.maxStuckSet = cmd.Flags().Changed("max-stuck")
 			return c.run(cmd.Context())
@@ -91,7 +93,7 @@ func execute(
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker; without HOST, this host alone")
 	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; without HOST, this host alone; empty turns them off")
-	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job; the first worker sets it for each type of a queue (default 30s)")
+	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
@@ -199,8 +201,11 @@ func (c *command) readConfig() (config, error) {
 
 // checkFlags refuses what could not be used later, before anything is started.
 func (c *command) checkFlags() error {
-	if c.ackWait < 0 || c.drainTimeout < 0 {
-		return cli.Usagef("--ack-wait and --drain-timeout must not be negative")
+	if c.drainTimeout < 0 {
+		return cli.Usagef("--drain-timeout must not be negative")
+	}
+	if c.ackWaitSet && c.ackWait < millhand.MinAckWait {
+		return cli.Usagef("--ack-wait %v: must be at least %v", c.ackWait, millhand.MinAckWait)
 	}
 	if c.permitTTL < 2*time.Second || c.permitTTL > time.Hour || c.permitTTL%time.Second != 0 {
 		return cli.Usagef("--permit-ttl %v: want whole seconds, from 2s to 1h", c.permitTTL)

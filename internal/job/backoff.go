@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"time"
 )
@@ -36,5 +37,27 @@ func (b Backoff) Delay(attempts int, random float64) time.Duration {
 	if b.Jitter > 0 {
 		d *= 1 + b.Jitter*(2*random-1)
 	}
-	return time.Duration(d)
+	return time.Duration(min(max(d, 0), float64(MaxDelay)))
+}
+
+// MaxDelay is the longest time that a job can wait. Brokers compare times as nanoseconds in
+// 64 bits, which end in April 2262: a time after that would be one long gone.
+const MaxDelay = 100 * 365 * 24 * time.Hour
+
+// Check returns an error that names the rule which b breaks, if any.
+func (b Backoff) Check() error {
+	full := b.WithDefaults()
+	switch { // the comparisons are so that NaN is refused
+	case b.Initial < 0:
+		return fmt.Errorf("initial %v: must be more than 0", b.Initial)
+	case b.Max < 0:
+		return fmt.Errorf("max %v: must be more than 0", b.Max)
+	case b.Initial > full.Max: // a lower max alone is for all delays, the first as well
+		return fmt.Errorf("initial %v: is more than max, %v", b.Initial, full.Max)
+	case !(full.Factor >= 1) || math.IsInf(full.Factor, 0):
+		return fmt.Errorf("factor %v: must be a number from 1", b.Factor)
+	case !(full.Jitter < 1):
+		return fmt.Errorf("jitter %v: must be less than 1", b.Jitter)
+	}
+	return nil
 }

@@ -53,6 +53,10 @@ func CheckID(id string) error { return check("id", id, maxID) }
 // CheckNamespace returns a [*NameError] if name cannot be a namespace.
 func CheckNamespace(name string) error { return check("namespace", name, maxName) }
 
+// CheckDomain returns a [*NameError] if name cannot be a JetStream domain, which stands in
+// subjects as one token.
+func CheckDomain(name string) error { return check("domain", name, maxID) }
+
 // check holds a name to one subject token that is also fit for a stream's and a
 // consumer's name.
 func check(what, name string, most int) error {

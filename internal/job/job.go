@@ -32,7 +32,7 @@ type Record struct {
 	Crashes     int           // lost leases so far
 	MaxAttempts int           // 0: the worker's setting for the type
 	Timeout     time.Duration // of one run; 0: the worker's setting for the type
-	Expires     time.Duration // dead if not started this long after EnqueuedAt; 0: never
+	Expires     time.Duration // dead if not started once this long after EnqueuedAt; 0: never
 	EnqueuedAt  time.Time     // by the broker's clock; zero in a first message, whose own timestamp it is
 
 	// LastEvent is the sequence of the job's last event when this message was
@@ -50,9 +50,11 @@ type Record struct {
 // Place returns where r is, or a [*NameError] if that cannot be.
 func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) }
 
-// Expired reports whether the job was to be started before now.
+// Expired reports whether the job was to be started before now. One that was started once, and
+// waits again since it failed, snoozed or lost its worker, does not expire.
 func (r *Record) Expired(now time.Time) bool {
-	return r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
+	started := r.LastEvent > 0 || r.Attempt > 1 || r.Crashes > 0
+	return !started && r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
 }
 
 // Check returns an error that names the rule which r breaks, if any.

@@ -13,6 +13,8 @@ import (
 const (
 	maxInFlight   = 4096 // writes that are not answered yet: the broker queues no more than 100,000, of all clients
 	maxSharedKeys = 32   // headers of a message that is used again
+
+	lastAnswers = 100 * time.Millisecond // for answers to come once the context has ended
 )
 
 // A bulk is an EnqueueMany in progress.
@@ -28,7 +30,7 @@ type bulk struct {
 // A bulkItem is one job of it.
 type bulkItem struct {
 	bulk  *bulk
-	token uint64
+	token uint64 // 0: not sent
 
 	// Of bulk.mu.
 	stored bool
@@ -48,7 +50,8 @@ func (i *bulkItem) answered(_ uint64, err error) {
 }
 
 // EnqueueMany stores jobs with their writes in flight together. The error of
-// batch[i] is errs[i]; those without one are stored.
+// batch[i] is errs[i]; those without one are stored. Once the context has ended, nothing more
+// is sent, which is [ErrNotSent]; of what was sent, answers are waited for a moment longer.
 func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
 	errs = make([]error, len(batch))
 	if err := s.maker.CheckConnected(); err != nil {
@@ -59,12 +62,19 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	}
 	b := &bulk{store: s, items: make([]bulkItem, len(batch)), bell: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
-	if !b.wait(ctx, 0) {
+	if !b.wait(ctx, 0) && !b.waitOn(ctx) {
 		b.forget()
 	}
 	var alive func() error // one patience for all that is not answered
 	for i, e := range batch {
 		if errs[i] != nil || b.items[i].stored {
+			continue
+		}
+		if ctx.Err() != nil {
+			errs[i] = context.Cause(ctx) // it may be stored
+			if b.items[i].token == 0 {
+				errs[i] = notSent(ctx)
+			}
 			continue
 		}
 		// Refused, or not heard of: the single path tells which, and its message
@@ -94,7 +104,7 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 		if errs[i] = b.store.fillEnqueue(m, e); errs[i] != nil {
 			continue
 		}
-		if !b.wait(ctx, maxInFlight-1) {
+		if ctx.Err() != nil || !b.wait(ctx, maxInFlight-1) {
 			return
 		}
 		item := &b.items[i]
@@ -134,6 +144,17 @@ func (b *bulk) wait(ctx context.Context, n int) bool {
 		}
 	}
 	return true
+}
+
+// waitOn waits a little longer than ctx allows, if that has ended: to know of a job whether it
+// is stored is worth it.
+func (b *bulk) waitOn(ctx context.Context) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+	defer cancel()
+	return b.wait(ctx, 0)
 }
 
 func (b *bulk) flying() int {

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -10,6 +11,10 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
+
+// MinAckWait is the shortest lease. A broker keeps leases to the second, and what is renewed
+// a third of a lease before it ends needs that third.
+const MinAckWait = time.Second
 
 // ensureConsumer makes the one consumer of a type where it does not exist, and
 // returns its tenure. An existing one keeps its lease: workers that disagree

@@ -27,13 +27,19 @@ type Enqueue struct {
 
 // Enqueue stores a job and returns when the broker has it. It returns a
 // [*DuplicateError] for a refused id, a [*QuotaError] for a type at its limit, and a
-// [*TooLargeError] for a payload that is too large.
+// [*TooLargeError] for a payload that is too large. With an ended context it sends nothing
+// and returns [ErrNotSent].
 func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
+	if ctx.Err() != nil {
+		return notSent(ctx)
+	}
 	if err := s.maker.CheckConnected(); err != nil {
 		return err
 	}
 	return s.enqueue(ctx, e, forAWhile(enqueueWithin))
 }
+
+func notSent(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx)) }
 
 func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) error {
 	if e.Limited {

@@ -19,6 +19,8 @@ var (
 	// ErrNoPermit says that a job in hand may not start: its queue is paused, or the permit
 	// that it was asked for with is gone.
 	ErrNoPermit = errors.New("no permit")
+	// ErrNotSent says that a job is surely not stored: the context had ended before it was sent.
+	ErrNotSent = errors.New("job was not sent")
 	// ErrAckWait says that a consumer exists with another lease than the one asked for.
 	ErrAckWait = errors.New("ack wait differs")
 )

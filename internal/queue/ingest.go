@@ -252,6 +252,16 @@ func (g *ingest) expire(now time.Time) {
 	}
 }
 
+// close drops the subscription, until the next write.
+func (g *ingest) close() {
+	g.mu.Lock()
+	sub := g.sub
+	g.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe() // gone with the connection otherwise
+	}
+}
+
 // closed gives up all writes for which no answer can come any more.
 func (g *ingest) closed(sub *nats.Subscription) {
 	g.mu.Lock()

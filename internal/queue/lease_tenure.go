@@ -32,6 +32,10 @@ type consumerPlace struct{ queue, typ job.Name }
 // than before, the leases of the one before are void. It returns an error that is
 // [ErrAckWait] if the lease is not the one that this worker was told to give.
 func (s *Store) serve(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
+	if has := info.Config.AckWait; has < MinAckWait {
+		return nil, fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; stop all workers and change it with: nats consumer edit %s %s --wait %v",
+			ErrAckWait, at.typ, at.queue, has, MinAckWait, s.names.queueStream(at.queue), at.typ, defaultAckWait)
+	}
 	if want := s.cfg.AckWait; want != 0 && info.Config.AckWait != want {
 		name := s.names.queueStream(at.queue)
 		return nil, fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: nats consumer edit %s %s --wait %v",

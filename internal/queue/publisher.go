@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,11 +22,61 @@ type publisher struct {
 	nc *nats.Conn
 
 	mu    sync.Mutex
+	users int                // stores that are not closed
 	sub   *nats.Subscription // nil until the first write
 	inbox string             // with the dot before the token
 	calls []call
 	free  []uint32 // places in calls
 	count uint64   // of writes so far
+}
+
+// publishers are the publishers of connections: one for all stores over a connection, since a
+// program may make a client for each of its requests. It keeps none of them alive.
+type publishers struct {
+	mu sync.Mutex
+	of map[weak.Pointer[nats.Conn]]weak.Pointer[publisher]
+}
+
+//nolint:gochecknoglobals // a connection has no place for what is shared over it
+var sharedPublishers = publishers{of: make(map[weak.Pointer[nats.Conn]]weak.Pointer[publisher])}
+
+// join returns the publisher of nc, for one store more.
+func (s *publishers) join(nc *nats.Conn) *publisher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := weak.Make(nc)
+	p := s.of[key].Value()
+	if p == nil {
+		p = &publisher{nc: nc}
+		s.of[key] = weak.Make(p)
+		runtime.AddCleanup(p, s.sweep, key)
+	}
+	p.mu.Lock()
+	p.users++
+	p.mu.Unlock()
+	return p
+}
+
+// sweep forgets the publisher of a connection if there is none any more.
+func (s *publishers) sweep(key weak.Pointer[nats.Conn]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[key].Value() == nil {
+		delete(s.of, key)
+	}
+}
+
+// leave tells that a store is closed. With the last one goes the subscription; a write after
+// that makes a new one.
+func (p *publisher) leave() {
+	p.mu.Lock()
+	p.users--
+	sub := p.sub
+	last := p.users == 0 && len(p.free) == len(p.calls)
+	p.mu.Unlock()
+	if last && sub != nil {
+		_ = sub.Unsubscribe() // gone with the connection otherwise
+	}
 }
 
 // A call is a write in flight, or a place for one.

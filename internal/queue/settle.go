@@ -95,6 +95,7 @@ func (s *Settler) Admit(h *Held, o *Outcome) {
 
 // Take takes over a job in hand, which has been admitted, with its outcome.
 func (s *Settler) Take(h *Held, o Outcome) {
+	o.Delay = min(o.Delay, job.MaxDelay)
 	t := &h.end
 	*t = settlement{store: s.store, settler: s, Held: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
@@ -135,6 +136,7 @@ func (s *Settler) wakeRun() {
 func (s *Settler) Run(ctx context.Context) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
+	defer s.ingest.close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	s.resume()

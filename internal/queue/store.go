@@ -59,7 +59,8 @@ type Store struct {
 	cfg   Config
 	log   *slog.Logger
 
-	publisher  publisher
+	publisher  *publisher
+	leave      sync.Once
 	waiters    waiters
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
@@ -84,9 +85,14 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	if err := job.CheckNamespace(cfg.Namespace); err != nil {
 		return nil, err
 	}
+	if cfg.Domain != "" {
+		if err := job.CheckDomain(cfg.Domain); err != nil {
+			return nil, err
+		}
+	}
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
-		publisher: publisher{nc: nc}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		publisher: sharedPublishers.join(nc), ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1),
 	}
 	var err error
@@ -102,6 +108,9 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	s.maker = stream.NewMaker(nc, s.js, cfg.Domain, cfg.MaxBytes)
 	return s, nil
 }
+
+// Close lets go of what the store keeps on its connection.
+func (s *Store) Close() { s.leave.Do(s.publisher.leave) }
 
 // Know notes that a queue is used, so that its stream is made when it is found missing.
 func (s *Store) Know(queue string) error {

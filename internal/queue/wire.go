@@ -95,6 +95,9 @@ func passing(err error) bool {
 
 // publish sends m once and waits for the stream's answer.
 func (s *Store) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx) // and nobody can say that it was stored all the same
+	}
 	w := s.waiters.get()
 	defer s.waiters.put(w)
 	token, err := s.publisher.send(m, w)
