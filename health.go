@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -21,6 +22,9 @@ type Health struct {
 	UnsettledBytes int64 `json:"unsettled_bytes"`
 	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
 	Rebuilt int `json:"rebuilt"`
+	// Oldest is the job that runs for longest: if all slots are taken and this one began long
+	// ago, it hangs, and a timeout is missing.
+	Oldest *RunningJob `json:"oldest_running,omitempty"`
 	// WaitsFor is what a worker that is starting waits for.
 	WaitsFor string `json:"waits_for,omitempty"`
 	// Registry says what keeps the worker from its part in the registry: its presence, its
@@ -61,6 +65,7 @@ func (w *Worker) Health() Health {
 		h.WaitsFor = *waits
 	}
 	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
+	h.Oldest = w.oldest()
 	switch {
 	case h.Tree.State == string(supervisor.StateStarting), waits != nil && !w.gate.Closed():
 		h.State = "starting"
@@ -70,6 +75,27 @@ func (w *Worker) Health() Health {
 		h.State = "draining"
 	}
 	return h
+}
+
+// oldest returns the job that runs for longest, nil if none runs.
+func (w *Worker) oldest() *RunningJob {
+	var first *queue.Held
+	for _, r := range w.runners {
+		r.mu.Lock()
+		for h := range r.running {
+			if first == nil || h.StartedAt().Before(first.StartedAt()) {
+				first = h
+			}
+		}
+		r.mu.Unlock()
+	}
+	if first == nil {
+		return nil
+	}
+	return &RunningJob{
+		Ref:    Ref{ID: first.ID, Type: first.Type, Queue: first.Queue, Life: first.Life},
+		Worker: w.id, Since: first.StartedAt().UTC(),
+	}
 }
 
 // How long an answer of [Worker.Ready] holds, so that it costs little to ask often.

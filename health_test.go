@@ -124,3 +124,47 @@ func TestAbandonedPartIsShown(t *testing.T) {
 		}
 	})
 }
+
+// Jobs that hang take all slots and say nothing: the one that runs for longest tells of them.
+func TestHealthShowsTheOldestRunningJob(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		release := make(chan struct{})
+		mux := NewMux()
+		mux.HandleFunc("hang", func(context.Context, *Job[Raw]) ([]byte, error) {
+			<-release
+			return nil, nil
+		})
+		w, err := NewWorker(s.Connect(t), WorkerConfig{Mux: mux, Concurrency: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewClient(s.Connect(t), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if got := w.Health().Oldest; got != nil {
+			t.Errorf("oldest of none = %+v", got)
+		}
+		begin := time.Now()
+		for _, id := range []string{"first", "second", "third"} {
+			if _, err := c.Enqueue(t.Context(), Raw{Name: "hang"}, WithID(id), WithQueue("default")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		got := w.Health().Oldest
+		if got == nil || got.ID != "first" || got.Type != "hang" || got.Queue != "default" ||
+			got.Since.Sub(begin) > 5*time.Second || got.Since.Before(begin) {
+			t.Errorf("oldest = %+v, want the first, since %v", got, begin)
+		}
+		close(release)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
