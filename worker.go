@@ -90,9 +90,10 @@ type Worker struct {
 	draining chan struct{} // closed when a drain begins
 	handBack chan struct{}
 	stuck    atomic.Int64  // handlers given up that still run
-	failed   chan struct{} // closed when there are too many
+	failed   chan struct{} // closed when the worker cannot go on
 	failOnce sync.Once
 	ran      atomic.Bool
+	failure  error // why, once failed is closed
 }
 
 // MinAckWait is the shortest lease that a broker keeps: it counts in seconds.
@@ -271,7 +272,7 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		if err := r.subscribe(p); err != nil {
 			return nil, err
 		}
-		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: p.Run, StopTimeout: pullGrace}))
+		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: w.pull(p), StopTimeout: pullGrace}))
 	}
 	sweeper, err := queue.NewSweeper(w.store, name, w.cfg.Mux.Types())
 	if err != nil {
@@ -345,7 +346,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		stop()
 		return errors.Join(publicError(nats.ErrConnectionClosed), <-ended)
 	case <-w.failed:
-		failed = ErrStuck
+		failed = w.failure
 	case <-ctx.Done():
 	}
 	drained := w.drain(ctx)
@@ -368,6 +369,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) onStuck() {
 	if n := w.stuck.Add(1); n > int64(w.cfg.MaxStuck) {
 		w.failOnce.Do(func() {
+			w.failure = ErrStuck
 			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
 			close(w.failed)
 		})
@@ -379,6 +381,22 @@ func (w *Worker) HandBack() {
 	select {
 	case w.handBack <- struct{}{}:
 	default:
+	}
+}
+
+// pull is a puller's run, whose errors that will not pass end the worker: to start it again
+// could only delay what its operator has to see.
+func (w *Worker) pull(p *queue.Puller) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := p.Run(ctx)
+		if queue.Final(err) {
+			w.failOnce.Do(func() {
+				w.failure = publicError(err)
+				w.log.ErrorContext(ctx, "the worker cannot go on with this broker: draining", slog.Any("err", err))
+				close(w.failed)
+			})
+		}
+		return err
 	}
 }
 

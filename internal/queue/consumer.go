@@ -84,8 +84,9 @@ func (s *Store) CheckLease(ctx context.Context, queue, typ string) error {
 // Passing reports whether what failed with err may succeed later: the broker did not
 // answer, or is not ready.
 func Passing(err error) bool {
-	if err == nil || errors.Is(err, ErrAckWait) || stream.Final(err) || errors.Is(err, nats.ErrConnectionClosed) {
-		return false
-	}
-	return passing(err)
+	return err != nil && !Final(err) && !errors.Is(err, nats.ErrConnectionClosed) && passing(err)
 }
+
+// Final reports whether err is about what the broker is, or was told by an operator, so that
+// only an operator can change it.
+func Final(err error) bool { return errors.Is(err, ErrAckWait) || stream.Final(err) }

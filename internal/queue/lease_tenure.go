@@ -30,17 +30,8 @@ type consumerPlace struct{ queue, typ job.Name }
 
 // serve returns the tenure of a consumer as the broker describes it now. If that is another
 // than before, the leases of the one before are void. It returns an error that is
-// [ErrAckWait] if the lease is not the one that this worker was told to give.
+// [ErrAckWait] as well if the lease is not the one that this worker was told to give.
 func (s *Store) serve(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
-	if has := info.Config.AckWait; has < MinAckWait {
-		return nil, fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; stop all workers and change it with: nats consumer edit %s %s --wait %v",
-			ErrAckWait, at.typ, at.queue, has, MinAckWait, s.names.queueStream(at.queue), at.typ, defaultAckWait)
-	}
-	if want := s.cfg.AckWait; want != 0 && info.Config.AckWait != want {
-		name := s.names.queueStream(at.queue)
-		return nil, fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: nats consumer edit %s %s --wait %v",
-			ErrAckWait, at.typ, at.queue, info.Config.AckWait, want, name, at.typ, want)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tenures[at]
@@ -54,7 +45,23 @@ func (s *Store) serve(ctx context.Context, at consumerPlace, info *jetstream.Con
 	if was := time.Duration(t.ackWait.Swap(int64(info.Config.AckWait))); was != 0 && was != info.Config.AckWait {
 		s.log.WarnContext(ctx, "the lease of a type was changed while workers run: adopted", slog.String("queue", at.queue.String()), slog.String("type", at.typ.String()), slog.Duration("was", was), slog.Duration("is", info.Config.AckWait))
 	}
-	return t, nil
+	return t, s.agree(at, info.Config.AckWait)
+}
+
+// agree returns an error that is [ErrAckWait] if a lease is not the one that this worker was
+// told to give, or none that can be held.
+func (s *Store) agree(at consumerPlace, has time.Duration) error {
+	edit := "nats consumer edit " + s.names.queueStream(at.queue) + " " + at.typ.String() + " --wait"
+	switch want := s.cfg.AckWait; {
+	case has < MinAckWait:
+		return fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; stop all workers and change it with: %s %v",
+			ErrAckWait, at.typ, at.queue, has, MinAckWait, edit, defaultAckWait)
+	case want != 0 && has != want:
+		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: %s %v",
+			ErrAckWait, at.typ, at.queue, has, want, edit, want)
+	default:
+		return nil
+	}
 }
 
 // voidLeases ends the tenures of a queue's consumers: its stream is gone, and they with it.
