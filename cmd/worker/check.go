@@ -23,21 +23,29 @@ const (
 // memory before the first job.
 const maxConcurrency = 100_000
 
+const (
+	maxWeight      = 1_000_000
+	maxMaxAttempts = 1_000_000 // of a job, as the package has it
+)
+
 // check returns an error that names the key at fault. It is all that can be said of a
 // configuration without starting anything.
 func (c *config) check() error {
-	if err := checkConcurrency(c.Concurrency); err != nil {
-		return fmt.Errorf("concurrency: %d %w", c.Concurrency, err)
+	if c.Concurrency != nil {
+		if err := checkConcurrency(int(*c.Concurrency)); err != nil {
+			return fmt.Errorf("concurrency: %d %w", *c.Concurrency, err)
+		}
 	}
-	if err := checkMaxStuck(valueOr(c.MaxStuck, 0)); err != nil {
+	if err := checkMaxStuck(int(valueOr(c.MaxStuck, 0))); err != nil {
 		return fmt.Errorf("max_stuck: %d %w", *c.MaxStuck, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		if err := checkQueue(name); err != nil {
 			return fmt.Errorf("queues: queue %q: %w", name, err)
 		}
-		if weight := c.Queues[name].Weight; weight < 1 {
-			return fmt.Errorf("queues: queue %s: weight %d, must be at least 1", name, weight)
+		weight := int(c.Queues[name].Weight)
+		if err := checkWeight(weight); err != nil {
+			return fmt.Errorf("queues: queue %s: weight %d, %w", name, weight, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
@@ -59,8 +67,12 @@ func (t typeConfig) check() error {
 		return errors.New("env: is for exec; a header takes a variable as env:NAME")
 	case valueOr(t.Timeout, 0) < 0:
 		return fmt.Errorf("timeout: %v must not be negative", time.Duration(*t.Timeout))
-	case t.MaxAttempts < 0:
-		return fmt.Errorf("max_attempts: %d must not be negative", t.MaxAttempts)
+	case valueOr(t.MaxAttempts, 1) < 0:
+		return fmt.Errorf("max_attempts: %d must not be negative", *t.MaxAttempts)
+	case valueOr(t.MaxAttempts, 1) == 0:
+		return errors.New("max_attempts: 0 must be at least 1; leave it out for the default")
+	case valueOr(t.MaxAttempts, 1) > maxMaxAttempts:
+		return fmt.Errorf("max_attempts: %d must be at most %d", *t.MaxAttempts, maxMaxAttempts)
 	}
 	for _, name := range t.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
@@ -110,13 +122,25 @@ func valueOr[T any](p *T, otherwise T) T {
 	return *p
 }
 
-// checkConcurrency lets 0 pass, which is the default.
+// checkConcurrency refuses 0, which would mean the default.
 func checkConcurrency(n int) error {
 	switch {
+	case n == 0:
+		return errors.New("must be at least 1; leave it out for the default, 4 × CPUs")
 	case n < 0:
 		return errors.New("must be positive")
 	case n > maxConcurrency:
 		return fmt.Errorf("must be at most %d", maxConcurrency)
+	}
+	return nil
+}
+
+func checkWeight(n int) error {
+	switch {
+	case n < 1:
+		return errors.New("must be at least 1")
+	case n > maxWeight:
+		return fmt.Errorf("must be at most %d", maxWeight)
 	}
 	return nil
 }

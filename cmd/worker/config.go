@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -11,8 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -21,10 +22,10 @@ import (
 
 // config is the file of --config. Its keys are a contract.
 type config struct {
-	Concurrency int                    `yaml:"concurrency"`
+	Concurrency *count                 `yaml:"concurrency"`
 	Queues      map[string]queueConfig `yaml:"queues"`
 	Strict      bool                   `yaml:"strict"`
-	MaxStuck    *int                   `yaml:"max_stuck"`
+	MaxStuck    *count                 `yaml:"max_stuck"`
 	Types       map[string]typeConfig  `yaml:"types"`
 
 	flags []millhand.Quota // of --quota and --rate
@@ -35,7 +36,7 @@ type typeConfig struct {
 	Env         []string      `yaml:"env"` // of exec; nil: all but secrets
 	HTTP        *httpConfig   `yaml:"http"`
 	Timeout     *duration     `yaml:"timeout"` // nil: httpTimeout, or none of exec
-	MaxAttempts int           `yaml:"max_attempts"`
+	MaxAttempts *count        `yaml:"max_attempts"`
 	Backoff     backoffConfig `yaml:"backoff"`
 	Quota       limitConfig   `yaml:"quota"`
 	Rate        limitConfig   `yaml:"rate"`
@@ -59,12 +60,11 @@ type backoffConfig struct {
 // duration is a time.Duration whose error tells where in the file it stands.
 type duration time.Duration
 
-// UnmarshalYAML implements yaml.NodeUnmarshaler.
-func (d *duration) UnmarshalYAML(node ast.Node) error {
-	at := node.GetToken()
-	v, err := time.ParseDuration(at.Value)
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (d *duration) UnmarshalYAML(node *yaml.Node) error {
+	v, err := time.ParseDuration(node.Value)
 	if err != nil {
-		return fmt.Errorf("[%d:%d] %q is no duration such as 30s", at.Position.Line, at.Position.Column, at.Value)
+		return at(node, fmt.Errorf("%s is no duration such as 30s", shownValue(node)))
 	}
 	*d = duration(v)
 	return nil
@@ -76,12 +76,11 @@ func readConfig(name string) (config, error) {
 	if name == "" {
 		return c, nil
 	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return c, cli.Usagef("--config: %w", err)
-	}
-	if err := yaml.UnmarshalWithOptions(b, &c, yaml.DisallowUnknownField()); err != nil {
-		return c, cli.Usagef("--config %s: %s", name, yaml.FormatError(err, false, false))
+	if err := loadConfig(name, &c); err != nil {
+		if _, ok := errors.AsType[*fs.PathError](err); ok { // which names the file
+			return c, cli.Usagef("--config: %w", err)
+		}
+		return c, cli.Usagef("--config %s: %w", name, err)
 	}
 	if err := c.check(); err != nil {
 		return c, cli.Usagef("--config: %w", err)
@@ -124,15 +123,15 @@ func (c *config) addQueues(flags []string) error {
 		n := 1
 		if weighted {
 			var err error
-			if n, err = strconv.Atoi(weight); err != nil || n < 1 {
-				return cli.Usagef("--queue %q: the weight must be a whole number from 1", f)
+			if n, err = strconv.Atoi(weight); err != nil || checkWeight(n) != nil {
+				return cli.Usagef("--queue %q: the weight must be a whole number from 1 to %d", f, maxWeight)
 			}
 		}
 		if err := checkQueue(name); err != nil {
 			return cli.Usagef("--queue: queue %q: %w", name, err)
 		}
 		q := file[name]
-		q.Weight = n
+		q.Weight = count(n)
 		c.Queues[name] = q
 	}
 	return nil
@@ -145,17 +144,17 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		return millhand.WorkerConfig{}, cli.Usagef("--config: %w", err)
 	}
 	w := millhand.WorkerConfig{
-		Mux: millhand.NewMux(), Queues: make(map[string]int), Quotas: quotas, Strict: c.Strict, Concurrency: c.Concurrency,
+		Mux: millhand.NewMux(), Queues: make(map[string]int), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
 		Types: make(map[string]millhand.TypeConfig),
 	}
 	for name, q := range c.Queues {
-		w.Queues[name] = q.Weight
+		w.Queues[name] = int(q.Weight)
 	}
 	if len(c.Types) == 0 {
 		builtin(w.Mux)
 	}
 	if c.MaxStuck != nil {
-		w.MaxStuck = cmp.Or(*c.MaxStuck, -1) // there 0 is the default
+		w.MaxStuck = cmp.Or(int(*c.MaxStuck), -1) // there 0 is the default
 	}
 	own, secret := newTrouble(log), c.secretVariables()
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
@@ -166,7 +165,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		}
 		w.Mux.HandleFunc(name, h)
 		w.Types[name] = millhand.TypeConfig{
-			Timeout: t.timeout(), MaxAttempts: t.MaxAttempts, Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
+			Timeout: t.timeout(), MaxAttempts: int(valueOr(t.MaxAttempts, 0)), Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
 		}
 	}
 	return w, nil

@@ -30,8 +30,8 @@ func (c *config) descriptors(concurrency int) int {
 // checkDescriptors warns of a limit that cannot be kept to. Go's runtime has raised the soft
 // limit to the hard one by now, and gives commands the one that was.
 func (c *config) checkDescriptors(log *slog.Logger, limit uint64) {
-	concurrency := cmp.Or(c.Concurrency, 4*runtime.GOMAXPROCS(0)) // the default
-	if need := c.descriptors(concurrency); uint64(need) > limit { //nolint:gosec // it is positive
+	concurrency := cmp.Or(int(valueOr(c.Concurrency, 0)), 4*runtime.GOMAXPROCS(0)) // the default
+	if need := c.descriptors(concurrency); uint64(need) > limit {                  //nolint:gosec // it is positive
 		log.Warn("too few file descriptors for so many jobs at once: some will wait for them; raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower --concurrency",
 			slog.Uint64("limit", limit), slog.Int("needed", need), slog.Int("concurrency", concurrency))
 	}

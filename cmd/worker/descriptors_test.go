@@ -24,7 +24,7 @@ func TestDescriptorsAreCounted(t *testing.T) {
 		{"requests with enough", map[string]typeConfig{"a": post}, 1024, ""},
 	} {
 		var log bytes.Buffer
-		c := config{Concurrency: 200, Types: tt.types}
+		c := config{Concurrency: new(count(200)), Types: tt.types}
 		c.checkDescriptors(slog.New(slog.NewTextHandler(&log, nil)), tt.limit)
 		if got := log.String(); strings.Contains(got, "level=WARN") != (tt.want != "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -18,68 +18,69 @@ import (
 
 // queueConfig is a weight, or a mapping of weight, quota and rate.
 type queueConfig struct {
-	Weight int         `yaml:"weight"`
+	Weight count       `yaml:"weight"`
 	Quota  limitConfig `yaml:"quota"`
 	Rate   limitConfig `yaml:"rate"`
 }
 
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
-func (q *queueConfig) UnmarshalYAML(unmarshal func(any) error) error {
-	if unmarshal(&q.Weight) == nil {
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (q *queueConfig) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind != yaml.MappingNode {
+		if q.Weight.UnmarshalYAML(node) != nil {
+			return at(node, fmt.Errorf("%s: want a whole number such as 100; else a mapping is expected", shownValue(node)))
+		}
 		return nil
 	}
 	type plain queueConfig // without this method
 	q.Weight = 1
-	return unmarshal((*plain)(q))
+	return node.Load((*plain)(q), yaml.WithKnownFields(), yaml.WithUniqueKeys(false))
 }
 
 // limitConfig is a limit as a file has it: a number, a rate such as 100/1m, or a mapping
 // of key and limit.
 type limitConfig struct {
-	key   string
-	limit int
-	per   time.Duration
-	set   bool // it is in the file
+	limitValue
+	key string
+	set bool // it is in the file
 }
 
-// UnmarshalYAML implements yaml.NodeUnmarshaler.
-func (l *limitConfig) UnmarshalYAML(node ast.Node) error {
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (l *limitConfig) UnmarshalYAML(node *yaml.Node) error {
 	l.set = true
-	at := node.GetToken()
-	fail := func(err error) error {
-		return fmt.Errorf("[%d:%d] %w", at.Position.Line, at.Position.Column, err)
+	if node.Kind != yaml.MappingNode {
+		return l.limitValue.UnmarshalYAML(node)
 	}
-	mapping, ok := node.(*ast.MappingNode)
-	if !ok {
-		var err error
-		if l.limit, l.per, err = parseLimit(at.Value); err != nil {
-			return fail(err)
-		}
-		return nil
+	var m struct {
+		Key   string      `yaml:"key"`
+		Limit *limitValue `yaml:"limit"`
 	}
-	limited := false
-	for _, v := range mapping.Values {
-		at = v.Value.GetToken()
-		switch name := v.Key.GetToken().Value; name {
-		case "key":
-			l.key = at.Value
-		case "limit":
-			limited = true
-			var err error
-			if l.limit, l.per, err = parseLimit(at.Value); err != nil {
-				return fail(err)
-			}
-		default:
-			at = v.Key.GetToken()
-			return fail(fmt.Errorf("unknown field %q: want key and limit", name))
-		}
+	if err := node.Load(&m, yaml.WithKnownFields(), yaml.WithUniqueKeys(false)); err != nil {
+		return err
 	}
-	at = node.GetToken()
+	l.key = m.Key
 	switch {
 	case l.key == "":
-		return fail(errors.New("no key: a limit that types do not share is written without a mapping"))
-	case !limited: // which is not to remove the limit that all workers share
-		return fail(fmt.Errorf("key %s: no limit: want {key: %s, limit: N}, the same at each type, or limit: 0 to remove it", l.key, l.key))
+		return at(node, errors.New("no key: a limit that types do not share is written without a mapping"))
+	case m.Limit == nil: // which is not to remove the limit that all workers share
+		return at(node, fmt.Errorf("key %s: no limit: want {key: %s, limit: N}, the same at each type, or limit: 0 to remove it", l.key, l.key))
+	}
+	l.limitValue = *m.Limit
+	return nil
+}
+
+// limitValue is a number, or a number of starts in a period.
+type limitValue struct {
+	limit int
+	per   time.Duration
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (v *limitValue) UnmarshalYAML(node *yaml.Node) (err error) {
+	if node.Kind != yaml.ScalarNode {
+		return at(node, fmt.Errorf("%s is no limit: want a number, or N/DURATION", shownValue(node)))
+	}
+	if v.limit, v.per, err = parseLimit(node.Value); err != nil {
+		return at(node, err)
 	}
 	return nil
 }

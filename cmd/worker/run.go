@@ -58,6 +58,7 @@ type command struct {
 	drainTimeout time.Duration
 	maxStuck     int
 	maxStuckSet  bool
+	given        func(flag string) bool // though it may be empty
 
 	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
 }
@@ -76,6 +77,7 @@ func execute(
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.ackWaitSet = cmd.Flags().Changed("ack-wait")
+			c.given = cmd.Flags().Changed
 			c.httpSet = cmd.Flags().Changed("http")
 			c.maxStuckSet = cmd.Flags().Changed("max-stuck")
 			return c.run(cmd.Context())
@@ -178,17 +180,19 @@ func (c *command) readConfig() (config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if err := checkConcurrency(c.concurrency); err != nil {
-		return cfg, cli.Usagef("--concurrency %d: %w", c.concurrency, err)
-	}
-	if c.concurrency > 0 {
-		cfg.Concurrency = c.concurrency
+	if c.given("concurrency") {
+		if err := checkConcurrency(c.concurrency); err != nil {
+			return cfg, cli.Usagef("--concurrency %d: %w", c.concurrency, err)
+		}
+		n := count(c.concurrency)
+		cfg.Concurrency = &n
 	}
 	if c.maxStuckSet {
 		if err := checkMaxStuck(c.maxStuck); err != nil {
 			return cfg, cli.Usagef("--max-stuck %d: %w", c.maxStuck, err)
 		}
-		cfg.MaxStuck = &c.maxStuck
+		n := count(c.maxStuck)
+		cfg.MaxStuck = &n
 	}
 	if err := cfg.addQueues(c.queues); err != nil {
 		return cfg, err
