@@ -20,6 +20,8 @@ type Health struct {
 	// written. They hold so many bytes.
 	Unsettled      int   `json:"unsettled"`
 	UnsettledBytes int64 `json:"unsettled_bytes"`
+	// Refused says that the broker does not take some of these ends, which are tried again.
+	Refused *RefusedEnds `json:"refused,omitempty"`
 	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
 	Rebuilt int `json:"rebuilt"`
 	// Oldest is the job that runs for longest: if all slots are taken and this one began long
@@ -31,6 +33,14 @@ type Health struct {
 	// permits, or its knowledge of limits and pauses. Jobs without a limit run all the same.
 	Registry []string `json:"registry,omitempty"`
 	Tree     Part     `json:"tree"`
+}
+
+// RefusedEnds are ends of jobs that the broker does not take.
+type RefusedEnds struct {
+	Jobs   int       `json:"jobs"`
+	Since  time.Time `json:"since"`  // when the first of them was refused
+	What   string    `json:"what"`   // of that one, could not be written
+	Reason string    `json:"reason"` // the broker's, or that it did not answer
 }
 
 // A Part is a node of the worker's supervision tree.
@@ -66,6 +76,9 @@ func (w *Worker) Health() Health {
 	}
 	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
 	h.Oldest = w.oldest()
+	if r := w.settler.Refused(); r != nil {
+		h.Refused = &RefusedEnds{Jobs: r.Ends, Since: r.Since.UTC(), What: r.What, Reason: r.Reason}
+	}
 	switch {
 	case h.Tree.State == string(supervisor.StateStarting), waits != nil && !w.gate.Closed():
 		h.State = "starting"

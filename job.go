@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -19,7 +20,7 @@ type Args interface {
 // bytes travel as they are.
 type Raw struct {
 	Name    string // the job's type
-	Payload []byte
+	Payload []byte // the handler's own copy
 }
 
 // Type implements [Args].
@@ -32,7 +33,7 @@ type Job[T any] struct {
 	MaxAttempts int
 	Crashes     int               // how often the job lost its worker
 	EnqueuedAt  time.Time         // by the broker's clock
-	Meta        map[string]string // as enqueued
+	Meta        map[string]string // as enqueued; a copy
 	Args        T
 
 	held *queue.Held
@@ -52,7 +53,7 @@ func (j *Job[T]) LeaseUntil() time.Time {
 func newJob[T any](h *queue.Held, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: h.Meta, held: h,
+		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: maps.Clone(h.Meta), held: h,
 	}
 }
 
@@ -157,5 +158,5 @@ func resultOf(e *queue.Event) []byte {
 }
 
 // A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
-// as bytes: JSON by convention, at most about 1 MiB. See [Handle] for what errors mean.
+// as bytes: JSON by convention, at most about 1 MiB, and the worker's from then on. See [Handle] for what errors mean.
 type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)

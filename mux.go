@@ -1,6 +1,7 @@
 package millhand
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -32,7 +33,9 @@ func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
 	m.check(typ, h == nil)
 	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
 		j := newJob[Raw](held, maxAttempts)
-		j.Args = Raw{Name: held.Type, Payload: held.Payload}
+		// A copy: what the handler does to it, now or after it was given up, is not to reach
+		// the job's next message.
+		j.Args = Raw{Name: held.Type, Payload: bytes.Clone(held.Payload)}
 		return h(ctx, j)
 	})
 }

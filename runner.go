@@ -197,17 +197,18 @@ func (r *runner) leave(a *attempt) bool {
 // end at the same time have theirs asked for together, and the next ones come while the ends
 // of these are written.
 func (r *runner) settle(h *queue.Held, e ending) {
+	admitted := false
 	if e.lost != nil {
 		r.worker.ends.add(job.EventLost)
 		r.worker.keeper.Release(h)
 		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
 	} else {
 		r.worker.ends.add(e.Kind)
-		r.worker.settler.Admit(h, &e.Outcome)
+		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
 	<-r.worker.slots
 	h.Finished()
-	if e.lost == nil {
+	if admitted {
 		r.worker.settler.Take(h, e.Outcome)
 	}
 }

@@ -304,7 +304,8 @@ func (w *Worker) ID() string { return w.id }
 // Run works until ctx ends and then drains: no new job is pulled, and running ones may
 // finish until the drain timeout. What then still runs has its context cancelled with
 // [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
-// after a clean drain, [ErrDrainTimeout] if jobs were handed back, [ErrStuck] after too many
+// after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
+// broker did not take the ends of jobs, [ErrStuck] after too many
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once: the second time is [ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
@@ -352,13 +353,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	drained := w.drain(ctx)
 	stop()
 	err := <-ended
+	left := w.settler.Left()
 	switch {
 	case failed != nil:
 		return failed
-	case err != nil && drained:
-		return publicError(err)
+	case !drained && left != nil:
+		return fmt.Errorf("%w: %w", ErrDrainTimeout, left)
 	case !drained:
 		return ErrDrainTimeout
+	case left != nil:
+		return publicError(left)
+	case err != nil:
+		return publicError(err)
 	}
 	w.log.InfoContext(ctx, "worker drained")
 	return nil
@@ -415,6 +421,7 @@ func (w *Worker) drain(ctx context.Context) bool {
 	}
 	n := w.gate.InHand()
 	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))
+	w.settler.Hurry()
 	return n == 0
 }
 

@@ -1,7 +1,9 @@
 package job
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ const (
 	maxLife     = 64
 	maxMetaKey  = 64
 	maxMeta     = 16 << 10 // bytes, keys and values together
+	maxTrace    = 8 << 10  // bytes, both headers together
 )
 
 // A HeaderError says which header of a message cannot be read.
@@ -84,7 +87,8 @@ func (r *Record) SetHeader(h map[string][]string) {
 
 // ReadHeader fills r from a message's headers. Headers of others are left alone.
 // It returns a [*HeaderError] for the first one that breaks its rule; r then holds
-// what could be read, so that the broken job can still be buried as what it is.
+// what could be read and can be written again, so that the broken job can still be buried
+// as what it is.
 func (r *Record) ReadHeader(h map[string][]string) error {
 	r.Attempt = 1
 	d := decoder{header: h}
@@ -109,31 +113,76 @@ func (r *Record) ReadHeader(h map[string][]string) error {
 			r.Trace = with(r.Trace, key, values[0])
 		}
 	}
-	if d.err != nil {
-		return d.err
+	return cmp.Or(d.err, r.dropBadMeta(), r.dropBadTrace())
+}
+
+// dropBadMeta takes what cannot be written again from the metadata, all of it if that is too
+// much, and says what.
+func (r *Record) dropBadMeta() error {
+	err := CheckMeta(r.Meta)
+	if err == nil {
+		return nil
 	}
-	if err := CheckMeta(r.Meta); err != nil {
-		return &HeaderError{Header: HeaderMeta + "*", Rule: err.Error()}
+	maps.DeleteFunc(r.Meta, func(k, v string) bool { return checkMeta(k, v) != nil })
+	if CheckMeta(r.Meta) != nil {
+		r.Meta = nil
+	}
+	return &HeaderError{Header: HeaderMeta + "*", Rule: err.Error()}
+}
+
+// dropBadTrace does so with what others trace the job by.
+func (r *Record) dropBadTrace() error {
+	size := 0
+	for k, v := range r.Trace {
+		size += len(k) + len(v)
+		if !writable(v) {
+			delete(r.Trace, k)
+			return &HeaderError{Header: k, Value: v, Rule: "a value has no line breaks and no space around it"}
+		}
+	}
+	if size > maxTrace {
+		r.Trace = nil
+		return &HeaderError{
+			Header: headerTraceParent + " and " + headerTraceState,
+			Rule:   fmt.Sprintf("at most %d bytes together are allowed, got %d", maxTrace, size),
+		}
 	}
 	return nil
 }
 
-// CheckMeta returns an error if m cannot travel in headers.
+// CheckMeta returns an error if m cannot travel in headers. Of several it is the one of the
+// first key.
 func CheckMeta(m map[string]string) error {
-	size := 0
+	size, first := 0, ""
+	var bad error
 	for k, v := range m {
-		if err := check("meta key", k, maxMetaKey); err != nil {
-			return err
-		}
-		if strings.ContainsAny(v, "\r\n\x00") || strings.TrimSpace(v) != v {
-			return fmt.Errorf("meta %s: a value has no line breaks and no space around it", k)
+		if err := checkMeta(k, v); err != nil && (bad == nil || k < first) {
+			first, bad = k, err
 		}
 		size += len(k) + len(v)
+	}
+	if bad != nil {
+		return bad
 	}
 	if size > maxMeta {
 		return fmt.Errorf("meta: %d bytes, at most %d are allowed", size, maxMeta)
 	}
 	return nil
+}
+
+func checkMeta(k, v string) error {
+	if err := check("meta key", k, maxMetaKey); err != nil {
+		return err
+	}
+	if !writable(v) {
+		return fmt.Errorf("meta %s: a value has no line breaks and no space around it", k)
+	}
+	return nil
+}
+
+// writable reports whether a header brings v back as it is.
+func writable(v string) bool {
+	return !strings.ContainsAny(v, "\r\n\x00") && strings.TrimSpace(v) == v
 }
 
 func with(m map[string]string, k, v string) map[string]string {

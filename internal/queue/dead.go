@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"strconv"
 	"time"
 
@@ -23,49 +25,81 @@ type Failure struct {
 	Stack   string    `json:"stack,omitempty"`
 }
 
-// bury stores the job, whole, with the errors of all its attempts.
+// bury stores the job with the errors of all its attempts, as whole as the stream takes it.
+// A job whose record it takes in no form has its event alone.
 func (t *settlement) bury(ctx context.Context) error {
-	history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+	history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place)
 	})
 	if err != nil {
 		return err
 	}
-	failures := failuresOf(history, t.Life)
-	for _, m := range t.deadMsgs(failures) {
-		if _, err = t.store.confirm(ctx, m, t.Alive); !errors.Is(err, nats.ErrMaxPayload) {
-			break
+	if err := t.recallPayload(ctx); err != nil {
+		return err
+	}
+	for _, m := range t.deadMsgs(failuresOf(history, t.Life)) {
+		if _, err = t.write(ctx, m, "dead record"); !final(err) {
+			return wrap(err, "dead record")
 		}
 	}
-	return wrap(err, "dead record")
+	t.store.log.ErrorContext(ctx, "the broker takes no dead record of this job in any form: its payload is lost",
+		append(t.attrs(), slog.Int("payload_bytes", len(t.Payload)+t.shed), slog.Any("err", err))...)
+	return nil
+}
+
+// recallPayload reads again what was forgotten since the job had succeeded: the result of that
+// could not be stored. The message is in the queue until it is acknowledged.
+func (t *settlement) recallPayload(ctx context.Context) error {
+	if t.shed == 0 {
+		return nil
+	}
+	m, err := look(ctx, t, "payload", func(ctx context.Context) (*stored, error) {
+		return t.store.read(ctx, t.store.names.queueStream(t.place.Queue), map[string]any{"seq": t.Seq})
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil // it stays omitted
+	}
+	if err == nil {
+		t.Payload, t.shed = m.Data, 0
+	}
+	return err
 }
 
 // deadMsgs are the record's forms, from complete to bare: a payload that fills the
-// broker's limit leaves no room for what is also in the events.
+// broker's limit leaves no room for what is also in the events, and one that was taken under a
+// larger limit leaves none at all.
 func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
 	subject := t.store.names.dead(t.place)
 	// Written again by whoever finishes after a crash: one of the two is dropped.
 	once := []string{fmt.Sprintf("%s.%s.%s.%s", t.Queue, t.Type, t.ID, t.Life)}
+	reason := []string{head(t.Reason, maxReasonText)}
 	full := nats.Header(t.Header())
 	full[headerMsgID] = once
-	full[headerReason] = []string{t.Reason}
+	full[headerReason] = reason
 	encoded, omitted := encodeFailures(failures)
 	full[headerErrors] = []string{encoded}
 	if omitted > 0 {
 		full[headerErrorsOmitted] = []string{strconv.Itoa(omitted)}
 	}
+	short := nats.Header{headerMsgID: once, headerReason: reason, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
 	if t.origin != "" {
 		full[headerSubject] = []string{t.origin}
-	}
-	short := nats.Header{headerMsgID: once, headerReason: {t.Reason}, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
-	if t.origin != "" {
 		short[headerSubject] = full[headerSubject]
 	}
-	return []*nats.Msg{
+	without := func(h nats.Header) *nats.Msg {
+		h = maps.Clone(h)
+		h[headerPayloadOmitted] = []string{strconv.Itoa(len(t.Payload) + t.shed)}
+		return &nats.Msg{Subject: subject, Header: h}
+	}
+	bare := []*nats.Msg{without(full), without(short)}
+	if t.shed > 0 {
+		return bare
+	}
+	return append([]*nats.Msg{
 		{Subject: subject, Header: full, Data: t.Payload},
 		{Subject: subject, Header: short, Data: t.Payload},
 		{Subject: subject, Data: t.Payload},
-	}
+	}, bare...)
 }
 
 func failuresOf(history []Event, life string) (failures []Failure) {
@@ -112,7 +146,7 @@ func (t *settlement) buried(ctx context.Context) (bool, error) {
 	if t.Kind != job.EventDead {
 		return false, nil
 	}
-	return insist(ctx, t.Alive, func(ctx context.Context) (bool, error) {
+	return look(ctx, t, "dead record", func(ctx context.Context) (bool, error) {
 		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.place)
 		for from := uint64(1); ; { // other lives of the id may have died since
 			m, err := t.store.next(ctx, stream, subject, from)

@@ -33,6 +33,9 @@ type Event struct {
 	EnqueuedAt time.Time `json:"enqueued_at,omitzero"`
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	RunAt      time.Time `json:"run_at,omitzero"` // the next run, of a retry or snooze
+	// Overtaken marks what a life says behind the events of a newer one, which a publisher
+	// started without asking whether the id is alive.
+	Overtaken bool `json:"overtaken,omitempty"`
 
 	Result       json.RawMessage `json:"result,omitempty"`
 	ResultBase64 []byte          `json:"result_base64,omitempty"`
@@ -111,7 +114,7 @@ func encode(v any) ([]byte, error) {
 func (s *Store) eventMsg(p job.Place, e *Event) (*nats.Msg, error) {
 	body, err := appendEvent(nil, e)
 	if err != nil {
-		return nil, fmt.Errorf("event of %s: %w", p.ID, err)
+		return nil, fmt.Errorf("%w: event of %s: %w", errUnwritable, p.ID, err)
 	}
 	return &nats.Msg{
 		Subject: s.names.event(p),
@@ -119,6 +122,9 @@ func (s *Store) eventMsg(p job.Place, e *Event) (*nats.Msg, error) {
 		Data:    body,
 	}, nil
 }
+
+// overtaken reports whether e may stand behind events of newer lives.
+func (e *Event) overtaken() bool { return e.Overtaken || e.Reason == job.ReasonSuperseded }
 
 // readEvent decodes m. What is no event, because somebody else wrote to the stream,
 // is one of no life and no sequence: older than every job.

@@ -29,6 +29,9 @@ func appendEvent(b []byte, e *Event) ([]byte, error) {
 	w.timeField(`,"enqueued_at":`, e.EnqueuedAt)
 	w.timeField(`,"started_at":`, e.StartedAt)
 	w.timeField(`,"run_at":`, e.RunAt)
+	if e.Overtaken {
+		w.b = append(w.b, `,"overtaken":true`...)
+	}
 	if len(e.Result) > 0 {
 		w.b = append(append(w.b, `,"result":`...), e.Result...)
 	}

@@ -37,6 +37,7 @@ type Held struct {
 	left      atomic.Bool // its slot is free: the handler has returned, or was given up
 	end       settlement  // in the settler's hand
 	weight    int64       // bytes, there
+	shed      int         // bytes of the payload, if that was forgotten
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at

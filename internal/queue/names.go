@@ -132,4 +132,6 @@ const (
 	headerErrors        = "Millhand-Errors"
 	headerErrorsOmitted = "Millhand-Errors-Omitted"
 	headerSubject       = "Millhand-Subject"
+	// headerPayloadOmitted is how many bytes a dead record lacks since they do not fit.
+	headerPayloadOmitted = "Millhand-Payload-Omitted"
 )

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,10 @@ const (
 	maxUnsettled      = 1024
 	maxUnsettledBytes = 32 << 20
 )
+
+// settleWithin bounds how long a settler that stops goes on with ends that do not get through.
+// Who stops it waits for longer than that, so that it can say what it leaves.
+const settleWithin = 8 * time.Second
 
 // lookPause is how often it is looked whether answers are overdue.
 const lookPause = requestTimeout / 4
@@ -56,6 +61,8 @@ type Settler struct {
 	ingest ingest
 	debug  func() bool // whether anybody reads what is logged at that level
 
+	turnedAway atomic.Int64 // jobs that found no room at the end
+
 	mu      sync.Mutex
 	crowd   int  // with more on the express lane, events are confirmed together
 	ending  bool // nothing more comes, so that the last one on the express lane has to wake Run
@@ -82,16 +89,29 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Held, o Outcome) {
-	s.Admit(h, &o)
-	s.Take(h, o)
+	if s.Admit(h, &o) {
+		s.Take(h, o)
+	}
 }
 
 // Admit waits while too many jobs are unsettled, or those have too many bytes. It is to be
-// followed by [Settler.Take].
-func (s *Settler) Admit(h *Held, o *Outcome) {
+// followed by [Settler.Take], if it reports true. It reports false after [Settler.Hurry], if
+// there is no room: h is left to whoever gets it when its lease ends.
+func (s *Settler) Admit(h *Held, o *Outcome) bool {
 	h.weight = s.lighten(h, o)
-	s.room.enter(h.weight)
+	if s.room.enter(h.weight) {
+		return true
+	}
+	s.keeper.Release(h)
+	s.turnedAway.Add(1)
+	s.log.Error("job not settled, since the ends of too many others are not written: it runs again when its lease ends",
+		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt))
+	return false
 }
+
+// Hurry has nobody wait for room any more, from [settleWithin] after now on. It is for the end
+// of a drain.
+func (s *Settler) Hurry() { time.AfterFunc(settleWithin, s.room.shut) }
 
 // Take takes over a job in hand, which has been admitted, with its outcome.
 func (s *Settler) Take(h *Held, o Outcome) {
@@ -108,8 +128,9 @@ func (s *Settler) Take(h *Held, o Outcome) {
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Held) {
-	s.Admit(h, &Outcome{})
-	s.add(&settlement{store: s.store, Held: h, redelivered: true})
+	if s.Admit(h, &Outcome{}) {
+		s.add(&settlement{store: s.store, Held: h, redelivered: true})
+	}
 }
 
 func (s *Settler) add(t *settlement) {
@@ -130,17 +151,21 @@ func (s *Settler) wakeRun() {
 	}
 }
 
-// Run settles until ctx ends, and then what is still open: at most until the
-// leases are lost. It waits for an earlier one that was given up, since that may still be
+// Run settles until ctx ends, and then what is still open: at most for [settleWithin]. What
+// does not get through by then, [Settler.Left] tells. It waits for an earlier one that was given up, since that may still be
 // stuck with the connection, and has what it took.
 func (s *Settler) Run(ctx context.Context) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	defer s.ingest.close()
+	work, giveUp := context.WithCancelCause(context.WithoutCancel(ctx)) // a drain ends with everything written
+	defer giveUp(nil)
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(settleWithin, func() { giveUp(errStopped) })
+	})()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	s.resume()
-	work := context.WithoutCancel(ctx) // a drain ends with everything written
 	look := time.NewTimer(lookPause)
 	defer look.Stop()
 	looking := true
@@ -149,7 +174,11 @@ func (s *Settler) Run(ctx context.Context) error {
 		express, others, crowded := s.take()
 		s.depart(express, crowded)
 		for _, t := range others {
-			wg.Go(func() { s.settled(t, t.run(work)) })
+			wg.Go(func() {
+				if err := t.run(work); !gaveUp(work, err) {
+					s.settled(t, err)
+				}
+			})
 		}
 		if ctx.Err() != nil && s.idle() {
 			return nil
@@ -172,6 +201,14 @@ func (s *Settler) Run(ctx context.Context) error {
 			s.end()
 		}
 	}
+}
+
+// errStopped ends what a settler that stops has no more time for. It stays open.
+var errStopped = errors.New("the settler stops")
+
+// gaveUp reports whether a settlement ended with err since its settler has no more time.
+func gaveUp(work context.Context, err error) bool {
+	return work.Err() != nil && (errors.Is(err, errStopped) || errors.Is(err, context.Canceled))
 }
 
 // resume takes up whatever an earlier run left open, by the rules.
@@ -224,6 +261,7 @@ func (s *Settler) idle() bool {
 
 // settled notes how the settling of t ended.
 func (s *Settler) settled(t *settlement, err error) {
+	s.store.refused.drop(t)
 	s.keeper.Release(t.Held)
 	s.mu.Lock()
 	delete(s.open, t)
@@ -332,8 +370,41 @@ func (t *settlement) ack(ctx context.Context) error {
 }
 
 // writeEvent appends the outcome's event under the condition that the last event known
-// is the last there is.
+// is the last there is: as whole as the stream takes it. One that it takes in no form is left
+// out, and said, since the job has to end all the same.
 func (t *settlement) writeEvent(ctx context.Context) error {
+	for {
+		err := t.tryEvent(ctx)
+		if !final(err) {
+			return err
+		}
+		if !t.barer(err) {
+			t.unheard(ctx, err)
+			return nil
+		}
+	}
+}
+
+// unheard says in the log what could not be said in an event.
+func (t *settlement) unheard(ctx context.Context, err error) {
+	t.store.log.ErrorContext(ctx, "the broker takes no event of this job in any form: what happened to it is only here",
+		append(t.attrs(), slog.String("reason", t.Reason), slog.String("error", head(t.Error, maxErrorText)), slog.Any("err", err))...)
+}
+
+// tryEventOnce is [settlement.tryEvent] without a look at what stands in the way.
+func (t *settlement) tryEventOnce(ctx context.Context) error {
+	e := t.event(time.Now())
+	m, err := t.store.eventMsg(t.place, &e)
+	if err != nil {
+		return err
+	}
+	expect(m, t.lastEvent, m.Subject)
+	_, err = t.write(ctx, m, "event "+string(t.Kind))
+	return err
+}
+
+// tryEvent is writeEvent in one form.
+func (t *settlement) tryEvent(ctx context.Context) error {
 	e := t.event(time.Now())
 	m, err := t.store.eventMsg(t.place, &e)
 	if err != nil {
@@ -341,13 +412,11 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 	}
 	for {
 		expect(m, t.lastEvent, m.Subject)
-		seq, err := t.store.confirm(ctx, m, t.Alive)
+		seq, err := t.write(ctx, m, "event "+string(t.Kind))
 		switch {
 		case err == nil:
 			t.lastEvent = seq
 			return nil
-		case errors.Is(err, nats.ErrMaxPayload) && t.shrink(len(m.Data)):
-			return t.writeEvent(ctx)
 		case !errors.Is(err, errConflict):
 			return fmt.Errorf("event %s: %w", t.Kind, err)
 		}
@@ -360,51 +429,68 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 		case err != nil:
 			return err
 		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
-			t.lastEvent = last.Sequence // ours: its confirmation was lost
+			t.lastEvent = own.Sequence // ours: its confirmation was lost
 			return nil
-		case own != nil, newer:
+		case own != nil:
 			return errTaken
+		case newer && !e.Overtaken:
+			e.Overtaken = true
+			if m, err = t.store.eventMsg(t.place, &e); err != nil {
+				return err
+			}
 		}
-		t.lastEvent = last.Sequence // of an older life, or dropped by retention
+		t.lastEvent = last.Sequence // of another life, or dropped by retention
 	}
 }
 
-// spoken returns the last event of this life after the one known, nil if there is none,
-// and whether a newer life has events. last is the id's last event, of whichever life.
+// spoken returns what another holder has said of this life since what is known of it, nil if
+// nobody has, and whether a newer life has events. last is the id's last event, of whichever
+// life.
 func (t *settlement) spoken(ctx context.Context, last *Event) (own *Event, newer bool, err error) {
 	events, err := t.events(ctx, last)
 	for _, e := range events {
 		switch {
 		case e.Life != t.Life:
 			newer = newer || e.Seq > t.Seq
-		case e.Sequence > t.lastEvent:
+		case own != nil && own.Kind.Final():
+		case t.news(&e, last):
 			own = &e
 		}
 	}
 	return own, newer, err
 }
 
+// news reports whether e, of this life, says more than was known. The end of a life is the
+// end, wherever it stands. Of the others, those behind the one that is known; but a number
+// beyond the last event there is, which a publisher made up or another stream gave, says
+// nothing, and then all that speak of this message or a later one count.
+func (t *settlement) news(e, last *Event) bool {
+	if t.lastEvent > last.Sequence {
+		return e.Kind.Final() || e.Seq >= t.Seq
+	}
+	return e.Kind.Final() || e.Sequence > t.lastEvent
+}
+
 // events returns the id's events as far as they matter: the last one, or all, where
-// those of several lives may be mixed. An older life can write behind a younger one that
-// has left the queue, or to say that it is superseded; it takes a publisher who skips
-// the check for a living id.
+// those of several lives may be mixed. An older life can write behind a younger one, marked
+// as overtaken, if a publisher skips the check for a living id.
 func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 	switch {
 	case last.Sequence == 0:
 		return nil, nil
 	case last.Life == t.Life:
 		return []Event{*last}, nil
-	case last.Seq < t.Seq && last.Kind.Final() && last.Reason != job.ReasonSuperseded:
+	case last.Seq < t.Seq && last.Kind.Final() && !last.overtaken():
 		return nil, nil // the regular end of an older life
 	}
-	return insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+	return look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place)
 	})
 }
 
 // lookBack reads the id's last event; one of sequence 0 if there is none.
 func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
-	e, err := insist(ctx, t.Alive, func(ctx context.Context) (*Event, error) {
+	e, err := look(ctx, t, "last event", func(ctx context.Context) (*Event, error) {
 		return t.store.LastEvent(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -413,17 +499,34 @@ func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
 	return e, err
 }
 
-// shrink turns a result that the broker does not take into a permanent error. It
-// reports false if there is none to drop.
-func (t *settlement) shrink(encoded int) bool {
-	if len(t.Result) == 0 {
+// barer takes from an outcome what makes its event too large: a result, without which the job
+// is dead, then the stack, then most of the error. It reports false if there is nothing to take.
+func (t *settlement) barer(err error) bool {
+	switch {
+	case !tooLarge(err):
+		return false
+	case len(t.Result) > 0:
+		t.Outcome = Outcome{
+			Kind: job.EventDead, Reason: job.ReasonPermanent,
+			Error: t.overLimit(fmt.Sprintf("result of %d bytes as an event", len(t.Result)), err),
+		}
+	case t.Stack != "":
+		t.Stack = ""
+	case len(t.Error) > shortErrorText:
+		t.Error = head(t.Error, shortErrorText-len("…"))
+	default:
 		return false
 	}
-	e := &TooLargeError{
-		What: fmt.Sprintf("result of %d bytes as an event", len(t.Result)), Size: encoded, Limit: int(t.store.nc.MaxPayload()),
-	}
-	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: e.Error()}
 	return true
+}
+
+// overLimit says what is too large, and for whom.
+func (t *settlement) overLimit(what string, err error) string {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		limit := t.store.nc.MaxPayload()
+		return fmt.Sprintf("%s is over the limit of %d bytes (%d KiB); store it elsewhere and send a reference", what, limit, limit>>10)
+	}
+	return fmt.Sprintf("%s is too large: %v; store it elsewhere and send a reference", what, err)
 }
 
 func (t *settlement) event(now time.Time) Event {
@@ -431,7 +534,7 @@ func (t *settlement) event(now time.Time) Event {
 		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: now.UTC(),
 		Node: t.store.cfg.Node, Holder: t.holder,
 		Attempt: t.Attempt, Crashes: t.Crashes,
-		Reason: t.Reason, Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),
+		Reason: head(t.Reason, maxReasonText), Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),
 		EnqueuedAt: t.EnqueuedAt.UTC(), StartedAt: t.startedAt.UTC(),
 	}
 	if t.Delay > 0 {
@@ -440,6 +543,12 @@ func (t *settlement) event(now time.Time) Event {
 	e.SetResult(t.Result)
 	return e
 }
+
+// Lengths of texts whose writer is not known, or for which there is no more room, bytes.
+const (
+	maxReasonText  = 64
+	shortErrorText = 200
+)
 
 // head returns the first n bytes of s, or a little less where that would cut a character.
 func head(s string, n int) string {

@@ -15,18 +15,35 @@ type room struct {
 	bytes *semaphore.Weighted
 	most  int64
 	taken atomic.Int64
+	open  context.Context //nolint:containedctx // ends when nobody is to wait any more
+	shut  context.CancelFunc
 }
 
 func newRoom(jobs int, bytes int64) *room {
-	return &room{jobs: make(chan struct{}, jobs), bytes: semaphore.NewWeighted(bytes), most: bytes}
+	r := &room{jobs: make(chan struct{}, jobs), bytes: semaphore.NewWeighted(bytes), most: bytes}
+	r.open, r.shut = context.WithCancel(context.Background())
+	return r
 }
 
 // enter waits until a job of so many bytes has room. One that is larger than the room has it
-// for itself.
-func (r *room) enter(bytes int64) {
-	r.jobs <- struct{}{}
-	_ = r.bytes.Acquire(context.Background(), min(bytes, r.most)) // fails with the context only
+// for itself. It reports false if there is none and the room is shut.
+func (r *room) enter(bytes int64) bool {
+	select {
+	case r.jobs <- struct{}{}:
+	default:
+		select {
+		case r.jobs <- struct{}{}:
+		case <-r.open.Done():
+			return false
+		}
+	}
+	need := min(bytes, r.most)
+	if !r.bytes.TryAcquire(need) && r.bytes.Acquire(r.open, need) != nil {
+		<-r.jobs
+		return false
+	}
 	r.taken.Add(bytes)
+	return true
 }
 
 // leave gives up the room of a job, as it was entered.
@@ -44,7 +61,7 @@ const headroom = 4
 // it is settled: its payload, and its result with the event that is made of that.
 func (s *Settler) lighten(h *Held, o *Outcome) int64 {
 	if o.Kind == job.EventSucceeded && int64(headroom*len(o.Result)+maxHeaderOverhead) < s.store.nc.MaxPayload() {
-		h.Payload = nil // else the result may not be taken, and the job is buried whole
+		h.shed, h.Payload = len(h.Payload), nil // else the result may not be taken, and the job is buried whole
 	}
 	return int64(len(h.Payload) + 2*len(o.Result))
 }

@@ -62,6 +62,7 @@ type Store struct {
 	publisher  *publisher
 	leave      sync.Once
 	waiters    waiters
+	refused    refusals // ends that do not get through
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
 
@@ -92,7 +93,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
-		publisher: sharedPublishers.join(nc), ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		publisher: sharedPublishers.join(nc), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1),
 	}
 	var err error

@@ -24,12 +24,12 @@ func (t *settlement) succeed(ctx context.Context) error {
 	expected := t.Seq
 	for {
 		expect(m, expected, t.store.names.check(t.place))
-		_, err := t.store.confirm(ctx, m, t.Alive)
+		_, err := t.write(ctx, m, "next message")
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, nats.ErrMaxPayload):
-			return t.tooLarge(ctx)
+		case final(err):
+			return t.cannotGoOn(ctx, err)
 		case !errors.Is(err, errConflict):
 			return fmt.Errorf("successor: %w", err)
 		}
@@ -44,6 +44,12 @@ func (t *settlement) succeed(ctx context.Context) error {
 				return err
 			}
 			expected = 0
+		case newest.Life == t.Life && newest.Seq == t.Seq:
+			// What stood in the way has left between the refusal and this look.
+			expected = t.Seq
+			if err := sleep(ctx, retryPause); err != nil {
+				return err
+			}
 		case newest.Life == t.Life:
 			return nil // ours, its confirmation lost, or that of another holder
 		default:
@@ -76,7 +82,7 @@ func (t *settlement) successor() *nats.Msg {
 // is one schedule per id, and ours will take its place. Such a job was there before a
 // publisher skipped the check for a living id; none can come after.
 func (t *settlement) replaceOlder(ctx context.Context) error {
-	waiting, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
+	waiting, err := look(ctx, t, "waiting message", func(ctx context.Context) (*Message, error) {
 		return t.store.message(ctx, t.place, t.store.names.later(t.place))
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -97,7 +103,7 @@ func (t *settlement) lookAhead(ctx context.Context) (*Message, error) {
 	if t.origin != "" { // it is the only one of the name that we gave it
 		return &Message{Record: t.Record, Seq: t.Seq}, nil
 	}
-	m, err := insist(ctx, t.Alive, func(ctx context.Context) (*Message, error) {
+	m, err := look(ctx, t, "newest message", func(ctx context.Context) (*Message, error) {
 		return t.store.Find(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -122,13 +128,8 @@ func (t *settlement) superseded(ctx context.Context) error {
 		Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
 		Error: "a newer job with the same id is in the queue",
 	}
-	e := t.event(time.Now())
-	m, err := t.store.eventMsg(t.place, &e)
-	if err != nil {
-		return err
-	}
 	for {
-		history, err := insist(ctx, t.Alive, func(ctx context.Context) ([]Event, error) {
+		history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 			return t.store.History(ctx, t.place)
 		})
 		if err != nil {
@@ -141,18 +142,29 @@ func (t *settlement) superseded(ctx context.Context) error {
 			}
 			t.lastEvent = e.Sequence
 		}
-		// The newer life's events may stand before ours: it goes on from any of an older one.
-		expect(m, t.lastEvent, m.Subject)
-		if _, err := t.store.confirm(ctx, m, t.Alive); !errors.Is(err, errConflict) {
+		err = t.tryEventOnce(ctx)
+		switch {
+		case errors.Is(err, errConflict):
+		case final(err):
+			t.unheard(ctx, err)
+			return nil
+		default:
 			return err
 		}
 	}
 }
 
-// tooLarge buries a job that cannot be put back since its publisher used up all room.
-func (t *settlement) tooLarge(ctx context.Context) error {
-	e := &TooLargeError{What: "payload with the headers of a retry", Size: len(t.Payload), Limit: int(t.store.nc.MaxPayload())}
-	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: e.Error() + "; last error: " + t.Error, Stack: t.Stack}
+// cannotGoOn ends a job that cannot be put back: its publisher used up all room, or its queue
+// takes no message any more.
+func (t *settlement) cannotGoOn(ctx context.Context, err error) error {
+	text := t.overLimit(fmt.Sprintf("payload of %d bytes with the headers of a retry", len(t.Payload)), err)
+	if !tooLarge(err) {
+		text = fmt.Sprintf("cannot be put back into its queue: %v", err)
+	}
+	if t.Error != "" {
+		text += "; last error: " + t.Error
+	}
+	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: text, Stack: t.Stack}
 	if err := t.writeEvent(ctx); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"time"
 
@@ -28,23 +27,30 @@ const (
 // It returns [errConflict] when m's condition does not hold. A caller that gets it after
 // an answer was lost may be looking at its own write.
 func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (uint64, error) {
+	return s.insistOn(ctx, m, patience{alive: alive, final: notPassing, longest: retryPauseMax})
+}
+
+// insistOn is confirm with a patience of the caller's own.
+func (s *Store) insistOn(ctx context.Context, m *nats.Msg, p patience) (uint64, error) {
 	var last error
 	silent := 0 // attempts in a row without an answer
-	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
-		if err := alive(); err != nil {
+	for pause := retryPause; ; pause = min(2*pause, p.longest) {
+		if err := p.alive(); err != nil {
 			return 0, s.because(err, last)
 		}
 		seq, err := s.publish(ctx, m)
-		last = err
 		switch {
-		case err == nil, errors.Is(err, errConflict), errors.Is(err, nats.ErrMaxPayload),
-			errors.Is(err, errSubjectTooLong), errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
+		case err == nil, errors.Is(err, errConflict), errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
 			return seq, err
+		case p.final(err):
+			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
 		case errors.Is(err, nats.ErrNoResponders):
-			if last = s.restore(ctx); stream.Final(last) {
-				return 0, last
-			} else if last != nil {
-				s.log.WarnContext(ctx, "streams are missing and cannot be made", slog.Any("err", last))
+			restored := s.restore(ctx)
+			if p.refused == nil && stream.Final(restored) {
+				return 0, restored
+			}
+			if restored != nil {
+				err = fmt.Errorf("streams are missing and cannot be made: %w", restored)
 			}
 		case errors.Is(err, context.DeadlineExceeded) && silent > 0:
 			// A subscriber of the subject keeps the server from saying that no stream is there.
@@ -52,9 +58,10 @@ func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (u
 			s.restoreSoon(ctx)
 		case errors.Is(err, context.DeadlineExceeded):
 			silent++
-		case passing(err):
-		default:
-			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
+		}
+		last = err
+		if p.refused != nil {
+			p.refused(err)
 		}
 		s.Doubt()
 		if err := sleep(ctx, pause); err != nil {
@@ -81,12 +88,16 @@ func (s *Store) because(err, last error) error {
 	return fmt.Errorf("%w: %w", err, last)
 }
 
-// passing reports whether the same request may succeed later.
+// passing reports whether the same request may succeed soon, for a caller who waits.
 func passing(err error) bool {
+	if final(err) {
+		return false
+	}
 	switch apiCode(err) {
 	case 0:
 		return true // no answer at all: timeout, reconnecting
-	case codeWrongLastSeqBusy, codeNoResources, codeNoPeers, codeUnavailable, codeNotEnabled:
+	case codeWrongLastSeqBusy, codeNoResources, codeNoPeers, codeUnavailable, codeNotEnabled,
+		codeIDInProcess, codeTooManyRequests:
 		return true
 	default:
 		return false

@@ -1,0 +1,247 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How long a write of an end pauses at most before it is tried again, and how often it is
+// said that some do not get through.
+const (
+	settlePauseMax = 5 * time.Second
+	refusalEvery   = 10 * time.Second
+)
+
+// errUnwritable says that a message cannot be put into words at all.
+var errUnwritable = errors.New("cannot be encoded")
+
+// final reports whether err is the last word on a message as it is: whenever it is sent
+// again, it is refused again. This is the whole list. Whatever else a broker or a connection
+// says may be otherwise later, and an end that is given up too early costs a second run.
+func final(err error) bool {
+	switch apiCode(err) {
+	case codeStreamSealed, // a stream that is sealed stays so
+		codeScheduleInvalid, codeTargetInvalid:
+		return true
+	}
+	return tooLarge(err) ||
+		errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrInvalidMsg) ||
+		errors.Is(err, errUnwritable) || errors.Is(err, errSubjectTooLong)
+}
+
+// tooLarge reports whether a message is over a limit of the broker's or a stream's, so that
+// a barer one may be taken.
+func tooLarge(err error) bool {
+	switch apiCode(err) {
+	case codeMessageTooLarge, codeHeadersTooLarge:
+		return true
+	}
+	return errors.Is(err, nats.ErrMaxPayload)
+}
+
+// notPassing reports whether an error is an answer for somebody who waits for one: other than
+// the end of a job, a new one can be tried again by its caller.
+func notPassing(err error) bool { return !passing(err) }
+
+// A patience says how long a write is tried again, and after what.
+type patience struct {
+	alive   func() error     // no longer than this returns nil
+	final   func(error) bool // and not after such an error
+	longest time.Duration    // pause
+	refused func(error)      // hears of all the others
+}
+
+// write publishes m, a part of what becomes of the job, until the stream has taken it or
+// refuses it for good, for as long as the lease lives. Besides the end of its patience it
+// returns [errConflict] and what is [final].
+func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint64, error) {
+	refused := &t.store.refused
+	seq, err := t.store.insistOn(ctx, m, patience{
+		alive: t.Alive, final: final, longest: settlePauseMax,
+		refused: func(err error) { refused.add(t, what, t.store.denied(m.Subject, err)) },
+	})
+	if ctx.Err() == nil {
+		refused.drop(t)
+	}
+	return seq, err
+}
+
+// look reads what a settlement has to know, for as long as its lease lives.
+func look[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
+	refused := &t.store.refused
+	v, err := insist(ctx, t.Alive, func(ctx context.Context) (T, error) {
+		v, err := read(ctx)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			refused.add(t, what, err)
+		}
+		return v, err
+	})
+	if ctx.Err() == nil {
+		refused.drop(t)
+	}
+	return v, err
+}
+
+// refusals are the settlements that do not get through now. They say so while they wait.
+type refusals struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[*settlement]obstacle
+	said    time.Time
+}
+
+// An obstacle is what one settlement waits for.
+type obstacle struct {
+	since time.Time // it was the first time
+	what  string    // could not be written or read
+	err   error     // the last time
+}
+
+// Refused says that ends of jobs do not get through to the broker. They are tried again.
+type Refused struct {
+	Ends   int
+	Since  time.Time // when the first of them was refused
+	What   string    // of that one, could not be written
+	Reason string    // it was refused the last time
+}
+
+func (r *refusals) add(t *settlement, what string, err error) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		r.waiting = make(map[*settlement]obstacle)
+	}
+	known, ok := r.waiting[t]
+	if !ok {
+		known.since = now
+	}
+	r.waiting[t] = obstacle{since: known.since, what: what, err: err}
+	// A connection that was lost comes back mostly; an answer is one.
+	unanswered := apiCode(err) == 0 && !errors.Is(err, nats.ErrPermissionViolation)
+	if now.Sub(r.said) < refusalEvery || unanswered && now.Sub(known.since) < refusalEvery {
+		return
+	}
+	r.said = now
+	s := r.summary()
+	r.log.Warn("ends of jobs do not get through to the broker: trying again", slog.Int("ends", s.Ends), slog.Time("since", s.Since),
+		slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
+		slog.String("what", what), slog.Any("err", err), slog.String("next", advice(err)))
+}
+
+func (r *refusals) drop(t *settlement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, t)
+}
+
+// now returns what waits, nil if nothing does.
+func (r *refusals) now() *Refused {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 {
+		return nil
+	}
+	s := r.summary()
+	return &s
+}
+
+// summary must be called with mu held, and something waiting.
+func (r *refusals) summary() Refused {
+	s := Refused{Ends: len(r.waiting)}
+	for t, w := range r.waiting {
+		if s.Since.IsZero() || w.since.Before(s.Since) {
+			s.Since, s.What, s.Reason = w.since, w.what+" of job "+t.ID+" of type "+t.Type, w.err.Error()
+		}
+	}
+	return s
+}
+
+// advice says what there is to do about a refusal.
+func advice(err error) string {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return "allow this worker's user to publish it: docs/wire.md lists what a worker needs"
+	}
+	switch apiCode(err) {
+	case 0:
+		return "see whether the broker answers, and its log: it goes on by itself once it does"
+	case codeNoResources, codeAccountFull, codeStorageFull, codeStoreFailed:
+		return "make room or raise the limit of the store, the account or the stream: it goes on by itself then"
+	case codeTooManyRequests:
+		return "the stream has more to write than it can: it goes on by itself"
+	default:
+		return "see the broker's log: it goes on by itself once the broker takes it"
+	}
+}
+
+// denied is err or, of a write that had no answer because it is not allowed, the reason: the
+// server tells that apart from any request.
+func (s *Store) denied(subject string, err error) error {
+	if apiCode(err) != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	said := s.nc.LastError()
+	if !errors.Is(said, nats.ErrPermissionViolation) {
+		return err
+	}
+	tokens := strings.SplitN(subject, ".", 3) // what is allowed is so by prefix
+	if !strings.Contains(said.Error(), strings.Join(tokens[:min(2, len(tokens))], ".")) {
+		return err
+	}
+	return said
+}
+
+// An UnsettledError says that a settler stopped before it had written the ends of jobs.
+type UnsettledError struct {
+	Jobs    []string // their ids, some of them
+	More    int      // than those
+	Refused *Refused // why, as far as the broker said
+}
+
+// maxUnsettledNamed bounds the ids in an [UnsettledError].
+const maxUnsettledNamed = 3
+
+func (e *UnsettledError) Error() string {
+	names := strings.Join(e.Jobs, ", ")
+	if e.More > 0 {
+		names += fmt.Sprintf(" and %d more", e.More)
+	}
+	text := fmt.Sprintf("the ends of %d jobs were not written (%s): they are settled or run again elsewhere when their leases end", len(e.Jobs)+e.More, names)
+	if r := e.Refused; r != nil {
+		text += fmt.Sprintf("; refused since %s: %s: %s", r.Since.UTC().Format(time.RFC3339), r.What, r.Reason)
+	}
+	return text
+}
+
+// Refused says which ends wait since the broker did not take them, nil if none does.
+func (s *Settler) Refused() *Refused { return s.store.refused.now() }
+
+// Left returns an [*UnsettledError] about what was handed to a settler that has stopped and
+// is not written, nil if nothing is.
+func (s *Settler) Left() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.open) + int(s.turnedAway.Load())
+	if n == 0 {
+		return nil
+	}
+	e := &UnsettledError{Refused: s.store.refused.now()}
+	for t := range s.open {
+		if len(e.Jobs) == maxUnsettledNamed {
+			break
+		}
+		e.Jobs = append(e.Jobs, t.ID)
+	}
+	slices.Sort(e.Jobs)
+	e.More = n - len(e.Jobs)
+	return e
+}

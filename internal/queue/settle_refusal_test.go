@@ -1,0 +1,560 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// rawPublish stores a job as a client in another language may: with header lines that nats.go
+// would not write.
+func (s *scene) rawPublish(id, headers, data string) {
+	s.t.Helper()
+	nc, err := s.server.InProcessConn()
+	if err != nil {
+		s.t.Fatalf("connect: %v", err)
+	}
+	defer func() { _ = nc.Close() }()
+	go func() { _, _ = io.Copy(io.Discard, nc) }()
+	head := "NATS/1.0\r\n" + headers + "\r\n"
+	_, err = fmt.Fprintf(nc, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
+		subjectOf(id), len(head), len(head)+len(data), head, data)
+	if err != nil {
+		s.t.Fatalf("publish: %v", err)
+	}
+	time.Sleep(time.Second)
+}
+
+// limit changes a stream as its operator may.
+func (s *scene) limit(stream string, change func(*jetstream.StreamConfig)) {
+	s.t.Helper()
+	st, err := s.store.js.Stream(s.ctx, stream)
+	if err != nil {
+		s.t.Fatalf("look up %s: %v", stream, err)
+	}
+	cfg := st.CachedInfo().Config
+	change(&cfg)
+	if _, err := s.store.js.UpdateStream(s.ctx, cfg); err != nil {
+		s.t.Fatalf("update %s: %v", stream, err)
+	}
+}
+
+func maxMsgSize(n int32) func(*jetstream.StreamConfig) {
+	return func(c *jetstream.StreamConfig) { c.MaxMsgSize = n }
+}
+
+func seal(c *jetstream.StreamConfig) { c.Sealed = true }
+
+// drained stops the node's settler and returns how long it took and what it left.
+func (n *node) drained() (took time.Duration, left error) {
+	n.t.Helper()
+	began := time.Now()
+	n.stop()
+	n.ended.Wait()
+	return time.Since(began), n.settler.Left()
+}
+
+func (n *node) unsettled() int {
+	jobs, _ := n.settler.Unsettled()
+	return jobs
+}
+
+// takeAll does what a healthy worker does with whatever comes for so long.
+func (n *node) takeAll(during time.Duration, o func(*Held) Outcome) (ran int) {
+	n.t.Helper()
+	for until := time.Now().Add(during); time.Now().Before(until); {
+		h := n.tryPull(time.Second, testWait)
+		if h == nil {
+			continue
+		}
+		n.keeper.Keep(h)
+		switch {
+		case h.Delivered > 1:
+			n.settler.Redelivered(h)
+		case h.Malformed != nil:
+			n.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
+		default:
+			ran++
+			n.settler.Settle(h, o(h))
+		}
+	}
+	return ran
+}
+
+func always(o Outcome) func(*Held) Outcome { return func(*Held) Outcome { return o } }
+
+// failing fails its attempts until the last of so many.
+func failing(attempts, size int) func(*Held) Outcome {
+	return func(h *Held) Outcome {
+		o := Outcome{Kind: job.EventRetrying, Error: strings.Repeat("e", size), Stack: strings.Repeat("s", size)}
+		if h.Attempt >= attempts {
+			o.Kind, o.Reason = job.EventDead, job.ReasonExhausted
+		}
+		return o
+	}
+}
+
+// What nats.go does not write again, such as a header's name that other clients send, ends its
+// job and no other: the settler goes on, and a drain is clean.
+func TestHeadersThatCannotBeWritten(t *testing.T) {
+	for name, header := range map[string]string{
+		"slash": job.HeaderMeta + "team/app: x", "at": job.HeaderMeta + "user@host: x", "space": job.HeaderMeta + "a b: x",
+		"not ASCII": job.HeaderMeta + "größe: x", "brackets": job.HeaderMeta + "a[0]: x", "empty": job.HeaderMeta + ": x",
+		"long key": job.HeaderMeta + strings.Repeat("k", 1000) + ": x", "much meta": job.HeaderMeta + "k: " + strings.Repeat("v", 65_000),
+		"much trace": "tracestate: " + strings.Repeat("v", 65_000), "trace over the limit": "tracestate: " + strings.Repeat("v", 40_000),
+		"odd attempt": job.HeaderAttempt + ": x\x01y", "odd life": job.HeaderLife + ": \xff\xfe",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				s.rawPublish("bad", header+"\r\n"+job.HeaderMeta+"tenant: acme\r\n", "payload")
+				good := s.enqueue("good")
+				n := s.node("n")
+				if ran := n.takeAll(time.Minute, always(Outcome{Kind: job.EventSucceeded})); ran != 1 {
+					t.Errorf("ran %d jobs, want the good one", ran)
+				}
+				if left := s.waiting(); len(left) > 0 {
+					t.Errorf("left in the queue: %v", left)
+				}
+				if got := s.kinds(good.Life); got != "succeeded" {
+					t.Errorf("the good job: %q", got)
+				}
+				records := s.all(s.store.names.deadStream())
+				if len(records) != 1 || string(records[0].Data) != "payload" || records[0].Header.Get(headerReason) != job.ReasonMalformed {
+					t.Fatalf("dead records: %+v", records)
+				}
+				if meta := records[0].Header.Get(job.HeaderMeta + "tenant"); meta != "acme" && name != "much meta" {
+					t.Errorf("the record has lost what could be written: %v", records[0].Header)
+				}
+				if took, left := n.drained(); took > time.Second || left != nil {
+					t.Errorf("drained after %v: %v", took, left)
+				}
+			})
+		})
+	}
+}
+
+// More jobs that nats.go cannot write than a settler takes at once do not fill it.
+func TestManyHeadersThatCannotBeWritten(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n := s.node("n")
+		record := s.record("bad")
+		for i := range maxUnsettled + 10 {
+			r := *record
+			r.ID, r.Life = "bad-"+strconv.Itoa(i), "l"+strconv.Itoa(i)
+			if err := s.store.Enqueue(s.ctx, Enqueue{Record: &r}); err != nil {
+				t.Fatal(err)
+			}
+			h := n.pull()
+			h.Meta = map[string]string{"user@host": "x"} // as if it had been let in
+			n.settler.Settle(h, Outcome{Kind: job.EventRetrying, Error: "boom"})
+		}
+		time.Sleep(time.Minute)
+		if left := s.waiting(); len(left) > 0 || n.unsettled() > 0 {
+			t.Errorf("%d left in the queue, %d unsettled", len(left), n.unsettled())
+		}
+		if got := s.kinds("l0"); got != "retrying dead" {
+			t.Errorf("events %q", got)
+		}
+	})
+}
+
+// However little the broker takes, a job ends: with all that fits.
+func TestLimitsThatEndJobs(t *testing.T) {
+	big := Outcome{Kind: job.EventSucceeded, Result: []byte(`"` + strings.Repeat("r", 3000) + `"`)}
+	tests := map[string]struct {
+		stream  func(names) string
+		change  func(*jetstream.StreamConfig)
+		o       func(*Held) Outcome
+		kinds   string // of the events
+		last    string // in the error of the last one
+		payload string // of the dead record: "whole", "omitted", or "" for none
+	}{
+		"result over the events' limit":   {names.eventStream, maxMsgSize(2000), always(big), "dead", "3002 bytes", "whole"},
+		"stack over the events' limit":    {names.eventStream, maxMsgSize(2000), failing(2, 1000), "retrying dead", "eee", "whole"},
+		"error over the events' limit":    {names.eventStream, maxMsgSize(1000), failing(2, 5000), "retrying dead", "eee", "whole"},
+		"no event fits, success":          {names.eventStream, maxMsgSize(20), always(Outcome{Kind: job.EventSucceeded}), "", "", ""},
+		"no event fits, result":           {names.eventStream, maxMsgSize(20), always(big), "", "", "whole"},
+		"no event fits, failure":          {names.eventStream, maxMsgSize(20), failing(3, 10), "", "", "whole"},
+		"events sealed, success":          {names.eventStream, seal, always(big), "", "", ""},
+		"events sealed, failure":          {names.eventStream, seal, failing(2, 10), "", "", "whole"},
+		"errors over the dead's limit":    {names.deadStream, maxMsgSize(9000), failing(3, 8000), "retrying retrying dead", "eee", "whole"},
+		"payload over the dead's limit":   {names.deadStream, maxMsgSize(1000), failing(2, 10), "retrying dead", "eee", "omitted"},
+		"barely a dead record":            {names.deadStream, maxMsgSize(250), failing(2, 10), "retrying dead", "eee", "omitted"},
+		"no dead record fits":             {names.deadStream, maxMsgSize(20), failing(2, 10), "retrying dead", "eee", ""},
+		"dead sealed":                     {names.deadStream, seal, failing(2, 10), "retrying dead", "eee", ""},
+		"successor over the queue's":      {func(n names) string { return n.queueStream(queueName()) }, maxMsgSize(1000), failing(5, 10), "retrying dead", "eee", "whole"},
+		"handed back over the queue's":    {func(n names) string { return n.queueStream(queueName()) }, maxMsgSize(1000), always(Outcome{}), "dead", "max", "whole"},
+		"snoozed over the queue's limits": {func(n names) string { return n.queueStream(queueName()) }, maxMsgSize(1000), always(Outcome{Kind: job.EventSnoozed, Delay: time.Second}), "snoozed dead", "max", "whole"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				r := s.record("a")
+				r.Payload = bytes.Repeat([]byte{'x'}, 5000)
+				if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+					t.Fatal(err)
+				}
+				s.limit(tt.stream(s.store.names), tt.change)
+				n := s.node("n")
+				n.takeAll(2*time.Minute, tt.o)
+				if left := s.waiting(); len(left) > 0 || n.unsettled() > 0 {
+					t.Errorf("%d left in the queue, %d unsettled", len(left), n.unsettled())
+				}
+				events := s.events()[r.Life]
+				if got := s.kinds(r.Life); got != tt.kinds {
+					t.Fatalf("events %q, want %q", got, tt.kinds)
+				}
+				if n := len(events); n > 0 && !strings.Contains(events[n-1].Error, tt.last) {
+					t.Errorf("the last error is %q", events[n-1].Error)
+				}
+				s.checkRecord(tt.payload, len(r.Payload))
+				if took, left := n.drained(); took > time.Second || left != nil {
+					t.Errorf("drained after %v: %v", took, left)
+				}
+			})
+		})
+	}
+}
+
+func (s *scene) checkRecord(payload string, size int) {
+	s.t.Helper()
+	records := s.all(s.store.names.deadStream())
+	if payload == "" {
+		if len(records) != 0 {
+			s.t.Errorf("%d dead records, want none", len(records))
+		}
+		return
+	}
+	if len(records) != 1 {
+		s.t.Fatalf("%d dead records", len(records))
+	}
+	got, omitted := len(records[0].Data), records[0].Header.Get(headerPayloadOmitted)
+	switch {
+	case payload == "whole" && (got != size || omitted != ""):
+		s.t.Errorf("record of %d bytes, omitted %q", got, omitted)
+	case payload == "omitted" && (got != 0 || omitted != strconv.Itoa(size)):
+		s.t.Errorf("record of %d bytes, omitted %q, want %d", got, omitted, size)
+	}
+}
+
+// A broker that is started anew with a smaller max_payload has jobs that it would not take again.
+func TestMaxPayloadIsLowered(t *testing.T) {
+	for name, o := range map[string]func(*Held) Outcome{
+		"retry": failing(3, 10), "dead": failing(1, 10), "drain": always(Outcome{Kind: job.EventHandedBack}), "unstarted": always(Outcome{}),
+		"success": always(Outcome{Kind: job.EventSucceeded}), "result": always(Outcome{Kind: job.EventSucceeded, Result: bytes.Repeat([]byte("r"), 600_000)}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				payload := strings.Repeat("x", 900_000)
+				life := lifeOf(s.publish("a", nil, payload))
+				s.server.Stop()
+				s.server.Configure = func(o *server.Options) { o.MaxPayload = 500_000 }
+				s.server.Start(t)
+				time.Sleep(10 * time.Second)
+				n := s.node("n")
+				n.takeAll(2*time.Minute, o)
+				events := s.events()[life]
+				if len(events) == 0 || !events[len(events)-1].Kind.Final() || len(s.waiting()) > 0 || n.unsettled() > 0 {
+					t.Errorf("events %q, in the queue %d, unsettled %d", s.kinds(life), len(s.waiting()), n.unsettled())
+				}
+				if events[len(events)-1].Kind == job.EventDead {
+					s.checkRecord("omitted", len(payload))
+				}
+				if took, left := n.drained(); took > time.Second || left != nil {
+					t.Errorf("drained after %v: %v", took, left)
+				}
+			})
+		})
+	}
+}
+
+// All headers that a job may bring, and all errors that it may have, fit together.
+func TestLargestHeadersFitTheDeadRecord(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.record("a")
+		r.Meta = map[string]string{"k": strings.Repeat("v", 16<<10-1)}
+		r.Trace = map[string]string{"tracestate": strings.Repeat("t", 8<<10-10)}
+		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+			t.Fatal(err)
+		}
+		s.node("n").takeAll(time.Minute, failing(9, 100_000))
+		s.checkEnded(r.Life)
+		m := s.records()[r.Life][0]
+		if m.Header.Get("tracestate") != r.Trace["tracestate"] || m.Header.Get(job.HeaderMeta+"k") != r.Meta["k"] || m.Header.Get(headerErrors) == "" {
+			t.Errorf("the record is not whole: %d headers", len(m.Header))
+		}
+	})
+}
+
+// A batch goes on behind an event that is refused for its size, and all of its jobs end.
+func TestRefusalInABatch(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		s.limit(s.store.names.eventStream(), maxMsgSize(2000))
+		n := s.node("n")
+		n.settler.crowd = 0 // all in batches
+		var lives []string
+		var held []*Held
+		for i := range 100 {
+			lives = append(lives, s.enqueue(strconv.Itoa(i)).Life)
+			held = append(held, n.pull())
+		}
+		for i, h := range held {
+			o := Outcome{Kind: job.EventSucceeded}
+			if i%10 == 5 {
+				o.Result = bytes.Repeat([]byte{'r'}, 4000)
+			}
+			n.settler.Settle(h, o)
+		}
+		time.Sleep(time.Minute)
+		s.checkEnded(lives...)
+		for i, life := range lives {
+			want := "succeeded"
+			if i%10 == 5 {
+				want = "dead"
+			}
+			if got := s.kinds(life); got != want {
+				t.Errorf("job %d: %s, want %s", i, got, want)
+			}
+		}
+	})
+}
+
+// recorder keeps what is logged.
+type recorder struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, string(b))
+	return len(b), nil
+}
+
+func (r *recorder) with(text string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lines {
+		if strings.Contains(l, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// refusing are the ways in which a broker takes no more for a while.
+func refusing() map[string]struct {
+	refuse, allow func(*scene)
+	reason        string
+} {
+	type way = struct {
+		refuse, allow func(*scene)
+		reason        string
+	}
+	full := func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew }
+	room := func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }
+	restart := func(s *scene, f func(*server.Options)) {
+		s.server.Stop()
+		s.server.Configure = f
+		s.server.Start(s.t)
+		time.Sleep(5 * time.Second)
+	}
+	return map[string]way{
+		"events stream full": {
+			func(s *scene) { s.limit(s.store.names.eventStream(), full) },
+			func(s *scene) { s.limit(s.store.names.eventStream(), room) }, "maximum messages exceeded",
+		},
+		"store full": {
+			func(s *scene) { restart(s, func(o *server.Options) { o.JetStreamMaxStore = 1 }) },
+			func(s *scene) { restart(s, nil) }, "insufficient",
+		},
+		"not allowed": {
+			func(s *scene) {
+				restart(s, func(o *server.Options) {
+					o.NoAuthUser = "worker"
+					o.Users = []*server.User{{Username: "worker", Password: "x", Permissions: &server.Permissions{
+						Publish: &server.SubjectPermission{Deny: []string{"millhand.event.>"}},
+					}}}
+				})
+			},
+			func(s *scene) { restart(s, nil) }, "ermissions",
+		},
+		"no JetStream": {
+			func(s *scene) { restart(s, func(o *server.Options) { o.JetStream = false }) },
+			func(s *scene) { restart(s, nil) }, "",
+		},
+	}
+}
+
+// An end that the broker refuses for now waits: it is said, it is shown, and once the broker
+// takes it, it is written once, with no second run.
+func TestRefusedEndsWait(t *testing.T) {
+	ways := refusing()
+	delete(ways, "no JetStream") // which renews no lease
+	for name, tt := range ways {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				var log recorder
+				s.logs = &log
+				n := s.node("n")
+				r := s.enqueue("filler")
+				n.takeAll(time.Second, always(Outcome{Kind: job.EventSucceeded}))
+				lives := []string{r.Life}
+				var held []*Held
+				for i := range 20 {
+					lives = append(lives, s.enqueue(strconv.Itoa(i)).Life)
+					h := n.pull()
+					n.keeper.Keep(h)
+					held = append(held, h)
+				}
+				tt.refuse(s)
+				for _, h := range held {
+					n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte("1")})
+				}
+				began := time.Now()
+				time.Sleep(15 * time.Second)
+				refused := n.settler.Refused()
+				if refused == nil || refused.Ends != 20 || refused.Since.Before(began) || time.Since(refused.Since) < 5*time.Second ||
+					!strings.Contains(refused.Reason, tt.reason) || !strings.Contains(refused.What, "succeeded") {
+					t.Errorf("shown: %+v", refused)
+				}
+				if n.unsettled() != 20 {
+					t.Errorf("%d unsettled", n.unsettled())
+				}
+				const line = "ends of jobs do not get through"
+				said := log.with(line)
+				time.Sleep(100 * time.Second)
+				if more := log.with(line) - said; said < 1 || more < 6 || more > 11 {
+					t.Errorf("said %d times, then %d times in 100 s", said, more)
+				}
+				tt.allow(s)
+				if ran := n.takeAll(2*time.Minute, always(Outcome{Kind: job.EventSucceeded})); ran != 0 {
+					t.Errorf("%d ran a second time", ran)
+				}
+				if n.settler.Refused() != nil || n.unsettled() > 0 {
+					t.Errorf("shown still: %+v, %d unsettled", n.settler.Refused(), n.unsettled())
+				}
+				s.checkEnded(lives...)
+			})
+		})
+	}
+}
+
+// A drain does not wait for ever for a broker that refuses, and says what it leaves and why.
+func TestDrainWithRefusedEnds(t *testing.T) {
+	for name, tt := range refusing() {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				n := s.node("n")
+				s.enqueue("filler")
+				n.takeAll(time.Second, always(Outcome{Kind: job.EventSucceeded}))
+				for i := range 5 {
+					s.enqueue(strconv.Itoa(i))
+				}
+				var held []*Held
+				for range 5 {
+					held = append(held, n.pull())
+				}
+				tt.refuse(s)
+				for _, h := range held {
+					n.settler.Settle(h, Outcome{Kind: job.EventSucceeded})
+				}
+				time.Sleep(3 * time.Second)
+				took, left := n.drained()
+				if took > settleWithin+time.Second {
+					t.Errorf("drained after %v", took)
+				}
+				e, ok := errors.AsType[*UnsettledError](left)
+				if !ok || len(e.Jobs)+e.More != 5 || !strings.Contains(left.Error(), tt.reason) || !strings.Contains(left.Error(), "event succeeded") {
+					t.Errorf("left: %v", left)
+				}
+				tt.allow(s)
+				if ran := s.node("next").takeAll(3*time.Minute, always(Outcome{Kind: job.EventSucceeded})); ran != 5 {
+					t.Errorf("%d ran again", ran)
+				}
+			})
+		})
+	}
+}
+
+// What a settler that is started anew had not written by then, it goes on with.
+func TestRefusedEndsOutliveARestartOfTheSettler(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n := s.node("n")
+		way := refusing()["events stream full"]
+		s.enqueue("filler")
+		n.takeAll(time.Second, always(Outcome{Kind: job.EventSucceeded}))
+		r := s.enqueue("a")
+		h := n.pull()
+		n.keeper.Keep(h)
+		way.refuse(s)
+		ctx, cancel := context.WithCancel(s.ctx)
+		second := NewSettler(n.store, n.keeper)
+		ended := make(chan error, 1)
+		go func() { ended <- second.Run(ctx) }()
+		second.Settle(h, Outcome{Kind: job.EventSucceeded})
+		time.Sleep(3 * time.Second)
+		cancel()
+		if err := <-ended; err != nil || len(second.room.jobs) != 1 {
+			t.Errorf("Run = %v, %d unsettled", err, len(second.room.jobs))
+		}
+		way.allow(s)
+		ctx, cancel = context.WithCancel(s.ctx)
+		go func() { ended <- second.Run(ctx) }()
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-ended; err != nil || second.Left() != nil {
+			t.Errorf("Run = %v, then left: %v", err, second.Left())
+		}
+		if got := s.kinds(r.Life); got != "succeeded" {
+			t.Errorf("events %q", got)
+		}
+	})
+}
+
+// The list of what is final is short, and closed.
+func TestFinalRefusals(t *testing.T) {
+	api := func(code jetstream.ErrorCode) error {
+		return fmt.Errorf("publish: %w", &jetstream.APIError{ErrorCode: code})
+	}
+	for _, err := range []error{
+		nats.ErrMaxPayload, nats.ErrBadHeaderMsg, nats.ErrBadSubject, nats.ErrInvalidMsg, errUnwritable,
+		api(codeMessageTooLarge), api(codeHeadersTooLarge), api(codeStreamSealed), api(codeScheduleInvalid), api(codeTargetInvalid),
+	} {
+		if !final(fmt.Errorf("write: %w", err)) || passing(err) {
+			t.Errorf("%v: not final", err)
+		}
+	}
+	for _, err := range []error{
+		nil, context.DeadlineExceeded, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrPermissionViolation, errConflict, io.ErrClosedPipe,
+		api(codeNoResources), api(codeAccountFull), api(codeStoreFailed), api(codeTooManyRequests), api(codeIDInProcess), api(codeWrongLastSeqBusy),
+		api(codeNotEnabled), api(codeUnavailable), api(10047), api(10999),
+	} {
+		if final(err) {
+			t.Errorf("%v: final", err)
+		}
+	}
+	for _, code := range []jetstream.ErrorCode{codeIDInProcess, codeTooManyRequests, codeWrongLastSeqBusy} {
+		if !passing(api(code)) {
+			t.Errorf("%d: an enqueue is not tried again", code)
+		}
+	}
+	if !slices.IsSorted([]time.Duration{retryPause, retryPauseMax, settlePauseMax}) {
+		t.Error("pauses do not grow")
+	}
+}
