@@ -78,6 +78,9 @@ func execute(
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.ackWaitSet = cmd.Flags().Changed("ack-wait")
 			c.given = cmd.Flags().Changed
+			if err := cli.CheckNotEmpty(cmd.Flags(), "store", "config", "listen"); err != nil {
+				return err
+			}
 			c.httpSet = cmd.Flags().Changed("http")
 			c.maxStuckSet = cmd.Flags().Changed("max-stuck")
 			return c.run(cmd.Context())
@@ -291,7 +294,7 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 	if target.Remote {
 		return target.ConnectWorker(ctx, s.log)
 	}
-	b, err := s.startBroker()
+	b, err := s.shareBroker(ctx)
 	switch {
 	case err == nil:
 		s.broker = b
@@ -305,6 +308,32 @@ func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, e
 		return nc, nil
 	}
 	return nil, err
+}
+
+// How long a worker waits for one that has the default store and does not listen yet, or not
+// any more, and how often it looks.
+const (
+	shareWithin = 10 * time.Second
+	sharePause  = 100 * time.Millisecond
+)
+
+// shareBroker starts a broker, or returns an error that is [broker.ErrAddressInUse] if there
+// is one to be used. Of workers that are started together, one has the store some time before
+// it listens; and one that stops has it some time after.
+func (s *session) shareBroker(ctx context.Context) (*broker.Broker, error) {
+	tick := time.NewTicker(sharePause)
+	defer tick.Stop()
+	for end := time.Now().Add(shareWithin); ; {
+		b, err := s.startBroker()
+		if s.store != "" || !errors.Is(err, broker.ErrStoreLocked) || errors.Is(err, broker.ErrAddressInUse) || time.Now().After(end) {
+			return b, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *session) startBroker() (*broker.Broker, error) {

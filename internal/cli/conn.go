@@ -36,11 +36,12 @@ type ConnFlags struct {
 	MaxBytes  Bytes  // of each stream that is made; 0: no limit
 
 	values map[string]*string // by flag name
+	flags  *pflag.FlagSet     // those of the command
 }
 
 // Register adds the flags to fs.
 func (f *ConnFlags) Register(fs *pflag.FlagSet) {
-	f.values = make(map[string]*string)
+	f.values, f.flags = make(map[string]*string), fs
 	add := func(name, short, usage string) {
 		f.values[name] = fs.StringP(name, short, "", usage+" (env "+envName(name)+")")
 	}
@@ -61,6 +62,9 @@ func (f *ConnFlags) Register(fs *pflag.FlagSet) {
 // the flag or variable at fault; files have been read once, so a typo ends the command
 // rather than the first reconnect.
 func (f *ConnFlags) Target() (Target, error) {
+	if err := CheckNotEmpty(f.flags, flagServer, flagContext, "namespace"); err != nil {
+		return Target{}, err
+	}
 	s := sources{f.flag, env}
 	t := Target{Remote: slices.ContainsFunc(s, source.givesAny)}
 	if name := s.first(flagContext); name.text != "" {
@@ -97,6 +101,18 @@ func (f *ConnFlags) Target() (Target, error) {
 		t.options = append(t.options, o.apply)
 	}
 	return t, nil
+}
+
+// CheckNotEmpty returns a usage error for the first of the named flags that is given and
+// empty: a variable of a script that is not set, most likely, and then its default would be
+// another server or other jobs than was meant.
+func CheckNotEmpty(fs *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if f := fs.Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return Usagef("--%s is given and empty: leave it away, or set the variable that it is taken from", name)
+		}
+	}
+	return nil
 }
 
 func (f *ConnFlags) flag(name string) value {
