@@ -34,7 +34,7 @@ func fullStore(t *testing.T, s *natstest.Server) (nc *nats.Conn, jobs int64) {
 		t.Fatal(err)
 	}
 	for jobs = 1; ; jobs++ {
-		if _, err := js.Publish(t.Context(), fmt.Sprintf("millhand.default.ready.email.job-%d", jobs), []byte("0")); err != nil {
+		if _, err := js.Publish(t.Context(), fmt.Sprintf("millhand.default.ready.email.job-%d", jobs), make([]byte, 256)); err != nil {
 			return nc, jobs
 		}
 	}

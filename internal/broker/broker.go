@@ -142,6 +142,9 @@ func (b *Broker) Run(ctx context.Context) error {
 func (b *Broker) Shutdown() {
 	b.shutdown.Do(func() {
 		b.closed.Store(true)
+		if b.health() == nil {
+			b.takeStock(b.ForeignClients() == 0)
+		}
 		stop(b.srv.Load())
 		if err := b.lock.Close(); err != nil {
 			b.log.Warn("store not unlocked", slog.String("store", b.cfg.Store), slog.Any("err", err))
@@ -180,11 +183,17 @@ func (b *Broker) ForeignClients() int {
 func (b *Broker) watch(ctx context.Context) error {
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
+	stock := time.NewTicker(ledgerEvery)
+	defer stock.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			b.Shutdown()
 			return nil
+		case <-stock.C:
+			if b.health() == nil {
+				b.takeStock(false)
+			}
 		case now := <-tick.C:
 			err := b.health()
 			if err != nil && (errors.Is(err, errStopped) || b.disk.takesWrites(ctx, now)) {
@@ -256,6 +265,10 @@ func (b *Broker) serve() error {
 	}
 	if a, ok := srv.Addr().(*net.TCPAddr); ok && port == server.RANDOM_PORT {
 		b.cfg.Port = a.Port
+	}
+	b.compare(srv)
+	if err := b.setAside(srv); err != nil {
+		b.log.Warn("cannot look for damaged consumers", slog.String("store", b.cfg.Store), slog.Any("err", err))
 	}
 	b.text.Store(log)
 	b.srv.Store(srv)
