@@ -279,6 +279,11 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		return nil, err
 	}
 	children = append(children, instrument(supervisor.Child{Name: "sweeper", Run: sweeper.Run}))
+	ear, err := queue.NewEar(w.store, w.gate, name)
+	if err != nil {
+		return nil, err
+	}
+	children = append(children, instrument(supervisor.Child{Name: "ear", Run: ear.Run}))
 	census := func(ctx context.Context) error { return w.census(ctx, name) }
 	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
 	return supervisor.New(supervisor.Spec{

@@ -41,6 +41,7 @@ type demand struct {
 	budget      budget
 	bytes       int   // of the jobs in hand
 	purse       purse // of a plan
+	calls       []*source
 	pools       []*pool
 	limits      []*pool // those that are limited
 	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
@@ -56,6 +57,8 @@ type source struct {
 	asked   int  // neither delivered nor returned; nothing more is asked before that
 	unsent  bool // except this: what is asked for has not left yet, and may become more
 	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
+	called  bool // it is one of demand.calls
+	brief   bool // what is asked for is because of a call
 	silent  bool // it does not answer: nobody waits for it
 	inHand  int
 	handed  bool          // a job of it was handed back before it started, and none has run since
@@ -189,9 +192,12 @@ func (d *demand) planStanding() {
 		n = max(d.purse.fits(n, d.sources[0].size, inSlots), 1)
 	}
 	floor := d.floor()
+	if room = d.planCalls(room, floor); d.deaf() {
+		room -= maxReserved
+	}
 	for i := 0; i < len(d.queue) && n <= room; {
 		s := d.queue[i]
-		if s.backlog > 0 || !s.askable() || s.weight < floor || s.contested() || d.purse.take(n, s.size, inSlots) == 0 {
+		if !s.standable(floor) || d.purse.take(n, s.size, inSlots) == 0 {
 			i++
 			continue
 		}
@@ -243,6 +249,7 @@ func (d *demand) floor() int {
 func (d *demand) grant(s *source, n int) {
 	d.turn++
 	s.asked += n
+	s.brief = false
 	s.greedy, s.turn, s.stamp = s.backlog > 0, d.turn, d.clock
 	d.grants = append(d.grants, grant{source: s, n: n})
 	if i := slices.Index(d.queue, s); i < len(d.queue)-1 {

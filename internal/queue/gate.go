@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -13,12 +14,18 @@ type Gate struct {
 	mu      sync.Mutex
 	demand  demand
 	inlets  map[*source]*Inlet
+	places  map[[2]string]*Inlet // by queue and type
+	ears    []*Ear
 	pools   map[PoolKey]*Pool
 	keys    map[string]string // type to key
 	paused  map[string]bool   // queues
 	idle    chan struct{}     // closed when the gate is closed and nothing is in hand or asked for
 	alarm   *time.Timer       // for what becomes possible by itself; nil until that is needed
 	limited chan struct{}     // there are limits
+
+	listening bool // the ears are to listen
+	reminders atomic.Int64
+
 	rebuilt int
 	grace   time.Duration
 	overran func([]job.Record)
@@ -34,7 +41,7 @@ func NewStrictGate(concurrency int) *Gate { return newGate(concurrency, strict) 
 func newGate(concurrency int, o order) *Gate {
 	return &Gate{
 		demand: demand{concurrency: concurrency, order: o, budget: newBudget()},
-		inlets: make(map[*source]*Inlet), pools: make(map[PoolKey]*Pool),
+		inlets: make(map[*source]*Inlet), places: make(map[[2]string]*Inlet), pools: make(map[PoolKey]*Pool),
 		keys: make(map[string]string), paused: make(map[string]bool),
 		idle: make(chan struct{}), limited: make(chan struct{}, 1),
 	}
@@ -101,6 +108,9 @@ func (g *Gate) do(change func(*demand)) {
 	}
 	if len(g.demand.limits) > 0 {
 		g.setAlarm(now)
+	}
+	if deaf := g.demand.deaf(); deaf != g.listening {
+		g.setListening(deaf)
 	}
 	if g.demand.quiet() {
 		select {

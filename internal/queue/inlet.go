@@ -22,6 +22,7 @@ func (g *Gate) Inlet(weight int, queue, typ string) *Inlet {
 	i := &Inlet{gate: g, queue: queue, typ: typ, source: g.demand.add(weight)}
 	i.source.paused = g.paused[queue]
 	g.inlets[i.source] = i
+	g.places[[2]string{queue, typ}] = i
 	for _, p := range g.pools {
 		if g.matches(i, p.pool.key) {
 			g.demand.join(i.source, p.pool)
@@ -50,7 +51,7 @@ func (i *Inlet) Sending() (standing, brief bool, bytes int) {
 	i.gate.mu.Lock()
 	defer i.gate.mu.Unlock()
 	i.source.unsent = false
-	return !i.source.greedy, i.source.crowded(), i.gate.demand.pullBytes(i.source)
+	return !i.source.greedy, i.source.brief || i.source.crowded(), i.gate.demand.pullBytes(i.source)
 }
 
 // Ahead reports whether jobs are asked for before there are slots for them, so that there

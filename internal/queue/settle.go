@@ -267,6 +267,9 @@ func (s *Settler) settled(t *settlement, err error) {
 	delete(s.open, t)
 	s.mu.Unlock()
 	s.room.leave(t.weight)
+	if err == nil && t.Delay > 0 {
+		s.keeper.gate.remind(t.Queue, t.Type, t.Delay)
+	}
 	s.report(t, err)
 }
 

@@ -1,0 +1,48 @@
+package queue
+
+// maxReserved is how many standing requests are left for types that are called: whose jobs
+// somebody has just put into a queue.
+const maxReserved = 2
+
+// deaf reports whether there are more types than requests may stand though slots are free, so
+// that a job may wait long for its type's turn unless that is called.
+func (d *demand) deaf() bool {
+	return d.free() > 0 && !d.stopped && len(d.sources) > d.room()
+}
+
+// call has s asked before its turn: a job is about to come. Its request stands, since the word of
+// a job overtakes the job.
+func (d *demand) call(s *source) {
+	if !s.called && s.askable() && s.backlog == 0 {
+		s.called = true
+		d.calls = append(d.calls, s)
+	}
+}
+
+// planCalls has those asked that were called, in that order, and returns how much of room it left.
+func (d *demand) planCalls(room, floor int) int {
+	for len(d.calls) > 0 && room > 0 {
+		s := d.calls[0]
+		if s.standable(floor) {
+			if d.purse.take(1, s.size, inSlots) == 0 {
+				break
+			}
+			room--
+			s.cover(1)
+			d.grant(s, 1)
+			s.brief = true
+		}
+		s.called = false
+		d.calls = d.calls[1:]
+	}
+	if len(d.calls) == 0 {
+		d.calls = nil
+	}
+	return room
+}
+
+// standable reports whether a request that stands may be sent to s, where nothing may be
+// asked of those lighter than floor.
+func (s *source) standable(floor int) bool {
+	return s.backlog == 0 && s.askable() && s.weight >= floor && !s.contested()
+}

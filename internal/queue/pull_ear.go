@@ -1,0 +1,151 @@
+package queue
+
+import (
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// An Ear hears of jobs that are put into a queue, while this worker has free slots and more
+// types than requests may stand: then a job of a type that none stands for is asked for at
+// once, instead of when that type's turn has come. Of a retry that is due nobody hears: the worker
+// that put it off remembers it, and for another it waits for that turn.
+//
+// It hears of them by their publishing, which costs nothing while none come. Of the workers
+// that run the same types, one hears of each job.
+type Ear struct {
+	store *Store
+	gate  *Gate
+	queue job.Name
+	wish  chan struct{} // capacity 1: whether to listen has changed
+	log   *slog.Logger
+}
+
+// earPause is how long a worker goes on listening, or does not begin to, when its slots are
+// taken or free for a moment.
+const earPause = 250 * time.Millisecond
+
+// NewEar returns an ear at a queue for the types that g has inlets for when it runs.
+func NewEar(s *Store, g *Gate, queue string) (*Ear, error) {
+	name, err := job.QueueName(queue)
+	if err != nil {
+		return nil, err
+	}
+	e := &Ear{store: s, gate: g, queue: name, wish: make(chan struct{}, 1), log: s.log.With(slog.String("queue", queue))}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ears = append(g.ears, e)
+	return e, nil
+}
+
+// Run listens until ctx ends. It is not needed for any job to run: what it cannot do, it leaves.
+func (e *Ear) Run(ctx context.Context) error {
+	group := e.group()
+	var sub *nats.Subscription
+	defer func() {
+		if sub != nil {
+			_ = sub.Unsubscribe() // gone with the connection otherwise
+		}
+	}()
+	for {
+		var err error
+		switch listen := e.gate.listens(); {
+		case listen && sub == nil:
+			sub, err = e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, e.hear)
+		case !listen && sub != nil:
+			err = sub.Unsubscribe()
+			sub = nil
+		}
+		if err != nil {
+			e.log.DebugContext(ctx, "cannot listen for jobs", slog.Any("err", err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.wish:
+		}
+		if sleep(ctx, earPause) != nil {
+			return nil //nolint:nilerr // asked to stop: no failure
+		}
+	}
+}
+
+func (e *Ear) hear(m *nats.Msg) {
+	if r, ok := e.store.names.place(m.Subject); ok {
+		e.gate.call(r.Queue, r.Type)
+	}
+}
+
+// group names the workers of which one is to hear of a job: those that run the same types.
+func (e *Ear) group() string {
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	var types []string
+	for _, i := range e.gate.inlets {
+		if i.queue == e.queue.String() {
+			types = append(types, i.typ)
+		}
+	}
+	slices.Sort(types)
+	h := fnv.New64a()
+	for _, t := range types {
+		_, _ = h.Write([]byte(t + ".")) // never fails
+	}
+	return "millhand-" + strconv.FormatUint(h.Sum64(), 36)
+}
+
+// listens reports whether the ears are to listen.
+func (g *Gate) listens() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.listening
+}
+
+// setListening has the ears listen, or not any more. It must be called with mu held.
+func (g *Gate) setListening(listening bool) {
+	g.listening = listening
+	for _, e := range g.ears {
+		select {
+		case e.wish <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// maxReminders is how many jobs that were put off a worker remembers.
+const maxReminders = 1024
+
+// remind has a type called when a job of it is due that this worker puts off.
+func (g *Gate) remind(queue, typ string, delay time.Duration) {
+	g.mu.Lock()
+	few := len(g.inlets) <= 1+maxStanding // their requests stand all the time
+	g.mu.Unlock()
+	if few {
+		return
+	}
+	if g.reminders.Add(1) > maxReminders {
+		g.reminders.Add(-1)
+		return
+	}
+	time.AfterFunc(delay, func() {
+		g.reminders.Add(-1)
+		g.call(queue, typ)
+	})
+}
+
+// call tells that a job of a type was put into a queue.
+func (g *Gate) call(queue, typ string) {
+	g.mu.Lock()
+	i := g.places[[2]string{queue, typ}]
+	g.mu.Unlock()
+	if i != nil {
+		g.do(func(d *demand) { d.call(i.source) })
+	}
+}

@@ -1,0 +1,117 @@
+package millhand_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// On an idle worker with many more types, or pairs of queue and type, than requests may stand,
+// a job starts soon, and the worker has no more to say to the broker for it than if types took turns alone.
+func TestLatencyOfManyTypes(t *testing.T) {
+	for _, tt := range []struct {
+		queues, types, concurrency int
+		messages                   float64 // a second, while idle
+	}{
+		{1, 500, 8, 50}, {50, 10, 8, 69}, {1, 30, 2, 32}, {1, 40, 8, 50}, {1, 10, 8, 32},
+	} {
+		t.Run(fmt.Sprintf("%d queues, %d types, %d slots", tt.queues, tt.types, tt.concurrency), func(t *testing.T) {
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+				started := make(chan time.Time, 1)
+				mux := millhand.NewMux()
+				for i := range tt.types {
+					mux.HandleFunc(fmt.Sprintf("type%d", i), func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+						started <- time.Now()
+						return nil, nil
+					})
+				}
+				queues := make(map[string]int)
+				for i := range tt.queues {
+					queues[fmt.Sprintf("q%d", i)] = 1
+				}
+				c, nc := client(t, s.Connect(t)), s.Connect(t)
+				start(t, nc, millhand.WorkerConfig{Mux: mux, Queues: queues, Concurrency: tt.concurrency})
+				time.Sleep(time.Minute)
+				before := nc.Stats()
+				time.Sleep(time.Minute)
+				after := nc.Stats()
+				messages := float64(after.InMsgs+after.OutMsgs-before.InMsgs-before.OutMsgs) / 60
+				if messages > tt.messages {
+					t.Errorf("%.1f messages a second on an idle worker, want at most %.1f", messages, tt.messages)
+				}
+				r := rand.New(rand.NewPCG(1, 2))
+				var took []time.Duration
+				for range 40 {
+					time.Sleep(time.Duration(r.IntN(5000)) * time.Millisecond)
+					at := time.Now()
+					args := millhand.Raw{Name: fmt.Sprintf("type%d", r.IntN(tt.types)), Payload: []byte("{}")}
+					if _, err := c.Enqueue(t.Context(), args, millhand.WithQueue(fmt.Sprintf("q%d", r.IntN(tt.queues)))); err != nil {
+						t.Fatal(err)
+					}
+					took = append(took, (<-started).Sub(at))
+				}
+				slices.Sort(took)
+				median, worst := took[len(took)/2], took[len(took)-1]
+				t.Logf("%.1f messages a second; a job starts after %v, at worst %v", messages, median, worst)
+				if median > 300*time.Millisecond || worst > time.Second {
+					t.Errorf("a job starts after %v, at worst %v; want 0.3 s, at worst 1 s", median, worst)
+				}
+			})
+		})
+	}
+}
+
+// Jobs of many types that come together all start as slots fall free, and retries when they are
+// due, on one worker of several.
+func TestManyTypesAtOnce(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		const types, slots, runs = 300, 8, 100 * time.Millisecond
+		var started, retried atomic.Int64
+		mux := millhand.NewMux()
+		for i := range types {
+			mux.HandleFunc(fmt.Sprintf("type%d", i), func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+				if j.Attempt > 1 {
+					retried.Add(1)
+					return nil, nil
+				}
+				started.Add(1)
+				time.Sleep(runs)
+				if string(j.Args.Payload) == "fail" {
+					return nil, millhand.RetryAfter(time.Minute, errors.New("not yet"))
+				}
+				return nil, nil
+			})
+		}
+		c := client(t, s.Connect(t))
+		const workers = 2
+		for range workers {
+			start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: slots})
+		}
+		time.Sleep(time.Minute)
+		for i := range types {
+			args := millhand.Raw{Name: fmt.Sprintf("type%d", i), Payload: []byte("{}")}
+			if i%30 == 0 {
+				args.Payload = []byte("fail")
+			}
+			if _, err := c.Enqueue(t.Context(), args); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(types/slots*runs + 2*time.Second) // one worker alone would need so long
+		if n := started.Load(); n != types {
+			t.Errorf("%d of %d jobs have started", n, types)
+		}
+		time.Sleep(time.Minute + time.Second)
+		if n := retried.Load(); n != types/30 {
+			t.Errorf("%d of %d retries have started, though all are due", n, types/30)
+		}
+	})
+}
