@@ -42,6 +42,7 @@ type demand struct {
 	bytes       int   // of the jobs in hand
 	purse       purse // of a plan
 	calls       []*source
+	reserved    int // standing requests that are left for those that are called
 	pools       []*pool
 	limits      []*pool // those that are limited
 	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
@@ -192,9 +193,7 @@ func (d *demand) planStanding() {
 		n = max(d.purse.fits(n, d.sources[0].size, inSlots), 1)
 	}
 	floor := d.floor()
-	if room = d.planCalls(room, floor); d.deaf() {
-		room -= maxReserved
-	}
+	room = d.planCalls(room, floor) - d.reserved
 	for i := 0; i < len(d.queue) && n <= room; {
 		s := d.queue[i]
 		if !s.standable(floor) || d.purse.take(n, s.size, inSlots) == 0 {

@@ -1,7 +1,7 @@
 package queue
 
-// maxReserved is how many standing requests are left for types that are called: whose jobs
-// somebody has just put into a queue.
+// maxReserved is how many standing requests are left for types that are called, whose jobs
+// somebody has just put into a queue, while somebody listens.
 const maxReserved = 2
 
 // deaf reports whether there are more types than requests may stand though slots are free, so

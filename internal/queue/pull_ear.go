@@ -58,10 +58,13 @@ func (e *Ear) Run(ctx context.Context) error {
 		var err error
 		switch listen := e.gate.listens(); {
 		case listen && sub == nil:
-			sub, err = e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, e.hear)
+			if sub, err = e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, e.hear); err == nil {
+				e.gate.reserve(maxReserved)
+			}
 		case !listen && sub != nil:
 			err = sub.Unsubscribe()
 			sub = nil
+			e.gate.reserve(0)
 		}
 		if err != nil {
 			e.log.DebugContext(ctx, "cannot listen for jobs", slog.Any("err", err))
@@ -107,6 +110,9 @@ func (g *Gate) listens() bool {
 	defer g.mu.Unlock()
 	return g.listening
 }
+
+// reserve leaves so many standing requests for calls.
+func (g *Gate) reserve(n int) { g.do(func(d *demand) { d.reserved = n }) }
 
 // setListening has the ears listen, or not any more. It must be called with mu held.
 func (g *Gate) setListening(listening bool) {
