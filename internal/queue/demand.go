@@ -287,6 +287,7 @@ func (d *demand) add(weight int) *source {
 func (d *demand) delivered(s *source, n int, backlog uint64) {
 	d.inHand += n
 	s.inHand += n
+	s.called = false
 	s.asked = max(s.asked-n, 0)
 	if s.backlog == 0 {
 		s.served = max(s.served, d.now) // who was idle is not owed the past

@@ -1,5 +1,7 @@
 package queue
 
+import "slices"
+
 // maxReserved is how many standing requests are left for types that are called, whose jobs
 // somebody has just put into a queue, while somebody listens.
 const maxReserved = 2
@@ -11,9 +13,10 @@ func (d *demand) deaf() bool {
 }
 
 // call has s asked before its turn: a job is about to come. Its request stands, since the word of
-// a job overtakes the job.
+// a job overtakes the job; if one stands already, which may end just before, it is asked once more
+// unless that brings the job.
 func (d *demand) call(s *source) {
-	if !s.called && s.askable() && s.backlog == 0 {
+	if !s.called && s.open && s.backlog == 0 {
 		s.called = true
 		d.calls = append(d.calls, s)
 	}
@@ -21,23 +24,27 @@ func (d *demand) call(s *source) {
 
 // planCalls has those asked that were called, in that order, and returns how much of room it left.
 func (d *demand) planCalls(room, floor int) int {
-	for len(d.calls) > 0 && room > 0 {
-		s := d.calls[0]
-		if s.standable(floor) {
-			if d.purse.take(1, s.size, inSlots) == 0 {
-				break
-			}
-			room--
-			s.cover(1)
-			d.grant(s, 1)
-			s.brief = true
-		}
-		s.called = false
-		d.calls = d.calls[1:]
-	}
 	if len(d.calls) == 0 {
-		d.calls = nil
+		return room
 	}
+	d.calls = slices.DeleteFunc(d.calls, func(s *source) bool {
+		switch {
+		case !s.called:
+			return true // a job has come
+		case s.asked > 0:
+			return false
+		case !s.standable(floor):
+			s.called = false
+			return true
+		case room <= 0 || d.purse.take(1, s.size, inSlots) == 0:
+			return false
+		}
+		room--
+		s.cover(1)
+		d.grant(s, 1)
+		s.brief, s.called = true, false
+		return true
+	})
 	return room
 }
 
