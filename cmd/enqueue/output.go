@@ -64,6 +64,8 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 	case errors.Is(err, millhand.ErrCancelled):
 		r.Error = info.LastError()
 		err = fmt.Errorf("job %s was cancelled (%s)", ref.ID, info.Reason)
+	case errors.Is(err, errWaited) && !errors.Is(context.Cause(ctx), err): // with why nothing is known
+		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("job %s: %w", ref.ID, err)}
 	case errors.Is(err, errWaited):
 		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("job %s has not ended within %v; it goes on", ref.ID, c.wait.most)}
 	case errors.Is(err, millhand.ErrNotFound):

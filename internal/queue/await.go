@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,11 +17,15 @@ const (
 	lookEvery     = 2 * time.Second
 	lookAfterHint = 2 * time.Millisecond
 	lookHintMost  = 500 * time.Millisecond
+
+	// unheardMost is for JetStream to be there again after a start of its server.
+	unheardMost = 30 * time.Second
 )
 
 // AwaitFinal waits for the final event of one life of a job and returns it. An empty
 // life is the newest. It returns [ErrNotFound] when neither the queue nor the events
-// know that life (any more), and ctx's cause when ctx ends.
+// know that life (any more), and ctx's cause when ctx ends, with the reason if nothing could be
+// read until then. A broker that is away is waited for; one that refuses is not.
 func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Event, error) {
 	// Every publish to the event subject reaches plain subscribers too, refused ones
 	// as well: a hint, not an event.
@@ -31,18 +36,30 @@ func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Even
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	pause := lookEvery
+	var unread error      // why the last read failed, if ctx is not why
+	var unheard time.Time // since when nobody is there to ask, though the broker is; zero: somebody is
 	for {
 		e, err := s.final(ctx, p, life)
-		if err == nil && e != nil {
-			return e, nil
+		if ctx.Err() == nil {
+			unread = err
 		}
-		if errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) {
+		switch {
+		case err == nil && e != nil:
+			return e, nil
+		case isRefused(err), errors.Is(err, nats.ErrNoResponders) && !unheard.IsZero() && time.Since(unheard) > unheardMost:
 			return nil, err
+		case !errors.Is(err, nats.ErrNoResponders):
+			unheard = time.Time{}
+		case unheard.IsZero():
+			unheard = time.Now()
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
+			if unread != nil {
+				return nil, fmt.Errorf("%w; what became of it could not be read: %w", context.Cause(ctx), unread)
+			}
 			return nil, context.Cause(ctx)
 		case m := <-hints:
 			timer.Stop()
@@ -55,6 +72,13 @@ func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Even
 			}
 		}
 	}
+}
+
+// isRefused reports whether a read that failed with err will fail again, however often it is
+// tried: the answer was definite.
+func isRefused(err error) bool {
+	return err != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) ||
+		errors.Is(err, nats.ErrPermissionViolation) || !passing(err))
 }
 
 // final returns the final event of a life, nil while it is alive.

@@ -81,7 +81,7 @@ func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 		return err
 	}
 	if limit := s.payloadLimit(); len(r.Payload) > limit {
-		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit}
+		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit, MaxPayload: s.nc.MaxPayload()}
 	}
 	r.SetHeader(m.Header)
 	m.Subject, m.Data = s.names.ready(place), r.Payload
@@ -104,9 +104,14 @@ func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
 	return m
 }
 
-// payloadLimit leaves room for the headers that a retry and a dead record add.
+// payloadLimit leaves room for the headers that a retry and a dead record add: half of what the
+// server takes, where that is little. A connection that was never made knows no server.
 func (s *Store) payloadLimit() int {
-	return min(job.MaxPayload, int(s.nc.MaxPayload())-maxHeaderOverhead)
+	most := int(s.nc.MaxPayload())
+	if most <= 0 {
+		return job.MaxPayload
+	}
+	return min(job.MaxPayload, max(most-maxHeaderOverhead, most/2))
 }
 
 // judge decides what a refused enqueue means: nil if the job in the way is r itself,

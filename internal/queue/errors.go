@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
 )
 
 // What a caller of this package can act on.
@@ -45,11 +47,15 @@ func (e *DuplicateError) Error() string {
 type TooLargeError struct {
 	What        string // "payload" or "result"
 	Size, Limit int    // bytes
+	MaxPayload  int64  // the server's, if that is why
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("%s of %d bytes is over the limit of %d bytes (%d KiB); store it elsewhere and send a reference",
-		e.What, e.Size, e.Limit, e.Limit>>10)
+	text := fmt.Sprintf("%s of %d bytes is over the limit of %d bytes (%d KiB)", e.What, e.Size, e.Limit, e.Limit>>10)
+	if e.MaxPayload > 0 && e.Limit < job.MaxPayload {
+		text += fmt.Sprintf(", which the server's max_payload of %d bytes leaves", e.MaxPayload)
+	}
+	return text + "; store it elsewhere and send a reference"
 }
 
 // Codes of the broker that this package decides on (nats-server: errors.json).

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -137,10 +138,23 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 	defer cancel()
 	r, err := s.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
+		if denied := s.denied(m.Subject); denied != nil {
+			return denied
+		}
 		return err
 	}
 	if err := json.Unmarshal(r.Data, answer); err != nil {
 		return fmt.Errorf("answer to %s: %w", m.Subject, err)
+	}
+	return nil
+}
+
+// denied returns the server's word that this connection may not publish to subject, if it has
+// said so: it tells that apart from any request, which gets no answer.
+func (s *Store) denied(subject string) error {
+	err := s.nc.LastError()
+	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
+		return err
 	}
 	return nil
 }
