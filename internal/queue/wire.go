@@ -138,7 +138,7 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 	defer cancel()
 	r, err := s.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
-		if denied := s.denied(m.Subject); denied != nil {
+		if denied := s.notAllowed(m.Subject); denied != nil {
 			return denied
 		}
 		return err
@@ -149,9 +149,9 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 	return nil
 }
 
-// denied returns the server's word that this connection may not publish to subject, if it has
+// notAllowed returns the server's word that this connection may not publish to subject, if it has
 // said so: it tells that apart from any request, which gets no answer.
-func (s *Store) denied(subject string) error {
+func (s *Store) notAllowed(subject string) error {
 	err := s.nc.LastError()
 	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
 		return err
