@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -23,8 +24,9 @@ const (
 	flagTLSCA    = "tls-ca"
 	flagTLSCert  = "tls-cert"
 	flagTLSKey   = "tls-key"
+	flagInbox    = "inbox-prefix"
 
-	keyToken = "token" // known to contexts only
+	keyToken = "token" // known to the environment and to contexts
 )
 
 // ConnFlags are the flags that say which NATS server to use, and as whom. What is not
@@ -43,17 +45,21 @@ type ConnFlags struct {
 func (f *ConnFlags) Register(fs *pflag.FlagSet) {
 	f.values, f.flags = make(map[string]*string), fs
 	add := func(name, short, usage string) {
-		f.values[name] = fs.StringP(name, short, "", usage+" (env "+envName(name)+")")
+		if env := envName(name); env != "" {
+			usage += " (env " + env + ")"
+		}
+		f.values[name] = fs.StringP(name, short, "", usage)
 	}
 	add(flagServer, "s", "`URL` of the NATS server, or several with commas")
 	add(flagContext, "", "`NAME` of a nats CLI context")
 	add(flagCreds, "", "credentials `FILE`")
 	add(flagNKey, "", "nkey seed `FILE`")
-	add(flagUser, "", "user `NAME`")
+	add(flagUser, "", "user `NAME`; a token, if no password is given")
 	add(flagPassword, "", "the user's `PASSWORD`; others on this machine can see a flag, so better by environment")
 	add(flagTLSCA, "", "`FILE` of the certificate authority of the server")
 	add(flagTLSCert, "", "client certificate `FILE`")
 	add(flagTLSKey, "", "client key `FILE`")
+	add(flagInbox, "", "`PREFIX` of inboxes, for a user who may subscribe to no others (default _INBOX)")
 	fs.StringVar(&f.Namespace, "namespace", "millhand", "`NAME` that keeps installations on one server apart")
 	fs.Var(&f.MaxBytes, "max-bytes", "`SIZE` limit of each stream that is made, where an account demands one; a queue that reaches it loses its oldest jobs")
 }
@@ -66,6 +72,11 @@ func (f *ConnFlags) Target() (Target, error) {
 		return Target{}, err
 	}
 	s := sources{f.flag, env}
+	for _, name := range []string{"NATS_SOCKS_PROXY", "NATS_JWT", "NATS_SEED"} {
+		if os.Getenv(name) != "" {
+			return Target{}, Usagef("%s is not supported; unset it to connect without", name)
+		}
+	}
 	t := Target{Remote: slices.ContainsFunc(s, source.givesAny)}
 	if name := s.first(flagContext); name.text != "" {
 		nctx, err := loadContext(name.text)
@@ -76,9 +87,6 @@ func (f *ConnFlags) Target() (Target, error) {
 		if nctx.TLSFirst {
 			t.options = append(t.options, nats.TLSHandshakeFirst())
 		}
-		if nctx.InboxPrefix != "" {
-			t.options = append(t.options, nats.CustomInboxPrefix(nctx.InboxPrefix))
-		}
 	}
 	t.URL = nats.DefaultURL
 	if server := s.first(flagServer); server.text != "" {
@@ -87,7 +95,7 @@ func (f *ConnFlags) Target() (Target, error) {
 		}
 		t.URL = server.text
 	}
-	for _, part := range []func(sources) (option, error){login, authority, certificate} {
+	for _, part := range []func(sources) (option, error){login, authority, certificate, inbox} {
 		o, err := part(s)
 		if err != nil {
 			return Target{}, err
@@ -100,7 +108,7 @@ func (f *ConnFlags) Target() (Target, error) {
 		}
 		t.options = append(t.options, o.apply)
 	}
-	return t, nil
+	return t, CheckNotEmpty(f.flags, slices.Sorted(maps.Keys(f.values))...)
 }
 
 // CheckNotEmpty returns a usage error for the first of the named flags that is given and
@@ -117,7 +125,7 @@ func CheckNotEmpty(fs *pflag.FlagSet, names ...string) error {
 
 func (f *ConnFlags) flag(name string) value {
 	if v, ok := f.values[name]; ok {
-		return value{*v, "--" + name}
+		return value{text: *v, source: "--" + name}
 	}
 	return value{}
 }
@@ -127,7 +135,7 @@ func env(flag string) value {
 	if name == "" {
 		return value{}
 	}
-	return value{os.Getenv(name), name}
+	return value{text: os.Getenv(name), source: name}
 }
 
 // envName is the nats CLI's variable for what one of our flags sets.
@@ -135,7 +143,7 @@ func envName(flag string) string {
 	switch flag {
 	case flagServer:
 		return "NATS_URL"
-	case flagContext, flagCreds, flagNKey, flagUser, flagPassword:
+	case flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken:
 		return "NATS_" + strings.ToUpper(flag)
 	case flagTLSCA:
 		return "NATS_CA"
@@ -149,14 +157,17 @@ func envName(flag string) string {
 }
 
 // value is a setting, and what to call it in an error.
-type value struct{ text, source string }
+type value struct {
+	text, source string
+	context      bool // it is a context's
+}
 
 // source has values for some of the connection flags.
 type source func(flag string) value
 
 func (s source) givesAny() bool {
 	return slices.ContainsFunc([]string{
-		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, flagTLSCA, flagTLSCert, flagTLSKey,
+		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken, flagTLSCA, flagTLSCert, flagTLSKey,
 	}, func(flag string) bool { return s(flag).text != "" })
 }
 
@@ -196,23 +207,27 @@ func (o option) try() error {
 
 // login is who we are. The first source that names a user of any kind decides alone: a
 // --creds must not be overruled by the user of a context. Only a password may come from
-// elsewhere, since it should not stand on a command line.
+// elsewhere, since it should not stand on a command line. As in the nats CLI, a token is
+// sent besides whatever else its source has.
 func login(s sources) (option, error) {
 	for _, get := range s {
 		var found []value
 		var kind string
-		for _, k := range []string{flagCreds, flagNKey, flagUser, keyToken} {
+		for _, k := range []string{flagCreds, flagNKey, flagUser} {
 			if v := get(k); v.text != "" {
 				found, kind = append(found, v), k
 			}
 		}
+		token := get(keyToken)
 		switch {
 		case len(found) > 1 && found[0].source == found[1].source:
 			return option{}, Usagef("%s has two kinds of credentials", found[0].source)
 		case len(found) > 1:
 			return option{}, Usagef("%s and %s are two kinds of credentials; use one", found[0].source, found[1].source)
 		case len(found) == 1:
-			return loginAs(kind, found[0], s.first(flagPassword)), nil
+			return loginAs(kind, found[0], s.first(flagPassword), token), nil
+		case token.text != "":
+			return loginAs(keyToken, token, value{}, token), nil
 		}
 	}
 	if p := s.first(flagPassword); p.text != "" {
@@ -221,32 +236,62 @@ func login(s sources) (option, error) {
 	return option{}, nil
 }
 
-func loginAs(kind string, v, password value) option {
-	o := option{source: v.source}
+// loginAs makes all of it when it is applied, so that its errors are of the input.
+func loginAs(kind string, v, password, token value) option {
+	return option{source: v.source, apply: func(opts *nats.Options) error {
+		apply, err := authentication(kind, v, password)
+		if err != nil {
+			return err
+		}
+		if err := apply(opts); err != nil || token.text == "" {
+			return err
+		}
+		text, err := secretText(token.text)
+		if err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+		return nats.Token(text)(opts)
+	}}
+}
+
+func authentication(kind string, v, password value) (nats.Option, error) {
 	switch kind {
 	case flagCreds:
-		o.apply = nats.UserCredentials(v.text)
+		return credsOption(v.text)
 	case flagNKey:
-		o.apply = func(opts *nats.Options) error {
-			nkey, err := nats.NkeyOptionFromSeed(v.text)
-			if err != nil {
-				return err
-			}
-			return nkey(opts)
-		}
+		return nkeyOption(v.text)
 	case flagUser:
-		o.apply = nats.UserInfo(v.text, password.text)
-	case keyToken:
-		o.apply = nats.Token(v.text)
+		if password.text == "" && !v.context { // the nats CLI's way to give a token
+			return nats.Token(v.text), nil
+		}
+		text, err := secretText(password.text)
+		if err != nil {
+			return nil, fmt.Errorf("password: %w", err)
+		}
+		return nats.UserInfo(v.text, text), nil
 	}
-	return o
+	return func(*nats.Options) error { return nil }, nil // a token alone
+}
+
+// inbox is where answers are sent to.
+func inbox(s sources) (option, error) {
+	prefix := s.first(flagInbox)
+	if prefix.text == "" {
+		return option{}, nil
+	}
+	return option{nats.CustomInboxPrefix(prefix.text), prefix.source}, nil
 }
 
 func authority(s sources) (option, error) {
-	if ca := s.first(flagTLSCA); ca.text != "" {
-		return option{nats.RootCAs(ca.text), ca.source}, nil
+	ca := s.first(flagTLSCA)
+	if ca.text == "" {
+		return option{}, nil
 	}
-	return option{}, nil
+	path, err := filePath(ca.text)
+	if err != nil {
+		return option{}, Usagef("%s: %w", ca.source, err)
+	}
+	return option{nats.RootCAs(path), ca.source}, nil
 }
 
 // certificate and key belong together, so they come from the same source.
@@ -261,7 +306,15 @@ func certificate(s sources) (option, error) {
 		case cert.text == "":
 			return option{}, Usagef("%s needs a certificate: --%s", key.source, flagTLSCert)
 		}
-		return option{nats.ClientCert(cert.text, key.text), cert.source}, nil
+		certPath, err := filePath(cert.text)
+		if err != nil {
+			return option{}, Usagef("%s: %w", cert.source, err)
+		}
+		keyPath, err := filePath(key.text)
+		if err != nil {
+			return option{}, Usagef("%s: %w", key.source, err)
+		}
+		return option{nats.ClientCert(certPath, keyPath), cert.source}, nil
 	}
 	return option{}, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type natsContext struct {
 	// CLI does, so a context with one of them is refused.
 	SocksProxy  string `json:"socks_proxy"`
 	UserJWT     string `json:"user_jwt"`
+	UserSeed    string `json:"user_seed"`
 	NSC         string `json:"nsc"`
 	WinStore    string `json:"windows_cert_store"`
 	JSDomain    string `json:"jetstream_domain"`
@@ -41,41 +43,53 @@ type natsContext struct {
 // path. orbit.go's natscontext reads the same files, but only in order to connect at once:
 // its settings cannot be seen, or overridden by flags, before.
 func loadContext(name string) (*natsContext, error) {
-	file := name
+	files := []string{name}
 	if !filepath.IsAbs(name) {
-		if name != filepath.Base(name) || name == ".." {
+		if name != filepath.Base(name) || strings.Contains(name, "..") {
 			return nil, fmt.Errorf("invalid context name %q", name)
 		}
-		dir, err := contextDir()
-		if err != nil {
-			return nil, err
-		}
-		file = filepath.Join(dir, name+".json")
+		files = contextFiles(name)
 	}
-	b, err := os.ReadFile(file)
+	b, file, err := readFirst(files)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no context %q: %s does not exist", name, file)
+		return nil, fmt.Errorf("no context %q: %s does not exist", name, strings.Join(files, " does not exist, and "))
 	} else if err != nil {
 		return nil, fmt.Errorf("context %q: %w", name, err)
 	}
 	c := &natsContext{name: name}
-	if err := json.Unmarshal(b, c); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), c); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			err = fmt.Errorf("%s: a %s cannot be there", wrong.Field, strings.Fields(wrong.Value)[0]) // without the value
+		}
 		return nil, fmt.Errorf("context %q: %s: %w", name, file, err)
 	}
 	if err := c.unsupported(); err != nil {
 		return nil, err
 	}
-	c.Creds = expandHome(os.ExpandEnv(c.Creds)) // the nats CLI expands variables here only
-	for _, path := range []*string{&c.NKey, &c.CA, &c.Cert, &c.Key} {
-		*path = expandHome(*path)
+	for _, path := range []*string{&c.Creds, &c.NKey, &c.CA, &c.Cert, &c.Key} {
+		if scheme, _, err := cutReference(*path); scheme == "" && err == nil {
+			*path = expand(*path)
+		}
 	}
 	return c, nil
+}
+
+// readFirst reads the first of files that there is.
+func readFirst(files []string) (b []byte, file string, err error) {
+	err = fs.ErrNotExist
+	for _, file = range files {
+		if b, err = os.ReadFile(file); !errors.Is(err, fs.ErrNotExist) {
+			return b, file, err
+		}
+	}
+	return nil, "", err
 }
 
 func (c *natsContext) unsupported() error {
 	for _, field := range []struct{ key, value string }{
 		{"socks_proxy", c.SocksProxy},
 		{"user_jwt", c.UserJWT},
+		{"user_seed", c.UserSeed},
 		{"nsc", c.NSC},
 		{"windows_cert_store", c.WinStore},
 		{"jetstream_domain", c.JSDomain},
@@ -90,7 +104,7 @@ func (c *natsContext) unsupported() error {
 
 // get returns what the context has for a connection flag.
 func (c *natsContext) get(flag string) value {
-	v := value{source: fmt.Sprintf("context %q", c.name)}
+	v := value{source: fmt.Sprintf("context %q", c.name), context: true}
 	switch flag {
 	case flagServer:
 		v.text = c.URL
@@ -104,6 +118,8 @@ func (c *natsContext) get(flag string) value {
 		v.text = c.Password
 	case keyToken:
 		v.text = c.Token
+	case flagInbox:
+		v.text = c.InboxPrefix
 	case flagTLSCA:
 		v.text = c.CA
 	case flagTLSCert:
@@ -114,26 +130,19 @@ func (c *natsContext) get(flag string) value {
 	return v
 }
 
-func contextDir() (string, error) {
-	config := os.Getenv("XDG_CONFIG_HOME")
-	if config == "" { // os.UserConfigDir differs on a Mac, where the nats CLI does not
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
+// contextFiles are where a context may be: first where the nats CLI writes it, whose home
+// directory is not that of the environment.
+func contextFiles(name string) []string {
+	configs := []string{os.Getenv("XDG_CONFIG_HOME")}
+	if configs[0] == "" { // os.UserConfigDir differs on a Mac, where the nats CLI does not
+		configs = nil
+		for _, home := range homeDirs() {
+			configs = append(configs, filepath.Join(home, ".config"))
 		}
-		config = filepath.Join(home, ".config")
 	}
-	return filepath.Join(config, "nats", "context"), nil
-}
-
-func expandHome(path string) string {
-	rest, ok := strings.CutPrefix(path, "~/")
-	if !ok {
-		return path
+	var files []string
+	for _, config := range configs {
+		files = append(files, filepath.Join(config, "nats", "context", name+".json"))
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return path // opening it says what is wrong
-	}
-	return filepath.Join(home, rest)
+	return files
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/spf13/pflag"
 	"pgregory.net/rapid"
 )
 
@@ -72,7 +73,9 @@ func said(servers string) []string {
 			texts = append(texts, err.Error())
 		}
 	}
-	flags := &ConnFlags{values: map[string]*string{flagServer: &servers}}
+	var flags ConnFlags
+	flags.Register(pflag.NewFlagSet("", pflag.ContinueOnError))
+	*flags.values[flagServer] = servers
 	_, err := flags.Target()
 	add(err)
 	for _, reason := range []error{syscall.ECONNREFUSED, nil} {
