@@ -30,7 +30,7 @@ type WorkerConfig struct {
 	Name         string                // for people; default the host's name
 	Queues       map[string]int        // queue to weight: who gets a free slot; default {"default": 1}
 	Strict       bool                  // a queue gets no slot while jobs wait in one of more weight; else slots are shared by weight
-	Concurrency  int                   // jobs at once; default 4 × CPUs
+	Concurrency  int                   // jobs at once; default 4 × GOMAXPROCS
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet, from MinAckWait; 0: 30 s there, and what is elsewhere
 	Quotas       []Quota               // limits that all workers share, set when this one starts

@@ -17,6 +17,7 @@ import (
 
 const (
 	bulkBatch = 1000
+	bulkBytes = 8 << 20 // of the lines of a batch: once it has so many, it goes
 	bulkLine  = 4 << 20 // bytes; a line holds more than its payload
 
 	// After an interrupt: for the broker's answers to what was sent, so that the summary
@@ -46,6 +47,7 @@ type bulk struct {
 
 	number    int // of the line read last
 	batch     []millhand.Request
+	bytes     int   // of its lines
 	lines     []int // their numbers
 	waiting   []millhand.Ref
 	enqueued  int
@@ -161,7 +163,7 @@ func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.Enqu
 		case len(bytes.TrimSpace(text)) > 0:
 			b.add(text, common)
 		}
-		if len(b.batch) >= bulkBatch {
+		if len(b.batch) >= bulkBatch || b.bytes >= bulkBytes {
 			if err := b.flush(ctx); err != nil {
 				return err
 			}
@@ -203,6 +205,7 @@ func (b *bulk) add(text []byte, common []millhand.EnqueueOption) {
 		return
 	}
 	b.batch, b.lines = append(b.batch, r), append(b.lines, b.number)
+	b.bytes += len(text)
 }
 
 func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Request, error) {
@@ -254,7 +257,7 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 // a second send would be of new ids. The error is one that makes going on pointless.
 func (b *bulk) flush(ctx context.Context) error {
 	batch, lines := b.batch, b.lines
-	b.batch, b.lines = nil, nil
+	b.batch, b.lines, b.bytes = nil, nil, 0
 	if len(batch) == 0 {
 		return nil
 	}

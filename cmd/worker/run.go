@@ -90,7 +90,7 @@ func execute(
 	fs := root.Flags()
 	fs.SortFlags = false
 	fs.StringVarP(&c.config, "config", "f", "", "YAML `FILE` of types, queues and limits")
-	fs.IntVarP(&c.concurrency, "concurrency", "c", 0, "jobs at once on this node (default 4 × CPUs)")
+	fs.IntVarP(&c.concurrency, "concurrency", "c", 0, "jobs at once on this node (default 4 × CPUs, of a container its share, or 4 × GOMAXPROCS)")
 	fs.StringArrayVarP(&c.queues, "queue", "q", nil, "`NAME[=WEIGHT]` of a queue to pull from; repeatable (default \"default\")")
 	fs.StringArrayVar(&c.quotas, "quota", nil, "`TYPE=N`: so many jobs of a type at once, over all workers; 0 removes it; repeatable")
 	fs.StringArrayVar(&c.rates, "rate", nil, "`TYPE=N/DURATION`: so many starts of a type in any such period, over all workers; 0 removes it; repeatable")

@@ -11,8 +11,9 @@ import (
 
 // Bounds of what one EnqueueMany keeps.
 const (
-	maxInFlight   = 4096 // writes that are not answered yet: the broker queues no more than 100,000, of all clients
-	maxSharedKeys = 32   // headers of a message that is used again
+	maxInFlight   = 4096     // writes that are not answered yet: the broker queues no more than 100,000, of all clients
+	maxBulkBytes  = 16 << 20 // of those; and no more than 128 MiB, of all clients
+	maxSharedKeys = 32       // headers of a message that is used again
 
 	lastAnswers = 100 * time.Millisecond // for answers to come once the context has ended
 )
@@ -25,12 +26,14 @@ type bulk struct {
 
 	mu       sync.Mutex
 	inFlight int
+	bytes    int // of those payloads
 }
 
 // A bulkItem is one job of it.
 type bulkItem struct {
 	bulk  *bulk
 	token uint64 // 0: not sent
+	size  int
 
 	// Of bulk.mu.
 	stored bool
@@ -42,6 +45,7 @@ func (i *bulkItem) answered(_ uint64, err error) {
 	b.mu.Lock()
 	i.stored = err == nil
 	b.inFlight--
+	b.bytes -= i.size
 	b.mu.Unlock()
 	select {
 	case b.bell <- struct{}{}:
@@ -104,20 +108,17 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 		if errs[i] = b.store.fillEnqueue(m, e); errs[i] != nil {
 			continue
 		}
-		if ctx.Err() != nil || !b.wait(ctx, maxInFlight-1) {
+		size := len(e.Record.Payload)
+		if ctx.Err() != nil || !b.waitUntil(ctx, func() bool { return b.fits(size) }) {
 			return
 		}
 		item := &b.items[i]
-		item.bulk = b
-		b.mu.Lock()
-		b.inFlight++
-		b.mu.Unlock()
+		item.bulk, item.size = b, size
+		b.add(1, size)
 		token, err := b.store.publisher.send(m, item)
 		item.token = token
 		if err != nil {
-			b.mu.Lock()
-			b.inFlight--
-			b.mu.Unlock()
+			b.add(-1, -size)
 			if !errors.Is(err, nats.ErrReconnectBufExceeded) { // that may pass
 				errs[i] = err
 			}
@@ -128,12 +129,17 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 // wait waits until no more than n writes are in flight. It reports false if no answer
 // comes for too long: a broker that stands still never refuses.
 func (b *bulk) wait(ctx context.Context, n int) bool {
-	if b.flying() <= n {
+	return b.waitUntil(ctx, func() bool { return b.flying() <= n })
+}
+
+// waitUntil is wait for another end.
+func (b *bulk) waitUntil(ctx context.Context, done func() bool) bool {
+	if done() {
 		return true
 	}
 	silence := time.NewTimer(enqueueWithin)
 	defer silence.Stop()
-	for b.flying() > n {
+	for !done() {
 		select {
 		case <-b.bell:
 			silence.Reset(enqueueWithin)
@@ -157,6 +163,20 @@ func (b *bulk) waitOn(ctx context.Context) bool {
 	return b.wait(ctx, 0)
 }
 
+// fits reports whether a write of so many bytes may be in flight with the others.
+func (b *bulk) fits(bytes int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inFlight == 0 || b.inFlight < maxInFlight && b.bytes+bytes <= maxBulkBytes
+}
+
+func (b *bulk) add(writes, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight += writes
+	b.bytes += bytes
+}
+
 func (b *bulk) flying() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,9 +187,7 @@ func (b *bulk) flying() int {
 func (b *bulk) forget() {
 	for i := range b.items {
 		if b.store.publisher.forget(b.items[i].token) {
-			b.mu.Lock()
-			b.inFlight--
-			b.mu.Unlock()
+			b.add(-1, -b.items[i].size)
 		}
 	}
 	for b.flying() > 0 {
