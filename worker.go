@@ -441,7 +441,7 @@ func (w *Worker) open(ctx context.Context) error {
 			return publicError(err)
 		}
 		if ctx.Err() != nil {
-			return nil // told to stop before there was anything to drain
+			return nil //nolint:nilerr // told to stop before there was anything to drain
 		}
 		w.log.WarnContext(ctx, "the broker is not ready", slog.Any("err", err))
 		timer := time.NewTimer(pause)

@@ -32,7 +32,7 @@ func (p *Puller) open(ctx context.Context) error {
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
 		if sleep(ctx, pause) != nil {
-			return nil //nolint:nilerr // asked to stop: no failure
+			return nil // asked to stop: no failure
 		}
 	}
 }

@@ -31,7 +31,8 @@ func (p *Puller) listen(ctx context.Context) error {
 	turn, starved := p.inlet.starved()
 	again := starved && (p.starved && turn == p.turn || turn == 0) // of 0: it never pulled
 	p.turn, p.starved = turn, starved
-	if !again && !(p.inlet.busy() && time.Since(p.looked) >= p.ackWait/3) {
+	due := p.inlet.busy() && time.Since(p.looked) >= p.ackWait/3
+	if !again && !due {
 		return nil
 	}
 	info, err := p.inspect(ctx)

@@ -29,7 +29,7 @@ func (p *Puller) inspect(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, p.reopen(ctx)
 	case err != nil:
-		return nil, nil //nolint:nilerr,nilnil // no answer is no evidence
+		return nil, nil //nolint:nilnil // no answer is no evidence
 	}
 	t, err := p.store.serve(ctx, consumerPlace{p.queue, p.typ}, info)
 	if err != nil {
@@ -44,8 +44,8 @@ func (p *Puller) inspect(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 func (p *Puller) tellPause(ctx context.Context, info *jetstream.ConsumerInfo) {
 	switch {
 	case info.Paused && !p.told:
-		p.log.WarnContext(ctx, "the broker holds the jobs of this type back: its consumer is paused; to end that: nats consumer resume "+p.store.names.queueStream(p.queue)+" "+p.typ.String(),
-			slog.Duration("left", info.PauseRemaining.Round(time.Second)))
+		p.log.WarnContext(ctx, "the broker holds the jobs of this type back: its consumer is paused; nats consumer resume ends that",
+			slog.String("stream", info.Stream), slog.String("consumer", info.Name), slog.Duration("left", info.PauseRemaining.Round(time.Second)))
 	case !info.Paused && p.told:
 		p.log.InfoContext(ctx, "the consumer is not paused any more")
 	}

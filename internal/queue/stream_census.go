@@ -95,8 +95,8 @@ func (c *Census) tellHistory(ctx context.Context, info *jetstream.StreamInfo) {
 		return
 	}
 	rate := float64(info.State.Msgs) / max(reach.Seconds(), 1)
-	c.store.log.WarnContext(ctx, "events are kept for less than two leases: a job whose worker vanishes may run again though it had ended; keep more of them, with nats stream edit "+info.Config.Name+" --max-msgs, or give shorter leases",
-		slog.Duration("kept", reach.Round(time.Second)), slog.Duration("lease", lease), slog.Int64("max_msgs", info.Config.MaxMsgs),
+	c.store.log.WarnContext(ctx, "events are kept for less than two leases: a job whose worker vanishes may run again though it had ended; keep more of them, with nats stream edit --max-msgs, or give shorter leases",
+		slog.String("stream", info.Config.Name), slog.Duration("kept", reach.Round(time.Second)), slog.Duration("lease", lease), slog.Int64("max_msgs", info.Config.MaxMsgs),
 		slog.Int("events_per_second", int(rate)), slog.Int64("max_msgs_needed", int64(rate*wantHistory*lease.Seconds())))
 }
 

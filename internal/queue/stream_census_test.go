@@ -77,7 +77,7 @@ func TestHistoryShorterThanALeaseIsTold(t *testing.T) {
 		}
 		end(30, 10*time.Millisecond)
 		got := take()
-		for _, want := range []string{"lease=30s", "max_msgs=100", "nats stream edit millhand-events --max-msgs", "max_msgs_needed="} {
+		for _, want := range []string{"lease=30s", "max_msgs=100", "nats stream edit --max-msgs", "stream=millhand-events", "max_msgs_needed="} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%q says nothing of %q", got, want)
 			}
