@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -29,13 +32,24 @@ const (
 
 // line is one job of a bulk. Its fields are a contract.
 type line struct {
-	Type        string            `json:"type"`
-	Payload     json.RawMessage   `json:"payload"`
-	ID          *string           `json:"id"` // as null: not given
-	Queue       string            `json:"queue"`
-	MaxAttempts *int              `json:"max_attempts"`
-	Timeout     string            `json:"timeout"`
-	Meta        map[string]string `json:"meta"`
+	Type        *string              `json:"type"` // as null: not given, like all others
+	Payload     json.RawMessage      `json:"payload"`
+	ID          *string              `json:"id"`
+	Queue       *string              `json:"queue"`
+	MaxAttempts *int                 `json:"max_attempts"`
+	Timeout     *string              `json:"timeout"`
+	Meta        map[string]metaValue `json:"meta"`
+}
+
+// metaValue is a text of which the decoder replaces nothing.
+type metaValue string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *metaValue) UnmarshalJSON(b []byte) error {
+	if err := checkEscapes(b); err != nil {
+		return fmt.Errorf("meta: %w", err)
+	}
+	return json.Unmarshal(b, (*string)(v))
 }
 
 // bulk is the state of an enqueue --from.
@@ -144,7 +158,9 @@ func exitCode(err error) int {
 
 func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.EnqueueOption) error {
 	r := bufio.NewReaderSize(in, 64<<10)
-	skipMark(r)
+	if err := skipMark(r); err != nil {
+		return err
+	}
 	for {
 		text, err := readLine(r)
 		if ctx.Err() != nil { // and if it is the end: that of a writer interrupted with us
@@ -171,12 +187,34 @@ func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.Enqu
 	}
 }
 
-// skipMark skips the byte order mark that some programs begin a text with.
-func skipMark(r *bufio.Reader) {
-	const mark = "\xef\xbb\xbf"
-	if start, _ := r.Peek(len(mark)); string(start) == mark { // reading on meets the error
-		_, _ = r.Discard(len(mark)) // it is there
+const byteOrderMark = "\xef\xbb\xbf"
+
+// skipMark skips the byte order mark that some programs begin a text with. What begins as
+// no text does is an error that names it.
+func skipMark(r *bufio.Reader) error {
+	start, _ := r.Peek(4) // reading on meets the error
+	if bytes.HasPrefix(start, []byte(byteOrderMark)) {
+		_, _ = r.Discard(len(byteOrderMark)) // it is there
+		return nil
 	}
+	for _, other := range []struct{ begins, is string }{
+		{"\xff\xfe\x00\x00", "text in UTF-32: convert it with iconv -f UTF-32 -t UTF-8"},
+		{"\x00\x00\xfe\xff", "text in UTF-32: convert it with iconv -f UTF-32 -t UTF-8"},
+		{"\xff\xfe", "text in UTF-16: convert it with iconv -f UTF-16 -t UTF-8"},
+		{"\xfe\xff", "text in UTF-16: convert it with iconv -f UTF-16 -t UTF-8"},
+		{"{\x00", "text in UTF-16: convert it with iconv -f UTF-16LE -t UTF-8"},
+		{"\x00{", "text in UTF-16: convert it with iconv -f UTF-16BE -t UTF-8"},
+		{"\x1f\x8b", "compressed with gzip: use gunzip -c FILE | enqueue --from -"},
+		{"\x28\xb5\x2f\xfd", "compressed with zstd: use zstd -dc FILE | enqueue --from -"},
+		{"BZh", "compressed with bzip2: use bunzip2 -c FILE | enqueue --from -"},
+		{"\xfd7zX", "compressed with xz: use xz -dc FILE | enqueue --from -"},
+		{"PK\x03\x04", "a zip archive: use unzip -p FILE | enqueue --from -"},
+	} {
+		if bytes.HasPrefix(start, []byte(other.begins)) {
+			return cli.Usagef("--from: want a JSON object a line, and this is %s", other.is)
+		}
+	}
+	return nil
 }
 
 var errLineTooLong = fmt.Errorf("line is longer than %d MiB", bulkLine>>20)
@@ -209,7 +247,10 @@ func (b *bulk) add(text []byte, common []millhand.EnqueueOption) {
 }
 
 func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Request, error) {
-	l := line{Type: b.typ, Payload: json.RawMessage("{}")}
+	l := line{Payload: json.RawMessage("{}")}
+	if err := checkText(text); err != nil {
+		return millhand.Request{}, err
+	}
 	if text = bytes.TrimSpace(text); text[0] != '{' { // null would be decoded to nothing
 		return millhand.Request{}, errors.New("not a job: want a JSON object")
 	}
@@ -221,36 +262,101 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a bracket for the end
 		return millhand.Request{}, errors.New("something follows the JSON object")
 	}
-	if l.Type == "" {
+	typ := b.typ
+	if l.Type != nil {
+		typ = *l.Type
+	}
+	if typ == "" {
 		return millhand.Request{}, errors.New("no type; name one in the line or as the argument TYPE")
 	}
-	opts := append([]millhand.EnqueueOption(nil), common...)
+	own, err := l.options()
+	if err != nil {
+		return millhand.Request{}, err
+	}
+	return millhand.Request{
+		Args: millhand.Raw{Name: typ, Payload: l.Payload}, Options: append(append([]millhand.EnqueueOption(nil), common...), own...),
+	}, nil
+}
+
+// checkText refuses what JSON cannot have, and what its decoder would replace.
+func checkText(text []byte) error {
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && size == 1 {
+			return fmt.Errorf("not UTF-8: byte %d is 0x%02x; convert the file with iconv -t UTF-8", i+1, text[i])
+		}
+		i += size
+	}
+	return nil
+}
+
+// checkEscapes refuses half a character, \ud800 to \udfff without its other half.
+func checkEscapes(text []byte) error {
+	for i := 0; i+1 < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		i++ // what is escaped
+		first := escaped(text[i:])
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		if i+6 < len(text) && text[i+5] == '\\' && utf16.DecodeRune(first, escaped(text[i+6:])) != utf8.RuneError {
+			i += 10 // both halves
+			continue
+		}
+		return fmt.Errorf("\\%s is half a character", text[i:i+5])
+	}
+	return nil
+}
+
+// escaped is the character of the escape whose letter u text begins with; 0 if it is none.
+func escaped(text []byte) rune {
+	if len(text) < 5 || text[0] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(text[1:5]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
+}
+
+// options are those of a line. What is given but empty is an error, as it is for flags.
+func (l *line) options() ([]millhand.EnqueueOption, error) {
+	var opts []millhand.EnqueueOption
 	if l.ID != nil {
 		if err := checkID(*l.ID); err != nil {
-			return millhand.Request{}, err
+			return nil, err
 		}
 		opts = append(opts, millhand.WithID(*l.ID))
 	}
-	if l.Queue != "" {
-		opts = append(opts, millhand.WithQueue(l.Queue))
+	if l.Queue != nil {
+		if *l.Queue == "" {
+			return nil, errors.New("queue: must not be empty; leave it out for that of --queue")
+		}
+		opts = append(opts, millhand.WithQueue(*l.Queue))
 	}
 	if l.MaxAttempts != nil {
 		if err := checkMaxAttempts(*l.MaxAttempts); err != nil {
-			return millhand.Request{}, err
+			return nil, err
 		}
 		opts = append(opts, millhand.WithMaxAttempts(*l.MaxAttempts))
 	}
-	if l.Timeout != "" {
-		d, err := time.ParseDuration(l.Timeout)
+	if l.Timeout != nil {
+		d, err := time.ParseDuration(*l.Timeout)
+		if err == nil {
+			err = checkTimeout(d)
+		}
 		if err != nil {
-			return millhand.Request{}, fmt.Errorf("timeout: %w", err)
+			return nil, fmt.Errorf("timeout: %w", err)
 		}
 		opts = append(opts, millhand.WithTimeout(d))
 	}
 	for k, v := range l.Meta {
-		opts = append(opts, millhand.WithMeta(k, v))
+		opts = append(opts, millhand.WithMeta(k, string(v)))
 	}
-	return millhand.Request{Args: millhand.Raw{Name: l.Type, Payload: l.Payload}, Options: opts}, nil
+	return opts, nil
 }
 
 // flush enqueues the batch, counts and prints what became of each job, and forgets it:
@@ -368,6 +474,9 @@ func (b *bulk) refuse(number int, err error) {
 
 // checkJSON holds a payload typed by a person to the convention.
 func checkJSON(b []byte) error {
+	if !utf8.Valid(b) {
+		return errors.New("not UTF-8, as JSON must be; bytes of any kind go by @FILE or -")
+	}
 	if json.Valid(b) {
 		return nil
 	}

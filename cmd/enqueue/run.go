@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -179,6 +181,14 @@ func (c *command) checkFlags() error {
 			return cli.Usagef("--%w", err)
 		}
 	}
+	if c.given("timeout") {
+		if err := checkTimeout(c.timeout); err != nil {
+			return cli.Usagef("--timeout: %w", err)
+		}
+	}
+	if c.given("completion") && c.completion == "" {
+		return cli.Usagef("--completion: want bash, zsh, fish or powershell")
+	}
 	if c.given("max-attempts") {
 		if err := checkMaxAttempts(c.maxAttempts); err != nil {
 			return cli.Usagef("--max-attempts: %w", err)
@@ -199,6 +209,14 @@ func checkID(id string) error {
 func checkMaxAttempts(n int) error {
 	if n == 0 {
 		return errors.New("max attempts 0: must be at least 1; leave it out for the type's own setting")
+	}
+	return nil
+}
+
+// checkTimeout refuses the duration that would mean the type's own setting.
+func checkTimeout(d time.Duration) error {
+	if d == 0 {
+		return errors.New("timeout 0s: must be more than 0; leave it out for the type's own setting")
 	}
 	return nil
 }
@@ -277,6 +295,9 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return cli.Usagef("the payload is over the limit of %d bytes (%d KiB), and was not read to its end; store it elsewhere and send a reference",
 			job.MaxPayload, job.MaxPayload>>10)
 	}
+	if text, ok := bytes.CutPrefix(payload, []byte(byteOrderMark)); ok && json.Valid(text) {
+		payload = text // the mark would make it no JSON; in anything else it may belong there
+	}
 	ref, err := client.Enqueue(ctx, millhand.Raw{Name: typ, Payload: payload}, opts...)
 	if d, ok := errors.AsType[*millhand.DuplicateError](err); ok {
 		if err := c.printDuplicate(ctx, client, d); err != nil {
@@ -291,7 +312,10 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return asUsage(err)
 	}
 	if !c.wait.set {
-		return c.print(report{Ref: ref, State: millhand.Ready, text: ref.ID})
+		if err := c.print(report{Ref: ref, State: millhand.Ready, text: ref.ID}); err != nil {
+			return fmt.Errorf("job %s is enqueued, but its id cannot be written: %w", ref.ID, err)
+		}
+		return nil
 	}
 	bounded, cancel := c.wait.bound(ctx)
 	defer cancel()
