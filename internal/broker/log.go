@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,20 +60,24 @@ func (l *serverLog) Errorf(format string, v ...any) {
 	l.line(level, format, v)
 }
 
-// aboutFullDisk reports whether a line is about a write for which there was no room.
+// aboutFullDisk reports whether a line is about a write for which there was no room. Of lines
+// that the server says only now and then, it has the text ready.
 func aboutFullDisk(v []any) bool {
-	for _, arg := range v {
-		if err, ok := arg.(error); ok && isFull(err) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v, func(arg any) bool {
+		err, _ := arg.(error)
+		text, _ := arg.(string)
+		return isFull(err) || slices.ContainsFunc(noRoomErrnos(), func(f syscall.Errno) bool { return strings.Contains(text, f.Error()) })
+	})
 }
 
-// isFull reports whether a write failed for want of room: on the disk, in a quota, or in what
+// noRoomErrnos are those by which a write failed for want of room: on the disk, in a quota, or in what
 // a file may have.
+func noRoomErrnos() []syscall.Errno {
+	return []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+}
+
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+	return slices.ContainsFunc(noRoomErrnos(), func(f syscall.Errno) bool { return errors.Is(err, f) })
 }
 
 func (l *serverLog) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }

@@ -67,6 +67,7 @@ type Store struct {
 	deliveries atomic.Uint64 // numbers what this node was handed
 
 	doubts chan struct{} // a write did not get through
+	mended chan struct{} // guarded by mu; closed and replaced when the broker stores again
 	litter atomic.Bool   // a probe may have been left in a stream
 
 	// refusedAt is when the broker was last seen not to store, by its clock as far as known, in
@@ -94,7 +95,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
 		publisher: sharedPublishers.join(nc), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
-		doubts: make(chan struct{}, 1),
+		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 	var err error
 	if cfg.Domain == "" {

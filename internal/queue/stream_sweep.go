@@ -63,9 +63,24 @@ func NewSweeper(s *Store, queue string, types []string) (*Sweeper, error) {
 	return w, nil
 }
 
-// Run sweeps until ctx ends.
+// Run sweeps until ctx ends: soon after the start, and after the broker stores again, and then
+// now and then.
 func (w *Sweeper) Run(ctx context.Context) error {
-	for pause := sweepFirst; sleep(ctx, pause) == nil; {
+	pause := sweepFirst
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	mended := w.store.untilMended()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-mended:
+			mended = w.store.untilMended()
+			pause = sweepFirst
+			timer.Reset(pause)
+			continue
+		case <-timer.C:
+		}
 		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
 			w.log.DebugContext(ctx, "cannot look for jobs that the broker left behind", slog.Any("err", err))
 		}
@@ -74,8 +89,8 @@ func (w *Sweeper) Run(ctx context.Context) error {
 		} else {
 			pause = sweepEvery*9/10 + rand.N(sweepEvery/5)
 		}
+		timer.Reset(pause)
 	}
-	return nil
 }
 
 // sweep is one pass.

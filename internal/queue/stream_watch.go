@@ -40,6 +40,21 @@ func (s *Store) Doubt() {
 	}
 }
 
+// storesAgain tells those who see to what was left behind.
+func (s *Store) storesAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.mended)
+	s.mended = make(chan struct{})
+}
+
+// untilMended is closed when the broker stores again after it did not.
+func (s *Store) untilMended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mended
+}
+
 // Err returns why the gate is shut, nil if it is not.
 func (w *Watch) Err() error {
 	w.mu.Lock()
@@ -83,12 +98,14 @@ func (w *Watch) hold(ctx context.Context) {
 	connected := w.store.nc.StatusChanged(nats.CONNECTED)
 	defer w.store.nc.RemoveStatusListener(connected)
 	var said time.Time
+	refused := false
 	for since := time.Now(); ; {
 		err := w.store.Probe(ctx, w.queues...)
 		if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrConnectionClosed) {
 			break // of those that are not nil, no probe will tell more
 		}
 		w.note(err)
+		refused = true
 		w.store.refusedAt.Store(time.Now().UnixNano())
 		if noRoom(err) && w.reserve.open(ctx) {
 			continue
@@ -105,6 +122,9 @@ func (w *Watch) hold(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		pause.Stop()
+	}
+	if refused {
+		w.store.storesAgain()
 	}
 	if !said.IsZero() && ctx.Err() == nil {
 		w.store.log.WarnContext(ctx, "the broker stores again: jobs are pulled")
