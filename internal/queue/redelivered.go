@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,12 +19,10 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 		return err
 	}
 	if i := slices.IndexFunc(events, func(e Event) bool { return e.Life == t.Life && e.Kind.Final() }); i >= 0 {
-		end := events[i]
-		t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
-		if buried, err := t.buried(ctx); err != nil || buried {
-			return cmp.Or(err, t.ack(ctx))
+		if err := t.seeThrough(ctx, &events[i]); err != nil {
+			return err
 		}
-		return t.finishEffect(ctx)
+		return t.ack(ctx)
 	}
 	newest, err := t.lookAhead(ctx)
 	switch {
@@ -53,4 +50,13 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 		}
 	}
 	return t.finish(ctx)
+}
+
+// seeThrough does what is left to do of an end that somebody has said: a dead job is buried.
+func (t *settlement) seeThrough(ctx context.Context, end *Event) error {
+	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
+	if buried, err := t.buried(ctx); err != nil || buried || t.Kind != job.EventDead {
+		return err
+	}
+	return t.bury(ctx)
 }

@@ -483,8 +483,10 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 		return nil, nil
 	case last.Life == t.Life:
 		return []Event{*last}, nil
-	case last.Seq < t.Seq && last.Kind.Final() && !last.overtaken():
-		return nil, nil // the regular end of an older life
+	case t.From == "" && last.Seq < t.Seq && last.Kind.Final() && !last.overtaken():
+		// The regular end of an older life. A successor, whose life began before its message,
+		// cannot tell that from one that came and went meanwhile.
+		return nil, nil
 	}
 	return look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place)

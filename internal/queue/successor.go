@@ -138,7 +138,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		t.lastEvent = 0
 		for _, e := range history {
 			if e.Life == t.Life && e.Kind.Final() {
-				return nil
+				return t.seeThrough(ctx, &e)
 			}
 			t.lastEvent = e.Sequence
 		}

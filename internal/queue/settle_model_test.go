@@ -1,0 +1,638 @@
+package queue
+
+import (
+	"flag"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+var modelHistories = flag.Int("settle-histories", 0, "histories of the settle model; 0: a number that takes seconds")
+
+// modelRules are what a settler goes by. Each field takes one rule away.
+type modelRules struct {
+	ownMessage bool // whoever is refused and finds a message of its life takes it for a successor, also its own
+	anySeq     bool // the last event of another life is the end of an older one, whichever message it speaks of
+	successors bool // so it is for a successor, if it speaks of a message before that
+	behind     bool // what stands at or before the last event known says nothing, also the end of the life
+	restart    bool // a stream that is made anew counts from 1
+	unburied   bool // whoever is superseded, and finds that its life has ended, asks for no dead record
+	unordered  bool // the ack comes before the effect
+}
+
+// The settle model is the rules of this package's settlements against an abstract broker, in
+// random histories: workers that never look at their lease, crash between any two steps and
+// lose confirmations, ids that are used again, with and without the check for a living id,
+// deliveries that the broker forgets, and streams that are lost and made anew.
+//
+// Afterwards each life has ended once, nothing is left, and each dead one has its record. What
+// was in a lost stream is excused from having an end, not from having only one.
+func TestSettleModel(t *testing.T) {
+	histories := *modelHistories
+	if histories == 0 {
+		histories = 20_000
+		if testing.Short() {
+			histories = 4_000
+		}
+	}
+	runs := 0
+	for seed := range histories {
+		m := newModel(uint64(seed), modelRules{})
+		m.run()
+		runs += m.runs
+		if bad := m.broken(); len(bad) > 0 {
+			t.Fatalf("history %d: %v", seed, bad)
+		}
+	}
+	if runs < histories {
+		t.Errorf("only %d runs of jobs in %d histories", runs, histories)
+	}
+}
+
+// The model finds what each rule is for.
+func TestSettleModelFindsWhatIsMissing(t *testing.T) {
+	for name, weak := range map[string]modelRules{
+		"own message taken for a successor": {ownMessage: true},
+		"sequences not compared":            {anySeq: true},
+		"not compared for a successor":      {successors: true},
+		"an end before the last known":      {behind: true},
+		"streams that count anew":           {restart: true},
+		"dead record of another's end":      {unburied: true},
+		"ack before effect":                 {unordered: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range 20_000 {
+				m := newModel(uint64(seed), weak)
+				m.run()
+				if len(m.broken()) > 0 {
+					return
+				}
+			}
+			t.Error("no history shows it")
+		})
+	}
+}
+
+type modelMsg struct {
+	seq, known                uint64
+	id, life                  int
+	attempt, crashes, maxRuns int
+	ready, held, first        bool
+	delivered                 int
+}
+
+type modelEvent struct {
+	seq, msg  uint64 // its own sequence, and that of the message it speaks of
+	id, life  int
+	kind      job.EventKind
+	holder    int
+	overtaken bool
+}
+
+type model struct {
+	rnd     *rand.Rand
+	weak    modelRules
+	checked bool // nobody skips the check for a living id
+
+	msgSeq, eventSeq uint64
+	msgs             map[uint64]*modelMsg
+	events           []modelEvent
+	earlier          [][]modelEvent // of event streams that were lost
+	records          map[int]bool   // by life
+	lives            map[int]int    // to how often a life of that name was begun
+	excused          map[int]bool   // it was in a queue stream that was lost
+	forgotten        map[int]bool   // it began before a stream of events was lost
+	nextLife         int
+	holders          int
+	runs             int
+	procs            []*modelProc
+}
+
+// A modelProc is one worker, or one order to cancel, at one job: it goes on a step at a time.
+type modelProc struct {
+	next func() (struct{}, bool)
+	stop func()
+}
+
+func newModel(seed uint64, weak modelRules) *model {
+	m := &model{
+		rnd: rand.New(rand.NewPCG(seed, 1)), weak: weak, msgs: make(map[uint64]*modelMsg),
+		records: make(map[int]bool), lives: make(map[int]int), excused: make(map[int]bool), forgotten: make(map[int]bool),
+	}
+	m.checked = m.rnd.IntN(2) == 0
+	return m
+}
+
+const modelIDs = 2
+
+func (m *model) chance(p float64) bool { return m.rnd.Float64() < p }
+
+func (m *model) run() {
+	for range 250 {
+		m.step(true)
+	}
+	for range 20_000 {
+		if len(m.procs) == 0 && len(m.msgs) == 0 {
+			return
+		}
+		m.step(false)
+	}
+}
+
+// step lets something happen: whatever, or only what a healthy system does.
+func (m *model) step(busy bool) {
+	x := m.rnd.Float64()
+	switch {
+	case busy && x < .06:
+		m.enqueue(m.rnd.IntN(modelIDs), m.checked || m.chance(.6))
+	case busy && x < .065:
+		m.loseQueue()
+	case busy && x < .07:
+		m.loseEvents()
+	case busy && x < .085:
+		m.start(m.cancel(m.rnd.IntN(modelIDs)))
+	case busy && x < .10:
+		if i := m.anyProc(); i >= 0 { // it crashes
+			m.procs[i].stop()
+			m.procs = slices.Delete(m.procs, i, i+1)
+		}
+	case x < .2:
+		m.deliver()
+	case x < .25:
+		if w := m.pick(func(w *modelMsg) bool { return !w.ready }); w != nil { // it is due
+			delete(m.msgs, w.seq)
+			m.msgSeq++
+			w.seq, w.ready = m.msgSeq, true
+			m.msgs[w.seq] = w
+		}
+	case x < .29 && (busy || len(m.procs) == 0): // a lease ends, its holder does not know
+		if w := m.pick(func(w *modelMsg) bool { return w.held }); w != nil {
+			w.held = false
+			if busy && m.chance(.2) {
+				w.delivered = 0 // and the broker has forgotten that it had one
+			}
+		}
+	default:
+		if i := m.anyProc(); i >= 0 {
+			if _, more := m.procs[i].next(); !more {
+				m.procs = slices.Delete(m.procs, i, i+1)
+			}
+		}
+	}
+}
+
+func (m *model) anyProc() int {
+	if len(m.procs) == 0 {
+		return -1
+	}
+	return m.rnd.IntN(len(m.procs))
+}
+
+func (m *model) start(steps iter.Seq[struct{}]) {
+	next, stop := iter.Pull(steps)
+	m.procs = append(m.procs, &modelProc{next: next, stop: stop})
+}
+
+// pick returns one of those messages, nil if there is none.
+func (m *model) pick(which func(*modelMsg) bool) *modelMsg {
+	var seqs []uint64
+	for seq, w := range m.msgs {
+		if which(w) {
+			seqs = append(seqs, seq)
+		}
+	}
+	if len(seqs) == 0 {
+		return nil
+	}
+	slices.Sort(seqs)
+	return m.msgs[seqs[m.rnd.IntN(len(seqs))]]
+}
+
+func (m *model) enqueue(id int, checked bool) {
+	if checked && m.newest(id) != nil {
+		return
+	}
+	m.msgSeq++
+	w := &modelMsg{seq: m.msgSeq, id: id, attempt: 1, maxRuns: 1 + m.rnd.IntN(3), ready: true, first: true}
+	if checked {
+		m.nextLife--
+		w.life = m.nextLife
+	} else {
+		w.life = int(w.seq) // a plain publish: it has no other name
+		if m.chance(.2) {
+			w.known = m.eventSeq + 50 // its publisher makes that up
+		}
+	}
+	m.lives[w.life]++
+	m.msgs[w.seq] = w
+}
+
+// loseQueue loses a queue's stream with all in it; it is made anew.
+func (m *model) loseQueue() {
+	for _, w := range m.msgs {
+		m.excused[w.life] = true
+	}
+	clear(m.msgs)
+	if m.weak.restart {
+		m.msgSeq = 0
+	} else {
+		m.msgSeq += 100
+	}
+}
+
+// loseEvents loses what is known of the lives so far: also that they had ended.
+func (m *model) loseEvents() {
+	for life := range m.lives {
+		m.forgotten[life] = true
+	}
+	m.earlier = append(m.earlier, m.events)
+	m.events = nil
+	if m.weak.restart {
+		m.eventSeq = 0
+	} else {
+		m.eventSeq += 100
+	}
+}
+
+func (m *model) newest(id int) (newest *modelMsg) {
+	for _, w := range m.msgs {
+		if w.id == id && (newest == nil || w.seq > newest.seq) {
+			newest = w
+		}
+	}
+	return newest
+}
+
+func (m *model) history(id int) (all []modelEvent) {
+	for _, e := range m.events {
+		if e.id == id {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+func (m *model) last(id int) (last modelEvent) {
+	for _, e := range m.events {
+		if e.id == id {
+			last = e
+		}
+	}
+	return last
+}
+
+// append stores e if the last event of its id is the one expected. It returns its sequence.
+func (m *model) append(e modelEvent, expected uint64) uint64 {
+	if m.last(e.id).seq != expected {
+		return 0
+	}
+	m.eventSeq++
+	e.seq = m.eventSeq
+	m.events = append(m.events, e)
+	return e.seq
+}
+
+// publish stores w, a successor, if the newest message of its id is the one expected.
+func (m *model) publish(w modelMsg, expected uint64) bool {
+	var newest uint64
+	if n := m.newest(w.id); n != nil {
+		newest = n.seq
+	}
+	if newest != expected {
+		return false
+	}
+	if !w.ready { // there is one schedule per id
+		for seq, o := range m.msgs {
+			if o.id == w.id && !o.ready {
+				delete(m.msgs, seq)
+			}
+		}
+	}
+	m.msgSeq++
+	w.seq, w.held, w.delivered = m.msgSeq, false, 0
+	m.msgs[w.seq] = &w
+	return true
+}
+
+func (m *model) deliver() {
+	w := m.pick(func(w *modelMsg) bool { return w.ready && !w.held })
+	if w == nil {
+		return
+	}
+	w.held = true
+	w.delivered++
+	m.holders++
+	h := &modelHolder{model: m, modelMsg: *w, holder: m.holders}
+	m.start(func(yield func(struct{}) bool) {
+		h.pause = func() {
+			if !yield(struct{}{}) {
+				panic(errModelCrash)
+			}
+		}
+		defer func() {
+			if v := recover(); v != nil && v != any(errModelCrash) {
+				panic(v)
+			}
+		}()
+		h.settle()
+	})
+}
+
+var errModelCrash = fmt.Errorf("the worker crashed")
+
+// A modelHolder settles one delivery by the rules.
+type modelHolder struct {
+	*model
+	modelMsg
+	holder int
+	pause  func() // others do something meanwhile
+}
+
+func (h *modelHolder) settle() {
+	if h.delivered > 1 {
+		h.redelivered()
+		return
+	}
+	h.runs++
+	for range h.rnd.IntN(4) {
+		h.pause()
+	}
+	switch x := h.rnd.Float64(); {
+	case x < .1:
+		h.finish("") // handed back unstarted
+	case x < .5:
+		h.finish(job.EventSucceeded)
+	case x < .55:
+		h.finish(job.EventCancelled)
+	case x < .85 && h.attempt < h.maxRuns:
+		h.finish(job.EventRetrying)
+	case x < .85:
+		h.finish(job.EventDead)
+	default:
+		h.finish(job.EventHandedBack)
+	}
+}
+
+func (h *modelHolder) finish(kind job.EventKind) {
+	if kind != "" && !h.writeEvent(kind) {
+		return // taken
+	}
+	h.effect(kind)
+}
+
+func (h *modelHolder) effect(kind job.EventKind) {
+	if h.weak.unordered {
+		h.ack()
+	}
+	switch kind {
+	case job.EventDead:
+		h.pause()
+		h.records[h.life] = true
+	case job.EventSucceeded, job.EventCancelled:
+	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
+		h.succeed(kind)
+	}
+	h.ack()
+}
+
+func (h *modelHolder) ack() {
+	h.pause()
+	delete(h.msgs, h.seq) // by its sequence, whatever is there
+}
+
+func (h *modelHolder) writeEvent(kind job.EventKind) bool {
+	e := modelEvent{msg: h.seq, id: h.id, life: h.life, kind: kind, holder: h.holder}
+	for {
+		h.pause()
+		if seq := h.append(e, h.known); seq > 0 && !h.chance(.05) { // else its confirmation is lost
+			h.known = seq
+			return true
+		}
+		h.pause()
+		last := h.last(h.id)
+		own, newer := h.spoken(last)
+		switch {
+		case own != nil && own.holder == h.holder && own.kind == kind && own.msg == h.seq:
+			h.known = own.seq
+			return true
+		case own != nil:
+			return false
+		}
+		e.overtaken = e.overtaken || newer
+		h.known = last.seq
+	}
+}
+
+func (h *modelHolder) spoken(last modelEvent) (own *modelEvent, newer bool) {
+	for _, e := range h.mattering(last) {
+		switch {
+		case e.life != h.life:
+			newer = newer || e.msg > h.seq
+		case own != nil && own.kind.Final():
+		case h.news(e, last):
+			own = &e
+		}
+	}
+	return own, newer
+}
+
+func (h *modelHolder) news(e, last modelEvent) bool {
+	switch {
+	case h.weak.behind:
+		return e.seq > h.known
+	case h.known > last.seq:
+		return e.kind.Final() || e.msg >= h.seq
+	}
+	return e.kind.Final() || e.seq > h.known
+}
+
+func (h *modelHolder) mattering(last modelEvent) []modelEvent {
+	switch {
+	case last.seq == 0:
+		return nil
+	case last.life == h.life:
+		return []modelEvent{last}
+	case (h.first || h.weak.successors) && (last.msg < h.seq || h.weak.anySeq) && last.kind.Final() && !last.overtaken:
+		return nil
+	}
+	h.pause()
+	return h.history(h.id)
+}
+
+func (h *modelHolder) succeed(kind job.EventKind) {
+	w := h.modelMsg
+	w.first = false
+	w.ready = kind != job.EventRetrying
+	switch kind {
+	case job.EventRetrying:
+		w.attempt++
+	case job.EventLost:
+		w.crashes++
+	}
+	if !w.ready {
+		h.replaceOlder()
+	}
+	w.known = h.known
+	expected := h.seq
+	for {
+		h.pause()
+		if h.publish(w, expected) && !h.chance(.05) {
+			return
+		}
+		h.pause()
+		newest := h.newest(h.id)
+		if newest == nil {
+			h.pause()
+			if own, _ := h.spoken(h.last(h.id)); own != nil {
+				return
+			}
+			expected = 0
+			continue
+		}
+		seq, life := newest.seq, newest.life
+		switch {
+		case life == h.life && seq == h.seq && !h.weak.ownMessage:
+			expected = h.seq
+		case life == h.life:
+			return
+		default:
+			h.superseded()
+			return
+		}
+	}
+}
+
+func (h *modelHolder) replaceOlder() {
+	h.pause()
+	for _, w := range h.msgs {
+		if w.id == h.id && !w.ready && w.life != h.life && w.seq <= h.seq {
+			older := &modelHolder{model: h.model, modelMsg: *w, holder: h.holder, pause: h.pause}
+			older.superseded()
+			return
+		}
+	}
+}
+
+// superseded ends a life behind whatever other lives say.
+func (h *modelHolder) superseded() {
+	for {
+		h.pause()
+		history := h.history(h.id)
+		h.known = 0
+		for _, e := range history {
+			if e.life == h.life && e.kind.Final() {
+				if e.kind == job.EventDead && !h.weak.unburied {
+					h.pause()
+					h.records[h.life] = true
+				}
+				return
+			}
+			h.known = e.seq
+		}
+		h.pause()
+		e := modelEvent{msg: h.seq, id: h.id, life: h.life, kind: job.EventCancelled, holder: h.holder, overtaken: true}
+		if h.append(e, h.known) > 0 && !h.chance(.05) {
+			return
+		}
+	}
+}
+
+func (h *modelHolder) redelivered() {
+	h.pause()
+	last := h.last(h.id)
+	for _, e := range h.mattering(last) {
+		if e.life == h.life && e.kind.Final() {
+			h.effect(e.kind)
+			return
+		}
+	}
+	h.pause()
+	newest := h.newest(h.id)
+	switch {
+	case newest == nil, newest.seq != h.seq && newest.life == h.life:
+		h.ack()
+		return
+	case newest.seq != h.seq:
+		h.superseded()
+		h.ack()
+		return
+	}
+	h.known = last.seq
+	if h.crashes >= 3 {
+		h.finish(job.EventDead)
+		return
+	}
+	h.finish(job.EventLost)
+}
+
+// cancel ends whatever message of an id is the newest, from outside.
+func (m *model) cancel(id int) iter.Seq[struct{}] {
+	return func(yield func(struct{}) bool) {
+		newest := m.newest(id)
+		if newest == nil || !m.checked {
+			return
+		}
+		w := *newest
+		if !yield(struct{}{}) {
+			return
+		}
+		e := m.last(id)
+		if e.life != w.life && e.msg > w.seq || slices.ContainsFunc(m.history(id), func(e modelEvent) bool { return e.life == w.life && e.kind.Final() }) {
+			return
+		}
+		if !yield(struct{}{}) {
+			return
+		}
+		if m.append(modelEvent{msg: w.seq, id: id, life: w.life, kind: job.EventCancelled}, e.seq) > 0 && yield(struct{}{}) {
+			delete(m.msgs, w.seq)
+		}
+	}
+}
+
+// broken says which lives did not end as they should.
+func (m *model) broken() (bad []string) {
+	for _, p := range m.procs {
+		p.stop()
+	}
+	if len(m.msgs) > 0 || len(m.procs) > 0 {
+		bad = append(bad, fmt.Sprintf("%d messages are left, %d at work", len(m.msgs), len(m.procs)))
+	}
+	ends := make(map[int]int)
+	for _, events := range append(slices.Clone(m.earlier), m.events) {
+		for life, n := range m.ends(events, &bad) {
+			ends[life] += n
+		}
+	}
+	for _, e := range m.events {
+		if e.kind == job.EventDead && !m.records[e.life] && !m.excused[e.life] && !m.forgotten[e.life] {
+			bad = append(bad, fmt.Sprintf("life %d has no dead record", e.life))
+		}
+	}
+	for life, begun := range m.lives {
+		switch {
+		case begun > 1:
+			bad = append(bad, fmt.Sprintf("%d lives have one name", begun))
+		case ends[life] == 0 && !m.excused[life]:
+			bad = append(bad, fmt.Sprintf("life %d has no end", life))
+		}
+	}
+	return bad
+}
+
+// ends counts the ends of each life in one stream of events.
+func (m *model) ends(events []modelEvent, bad *[]string) map[int]int {
+	ends := make(map[int]int)
+	for _, e := range events {
+		if ends[e.life] > 0 {
+			*bad = append(*bad, fmt.Sprintf("life %d goes on after its end: %s of message %d", e.life, e.kind, e.msg))
+		}
+		if e.kind.Final() {
+			ends[e.life]++
+		}
+	}
+	return ends
+}
