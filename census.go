@@ -12,6 +12,9 @@ import (
 // censusEvery is how often a worker looks after its queues, and for jobs that nobody handles.
 const censusEvery = 10 * time.Second
 
+// mostUnhandled is how many types of a queue are named that a worker has no handler for.
+const mostUnhandled = 10
+
 // census looks after the queue's stream, and says, once per type, that jobs wait of a type
 // this worker has no handler for.
 func (w *Worker) census(ctx context.Context, name string) error {
@@ -23,6 +26,7 @@ func (w *Worker) census(ctx context.Context, name string) error {
 	for _, t := range w.cfg.Mux.Types() {
 		known[t] = true
 	}
+	named := 0
 	tick := time.NewTicker(censusEvery)
 	defer tick.Stop()
 	for {
@@ -31,7 +35,12 @@ func (w *Worker) census(ctx context.Context, name string) error {
 			w.log.DebugContext(ctx, "cannot look after a queue", slog.String("queue", name), slog.Any("err", err))
 		}
 		for _, t := range types {
-			if known[t] {
+			if known[t] || named > mostUnhandled {
+				continue
+			}
+			if named++; named > mostUnhandled {
+				w.log.WarnContext(ctx, "jobs wait of many types that this worker has no handler for, and no more of them are named: are type and id swapped in their subjects, <namespace>.<queue>.ready.<type>.<id>?",
+					slog.String("type", t), slog.String("queue", name))
 				continue
 			}
 			known[t] = true

@@ -3,6 +3,7 @@ package millhand_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,6 +74,88 @@ func TestMessageUnderAForeignIDIsBuried(t *testing.T) {
 	})
 }
 
+// What no consumer is handed, since its type or id is no name, is found in the queue and buried
+// as well, ready or not; and what has a place and waits for no time runs.
+func TestWhatNobodyIsHandedIsBuried(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var ran atomic.Int32
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error {
+			ran.Add(1)
+			return nil
+		})
+		_, stop := start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		nc := s.Connect(t)
+		succeeds(t, client(t, nc), email{})
+		long := strings.Repeat("x", 4000)
+		var stored []string
+		for _, place := range []string{
+			"ready.email.>", "ready.email.\x7f", "ready.email.", "ready.*.a", "ready.>.a", "ready.über.a", "ready..a", "ready." + long + ".a",
+			"ready." + strings.Repeat("x", 65) + ".a", "ready.a=b.a", "ready.*.*", "ready.*.>",
+			"later.email.*", "later.email.>", "later.email." + long, "later.*.a", "later.é.a", "later." + long + ".a", "later..",
+		} {
+			before := messages(t, nc, "millhand-queue-default")
+			publish(t, s, "millhand.default."+place)
+			if messages(t, nc, "millhand-queue-default") > before {
+				stored = append(stored, "millhand.default."+place)
+			} else {
+				t.Logf("not stored, or not for long: %.40q", place)
+			}
+		}
+		publish(t, s, "millhand.default.later.email.good")
+		time.Sleep(20 * time.Minute)
+		for _, m := range streamed(t, nc, "millhand-queue-default")[1:] {
+			t.Errorf("left in the queue: %.60q", m.Subject)
+		}
+		if n := ran.Load(); n != 2 {
+			t.Errorf("%d handlers ran, want those of the good jobs", n)
+		}
+		buried := make(map[string]int)
+		for _, m := range streamed(t, nc, "millhand-dead") {
+			buried[m.Header.Get("Millhand-Subject")]++
+			if !strings.Contains(m.Subject, ".malformed-") || m.Header.Get("Millhand-Reason") != "malformed" {
+				t.Errorf("a dead record at %.80q, %q", m.Subject, m.Header.Get("Millhand-Reason"))
+			}
+		}
+		for _, subject := range stored {
+			if strings.Contains(subject, "\x7f") {
+				subject = fmt.Sprintf("%q", subject)
+			}
+			if buried[subject] != 1 {
+				t.Errorf("%.60q has %d dead records", subject, buried[subject])
+			}
+		}
+		if err := stop(); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
+}
+
+// Type and id swapped by a publisher: a worker names a few, and says what it may be.
+func TestSwappedTypesAreToldOnce(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		log := logged{started: make(chan struct{}, 1)}
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil })
+		cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		_, stop := start(t, s.Connect(t), millhand.WorkerConfig{Config: cfg, Mux: mux})
+		time.Sleep(time.Second)
+		nc := s.Connect(t)
+		for i := range 2000 {
+			if err := nc.Publish(fmt.Sprintf("millhand.default.ready.id-%d.email", i), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		if n := strings.Count(log.String(), "level=WARN"); n > 12 || !strings.Contains(log.String(), "are type and id swapped") {
+			t.Errorf("%d warnings: %s", n, log.String())
+		}
+		if err := stop(); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
+}
+
 // publish is a plain publish over a connection of its own, which the broker may end.
 func publish(t *testing.T, s *natstest.Server, subject string) {
 	t.Helper()
@@ -84,6 +167,7 @@ func publish(t *testing.T, s *natstest.Server, subject string) {
 	if err := nc.Flush(); err != nil {
 		t.Errorf("publish %.60q: %v", subject, err)
 	}
+	time.Sleep(time.Millisecond) // for the stream to store it, which nobody is told
 }
 
 // checkBuried fails the test unless each of the subjects is that of one dead record, which

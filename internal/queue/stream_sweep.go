@@ -32,7 +32,8 @@ const (
 // no room: it takes the attempt for one that is still in flight. And an acknowledgement that
 // came while the disk was full removed nothing, so that the message, which nobody is handed any
 // more, takes up room and its id. Besides, who publishes a job to wait for its time and
-// forgets to say for which, has it run.
+// forgets to say for which, has it run. What no consumer can be handed, because its subject is no
+// job's, is buried.
 type Sweeper struct {
 	store *Store
 	queue job.Name
@@ -44,6 +45,8 @@ type Sweeper struct {
 	refused  int64  // that of the store, when all waiting jobs were looked at for it
 	thorough bool   // which is going on
 	acked    map[uint64]bool
+	place    uint64 // sequence where the next look for misplaced messages begins
+	odd      bool   // the next pass is to begin there, and not at the head
 }
 
 // NewSweeper returns a sweeper of one queue, and of the consumers of the types.
@@ -103,6 +106,7 @@ func (w *Sweeper) sweep(ctx context.Context) error {
 	return errors.Join(
 		w.store.drivePin(ctx, w.queue),
 		w.fireOverdue(ctx, st.CachedInfo()),
+		w.buryMisplaced(ctx, st.CachedInfo().TimeStamp),
 		w.removeAcked(ctx),
 	)
 }
@@ -127,6 +131,12 @@ func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) e
 			return err
 		}
 		w.later = m.Seq + 1
+		if buried, err := w.buryIfMisplaced(ctx, m, info.TimeStamp); buried || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if !overdue(m, info.TimeStamp) {
 			continue
 		}

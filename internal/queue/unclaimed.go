@@ -37,7 +37,7 @@ func (s *Store) WaitingTypes(ctx context.Context, queue string) ([]string, error
 		if err != nil {
 			return nil, err
 		}
-		if r, ok := s.names.place(m.Subject); ok {
+		if r, ok := s.names.place(m.Subject); ok && job.CheckType(r.Type) == nil {
 			types[r.Type] = true
 		}
 		from = m.Seq + 1
