@@ -1,0 +1,175 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand"
+)
+
+// documented starts a server with the users of docs/wire.md.
+func documented(t *testing.T) *server.Server {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(doc), "## Permissions")
+	if !ok {
+		t.Fatal("docs/wire.md has no section Permissions")
+	}
+	parts := strings.SplitN(rest, "```", 3)
+	file := writeFile(t, "nats.conf", parts[1])
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatalf("the documented configuration: %v", err)
+	}
+	opts.Host, opts.Port, opts.NoLog, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
+	opts.JetStream, opts.StoreDir = true, t.TempDir()
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(time.Minute) {
+		t.Fatal("no server")
+	}
+	return srv
+}
+
+// as connects as a documented user, whose refusals are sent to the channel.
+func as(t *testing.T, srv *server.Server, user, password string) (*nats.Conn, <-chan error) {
+	t.Helper()
+	refused := make(chan error, 1000)
+	nc, err := nats.Connect(srv.ClientURL(), nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX_"+user),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc, refused
+}
+
+func clientOf(t *testing.T, nc *nats.Conn) *millhand.Client {
+	t.Helper()
+	c, err := millhand.NewClient(nc, millhand.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The documented permissions are enough for what each user is for.
+func TestDocumentedPermissionsSuffice(t *testing.T) {
+	srv := documented(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	workerConn, workerRefused := as(t, srv, "worker", "change-me-3")
+	mux := millhand.NewMux()
+	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return j.Args.Payload, nil })
+	mux.HandleFunc("flaky", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+		if j.Attempt == 1 {
+			return nil, millhand.RetryAfter(10*time.Millisecond, errors.New("not yet"))
+		}
+		return nil, nil
+	})
+	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+		return nil, millhand.Permanent(errors.New("never"))
+	})
+	w, err := millhand.NewWorker(workerConn, millhand.WorkerConfig{
+		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux,
+		Quotas: []millhand.Quota{{Type: "echo", Limit: 2}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(running) }()
+	until(t, "the worker is ready", func() bool { return w.Ready(ctx) == nil })
+
+	shopConn, shopRefused := as(t, srv, "shop", "change-me-1")
+	clerkConn, clerkRefused := as(t, srv, "clerk", "change-me-2")
+	shop, clerk := clientOf(t, shopConn), clientOf(t, clerkConn)
+	if _, err := shop.Enqueue(ctx, millhand.Raw{Name: "echo", Payload: []byte(`{}`)}); err != nil {
+		t.Errorf("shop enqueues: %v", err)
+	}
+	if _, err := shop.EnqueueMany(ctx, []millhand.Request{{Args: millhand.Raw{Name: "echo", Payload: []byte(`1`)}}, {Args: millhand.Raw{Name: "echo", Payload: []byte(`2`)}}}); err != nil {
+		t.Errorf("shop enqueues many: %v", err)
+	}
+	for typ, want := range map[string]millhand.State{"echo": millhand.Succeeded, "flaky": millhand.Succeeded, "doomed": millhand.Dead} {
+		ref, err := clerk.Enqueue(ctx, millhand.Raw{Name: typ, Payload: []byte(`{}`)}, millhand.WithID("chosen-"+typ))
+		if err != nil {
+			t.Errorf("clerk enqueues: %v", err)
+			continue
+		}
+		if info, err := clerk.Await(ctx, ref); info.State != want {
+			t.Errorf("clerk waits for %s: %s, %v, want %s", typ, info.State, err, want)
+		}
+		if info, err := clerk.Get(ctx, ref); err != nil || info.State != want {
+			t.Errorf("clerk asks for %s: %s, %v, want %s", typ, info.State, err, want)
+		}
+	}
+	waiting, err := clerk.Enqueue(ctx, millhand.Raw{Name: "nobody", Payload: []byte(`{}`)}, millhand.WithID("waits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := clerk.Get(ctx, waiting); err != nil || info.State != millhand.Ready {
+		t.Errorf("clerk asks for a job that waits: %s, %v", info.State, err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("the worker: %v", err)
+	}
+	for user, refused := range map[string]<-chan error{"worker": workerRefused, "shop": shopRefused, "clerk": clerkRefused} {
+		select {
+		case err := <-refused:
+			t.Errorf("%s: %v", user, err)
+		default:
+		}
+	}
+}
+
+// Who may enqueue reads no payloads but its own, and cannot forge what happened.
+func TestDocumentedPermissionsRefuse(t *testing.T) {
+	srv := documented(t)
+	for user, password := range map[string]string{"shop": "change-me-1", "clerk": "change-me-2"} {
+		nc, refused := as(t, srv, user, password)
+		for _, subject := range []string{
+			"millhand.event.default.echo.x", "millhand.dead.default.echo.x", "millhand.event.ready.echo.x", "millhand.dead.ready.echo.x",
+			"millhand.control.cancel", "millhand.other.ready.echo.x", "millhand.default.later.echo.x", "millhand.default.pin",
+			"$JS.API.STREAM.MSG.GET.millhand-dead", "$JS.API.STREAM.MSG.GET.KV_millhand-registry", "$JS.API.STREAM.MSG.GET.millhand-queue-other",
+			"$JS.API.DIRECT.GET.KV_millhand-registry", "$JS.API.STREAM.PURGE.millhand-queue-default", "$JS.API.STREAM.DELETE.millhand-events",
+			"$JS.API.CONSUMER.MSG.NEXT.millhand-queue-default.echo", "$JS.API.CONSUMER.CREATE.millhand-queue-default",
+			"$JS.ACK.millhand-queue-default.echo.1.1.1.1.1", "$KV.millhand-registry.grant.echo._limit", "_INBOX_worker.x",
+		} {
+			if err := nc.Publish(subject, nil); err != nil {
+				t.Fatal(err)
+			}
+			wantRefusal(t, refused, user, "publish to", subject)
+		}
+		for _, subject := range []string{"_INBOX.>", "_INBOX_worker.>", ">", "millhand.>", "millhand.default.ready.>", "millhand.dead.>", "$JS.ACK.>", "$KV.>"} {
+			if _, err := nc.SubscribeSync(subject); err != nil {
+				t.Fatal(err)
+			}
+			wantRefusal(t, refused, user, "subscribe to", subject)
+		}
+	}
+}
+
+func wantRefusal(t *testing.T, refused <-chan error, user, does, subject string) {
+	t.Helper()
+	err := receive(t, user+" may "+does+" "+subject, refused)
+	if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
+		t.Errorf("%s, %s %s: %v", user, does, subject, err)
+	}
+}
