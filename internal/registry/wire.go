@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -90,8 +91,21 @@ func (s *Store) put(ctx context.Context, w write) (rev uint64, err error) {
 	return 0, fmt.Errorf("write %s: %w", w.key, ack.Error)
 }
 
+// because returns, for a request to a subject that was not answered, that it was not allowed: the
+// server tells so apart from any request.
+func (s *Store) because(err error, subject string) error {
+	denied := s.nc.LastError()
+	if errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), `"`+subject+`"`) {
+		return denied
+	}
+	return err
+}
+
 // isRefusal reports whether the broker would say the same again.
 func isRefusal(err error) bool {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return true
+	}
 	e, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && e.Code < http.StatusInternalServerError
 }
@@ -108,7 +122,7 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 		}
 	}
 	if err != nil {
-		return err
+		return s.because(err, m.Subject)
 	}
 	return json.Unmarshal(r.Data, answer)
 }
@@ -198,13 +212,14 @@ func (s *Store) directGet(ctx context.Context, request map[string]any) (entries 
 		return nil, nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
-	if err := s.nc.PublishRequest(s.api+"DIRECT.GET."+s.stream, sub.Subject, body); err != nil {
+	subject := s.api + "DIRECT.GET." + s.stream
+	if err := s.nc.PublishRequest(subject, sub.Subject, body); err != nil {
 		return nil, nil, err
 	}
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, s.because(err, subject)
 		}
 		switch status, text := m.Header.Get("Status"), m.Header.Get("Description"); {
 		case status == "503": // nobody listens

@@ -1,0 +1,59 @@
+package registry
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Who lacks a permission is told which one, and does not wait for an answer that never comes
+// for longer than one request takes.
+func TestDeniedRequestsSayWhatIsMissing(t *testing.T) {
+	srv, err := server.NewServer(&server.Options{
+		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+		Users: []*server.User{
+			{Username: "all", Password: "x"},
+			{Username: "none", Password: "x", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.INFO"}},
+			}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	defer srv.Shutdown()
+	if !srv.ReadyForConnections(time.Minute) {
+		t.Fatal("the server is not ready")
+	}
+	open := func(user string) *Store {
+		nc, err := nats.Connect("", nats.InProcessServer(srv), nats.UserInfo(user, "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		s, err := NewStore(nc, StoreConfig{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if err := open("all").SetLimit(t.Context(), imports, Limit{Jobs: 5}); err != nil {
+		t.Fatal(err)
+	}
+	s := open("none")
+	_, pools := s.Pools(t.Context())
+	_, nodes := s.Nodes(t.Context())
+	for what, err := range map[string]error{
+		"set a limit": s.SetLimit(t.Context(), imports, Limit{Jobs: 6}), "remove one": s.SetLimit(t.Context(), imports, Limit{}),
+		"pause": s.Pause(t.Context(), "default"), "read limits": pools, "read nodes": nodes,
+	} {
+		if !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
