@@ -16,8 +16,12 @@ func TestNeverAboveTheLimit(t *testing.T) {
 	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
 		c := &chaos{scene: s, t: t, per: 5 * time.Second}
+		if rapid.IntRange(0, 7).Draw(t, "haunted") == 0 {
+			c.gone = 1100
+			s.haunt(mails, c.gone)
+		}
 		s.limit(imports, rapid.IntRange(1, 30).Draw(t, "limit"), 0)
-		s.limit(mails, rapid.IntRange(1, 30).Draw(t, "rate"), c.per)
+		s.limit(mails, c.gone+rapid.IntRange(1, 30).Draw(t, "rate"), c.per)
 		for range rapid.IntRange(1, 4).Draw(t, "nodes") {
 			c.join()
 		}
@@ -34,6 +38,7 @@ type chaos struct {
 	t    *rapid.T
 	per  time.Duration
 	made int
+	gone int  // nodes that left starts behind
 	down bool // the broker
 }
 
@@ -67,7 +72,7 @@ func (c *chaos) event() {
 	case what == "limit" && !c.down:
 		c.limit(imports, rapid.IntRange(1, 30).Draw(c.t, "limit"), 0)
 	case what == "rate" && !c.down:
-		c.limit(mails, rapid.IntRange(1, 30).Draw(c.t, "rate"), c.per)
+		c.limit(mails, c.gone+rapid.IntRange(1, 30).Draw(c.t, "rate"), c.per)
 	case what == "broker" && c.down:
 		c.up()
 	case what == "broker":

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -126,12 +128,20 @@ func (f *follower) open(ctx context.Context) error {
 
 // mourn tells what was lost with the bucket. Revisions begin anew.
 func (f *follower) mourn(ctx context.Context) error {
-	for key, e := range f.live {
+	entries := slices.Collect(maps.Values(f.live))
+	errs := make(chan error, len(entries))
+	each(entries, func(e entry) {
 		if f.lost != nil {
-			if err := f.lost(ctx, e); err != nil {
-				return err
-			}
+			errs <- f.lost(ctx, e)
 		}
+	})
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	for key, e := range f.live {
 		e.Rev = 0
 		f.live[key] = e
 	}

@@ -39,6 +39,7 @@ type scene struct {
 	running map[PoolKey]int
 	starts  map[PoolKey][]time.Time
 	begun   map[PoolKey]int // jobs that ever started
+	ghosts  map[PoolKey]int // starts of nodes that are gone, which count for as long as the scene lasts
 
 	blinds   [][2]time.Time // when a node could not see what is set: from, until
 	exceeded bool
@@ -63,7 +64,7 @@ func newScene(t tester, server *natstest.Server) *scene {
 	s := &scene{
 		t: t, ctx: ctx, server: server, logs: io.Discard, rand: rand.New(rand.NewPCG(1, 2)),
 		nodes: make(map[string]*node), limits: make(map[PoolKey][]setAt), running: make(map[PoolKey]int),
-		starts: make(map[PoolKey][]time.Time), begun: make(map[PoolKey]int),
+		starts: make(map[PoolKey][]time.Time), begun: make(map[PoolKey]int), ghosts: make(map[PoolKey]int),
 	}
 	if tt, ok := t.(*testing.T); ok {
 		s.logs = tt.Output()
@@ -160,7 +161,7 @@ func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
 		if l.Jobs == 0 {
 			return 0, false
 		}
-		most = max(most, l.Jobs)
+		most = max(most, l.Jobs-s.ghosts[p])
 		if now.Sub(l.at) > seenWithin && !s.blind(l.at, now) {
 			return most, true
 		}

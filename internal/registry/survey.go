@@ -52,7 +52,7 @@ func (p *pool) survey(entries []entry) survey {
 			}
 			// Who needs some may be next. What is gone and too much to look at one by one is
 			// looked at now and then.
-			if (g.Held > 0 || g.Need > 0) && e.TTL > 0 && !(gone && p.ledger != nil) {
+			if (g.Held > 0 || g.Need > 0) && e.TTL > 0 && (!gone || p.ledger == nil) {
 				s.ends[last] = e.Time.Add(e.TTL)
 			}
 		}
