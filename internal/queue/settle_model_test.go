@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"iter"
@@ -342,7 +343,7 @@ func (m *model) deliver() {
 	})
 }
 
-var errModelCrash = fmt.Errorf("the worker crashed")
+var errModelCrash = errors.New("the worker crashed")
 
 // A modelHolder settles one delivery by the rules.
 type modelHolder struct {
@@ -467,13 +468,11 @@ func (h *modelHolder) succeed(kind job.EventKind) {
 	w := h.modelMsg
 	w.first = false
 	w.ready = kind != job.EventRetrying
-	switch kind {
-	case job.EventRetrying:
-		w.attempt++
-	case job.EventLost:
+	if kind == job.EventLost {
 		w.crashes++
 	}
 	if !w.ready {
+		w.attempt++
 		h.replaceOlder()
 	}
 	w.known = h.known

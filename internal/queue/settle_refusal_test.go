@@ -305,7 +305,9 @@ func TestRefusalInABatch(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		s.limit(s.store.names.eventStream(), maxMsgSize(2000))
 		n := s.node("n")
+		n.settler.mu.Lock()
 		n.settler.crowd = 0 // all in batches
+		n.settler.mu.Unlock()
 		var lives []string
 		var held []*Held
 		for i := range 100 {
