@@ -216,6 +216,7 @@ func publicError(err error) error {
 	if q, ok := errors.AsType[*queue.QuotaError](err); ok {
 		return &ErrQuotaReached{Type: q.Type, Limit: q.Limit, Running: q.Running}
 	}
+	err = queue.Refusal(err)
 	if _, full := errors.AsType[*queue.FullError](err); full {
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	}

@@ -97,5 +97,51 @@ func TestFullStoreIsTold(t *testing.T) {
 		if !errors.Is(err, millhand.ErrStoreFull) {
 			t.Errorf("Enqueue = %v, want ErrStoreFull", err)
 		}
+		_, err = client(t, nc).EnqueueMany(t.Context(), []millhand.Request{{Args: email{To: "b@example.com"}}, {Args: email{To: "c@example.com"}}})
+		if !errors.Is(err, millhand.ErrStoreFull) {
+			t.Errorf("EnqueueMany = %v, want ErrStoreFull", err)
+		}
 	})
+}
+
+// A worker is ready if jobs can be enqueued and ended: a single stream that takes nothing is
+// enough for it not to be.
+func TestReadinessSeesEachStream(t *testing.T) {
+	for _, stream := range []string{"millhand-events", "millhand-queue-default"} {
+		t.Run(stream, func(t *testing.T) {
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+				mux := millhand.NewMux()
+				mux.HandleFunc("email", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
+				nc := s.Connect(t)
+				w, _ := start(t, nc, millhand.WorkerConfig{Mux: mux})
+				time.Sleep(time.Second)
+				if err := w.Ready(t.Context()); err != nil {
+					t.Fatalf("Ready = %v", err)
+				}
+				js, err := jetstream.New(nc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				st, err := js.Stream(t.Context(), stream)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := st.CachedInfo().State.Msgs; n > 1 { // the pin
+					t.Errorf("%d messages in %s: a probe was left there", n, stream)
+				}
+				sealed := st.CachedInfo().Config
+				sealed.Sealed = true
+				if _, err := js.UpdateStream(t.Context(), sealed); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Ready(t.Context()); err != nil {
+					t.Errorf("Ready = %v, want the answer of a moment ago", err)
+				}
+				time.Sleep(4 * time.Second)
+				if err := w.Ready(t.Context()); err == nil {
+					t.Error("ready though a stream takes nothing")
+				}
+			})
+		})
+	}
 }

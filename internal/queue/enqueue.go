@@ -52,7 +52,7 @@ func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) erro
 	for {
 		_, err = s.confirm(ctx, m, alive)
 		if !errors.Is(err, errConflict) {
-			return refusal(err)
+			return Refusal(err)
 		}
 		err = s.judge(ctx, e.Record)
 		if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile

@@ -93,7 +93,7 @@ func (s *Store) probe(ctx context.Context, p probe) error {
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: stream %s is not there, or has no leader", err, p.stream)
 	}
-	return refusal(err)
+	return Refusal(err)
 }
 
 // remove deletes a message. It is no error if that is gone.
@@ -128,8 +128,8 @@ func (e *FullError) Error() string {
 
 func (e *FullError) Unwrap() error { return e.Err }
 
-// refusal makes the broker's word that it has no room one that says what to do.
-func refusal(err error) error {
+// Refusal makes the broker's word that it has no room one that says what to do.
+func Refusal(err error) error {
 	if _, told := errors.AsType[*FullError](err); told || !noRoom(err) {
 		return err
 	}

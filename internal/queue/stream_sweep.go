@@ -17,7 +17,7 @@ import (
 // harm.
 const (
 	sweepFirst    = 5 * time.Second // after the start
-	sweepSecond   = 10 * time.Second
+	sweepAgain    = 10 * time.Second
 	sweepEvery    = time.Minute
 	sweepOverdue  = time.Minute // a schedule is late by so much before it is fired in the broker's stead
 	sweepReads    = 64          // waiting jobs that are looked at in a pass, from where the last one ended
@@ -88,7 +88,7 @@ func (w *Sweeper) Run(ctx context.Context) error {
 			w.log.DebugContext(ctx, "cannot look for jobs that the broker left behind", slog.Any("err", err))
 		}
 		if pause == sweepFirst {
-			pause = sweepSecond
+			pause = sweepAgain
 		} else {
 			pause = sweepEvery*9/10 + rand.N(sweepEvery/5)
 		}
