@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,9 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// documented starts a server with the users of docs/wire.md.
-func documented(t *testing.T) *server.Server {
+// documented starts a server with the users of docs/wire.md; clerk gets what is documented
+// for --reject-at-quota, if it is to have that.
+func documented(t *testing.T, quotas bool) *server.Server {
 	t.Helper()
 	doc, err := os.ReadFile("../../docs/wire.md")
 	if err != nil {
@@ -27,7 +29,16 @@ func documented(t *testing.T) *server.Server {
 		t.Fatal("docs/wire.md has no section Permissions")
 	}
 	parts := strings.SplitN(rest, "```", 3)
-	file := writeFile(t, "nats.conf", parts[1])
+	conf := parts[1]
+	if quotas {
+		_, more, _ := strings.Cut(parts[2], "and to publish to")
+		more, _, _ = strings.Cut(more, "\n- ")
+		const own = `"$JS.API.STREAM.MSG.GET.millhand-events"`
+		for _, subject := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(more, -1) {
+			conf = strings.Replace(conf, own, own+`, "`+subject[1]+`"`, 1)
+		}
+	}
+	file := writeFile(t, "nats.conf", conf)
 	opts, err := server.ProcessConfigFile(file)
 	if err != nil {
 		t.Fatalf("the documented configuration: %v", err)
@@ -70,7 +81,7 @@ func clientOf(t *testing.T, nc *nats.Conn) *millhand.Client {
 
 // The documented permissions are enough for what each user is for.
 func TestDocumentedPermissionsSuffice(t *testing.T) {
-	srv := documented(t)
+	srv := documented(t, true)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	workerConn, workerRefused := as(t, srv, "worker", "change-me-3")
@@ -119,6 +130,12 @@ func TestDocumentedPermissionsSuffice(t *testing.T) {
 			t.Errorf("clerk asks for %s: %s, %v, want %s", typ, info.State, err, want)
 		}
 	}
+	if _, err := clerk.Enqueue(ctx, millhand.Raw{Name: "echo", Payload: []byte(`{}`)}, millhand.WithRejectAtQuota()); err != nil {
+		t.Errorf("clerk enqueues below the quota: %v", err)
+	}
+	if _, err := clerk.Enqueue(ctx, millhand.Raw{Name: "echo", Payload: []byte(`{}`)}, millhand.WithID("chosen-echo")); err != nil {
+		t.Errorf("clerk chooses an id that has ended: %v", err)
+	}
 	waiting, err := clerk.Enqueue(ctx, millhand.Raw{Name: "nobody", Payload: []byte(`{}`)}, millhand.WithID("waits"))
 	if err != nil {
 		t.Fatal(err)
@@ -139,9 +156,19 @@ func TestDocumentedPermissionsSuffice(t *testing.T) {
 	}
 }
 
+// What is refused is said so, and is no broker that does not answer.
+func TestRefusedReadIsNamed(t *testing.T) {
+	srv := documented(t, false)
+	nc, _ := as(t, srv, "clerk", "change-me-2")
+	_, err := clientOf(t, nc).Enqueue(t.Context(), millhand.Raw{Name: "echo", Payload: []byte(`{}`)}, millhand.WithRejectAtQuota())
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("Enqueue at a quota that cannot be read: %v, want a permissions violation", err)
+	}
+}
+
 // Who may enqueue reads no payloads but its own, and cannot forge what happened.
 func TestDocumentedPermissionsRefuse(t *testing.T) {
-	srv := documented(t)
+	srv := documented(t, false)
 	for user, password := range map[string]string{"shop": "change-me-1", "clerk": "change-me-2"} {
 		nc, refused := as(t, srv, user, password)
 		for _, subject := range []string{
