@@ -208,7 +208,7 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 	if err == nil && (ref.Life == "" || ref.Life == m.Life) {
 		info.addWaiting(m)
 	}
-	history, err := c.store.History(ctx, place)
+	history, err := c.store.History(ctx, place, info.Life)
 	if err != nil {
 		return Info{}, publicError(err)
 	}

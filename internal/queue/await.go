@@ -109,14 +109,15 @@ func (s *Store) finalEvent(ctx context.Context, p job.Place, life string) (*Even
 	if (life == "" || last.Life == life) && last.Kind.Final() {
 		return last, nil
 	}
-	history, err := s.History(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range history {
+	var final *Event
+	err = s.eachEvent(ctx, p, func(e *Event) bool {
 		if e.Life == life && e.Kind.Final() {
-			return &e, nil
+			final = e
 		}
+		return final == nil
+	})
+	if err == nil && final == nil {
+		err = ErrNotFound
 	}
-	return nil, ErrNotFound
+	return final, err
 }

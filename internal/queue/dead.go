@@ -29,7 +29,7 @@ type Failure struct {
 // A job whose record it takes in no form has its event alone.
 func (t *settlement) bury(ctx context.Context) error {
 	history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
-		return t.store.History(ctx, t.place)
+		return t.store.History(ctx, t.place, t.Life)
 	})
 	if err != nil {
 		return err

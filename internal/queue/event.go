@@ -146,19 +146,46 @@ func (s *Store) LastEvent(ctx context.Context, p job.Place) (*Event, error) {
 	return readEvent(m), nil
 }
 
-// History returns the retained events of an id, oldest first, of all its lives.
-func (s *Store) History(ctx context.Context, p job.Place) ([]Event, error) {
+// maxHistory bounds the results in a history, bytes: those of the newest lives are kept.
+const maxHistory = 4 << 20
+
+// History returns the retained events of an id, oldest first, of all its lives. Where lives had
+// large results, those of the older ones are left out, but for that of the given life.
+func (s *Store) History(ctx context.Context, p job.Place, life string) ([]Event, error) {
 	var history []Event
+	bytes, oldest := 0, 0
+	err := s.eachEvent(ctx, p, func(e *Event) bool {
+		history = append(history, *e)
+		bytes += e.resultBytes()
+		for ; bytes > maxHistory && oldest < len(history)-1; oldest++ {
+			old := &history[oldest]
+			if old.Life == life {
+				continue
+			}
+			bytes -= old.resultBytes()
+			old.Result, old.ResultBase64 = nil, nil
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return history, nil
+}
+
+func (e *Event) resultBytes() int { return len(e.Result) + len(e.ResultBase64) }
+
+// eachEvent calls f with the retained events of an id, oldest first, until it returns false.
+func (s *Store) eachEvent(ctx context.Context, p job.Place, f func(*Event) bool) error {
 	subject := s.names.event(p)
 	for from := uint64(1); ; {
 		m, err := s.next(ctx, s.names.eventStream(), subject, from)
 		if errors.Is(err, ErrNotFound) {
-			return history, nil
+			return nil
 		}
-		if err != nil {
-			return nil, err
+		if err != nil || !f(readEvent(m)) {
+			return err
 		}
-		history = append(history, *readEvent(m))
 		from = m.Seq + 1
 	}
 }

@@ -492,7 +492,7 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 		return nil, nil
 	}
 	return look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
-		return t.store.History(ctx, t.place)
+		return t.store.History(ctx, t.place, t.Life)
 	})
 }
 

@@ -130,7 +130,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 	}
 	for {
 		history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
-			return t.store.History(ctx, t.place)
+			return t.store.History(ctx, t.place, t.Life)
 		})
 		if err != nil {
 			return err
