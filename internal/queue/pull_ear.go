@@ -75,7 +75,7 @@ func (e *Ear) Run(ctx context.Context) error {
 		case <-e.wish:
 		}
 		if sleep(ctx, earPause) != nil {
-			return nil //nolint:nilerr // asked to stop: no failure
+			return nil
 		}
 	}
 }
