@@ -2,13 +2,17 @@
 
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"math"
 
-// descriptorLimit is how many descriptors this process may have.
-func descriptorLimit() (limit uint64, ok bool) {
+	"golang.org/x/sys/unix"
+)
+
+// descriptorLimit is how many descriptors this process may have, as far as that is known.
+func descriptorLimit() uint64 {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
-		return 0, false
+		return math.MaxUint64
 	}
-	return uint64(l.Cur), true //nolint:unconvert // signed on some systems
+	return uint64(l.Cur) //nolint:unconvert // signed on some systems
 }

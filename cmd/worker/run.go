@@ -131,9 +131,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if limit, ok := descriptorLimit(); ok {
-		cfg.checkDescriptors(log, limit)
-	}
+	cfg.checkDescriptors(log, descriptorLimit())
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
 	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
 	if wc.DrainTimeout == 0 {

@@ -204,7 +204,7 @@ func TestDemoWithoutAReader(t *testing.T) {
 	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
-	out.Close()
+	_ = out.Close() // as a reader that goes away
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("worker demo: %v, want exit code 0", err)
 	}

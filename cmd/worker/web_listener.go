@@ -14,9 +14,9 @@ import (
 const (
 	webConns     = 64
 	webHeader    = 5 * time.Second // for the head of a request
-	webRequest   = 10 * time.Second
+	webRequest   = 5 * time.Second
 	webAnswer    = 30 * time.Second
-	webIdle      = 30 * time.Second // between two requests
+	webIdle      = 5 * time.Second // between two requests: few, for a probe to have its turn
 	webHeadBytes = 16 << 10
 )
 

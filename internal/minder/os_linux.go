@@ -121,6 +121,6 @@ func sweepIn(session int, processes func() []stat, kill func(pid int) error) []i
 
 // awaitExit returns when a child has exited, and leaves it to be waited for.
 func awaitExit(pid int) {
-	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) { //nolint:revive // it blocks
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) { // it blocks
 	}
 }

@@ -120,6 +120,7 @@ func TestSweepGivesUpWhatItMayNotKill(t *testing.T) {
 		{"only another user's", map[int]int{12: -1}, []int{12}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			looks := 0
 			table := func() []stat {
 				looks++
