@@ -3,8 +3,8 @@ package millhand_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -217,7 +217,7 @@ func TestEndedContextStoresNothing(t *testing.T) {
 func emails(n int) []millhand.Request {
 	batch := make([]millhand.Request, n)
 	for i := range batch {
-		batch[i].Args = email{To: fmt.Sprint(i)}
+		batch[i].Args = email{To: strconv.Itoa(i)}
 	}
 	return batch
 }

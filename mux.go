@@ -112,7 +112,7 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 func newArgs[T Args]() (args T) {
 	switch t := reflect.TypeFor[T](); t.Kind() { //nolint:exhaustive // what can be nil
 	case reflect.Pointer:
-		args, _ = reflect.New(t.Elem()).Interface().(T) // it is one
+		args, _ = reflect.TypeAssert[T](reflect.New(t.Elem())) // it is one
 	case reflect.Interface:
 		panic(fmt.Sprintf("millhand: %v is no type of job: it is an interface", t))
 	}

@@ -175,38 +175,11 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	if len(c.Queues) == 0 {
 		c.Queues = map[string]int{job.DefaultQueue: 1}
 	}
-	for q, weight := range c.Queues {
-		if err := job.CheckQueue(q); err != nil {
-			return c, err
-		}
-		if weight < 1 || weight > maxWeight {
-			return c, fmt.Errorf("queue %s: weight %d, must be from 1 to %d", q, weight, maxWeight)
-		}
+	if err := c.check(); err != nil {
+		return c, err
 	}
-	for t, tc := range c.Types {
-		if _, ok := c.Mux.handlers[t]; !ok {
-			return c, fmt.Errorf("type %s has settings but no handler", t)
-		}
-		if tc.Timeout < 0 || tc.MaxAttempts < 0 {
-			return c, fmt.Errorf("type %s: settings must not be negative", t)
-		}
-		if err := job.Backoff(tc.Backoff).Check(); err != nil {
-			return c, fmt.Errorf("type %s: backoff: %w", t, err)
-		}
-	}
-	switch {
-	case c.Concurrency < 0 || c.Concurrency > maxConcurrency:
-		return c, fmt.Errorf("concurrency %d: must be from 1 to %d", c.Concurrency, maxConcurrency)
-	case c.Concurrency == 0:
+	if c.Concurrency == 0 {
 		c.Concurrency = 4 * runtime.GOMAXPROCS(0) // which heeds a container's share of the CPUs
-	}
-	for _, q := range c.Quotas {
-		if err := q.check(); err != nil {
-			return c, err
-		}
-	}
-	if c.AckWait != 0 && c.AckWait < MinAckWait {
-		return c, fmt.Errorf("ack wait %v: must be at least %v", c.AckWait, MinAckWait)
 	}
 	if c.MaxStuck == 0 {
 		c.MaxStuck = c.Concurrency
@@ -215,6 +188,41 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		c.DrainTimeout = 30 * time.Second
 	}
 	return c, nil
+}
+
+// check returns an error that names the rule which c breaks, if any.
+func (c WorkerConfig) check() error {
+	for q, weight := range c.Queues {
+		if err := job.CheckQueue(q); err != nil {
+			return err
+		}
+		if weight < 1 || weight > maxWeight {
+			return fmt.Errorf("queue %s: weight %d, must be from 1 to %d", q, weight, maxWeight)
+		}
+	}
+	for t, tc := range c.Types {
+		if _, ok := c.Mux.handlers[t]; !ok {
+			return fmt.Errorf("type %s has settings but no handler", t)
+		}
+		if tc.Timeout < 0 || tc.MaxAttempts < 0 {
+			return fmt.Errorf("type %s: settings must not be negative", t)
+		}
+		if err := job.Backoff(tc.Backoff).Check(); err != nil {
+			return fmt.Errorf("type %s: backoff: %w", t, err)
+		}
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		return fmt.Errorf("concurrency %d: must be from 1 to %d", c.Concurrency, maxConcurrency)
+	}
+	for _, q := range c.Quotas {
+		if err := q.check(); err != nil {
+			return err
+		}
+	}
+	if c.AckWait != 0 && c.AckWait < MinAckWait {
+		return fmt.Errorf("ack wait %v: must be at least %v", c.AckWait, MinAckWait)
+	}
+	return nil
 }
 
 // nodeName makes a host's name fit for logs, headers and keys.
