@@ -215,7 +215,10 @@ func (e *UnsettledError) Error() string {
 	if e.More > 0 {
 		names += fmt.Sprintf(" and %d more", e.More)
 	}
-	text := fmt.Sprintf("the ends of %d jobs were not written (%s): they are settled or run again elsewhere when their leases end", len(e.Jobs)+e.More, names)
+	text := fmt.Sprintf("the end of job %s was not written: it is settled or run again elsewhere when its lease ends", names)
+	if n := len(e.Jobs) + e.More; n != 1 {
+		text = fmt.Sprintf("the ends of %d jobs were not written (%s): they are settled or run again elsewhere when their leases end", n, names)
+	}
 	if r := e.Refused; r != nil {
 		text += fmt.Sprintf("; refused since %s: %s: %s", r.Since.UTC().Format(time.RFC3339), r.What, r.Reason)
 	}
