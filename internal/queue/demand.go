@@ -101,7 +101,6 @@ func (d *demand) plan(now time.Time) []grant {
 	if len(d.limits) > 0 {
 		d.prepare(now)
 	}
-	d.purse = d.budget.purse(d.coming(), d.bytes)
 	d.planBacklog()
 	d.planStanding()
 	return d.grants
@@ -110,8 +109,9 @@ func (d *demand) plan(now time.Time) []grant {
 // planBacklog shares the free slots among the types that have jobs waiting, and what may
 // be asked ahead of them among those with short jobs.
 func (d *demand) planBacklog() {
-	covered, asked := 0, 0
+	covered, asked, coming := 0, 0, 0
 	for _, s := range d.sources {
+		coming += s.asked * s.size
 		if s.silent {
 			continue // what may still come of it is handed back
 		}
@@ -120,6 +120,7 @@ func (d *demand) planBacklog() {
 			covered += s.asked
 		}
 	}
+	d.purse = d.budget.purse(coming, d.bytes)
 	// Many standing requests may cover the slots until they end, soon: more in hand than
 	// can start would only be handed back.
 	room := min(d.free()-covered, d.room()-asked)

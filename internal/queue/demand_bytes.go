@@ -77,6 +77,9 @@ func (p *purse) fits(k, size int, where stay) int {
 	if size <= 0 {
 		return k
 	}
+	if bytes := k * size; bytes <= p.flight && bytes <= p.hand && where == inSlots {
+		return k // nearly always
+	}
 	n := min(k, p.flight/size, p.hand/size)
 	switch {
 	case where == beforeSlots:
@@ -94,14 +97,6 @@ func (p *purse) take(k, size int, where stay) int {
 	p.flight, p.hand, p.spare = max(p.flight-spent, 0), max(p.hand-spent, 0), max(p.spare-spent, 0)
 	p.coming = p.coming || spent > 0
 	return n
-}
-
-// coming returns how many bytes may come of what is asked for.
-func (d *demand) coming() (bytes int) {
-	for _, s := range d.sources {
-		bytes += s.asked * s.size
-	}
-	return bytes
 }
 
 // weigh notes the bytes of jobs that were delivered: all of them, and the largest.
