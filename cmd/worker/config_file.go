@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func loadConfig(name string, c *config) error {
 		return err
 	}
 	if root.Kind != yaml.MappingNode {
-		return at(root, errors.New("want keys such as types: and queues:"))
+		return at(root, errors.New("want keys such as types and queues"))
 	}
 	dropExtensions(root)
 	s := scan{left: maxConfigValues}
@@ -132,6 +133,7 @@ func (s *scan) visit(n *yaml.Node, path []string) error {
 		case strings.ContainsRune(n.Value, 0):
 			return at(n, errors.New("a NUL character can be in no command and no header"))
 		}
+	case yaml.DocumentNode, yaml.StreamNode: // not within a document
 	}
 	return nil
 }
@@ -147,7 +149,7 @@ func (s *scan) visitMapping(n *yaml.Node, path []string) error {
 			return at(key, fmt.Errorf("key %q is there already, in line %d", key.Value, first.Line))
 		}
 		seen[key.Value] = key
-		below := append(path[:len(path):len(path)], key.Value)
+		below := append(slices.Clip(path), key.Value)
 		if key.ShortTag() == "!!merge" {
 			below = path
 			if list := target(value); list.Kind == yaml.SequenceNode {
@@ -273,10 +275,10 @@ func (c *count) UnmarshalYAML(n *yaml.Node) error {
 }
 
 func shownValue(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.ScalarNode:
+	if n.Kind == yaml.ScalarNode {
 		return strconv.Quote(n.Value)
-	case yaml.SequenceNode:
+	}
+	if n.Kind == yaml.SequenceNode {
 		return "a list"
 	}
 	return "a mapping"

@@ -149,8 +149,8 @@ func TestWhatAFileCannotSay(t *testing.T) {
 		"types: {}\n---\n":                                    `a second document begins here`,
 		"types: {}\nqueues: {}\ntypes: {}\n":                  `[3:1] key "types" is there already, in line 1`,
 		"types: {a: {exec: [x]}, a: {exec: [y]}}":             `[1:25] key "a" is there already, in line 1`,
-		"- types":                           `[1:1] want keys such as types: and queues:`,
-		"text":                              `[1:1] want keys such as types: and queues:`,
+		"- types":                           `[1:1] want keys such as types and queues`,
+		"text":                              `[1:1] want keys such as types and queues`,
 		"X-a: 1":                            `[1:1] unknown field "X-a"`,
 		"types: {x-a: 1}":                   `[1:14] "1": want a mapping`,
 		"types: {a: {exec: [*no]}}":         `unknown anchor`,
@@ -189,19 +189,21 @@ func TestNumbersOutOfBounds(t *testing.T) {
 // No file that fits keeps a worker from starting, or from ending.
 func TestFilesThatGrow(t *testing.T) {
 	t.Parallel()
-	lists, merges := "x-0: &a0 [l, l, l, l, l, l, l, l, l]\n", "x-0: &a0 {exec: [cat]}\n"
+	var lists, merges strings.Builder
+	lists.WriteString("x-0: &a0 [l, l, l, l, l, l, l, l, l]\n")
+	merges.WriteString("x-0: &a0 {exec: [cat]}\n")
 	for i := 1; i <= 40; i++ {
 		alias := fmt.Sprintf("*a%d", i-1)
-		lists += fmt.Sprintf("x-%d: &a%d [%s]\n", i, i, strings.Repeat(alias+", ", 8)+alias)
-		merges += fmt.Sprintf("x-%d: &a%d {<<: [%s, %s]}\n", i, i, alias, alias)
+		fmt.Fprintf(&lists, "x-%d: &a%d [%s]\n", i, i, strings.Repeat(alias+", ", 8)+alias)
+		fmt.Fprintf(&merges, "x-%d: &a%d {<<: [%s, %s]}\n", i, i, alias, alias)
 	}
 	var wide strings.Builder
 	for i := range 50_000 {
 		fmt.Fprintf(&wide, "  q%d: 1\n", i)
 	}
 	for name, text := range map[string]string{
-		"lists":     lists + "types: {a: {exec: *a40}}\n",
-		"merges":    merges + "types: {a: *a40}\n",
+		"lists":     lists.String() + "types: {a: {exec: *a40}}\n",
+		"merges":    merges.String() + "types: {a: *a40}\n",
 		"cycle":     "types: &a {a: *a}\n",
 		"self":      "types: {a: &a {<<: *a}}\n",
 		"deep":      strings.Repeat("[", 200_000),
