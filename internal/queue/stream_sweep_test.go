@@ -120,8 +120,11 @@ func TestWaitingForNothingIsRun(t *testing.T) {
 			}
 		}
 		s.sleep(time.Second)
-		if got := len(s.waiting()); got != 1 {
-			t.Errorf("%d messages left, want the one that is no job", got)
+		if got := len(s.waiting()); got != 0 {
+			t.Errorf("%d messages left", got)
+		}
+		if got := s.all(s.store.names.deadStream()); len(got) != 1 || got[0].Header.Get(headerSubject) != "millhand.q.later.~.~" {
+			t.Errorf("%d dead records, want that of the one that is no job", len(got))
 		}
 	})
 }
