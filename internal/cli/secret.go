@@ -80,10 +80,12 @@ func fileOrContent(text string) (path string, content []byte, err error) {
 	return "", content, err
 }
 
-// isKey reports whether somebody gave a key where the name of its file was wanted.
+// isKey reports whether somebody gave a key where the name of its file was wanted; one
+// with a slip of the pen, too.
 func isKey(text string) bool {
-	_, err := nkeys.FromSeed([]byte(strings.TrimSpace(text)))
-	return err == nil || strings.Contains(text, "-----BEGIN ") || strings.HasPrefix(text, "eyJ")
+	text = strings.TrimSpace(text)
+	seed := len(text) > 50 && text[0] == 'S' && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+	return seed || strings.Contains(text, "-----BEGIN ") || strings.HasPrefix(text, "eyJ")
 }
 
 func credsOption(text string) (nats.Option, error) {
