@@ -81,7 +81,7 @@ func TestHandBackIsNoAttempt(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		mux := millhand.NewMux()
 		runs := 0
-		mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+		mux.HandleFunc("work", func(ctx context.Context, _ *millhand.Job[millhand.Raw]) ([]byte, error) {
 			runs++
 			if runs == 20 {
 				return nil, nil

@@ -90,8 +90,10 @@ func misuse(t *testing.T, url string) {
 
 func (m *misused) hire(t *testing.T) *probe {
 	t.Helper()
-	return launchProbe(t, m.journal, probeArgs{URL: m.url, Types: []string{"work", "limited"}, Concurrency: 8,
-		Quotas: []millhand.Quota{{Type: "limited", Limit: 3}}, PermitTTL: 3 * time.Second})
+	return launchProbe(t, m.journal, probeArgs{
+		URL: m.url, Types: []string{"work", "limited"}, Concurrency: 8,
+		Quotas: []millhand.Quota{{Type: "limited", Limit: 3}}, PermitTTL: 3 * time.Second,
+	})
 }
 
 // load enqueues jobs until stop is called.
