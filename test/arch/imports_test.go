@@ -30,8 +30,9 @@ var allowed = map[string][]string{
 
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.
-	"internal/queue":    {"internal/job", "internal/stages"},
-	"internal/registry": {"internal/job", "internal/supervisor"},
+	"internal/stream":   nil, // making streams: what queue and registry ask of JetStream alike
+	"internal/queue":    {"internal/job", "internal/stages", "internal/stream"},
+	"internal/registry": {"internal/job", "internal/stream", "internal/supervisor"},
 	"internal/broker":   nil,
 	"internal/minder":   nil,
 	"internal/gc":       nil,

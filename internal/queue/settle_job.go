@@ -1,0 +1,276 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A settlement is one job on its way out of this worker's hand. Every write is
+// conditional, so of several holders of one job only one gets through, whatever
+// their clocks say. The order is the rule: whoever crashes between two writes
+// leaves a job that runs again, never one that is gone.
+type settlement struct {
+	*Held
+	Outcome
+	store       *Store
+	redelivered bool
+	confirmed   bool // its event is stored, or not wanted: what follows is the effect
+
+	settler *Settler
+	lane    lane
+}
+
+func (t *settlement) run(ctx context.Context) error {
+	switch {
+	case t.redelivered:
+		return t.runRedelivered(ctx)
+	case t.confirmed:
+		return t.finishEffect(ctx)
+	}
+	return t.finish(ctx)
+}
+
+// finish writes event, effect and ack of the outcome.
+func (t *settlement) finish(ctx context.Context) error {
+	if t.Kind != "" {
+		if err := t.writeEvent(ctx); err != nil {
+			return err
+		}
+	}
+	return t.finishEffect(ctx)
+}
+
+// finishEffect writes what follows the event.
+func (t *settlement) finishEffect(ctx context.Context) error {
+	var err error
+	switch t.Kind {
+	case job.EventDead:
+		err = t.bury(ctx)
+	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
+		err = t.succeed(ctx)
+	case job.EventSucceeded, job.EventCancelled:
+	}
+	if err != nil {
+		return err
+	}
+	return t.ack(ctx)
+}
+
+// ack removes the message. It is the last write, so it need not be confirmed: without
+// it the next holder finds everything done.
+func (t *settlement) ack(ctx context.Context) error {
+	for {
+		if err := t.Alive(); err != nil {
+			return err
+		}
+		if t.reply == "" { // nobody was handed it
+			return t.store.remove(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
+		}
+		err := t.store.nc.Publish(t.reply, t.store.ackBody)
+		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		if err := sleep(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// writeEvent appends the outcome's event under the condition that the last event known
+// is the last there is: as whole as the stream takes it. One that it takes in no form is left
+// out, and said, since the job has to end all the same.
+func (t *settlement) writeEvent(ctx context.Context) error {
+	for {
+		err := t.tryEvent(ctx)
+		if !final(err) {
+			return err
+		}
+		if !t.barer(err) {
+			t.unheard(ctx, err)
+			return nil
+		}
+	}
+}
+
+// unheard says in the log what could not be said in an event.
+func (t *settlement) unheard(ctx context.Context, err error) {
+	t.store.log.ErrorContext(ctx, "the broker takes no event of this job in any form: what happened to it is only here",
+		append(t.attrs(), slog.String("reason", t.Reason), slog.String("error", head(t.Error, maxErrorText)), slog.Any("err", err))...)
+}
+
+// tryEventOnce is [settlement.tryEvent] without a look at what stands in the way.
+func (t *settlement) tryEventOnce(ctx context.Context) error {
+	e := t.event(time.Now())
+	m, err := t.store.eventMsg(t.place, &e)
+	if err != nil {
+		return err
+	}
+	expect(m, t.lastEvent, m.Subject)
+	_, err = t.write(ctx, m, "event "+string(t.Kind))
+	return err
+}
+
+// tryEvent is writeEvent in one form.
+func (t *settlement) tryEvent(ctx context.Context) error {
+	e := t.event(time.Now())
+	m, err := t.store.eventMsg(t.place, &e)
+	if err != nil {
+		return err
+	}
+	for {
+		expect(m, t.lastEvent, m.Subject)
+		seq, err := t.write(ctx, m, "event "+string(t.Kind))
+		switch {
+		case err == nil:
+			t.lastEvent = seq
+			return nil
+		case !errors.Is(err, errConflict):
+			return fmt.Errorf("event %s: %w", t.Kind, err)
+		}
+		last, err := t.lookBack(ctx)
+		if err != nil {
+			return err
+		}
+		own, newer, err := t.spoken(ctx, last)
+		switch {
+		case err != nil:
+			return err
+		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
+			t.lastEvent = own.Sequence // ours: its confirmation was lost
+			return nil
+		case own != nil:
+			return errTaken
+		case newer && !e.Overtaken:
+			e.Overtaken = true
+			if m, err = t.store.eventMsg(t.place, &e); err != nil {
+				return err
+			}
+		}
+		t.lastEvent = last.Sequence // of another life, or dropped by retention
+	}
+}
+
+// spoken returns what another holder has said of this life since what is known of it, nil if
+// nobody has, and whether a newer life has events. last is the id's last event, of whichever
+// life.
+func (t *settlement) spoken(ctx context.Context, last *Event) (own *Event, newer bool, err error) {
+	events, err := t.events(ctx, last)
+	for _, e := range events {
+		switch {
+		case e.Life != t.Life:
+			newer = newer || e.Seq > t.Seq
+		case own != nil && own.Kind.Final():
+		case t.news(&e, last):
+			own = &e
+		}
+	}
+	return own, newer, err
+}
+
+// news reports whether e, of this life, says more than was known. The end of a life is the
+// end, wherever it stands. Of the others, those behind the one that is known; but a number
+// beyond the last event there is, which a publisher made up or another stream gave, says
+// nothing, and then all that speak of this message or a later one count.
+func (t *settlement) news(e, last *Event) bool {
+	if t.lastEvent > last.Sequence {
+		return e.Kind.Final() || e.Seq >= t.Seq
+	}
+	return e.Kind.Final() || e.Sequence > t.lastEvent
+}
+
+// events returns the id's events as far as they matter: the last one, or all, where
+// those of several lives may be mixed. An older life can write behind a younger one, marked
+// as overtaken, if a publisher skips the check for a living id.
+func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
+	switch {
+	case last.Sequence == 0:
+		return nil, nil
+	case last.Life == t.Life:
+		return []Event{*last}, nil
+	case t.From == "" && last.Seq < t.Seq && last.Kind.Final() && !last.overtaken():
+		// The regular end of an older life. A successor, whose life began before its message,
+		// cannot tell that from one that came and went meanwhile.
+		return nil, nil
+	}
+	return look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
+		return t.store.History(ctx, t.place, t.Life)
+	})
+}
+
+// lookBack reads the id's last event; one of sequence 0 if there is none.
+func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
+	e, err := look(ctx, t, "last event", func(ctx context.Context) (*Event, error) {
+		return t.store.LastEvent(ctx, t.place)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return new(Event), nil
+	}
+	return e, err
+}
+
+// barer takes from an outcome what makes its event too large: a result, without which the job
+// is dead, then the stack, then most of the error. It reports false if there is nothing to take.
+func (t *settlement) barer(err error) bool {
+	switch {
+	case !tooLarge(err):
+		return false
+	case len(t.Result) > 0:
+		t.Outcome = Outcome{
+			Kind: job.EventDead, Reason: job.ReasonPermanent,
+			Error: t.overLimit(fmt.Sprintf("result of %d bytes as an event", len(t.Result)), err),
+		}
+	case t.Stack != "":
+		t.Stack = ""
+	case len(t.Error) > shortErrorText:
+		t.Error = head(t.Error, shortErrorText-len("…"))
+	default:
+		return false
+	}
+	return true
+}
+
+// overLimit says what is too large, and for whom.
+func (t *settlement) overLimit(what string, err error) string {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		limit := t.store.nc.MaxPayload()
+		return fmt.Sprintf("%s is over the limit of %d bytes (%d KiB); store it elsewhere and send a reference", what, limit, limit>>10)
+	}
+	return fmt.Sprintf("%s is too large: %v; store it elsewhere and send a reference", what, err)
+}
+
+func (t *settlement) event(now time.Time) Event {
+	e := Event{
+		Kind: t.Kind, Life: t.Life, Seq: t.Seq, Time: now.UTC(),
+		Node: t.store.cfg.Node, Holder: t.holder,
+		Attempt: t.Attempt, Crashes: t.Crashes,
+		Reason: head(t.Reason, maxReasonText), Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),
+		EnqueuedAt: t.EnqueuedAt.UTC(), StartedAt: t.startedAt.UTC(),
+	}
+	if t.Delay > 0 {
+		e.RunAt = e.Time.Add(t.Delay)
+	}
+	e.SetResult(t.Result)
+	return e
+}
+
+// Lengths of texts whose writer is not known, or for which there is no more room, bytes.
+const (
+	maxReasonText  = 64
+	shortErrorText = 200
+)
+
+// head returns the first n bytes of s, or a little less where that would cut a character.
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
