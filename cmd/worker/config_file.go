@@ -190,6 +190,8 @@ func mayBeEmpty(path []string) bool {
 	switch path[2] {
 	case "timeout", "max_attempts", "backoff", "silent_success":
 		return true
+	case "quota", "rate": // none is given, so none is removed
+		return len(path) == 3
 	case "http":
 		return len(path) == 4 && path[3] == "headers"
 	}

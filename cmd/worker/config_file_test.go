@@ -119,7 +119,6 @@ func TestWhatAFileCannotSay(t *testing.T) {
 		"max_stuck: 0.5":                                      `[1:12] "0.5": want a whole number`,
 		types + "max_attempts: 2.9}}":                         `[1:43] "2.9": want a whole number`,
 		types + "quota: 2.5}}":                                `[1:36] "2.5" is no limit`,
-		types + "quota: }}":                                   `[1:36] "" is no limit`,
 		types + "quota: {key: k, limit: }}}":                  `"" is no limit`,
 		types + "timeout: 30}}":                               `[1:38] "30" is no duration such as 30s`,
 		types + "timeout: [30s]}}":                            `[1:38] a list is no duration such as 30s`,
