@@ -184,14 +184,15 @@ func mayBeEmpty(path []string) bool {
 	if len(path) < 2 {
 		return true
 	}
+	if len(path) == 3 && (path[2] == "quota" || path[2] == "rate") { // none is given, so none is removed
+		return true
+	}
 	if path[0] != "types" || len(path) < 3 {
 		return false
 	}
 	switch path[2] {
 	case "timeout", "max_attempts", "backoff", "silent_success":
 		return true
-	case "quota", "rate": // none is given, so none is removed
-		return len(path) == 3
 	case "http":
 		return len(path) == 4 && path[3] == "headers"
 	}
