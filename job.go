@@ -26,6 +26,10 @@ type Raw struct {
 // Type implements [Args].
 func (r Raw) Type() string { return r.Name }
 
+// MaxPayload is the largest payload that is enqueued, in bytes. A server with a small
+// max_payload takes less.
+const MaxPayload = job.MaxPayload
+
 // A Job is one attempt at a job, as its handler sees it.
 type Job[T any] struct {
 	Ref

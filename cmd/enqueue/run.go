@@ -16,7 +16,6 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
-	"github.com/millhand/millhand/internal/job"
 )
 
 const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its id is printed
@@ -284,16 +283,16 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 	if err != nil {
 		return err
 	}
-	payload, err := io.ReadAll(io.LimitReader(in, job.MaxPayload+2)) // with one byte too many, its size is told
+	payload, err := io.ReadAll(io.LimitReader(in, millhand.MaxPayload+2)) // with one byte too many, its size is told
 	if ctx.Err() != nil {                                            // and if it is the end: that of a writer interrupted with us
 		return ctx.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("read the payload: %w", err)
 	}
-	if len(payload) > job.MaxPayload+1 {
+	if len(payload) > millhand.MaxPayload+1 {
 		return cli.Usagef("the payload is over the limit of %d bytes (%d KiB), and was not read to its end; store it elsewhere and send a reference",
-			job.MaxPayload, job.MaxPayload>>10)
+			millhand.MaxPayload, millhand.MaxPayload>>10)
 	}
 	if text, ok := bytes.CutPrefix(payload, []byte(byteOrderMark)); ok && json.Valid(text) {
 		payload = text // the mark would make it no JSON; in anything else it may belong there
