@@ -284,7 +284,7 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return err
 	}
 	payload, err := io.ReadAll(io.LimitReader(in, millhand.MaxPayload+2)) // with one byte too many, its size is told
-	if ctx.Err() != nil {                                            // and if it is the end: that of a writer interrupted with us
+	if ctx.Err() != nil {                                                 // and if it is the end: that of a writer interrupted with us
 		return ctx.Err()
 	}
 	if err != nil {
