@@ -272,6 +272,7 @@ func (b *Broker) serve() error {
 	}
 	b.text.Store(log)
 	b.srv.Store(srv)
+	b.takeStock(false) // that of the last stop is not exact any more, even if we are killed at once
 	b.log.Info("broker started", slog.String("url", b.ClientURL()), slog.String("store", b.cfg.Store))
 	return nil
 }

@@ -178,3 +178,17 @@ func (l *logBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// A broker that is killed right after its start has not noted anything of its own. What left the
+// store meanwhile left it in good order.
+func TestKilledSoonAfterTheStart(t *testing.T) {
+	store := stoppedStore(t)
+	startAgain(t, store)
+	l, err := readLedger(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Exact {
+		t.Error("while a broker runs, the ledger still says that nothing comes or goes")
+	}
+}
