@@ -3,6 +3,7 @@ package millhand_test
 import (
 	"context"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +62,32 @@ func TestClosedClientsLeaveNothing(t *testing.T) {
 		if _, err := other.Enqueue(t.Context(), email{}); err != nil {
 			t.Fatal(err)
 		}
+	})
+}
+
+// A program that makes a client for each of its requests closes the last one of the moment while
+// the next is being made.
+func TestClientsOfAMomentDoNotDisturbEachOther(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		nc := s.Connect(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 300 {
+					c, err := millhand.NewClient(nc, millhand.Config{})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := c.Enqueue(t.Context(), email{}); err != nil {
+						t.Errorf("enqueue: %v", err)
+						return
+					}
+					c.Close()
+				}
+			})
+		}
+		wg.Wait()
 	})
 }
 

@@ -71,10 +71,12 @@ func (s *publishers) sweep(key weak.Pointer[nats.Conn]) {
 func (p *publisher) leave() {
 	p.mu.Lock()
 	p.users--
-	sub := p.sub
-	last := p.users == 0 && len(p.free) == len(p.calls)
+	var sub *nats.Subscription
+	if p.users == 0 && len(p.free) == len(p.calls) {
+		sub, p.sub = p.sub, nil // whoever writes meanwhile must not use what is about to end
+	}
 	p.mu.Unlock()
-	if last && sub != nil {
+	if sub != nil {
 		_ = sub.Unsubscribe() // gone with the connection otherwise
 	}
 }
