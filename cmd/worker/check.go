@@ -75,8 +75,12 @@ func (t typeConfig) check() error {
 		return fmt.Errorf("max_attempts: %d must be at most %d", *t.MaxAttempts, maxMaxAttempts)
 	}
 	for _, name := range t.Env {
-		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return fmt.Errorf("env: %q is no variable's name", name)
+		name, _, given := strings.Cut(name, "=")
+		if given { // what stands behind it may be a secret
+			return fmt.Errorf("env: %s: want the name alone, its value is that of the worker's environment", name)
+		}
+		if name == "" {
+			return errors.New("env: a variable's name is empty")
 		}
 	}
 	if err := t.Backoff.check(); err != nil {
@@ -87,7 +91,7 @@ func (t typeConfig) check() error {
 
 func (b backoffConfig) check() error {
 	initial, most := valueOr(b.Initial, duration(defaultInitial)), valueOr(b.Max, duration(defaultMax))
-	factor, jitter := valueOr(b.Factor, 1), valueOr(b.Jitter, 0)
+	factor, jitter := float64(valueOr(b.Factor, 1)), float64(valueOr(b.Jitter, 0))
 	switch { // the comparisons are so that NaN is refused
 	case initial <= 0:
 		return fmt.Errorf("initial: %v must be more than 0", time.Duration(initial))
@@ -105,12 +109,12 @@ func (b backoffConfig) check() error {
 
 // backoff has zeros where nothing was said.
 func (b backoffConfig) backoff() millhand.Backoff {
-	jitter := valueOr(b.Jitter, 0)
+	jitter := float64(valueOr(b.Jitter, 0))
 	if b.Jitter != nil && jitter == 0 {
 		jitter = -1 // none
 	}
 	return millhand.Backoff{
-		Initial: time.Duration(valueOr(b.Initial, 0)), Factor: valueOr(b.Factor, 0),
+		Initial: time.Duration(valueOr(b.Initial, 0)), Factor: float64(valueOr(b.Factor, 0)),
 		Max: time.Duration(valueOr(b.Max, 0)), Jitter: jitter,
 	}
 }

@@ -52,9 +52,9 @@ type httpConfig struct {
 // backoffConfig tells what was left out, which means a default, from what is zero.
 type backoffConfig struct {
 	Initial *duration `yaml:"initial"`
-	Factor  *float64  `yaml:"factor"`
+	Factor  *fraction `yaml:"factor"`
 	Max     *duration `yaml:"max"`
-	Jitter  *float64  `yaml:"jitter"`
+	Jitter  *fraction `yaml:"jitter"`
 }
 
 // duration is a time.Duration whose error tells where in the file it stands.

@@ -277,6 +277,19 @@ func (c *count) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// fraction is a number that need not be whole. As for [count], notations that other readers
+// take for other numbers are errors.
+type fraction float64
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (f *fraction) UnmarshalYAML(n *yaml.Node) error {
+	tag := n.ShortTag()
+	if tag != "!!int" && tag != "!!float" || regexp.MustCompile(`_|^[-+]?0[0-9box]`).MatchString(strings.ToLower(n.Value)) {
+		return at(n, fmt.Errorf("%s: want a number such as 1.5", shownValue(n)))
+	}
+	return n.Load((*float64)(f))
+}
+
 func shownValue(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode {
 		return strconv.Quote(n.Value)

@@ -96,7 +96,7 @@ const (
 func parseLimit(text string) (limit int, per time.Duration, err error) {
 	number, period, rate := strings.Cut(text, "/")
 	limit, err = strconv.Atoi(number)
-	if err != nil || limit < 0 || limit > maxLimit {
+	if err != nil || limit < 0 || limit > maxLimit || strconv.Itoa(limit) != number {
 		return 0, 0, fmt.Errorf("%q is no limit: want a whole number up to %d, or 0 to remove it", number, maxLimit)
 	}
 	if !rate {
