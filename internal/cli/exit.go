@@ -78,7 +78,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stderr io.
 	} else if exit.Err != nil {
 		exit = &ExitError{Code: exit.Code, Err: err} // with what it was wrapped in
 	}
-	report(stderr, cmd, exit)
+	report(stderr, cmd, exit, args)
 	return exit.Code
 }
 
@@ -94,7 +94,7 @@ func markRuns(cmd *cobra.Command, ran *bool) {
 	}
 }
 
-func report(stderr io.Writer, cmd *cobra.Command, exit *ExitError) {
+func report(stderr io.Writer, cmd *cobra.Command, exit *ExitError, args []string) {
 	if exit.Err == nil {
 		return
 	}
@@ -103,7 +103,7 @@ func report(stderr io.Writer, cmd *cobra.Command, exit *ExitError) {
 		hint = fmt.Sprintf(" (see '%s --help')", cmd.CommandPath())
 	}
 	// If stderr is gone the code still tells.
-	_, _ = fmt.Fprintf(stderr, "%s: %s%s\n", cmd.Root().Name(), oneLine(exit.Err), hint)
+	_, _ = fmt.Fprintf(stderr, "%s: %s%s\n", cmd.Root().Name(), withoutPasswords(oneLine(exit.Err), args), hint)
 }
 
 // oneLine folds the text of joined errors, and cobra's suggestions, into a line.

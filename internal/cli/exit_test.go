@@ -35,6 +35,22 @@ func TestExecute(t *testing.T) {
 			args: []string{"-n", "1", "--all"}, code: ExitUsage,
 			stderr: "mill: if any flags in the group [number all] are set none of the others can be; [all number] were all set (see 'mill --help')\n",
 		},
+		"password in a wrong place": {
+			args: []string{"sub", "nats://u:hunter2@h:1"}, code: ExitUsage,
+			stderr: "mill: unknown command \"nats://xxxxx@h:1\" for \"mill sub\" (see 'mill sub --help')\n",
+		},
+		"password in a wrong flag": {
+			args: []string{"--number=u:hunter2@h:1"}, code: ExitUsage,
+			stderr: "mill: invalid argument \"xxxxx@h:1\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"xxxxx@h:1\": invalid syntax (see 'mill --help')\n",
+		},
+		"password within an argument": {
+			args: []string{"--number", "get https://u:hunter\"2@h/ there"}, code: ExitUsage,
+			stderr: "mill: invalid argument \"xxxxx@xxxxx\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"xxxxx@xxxxx\": invalid syntax (see 'mill --help')\n",
+		},
+		"an address": {
+			args: []string{"--number=me@example.com"}, code: ExitUsage,
+			stderr: "mill: invalid argument \"me@example.com\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"me@example.com\": invalid syntax (see 'mill --help')\n",
+		},
 		"subcommand": {args: []string{"sub", "--nope"}, code: ExitUsage, stderr: "mill: unknown flag: --nope (see 'mill sub --help')\n"},
 	}
 	for name, tt := range tests {
@@ -69,6 +85,6 @@ func mill(err error) *cobra.Command {
 	cmd.Flags().IntP("number", "n", 0, "")
 	cmd.Flags().Bool("all", false, "")
 	cmd.MarkFlagsMutuallyExclusive("number", "all")
-	cmd.AddCommand(&cobra.Command{Use: "sub", RunE: run})
+	cmd.AddCommand(&cobra.Command{Use: "sub", Args: cobra.NoArgs, RunE: run})
 	return cmd
 }

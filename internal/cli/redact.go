@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +32,24 @@ func Redact(urls string) string {
 		start = end + len(",")
 	}
 	return strings.Join(shown, ",")
+}
+
+// withoutPasswords is a text in which arguments may be quoted, those with a password as they
+// may be shown: a URL that came to a wrong place is an error like any other typo.
+func withoutPasswords(text string, args []string) string {
+	for _, arg := range args {
+		_, value, _ := strings.Cut(arg, "=") // of a flag
+		for _, secret := range []string{arg, value} {
+			colon, at := strings.IndexByte(secret, ':'), strings.LastIndexByte(secret, '@')
+			if colon < 0 || at < colon {
+				continue
+			}
+			shown, quoted := Redact(secret), strconv.Quote(secret)
+			text = strings.ReplaceAll(text, secret, shown)
+			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], shown)
+		}
+	}
+	return text
 }
 
 // groupLen is the length of what urls begins with, up to the comma before the next entry

@@ -70,7 +70,7 @@ func fileOrContent(text string) (path string, content []byte, err error) {
 	case err != nil:
 		return "", nil, err
 	case scheme == "" && isKey(text):
-		return "", nil, errors.New("want a FILE; this is the secret itself")
+		return "", nil, errContent
 	case scheme == "":
 		return text, nil, nil
 	case scheme == "file://":
@@ -79,6 +79,9 @@ func fileOrContent(text string) (path string, content []byte, err error) {
 	content, err = dereference(scheme, rest)
 	return "", content, err
 }
+
+// errContent says that a file's content is given where its name is wanted.
+var errContent = errors.New("want a FILE; this is the secret itself")
 
 // isKey reports whether somebody gave a key where the name of its file was wanted; one
 // with a slip of the pen, too.
@@ -124,6 +127,8 @@ func filePath(text string) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
+	case scheme == "" && isKey(text):
+		return "", errContent
 	case scheme == "":
 		return text, nil
 	case scheme == "file://":

@@ -92,7 +92,10 @@ func TestKeysByReference(t *testing.T) {
 		}
 	}
 
-	for name, args := range map[string][]string{"nkey": {"--nkey", string(seed)}, "creds": {"--creds", "-----BEGIN NATS USER JWT-----" + string(seed)}} {
+	for name, args := range map[string][]string{
+		"nkey": {"--nkey", string(seed)}, "creds": {"--creds", "-----BEGIN NATS USER JWT-----" + string(seed)},
+		"key": {"--tls-cert=c.pem", "--tls-key", "-----BEGIN PRIVATE KEY-----\n" + string(seed)}, "ca": {"--tls-ca", "-----BEGIN CERTIFICATE-----\n" + string(seed)},
+	} {
 		_, err := parse(t, args).Target()
 		if err == nil || strings.Contains(err.Error(), string(seed)) || !strings.Contains(err.Error(), "want a FILE; this is the secret itself") {
 			t.Errorf("%s by value: %v", name, err)
