@@ -64,12 +64,13 @@ func (s *Store) agree(at consumerPlace, has time.Duration) error {
 	}
 }
 
-// voidLeases ends the tenures of a queue's consumers: its stream is gone, and they with it.
-func (s *Store) voidLeases(queue string) {
+// voidLeases ends the tenures of a queue's consumers from before its stream was made: that one
+// is gone, and they with it. Another puller may have a consumer of the new one already.
+func (s *Store) voidLeases(queue string, made time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at, t := range s.tenures {
-		if at.queue.String() == queue {
+		if at.queue.String() == queue && t.created.Before(made) {
 			t.over.Store(true)
 		}
 	}

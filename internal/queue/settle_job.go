@@ -44,6 +44,7 @@ func (t *settlement) finish(ctx context.Context) error {
 		if err := t.writeEvent(ctx); err != nil {
 			return err
 		}
+		t.confirmed = true // so that it is not said twice if the settler stops in between
 	}
 	return t.finishEffect(ctx)
 }

@@ -219,3 +219,30 @@ func TestFinalRefusals(t *testing.T) {
 		t.Error("pauses do not grow")
 	}
 }
+
+// A settler that stopped between an event and what follows from it, and runs again, does not say
+// the same twice.
+func TestAnEndIsSaidOnceThoughTheSettlerStopsBehindIt(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.enqueue("a")
+		n := s.node("n")
+		s.limit(s.store.names.deadStream(), func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
+		if _, err := s.store.publish(s.ctx, &nats.Msg{Subject: "millhand.dead.q.t.other"}); err != nil {
+			t.Fatal(err)
+		}
+		h := n.pull()
+		n.keeper.Keep(h)
+		n.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: "e"})
+		s.sleep(time.Second)
+		if _, left := n.drained(); left == nil {
+			t.Fatal("the dead record was taken, and should not have been")
+		}
+		ctx, stop := context.WithCancel(s.ctx)
+		n.stop = stop
+		n.ended.Go(func() { _ = n.keeper.Run(ctx) })
+		n.ended.Go(func() { _ = n.settler.Run(ctx) })
+		s.limit(s.store.names.deadStream(), func(c *jetstream.StreamConfig) { c.MaxMsgs = -1 })
+		s.sleep(time.Second)
+		s.checkEnded(r.Life)
+	})
+}

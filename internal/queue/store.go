@@ -155,7 +155,7 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	_, made, err := s.maker.Ensure(ctx, s.queueConfig(name))
+	info, made, err := s.maker.Ensure(ctx, s.queueConfig(name))
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	s.queues[queue] = true
 	s.mu.Unlock()
 	if made {
-		s.voidLeases(queue)
+		s.voidLeases(queue, info.Created)
 	}
 	if lost {
 		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))

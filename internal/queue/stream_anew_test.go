@@ -291,3 +291,28 @@ func (s *scene) removeConsumers(stream string) {
 		}
 	}
 }
+
+// Several pullers find their stream missing together: what one of them was handed of the new one
+// stays its own when another says that the old one is gone.
+func TestLeasesOfTheNewStreamStay(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		old, err := s.store.ensureConsumer(s.ctx, queueName(), typeName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.lose(s.store.names.queueStream(queueName()))
+		s.sleep(time.Millisecond)
+		info, made, err := s.store.maker.Ensure(s.ctx, s.store.queueConfig(queueName()))
+		if err != nil || !made {
+			t.Fatalf("made: %t, %v", made, err)
+		}
+		fresh, err := s.store.ensureConsumer(s.ctx, queueName(), typeName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.store.voidLeases(testQueue, info.Created)
+		if !old.over.Load() || fresh.over.Load() {
+			t.Errorf("leases of the lost stream void: %t, want true; of the new one: %t, want false", old.over.Load(), fresh.over.Load())
+		}
+	})
+}

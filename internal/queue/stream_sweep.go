@@ -178,31 +178,48 @@ func (w *Sweeper) fire(ctx context.Context, m *stored) error {
 	if ready.Header.Get(job.HeaderLife) == "" {
 		ready.Header[job.HeaderLife] = []string{lifeOf(m.Seq)}
 	}
+	expect(ready, m.Seq, s.names.check(p))
 	scheduled := m.Header.Get(headerSchedule) != ""
+	var fired bool
 	if scheduled { // which the broker removes then, in the same write
 		ready.Header[headerScheduler] = []string{m.Subject}
 		ready.Header[headerScheduleNext] = []string{"purge"}
+		_, err = s.publish(ctx, ready)
+		fired = err == nil
+	} else {
+		fired, err = w.move(ctx, p, m, ready)
 	}
-	expect(ready, m.Seq, s.names.check(p))
-	_, err = s.publish(ctx, ready)
-	switch {
-	case errors.Is(err, errConflict) && scheduled:
+	if fired {
+		w.log.WarnContext(ctx, "a job's time had come and the broker had not made it ready: made it ready",
+			slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("had_a_time", scheduled))
+	}
+	if errors.Is(err, errConflict) {
 		return nil // it was fired meanwhile, or another job has its id
-	case err != nil && !errors.Is(err, errConflict):
-		return err
 	}
-	if !scheduled {
+	return err
+}
+
+// move makes m, which has no time, ready and removes it. Another sweeper, or an earlier pass,
+// may have done the one and not the other.
+func (w *Sweeper) move(ctx context.Context, p job.Place, m *stored, ready *nats.Msg) (moved bool, err error) {
+	s := w.store
+	over, err := w.hasEnded(ctx, p, m)
+	if err != nil {
+		return false, err
+	}
+	if !over {
+		_, err = s.publish(ctx, ready)
+		moved = err == nil
+	}
+	if errors.Is(err, errConflict) {
 		newest, err := s.Find(ctx, p)
 		if err != nil || newest.Seq == m.Seq || newest.Life != lifeIn(m) {
-			return err
+			return false, err
 		}
-		if err := s.remove(ctx, s.names.queueStream(w.queue), m.Seq); err != nil {
-			return err
-		}
+	} else if err != nil {
+		return false, err
 	}
-	w.log.WarnContext(ctx, "a job's time had come and the broker had not made it ready: made it ready",
-		slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("had_a_time", scheduled))
-	return nil
+	return moved, s.remove(ctx, s.names.queueStream(w.queue), m.Seq)
 }
 
 // removeAcked looks at some of the consumers for messages that they were told to remove.
@@ -304,6 +321,11 @@ func (w *Sweeper) isOver(ctx context.Context, p job.Place, m *stored) (bool, err
 	case newest.Seq > m.Seq:
 		return true, nil
 	}
+	return w.hasEnded(ctx, p, m)
+}
+
+// hasEnded reports whether the life of m has, by the last event of its id.
+func (w *Sweeper) hasEnded(ctx context.Context, p job.Place, m *stored) (bool, error) {
 	last, err := w.store.LastEvent(ctx, p)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

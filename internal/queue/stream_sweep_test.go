@@ -177,3 +177,61 @@ func (s *scene) forget(seq uint64) {
 		s.t.Fatalf("reset consumer: %v, %v", err, answer.Error)
 	}
 }
+
+// A sweeper that made a job ready which had no time, and came no further, does not do so again
+// once that has run.
+func TestWaitingForNothingIsRunOnce(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		n, w := s.node("n"), s.sweeper()
+		for _, kind := range []string{"later", "ready"} {
+			m := &nats.Msg{Subject: "millhand.q." + kind + ".t.plain", Data: []byte("1"), Header: nats.Header{job.HeaderLife: {"mine"}}}
+			if _, err := s.store.publish(s.ctx, m); err != nil {
+				t.Fatal(err)
+			}
+			s.sleep(sweepOverdue + time.Second)
+		}
+		if err := n.settle(n.pull(), Outcome{Kind: job.EventSucceeded}); err != nil {
+			t.Fatal(err)
+		}
+		s.sleep(time.Second)
+		s.sweep(w)
+		s.checkEnded("mine")
+	})
+}
+
+// The history that makes room is none that may keep two holders of a job apart, whatever lease
+// the consumers have.
+func TestRoomIsNotMadeOfYoungHistory(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		const lease = 10 * time.Minute
+		consumer, err := s.store.js.Consumer(s.ctx, s.store.names.queueStream(queueName()), testType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := consumer.CachedInfo().Config
+		cfg.AckWait = lease
+		if _, err := s.store.js.UpdateConsumer(s.ctx, s.store.names.queueStream(queueName()), cfg); err != nil {
+			t.Fatal(err)
+		}
+		n := s.node("n")
+		store := s.open(n.nc, Config{Node: "n"}) // as a worker that was told no lease
+		if _, err := store.ensureConsumer(s.ctx, queueName(), typeName()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			m := &nats.Msg{Subject: fmt.Sprintf("millhand.event.q.t.old-%d", i), Data: []byte("{}")}
+			if _, err := s.store.publish(s.ctx, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := &reserve{store: store}
+		s.sleep(lease)
+		if r.forget(s.ctx) {
+			t.Errorf("events of the last %v were removed while leases last as long", lease)
+		}
+		s.sleep(historyKeep + time.Second)
+		if !r.forget(s.ctx) {
+			t.Error("no events were removed though all are older than a lease")
+		}
+	})
+}

@@ -124,6 +124,7 @@ func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
 // superseded ends this life because another job took its id, which only a publisher
 // who skips the check for a living id can do.
 func (t *settlement) superseded(ctx context.Context) error {
+	t.confirmed = false
 	t.Outcome = Outcome{
 		Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
 		Error: "a newer job with the same id is in the queue",
@@ -164,9 +165,11 @@ func (t *settlement) cannotGoOn(ctx context.Context, err error) error {
 	if t.Error != "" {
 		text += "; last error: " + t.Error
 	}
+	t.confirmed = false
 	t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: text, Stack: t.Stack}
 	if err := t.writeEvent(ctx); err != nil {
 		return err
 	}
+	t.confirmed = true
 	return t.bury(ctx)
 }
