@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,79 @@ func TestEveryPartHealsUnderLoad(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) { killUnderLoad(t, s, path) })
 		})
 	}
+}
+
+// A part that is restarted is one line of the log, whose words say what, why, with whom and when; the tree shows the same.
+func TestRestartsAreToldInOneLine(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var log strings.Builder // written by the parts' supervisor alone while the test waits
+		mux := NewMux()
+		for _, typ := range []string{"cat", "wc"} {
+			mux.HandleFunc(typ, func(_ context.Context, j *Job[Raw]) ([]byte, error) { return j.Args.Payload, nil })
+		}
+		f := newFaults()
+		w, err := newWorker(s.Connect(t), WorkerConfig{Mux: mux, Config: Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}}, f.instrument)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		time.Sleep(time.Second)
+		before := partAt(t, w, "queue default", "puller cat")
+		f.kill(t, "puller cat")
+		time.Sleep(time.Second)
+		restarted := partAt(t, w, "queue default", "puller cat")
+		if restarted.State != "running" || restarted.Restarts != 1 || restarted.LastError != errInjected.Error() || !restarted.Since.After(before.Since) {
+			t.Errorf("puller = %+v, want it restarted once for %q, after %v", restarted, errInjected, before.Since)
+		}
+		for _, path := range [][]string{{"queue default", "puller wc"}, {"queue default", "runner"}, {"queue default"}, {}} {
+			if p := partAt(t, w, path...); p.Restarts != 0 || p.State != "running" {
+				t.Errorf("%q = %+v, want it as it was", path, p)
+			}
+		}
+		c, err := NewClient(s.Connect(t), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := c.Enqueue(t.Context(), Raw{Name: "cat", Payload: []byte(`"well"`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := c.Await(t.Context(), ref); err != nil || string(info.Result) != `"well"` {
+			t.Errorf("Await = %s, %v", info.Result, err)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		lines := slices.DeleteFunc(strings.Split(log.String(), "\n"), func(line string) bool { return !strings.Contains(line, errInjected.Error()) })
+		if len(lines) != 1 {
+			t.Fatalf("the log tells of it in %d lines, want one: %q", len(lines), lines)
+		}
+		for _, want := range []string{
+			"level=WARN", `msg="child restarting"`, `supervisor="queue default"`, `child="puller cat"`, `err="` + errInjected.Error() + `"`,
+			"restarts=1", "strategy=one_for_one", `group="[puller cat]"`, "delay=",
+		} {
+			if !strings.Contains(lines[0], want) {
+				t.Errorf("log line %q has no %s", lines[0], want)
+			}
+		}
+	})
+}
+
+// partAt returns a part of a worker's tree.
+func partAt(t *testing.T, w *Worker, path ...string) Part {
+	t.Helper()
+	p := w.Health().Tree
+	for _, name := range path {
+		i := slices.IndexFunc(p.Children, func(c Part) bool { return c.Name == name })
+		if i < 0 {
+			t.Fatalf("%s has no part %q", p.Name, name)
+		}
+		p = p.Children[i]
+	}
+	return p
 }
 
 // pathsOf returns the paths of a part and those below it. Jobs come and go, and are no parts of the worker.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	neturl "net/url"
 	"os"
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
@@ -196,86 +193,6 @@ func TestHealthzShowsTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the job has left the tree", func() bool { return health(t, url).InHand == 0 })
-}
-
-// A consumer whose lease is no longer the one that the worker was told to use is an error
-// of the puller, which its supervisor starts again until somebody has put it right.
-func TestRestartsAreToldInOneLine(t *testing.T) {
-	b := startTestBroker(t, t.TempDir(), 0)
-	url, log := startCommand(t, "-s", b.ClientURL(), "--ack-wait", "30s", "--exec", "cat=cat", "--exec", "wc=wc")
-	nc, err := nats.Connect(b.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	setLease := func(d time.Duration) {
-		t.Helper()
-		st, err := js.Stream(t.Context(), "millhand-queue-default")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := st.Consumer(t.Context(), "cat")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := c.CachedInfo().Config
-		cfg.AckWait = d
-		if err := st.DeleteConsumer(t.Context(), "cat"); err != nil {
-			t.Fatal(err)
-		}
-		// The worker may be quicker, and make its own.
-		if _, err := st.CreateConsumer(t.Context(), cfg); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
-			t.Fatal(err)
-		}
-	}
-	before := part(t, health(t, url).Tree, "worker", "queue default", "puller cat")
-	until(t, "the puller is restarted", func() bool {
-		if line := log.find("child restarting"); line != "" {
-			return true
-		}
-		setLease(45 * time.Second)
-		return false
-	})
-	line := log.find("child restarting")
-	for _, want := range []string{
-		"level=WARN", `supervisor="queue default"`, `child="puller cat"`, "err=", "ack wait differs",
-		"restarts=1", "strategy=one_for_one", `group="[puller cat]"`, "delay=",
-	} {
-		if !strings.Contains(line, want) {
-			t.Errorf("log line %q has no %s", line, want)
-		}
-	}
-	tree := health(t, url).Tree
-	if p := part(t, tree, "worker", "queue default", "puller cat"); p.Restarts == 0 || !strings.Contains(p.LastError, "ack wait differs") || !p.Since.After(before.Since) {
-		t.Errorf("puller = %+v, want it restarted because of its ack wait, after %v", p, before.Since)
-	}
-	for _, path := range [][]string{{"worker", "queue default", "puller wc"}, {"worker", "queue default", "runner"}, {"worker", "queue default"}, {"worker"}} {
-		if p := part(t, tree, path...); p.Restarts != 0 || p.State != "running" {
-			t.Errorf("%q = %+v, want it as it was", path, p)
-		}
-	}
-
-	setLease(30 * time.Second)
-	c, err := millhand.NewClient(nc, millhand.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "cat", Payload: []byte(`"well"`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), scriptPatience)
-	defer cancel()
-	if info, err := c.Await(ctx, ref); err != nil || string(info.Result) != `"well"` {
-		t.Errorf("Await = %s, %v", info.Result, err)
-	}
-	if p := part(t, health(t, url).Tree, "worker", "queue default", "puller cat"); p.State != "running" {
-		t.Errorf("puller = %+v, want it running", p)
-	}
 }
 
 func TestReadyzWhileTheBrokerIsAway(t *testing.T) {
