@@ -54,3 +54,14 @@ func TestRateOfAnotherPeriodWaitsForTheWatch(t *testing.T) {
 		})
 	}
 }
+
+// A limit that is no limit is not taken for one by whoever reads it first.
+func TestSurveyLeavesALimitThatCannotBeRead(t *testing.T) {
+	for _, value := range []string{"5", `{"limit":9000000}`, `{"limit":9,"per":"1m"}`, `{"limit":-1}`, `{"limit":9,"per":"x"}`} {
+		p := &pool{key: imports, limit: Limit{Jobs: 3}, limitRev: 1}
+		p.survey([]entry{{Key: imports.limitKey(), Value: []byte(value), Rev: 2}})
+		if p.limit.Jobs != 3 {
+			t.Errorf("%s is taken for %d jobs", value, p.limit.Jobs)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func (p *pool) survey(entries []entry) survey {
 // surveyLimit takes over the limit that was read. One that cannot be read is the watch's to
 // tell of; until then the last one known holds.
 func (p *pool) surveyLimit(e entry) {
-	l, ok := decodeLimit(e.Value)
+	l, ok := decodeLimitOf(p.key, e.Value)
 	if !ok || e.Rev <= p.limitRev {
 		return
 	}

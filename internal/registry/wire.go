@@ -121,10 +121,6 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 			return err
 		}
 	}
-	if denied := s.nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) &&
-		strings.Contains(denied.Error(), `"`+m.Subject+`"`) {
-		return denied // which is no answer: without a word the request times out
-	}
 	if err != nil {
 		return s.because(err, m.Subject)
 	}
