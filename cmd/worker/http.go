@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func newHTTPType(cfg httpConfig, t *trouble) (*httpType, error) {
 	}
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = idlePerHost, 0
 	return &httpType{
-		url: u, headers: headers, conceal: concealer(append(secrets, proxySecrets()...)), trouble: t,
+		url: u, headers: headers, conceal: concealer(slices.Concat(secrets, urlSecrets(u), proxySecrets())), trouble: t,
 		client: &http.Client{Transport: transport, CheckRedirect: redirectPolicy(headers, cfg.Redirects == nil || *cfg.Redirects)},
 	}, nil
 }
@@ -85,6 +86,32 @@ func concealer(secrets []string) *strings.Replacer {
 		}
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// urlSecrets are what a URL may hold of them, as it is written and as it is sent: a password,
+// and the values of the query.
+func urlSecrets(u *url.URL) []string {
+	var all []string
+	if password, ok := u.User.Password(); ok {
+		all = append(all, password, base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)))
+	}
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		_, value, _ := strings.Cut(pair, "=")
+		all = append(all, value)
+		if plain, err := url.QueryUnescape(value); err == nil {
+			all = append(all, plain)
+		}
+	}
+	return all
+}
+
+// mayBeSecret reports whether a header's value, though it stands in the configuration, is not
+// for everybody who may read of a failure.
+func mayBeSecret(header string) bool {
+	header = strings.ToLower(header)
+	return slices.ContainsFunc([]string{"auth", "key", "token", "secret", "cookie", "password", "signature"}, func(part string) bool {
+		return strings.Contains(header, part)
+	})
 }
 
 // proxySecrets are the addresses of proxies that have a password, which an error may repeat.
@@ -110,7 +137,9 @@ func resolveHeaders(configured map[string]string) (h http.Header, secrets []stri
 			if value == "" {
 				return nil, nil, fmt.Errorf("header %s: %s is empty in the environment", name, variable)
 			}
-			secrets = append(secrets, value)
+		}
+		if value != configured[name] || mayBeSecret(name) {
+			secrets = append(secrets, value)                 // of the environment, or of such a name
 			if _, token, ok := strings.Cut(value, " "); ok { // Bearer and the like say nothing
 				secrets = append(secrets, strings.TrimSpace(token))
 			}

@@ -333,9 +333,20 @@ func TestHTTPErrorsWithoutSecrets(t *testing.T) {
 			t.Errorf("%s: err = %v, want one that says what is wrong and shows no secret", u, err)
 		}
 	}
+	all := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		user, password, _ := r.BasicAuth()
+		_, _ = fmt.Fprint(w, "no ", user, " ", password, " ", r.Header.Get("Authorization"), " ", r.URL, " ", r.URL.Query().Get("key"), " ", r.Header.Get("X-Api-Key"))
+	}))
+	defer all.Close()
+	u := strings.Replace(all.URL, "http://", "http://user:hunt%2Fer2@", 1) + "/in?v=2&key=hunter%203"
+	_, err = httpHandler(t, httpConfig{URL: u, Headers: map[string]string{"X-Api-Key": "hunter4", "Accept": "text/plain"}})(t.Context(), newJob("{}"))
+	if err == nil || strings.Contains(err.Error(), "hunt") || strings.Contains(err.Error(), "dXNlcj") || !strings.Contains(err.Error(), "no user [secret]") {
+		t.Errorf("what the configuration has is repeated: %v", err)
+	}
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.Close()
-	u := strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/?key=hunter2"
+	u = strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/?key=hunter2"
 	_, err = httpHandler(t, httpConfig{URL: u})(t.Context(), newJob("{}"))
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("refused: %v", err)
