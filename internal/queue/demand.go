@@ -72,6 +72,7 @@ type source struct {
 	size    int // bytes of a job, at a guess: of a large one among the last
 
 	paused  bool
+	held    bool    // nothing is to be asked of it at the moment
 	limits  []*pool // of all pools, those that are limited
 	started int     // in hand, their handlers run or have run
 	stuck   int     // not in hand any more though their handlers still run

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,8 +83,16 @@ func (g *Gate) Pause(queue string) { g.pause(queue, true) }
 // Resume ends the pause of a queue.
 func (g *Gate) Resume(queue string) { g.pause(queue, false) }
 
-// Hold ends the asking, or lets it go on. What was asked for may still come, and may start.
-func (g *Gate) Hold(on bool) { g.do(func(d *demand) { d.held = on }) }
+// Hold ends the asking, of all queues or of some, and lets it go on for the others. What was
+// asked for may still come, and may start.
+func (g *Gate) Hold(all bool, queues ...string) {
+	g.do(func(d *demand) {
+		d.held = all
+		for s, i := range g.inlets {
+			s.held = slices.Contains(queues, i.queue)
+		}
+	})
+}
 
 func (g *Gate) pause(queue string, on bool) {
 	g.do(func(*demand) {

@@ -261,7 +261,7 @@ func (s *source) cover(n int) {
 }
 
 // blocked reports whether nothing of s may start, so that others flow past it.
-func (s *source) blocked() bool { return s.paused || len(s.limits) > 0 && s.free() <= 0 }
+func (s *source) blocked() bool { return s.paused || s.held || len(s.limits) > 0 && s.free() <= 0 }
 
 // probePause is how often a source without a known backlog is asked while others could
 // use the permits that a standing request would cover.

@@ -50,6 +50,12 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time)
 	}
 	h := &Held{lease: newLease(buryWithin, time.Now())}
 	why := h.readPlace(w.store.names, m.Subject)
+	if m.Subject == w.store.names.probe(w.queue) { // of a worker that is gone, or looks now
+		if now.Sub(m.Time) < sweepOverdue {
+			return true, nil
+		}
+		return true, w.store.remove(ctx, w.store.names.queueStream(w.queue), m.Seq)
+	}
 	if why == nil || now.Sub(m.Time) < sweepOverdue {
 		return why != nil, nil
 	}

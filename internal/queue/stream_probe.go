@@ -29,12 +29,17 @@ func (n names) eventProbe() string { return n.join("event", probeToken, probeTok
 // and in that of the events, and removes it again. A write that its condition refuses would do
 // for none of them: the broker looks at those before it looks for room.
 func (s *Store) Probe(ctx context.Context, queues ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	probes, err := s.probes(queues)
 	if err != nil {
 		return err
 	}
+	return errors.Join(s.try(ctx, probes)...)
+}
+
+// try returns what is wrong with the streams of the probes, nil for those that store.
+func (s *Store) try(ctx context.Context, probes []probe) []error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	s.litter.Store(true)
 	return each(probes, func(p probe) error { return wrap(s.probe(ctx, p), "%s", p.what) })
 }
@@ -45,18 +50,25 @@ func (s *Store) tidy(ctx context.Context, queues []string) error {
 	if err != nil {
 		return err
 	}
-	err = each(probes, func(p probe) error {
-		_, err := s.purge(ctx, p.stream, map[string]any{"filter": p.subject})
-		return err
-	})
+	err = s.removeProbes(ctx, probes)
 	if err == nil {
 		s.litter.Store(false)
 	}
 	return err
 }
 
+func (s *Store) removeProbes(ctx context.Context, probes []probe) error {
+	return errors.Join(each(probes, func(p probe) error {
+		_, err := s.purge(ctx, p.stream, map[string]any{"filter": p.subject})
+		return err
+	})...)
+}
+
 // probe is a place where workers write to see whether a stream stores.
-type probe struct{ what, stream, subject string }
+type probe struct {
+	what, stream, subject string
+	queue                 string // empty: the events
+}
 
 func (s *Store) probes(queues []string) ([]probe, error) {
 	all := []probe{{what: "events", stream: s.names.eventStream(), subject: s.names.eventProbe()}}
@@ -65,20 +77,20 @@ func (s *Store) probes(queues []string) ([]probe, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, probe{what: "queue " + q, stream: s.names.queueStream(name), subject: s.names.probe(name)})
+		all = append(all, probe{queue: q, what: "queue " + q, stream: s.names.queueStream(name), subject: s.names.probe(name)})
 	}
 	return all, nil
 }
 
-// each does something with all probes at once.
-func each(probes []probe, do func(probe) error) error {
+// each does something with all probes at once, and returns the error of each.
+func each(probes []probe, do func(probe) error) []error {
 	errs := make([]error, len(probes))
 	var wg sync.WaitGroup
 	for i, p := range probes {
 		wg.Go(func() { errs[i] = do(p) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return errs
 }
 
 // probe writes what says nothing to anybody, without a header.

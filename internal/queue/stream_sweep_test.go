@@ -95,7 +95,8 @@ func TestWaitingForNothingIsRun(t *testing.T) {
 		for _, m := range []*nats.Msg{
 			{Subject: "millhand.q.later.t.plain", Data: []byte("1")},
 			{Subject: "millhand.q.later.t.header", Data: []byte("2"), Header: nats.Header{job.HeaderLife: {"mine"}, job.HeaderAttempt: {"3"}}},
-			{Subject: "millhand.q.later.~.~"},
+			{Subject: "millhand.q.later.~.other"},
+			{Subject: s.store.names.probe(queueName())}, // which a worker that was killed left
 		} {
 			if _, err := s.store.publish(s.ctx, m); err != nil {
 				t.Fatal(err)
@@ -123,7 +124,7 @@ func TestWaitingForNothingIsRun(t *testing.T) {
 		if got := len(s.waiting()); got != 0 {
 			t.Errorf("%d messages left", got)
 		}
-		if got := s.all(s.store.names.deadStream()); len(got) != 1 || got[0].Header.Get(headerSubject) != "millhand.q.later.~.~" {
+		if got := s.all(s.store.names.deadStream()); len(got) != 1 || got[0].Header.Get(headerSubject) != "millhand.q.later.~.other" {
 			t.Errorf("%d dead records, want that of the one that is no job", len(got))
 		}
 	})

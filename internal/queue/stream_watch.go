@@ -90,8 +90,13 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 }
 
-// hold shuts the gate until the broker stores.
+// hold shuts the gate until the broker stores: for all queues until it is known whose stream does
+// not, and then for those.
 func (w *Watch) hold(ctx context.Context) {
+	probes, err := w.store.probes(w.queues)
+	if err != nil {
+		return // they were checked when their streams were made
+	}
 	w.gate.Hold(true)
 	defer w.gate.Hold(false)
 	defer w.note(nil)
@@ -100,11 +105,13 @@ func (w *Watch) hold(ctx context.Context) {
 	var said time.Time
 	refused := false
 	for since := time.Now(); ; {
-		err := w.store.Probe(ctx, w.queues...)
+		errs := w.store.try(ctx, probes)
+		err := errors.Join(errs...)
 		if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrConnectionClosed) {
 			break // of those that are not nil, no probe will tell more
 		}
 		w.note(err)
+		all := w.holdBack(ctx, probes, errs)
 		refused = true
 		w.store.refusedAt.Store(time.Now().UnixNano())
 		if noRoom(err) && w.reserve.open(ctx) {
@@ -113,7 +120,11 @@ func (w *Watch) hold(ctx context.Context) {
 		now := time.Now()
 		if (noRoom(err) || now.Sub(since) >= watchSay) && now.Sub(said) >= watchSay {
 			said = now
-			w.store.log.WarnContext(ctx, "the broker stores nothing: no jobs are pulled, and what ends waits to be written", slog.Any("err", err))
+			text := "the broker stores nothing: no jobs are pulled, and what ends waits to be written"
+			if !all {
+				text = "the broker stores nothing in the streams of some queues: no jobs of those are pulled, and what ends there waits to be written"
+			}
+			w.store.log.WarnContext(ctx, text, slog.Any("err", err))
 		}
 		pause := time.NewTimer(watchPause)
 		select {
@@ -129,6 +140,30 @@ func (w *Watch) hold(ctx context.Context) {
 	if !said.IsZero() && ctx.Err() == nil {
 		w.store.log.WarnContext(ctx, "the broker stores again: jobs are pulled")
 	}
+}
+
+// holdBack lets those queues go on whose streams store, if that of the events does. It reports
+// whether none may. It also does what nobody else would, with the gate shut: missing streams are
+// made anew, and probes do not pile up.
+func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all bool) {
+	var held []string
+	var stored []probe
+	for i, p := range probes {
+		switch {
+		case errs[i] == nil:
+			stored = append(stored, p)
+		case p.queue == "":
+			all = true
+		default:
+			held = append(held, p.queue)
+		}
+	}
+	w.gate.Hold(all, held...)
+	if errors.Is(errors.Join(errs...), nats.ErrNoResponders) {
+		w.store.restoreSoon(ctx)
+	}
+	_ = w.store.removeProbes(ctx, stored) // else those of the next round are removed with them
+	return all
 }
 
 // tidy tries once, and has it tried again by whoever looks next.
