@@ -3,6 +3,7 @@ package millhand_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// blockBuffer is what the broker, which is in the same process, keeps at hand or gives back.
+// blockBuffer is what the broker keeps at hand or gives back.
 const blockBuffer = 4 << 20
 
 // An idle worker has as many goroutines and as much memory after an hour as after minutes.
@@ -29,12 +30,18 @@ func TestIdleWorkerDoesNotGrow(t *testing.T) {
 			t.Fatal(err)
 		}
 		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		// The broker, which is in the same process, has blocks of its store at hand for a while: the least of some looks counts.
 		measure := func() (heap, goroutines int) {
-			runtime.GC()
-			runtime.GC() // the first one frees what finalizers hold
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			return int(m.HeapAlloc), runtime.NumGoroutine()
+			heap = math.MaxInt
+			for range 5 {
+				time.Sleep(time.Minute)
+				runtime.GC()
+				runtime.GC() // the first one frees what finalizers hold
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				heap, goroutines = min(heap, int(m.HeapAlloc)), runtime.NumGoroutine()
+			}
+			return heap, goroutines
 		}
 		time.Sleep(5 * time.Minute)
 		heap, goroutines := measure()
