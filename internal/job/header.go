@@ -41,6 +41,9 @@ type HeaderError struct {
 }
 
 func (e *HeaderError) Error() string {
+	if e.Value == "" { // the rule says what there was
+		return fmt.Sprintf("header %s: %s", e.Header, e.Rule)
+	}
 	return fmt.Sprintf("header %s: %s, got %q", e.Header, e.Rule, e.Value)
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -57,7 +58,7 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	h.reply = m.Reply
 	h.size = m.Size()
 	h.lease = &both.lease
-	h.Malformed = h.ReadHeader(m.Header)
+	h.Malformed = cmp.Or(h.ReadHeader(m.Header), unreadable(m))
 	h.Payload = m.Data
 	h.lastEvent = h.LastEvent
 	if h.Life == "" {
@@ -71,6 +72,17 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	}
 	h.Queue, h.Type, h.ID = h.place.Queue.String(), h.place.Type.String(), h.place.ID.String()
 	return h, nil
+}
+
+// unreadable says that a message came with headers of which not one could be read. The client
+// library delivers it without any, so that only its size tells: what it asked for, such as a
+// number of attempts or a timeout, is not known.
+func unreadable(m *nats.Msg) error {
+	lost := m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data)
+	if m.Header != nil || lost <= 0 {
+		return nil
+	}
+	return fmt.Errorf("headers of %d bytes: a line of them is no header, so none was read", lost)
 }
 
 // readPlace takes the job's place from its subject, if it is one.

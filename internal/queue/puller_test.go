@@ -235,6 +235,37 @@ func TestBadMessagesEndDead(t *testing.T) {
 	})
 }
 
+// Where one line is no header, the client library hands out none of them: such a job must not
+// run as if it had asked for nothing.
+func TestHeadersThatNobodyCanReadEndDead(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		broken := map[string]string{
+			"after":  job.HeaderMaxAttempts + ": 1\r\nno header\r\n",
+			"before": "no header\r\n" + job.HeaderTimeout + ": 1s\r\n",
+		}
+		for id, headers := range broken {
+			s.rawPublish(id, headers, "payload of "+id)
+		}
+		s.rawPublish("none", "", "x")
+		st := s.station("n", 4, succeed)
+		s.sleep(10 * time.Second)
+		if runs := st.runs(); len(runs) != 1 {
+			t.Errorf("ran %d jobs, want the one without headers", len(runs))
+		}
+		dead := 0
+		for _, events := range s.events() {
+			for _, e := range events {
+				if e.Kind == job.EventDead && e.Reason == job.ReasonMalformed && strings.Contains(e.Error, "no header") {
+					dead++
+				}
+			}
+		}
+		if dead != len(broken) {
+			t.Errorf("%d jobs ended dead as malformed, want %d", dead, len(broken))
+		}
+	})
+}
+
 // A drain ends what was asked for: what still comes goes back, with nothing counted.
 func TestDrainHandsBackWhatStillComes(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
