@@ -147,18 +147,21 @@ func runOne(t *testing.T, nc *nats.Conn, cfg millhand.Config) {
 func TestWhereJobsCannotRun(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config string
+		cfg    millhand.Config
 		want   []string // in the error of an enqueue, and of a worker or its log
 	}{
 		"JetStream is off":              {config: "", want: []string{"JetStream is not enabled", "-js"}},
 		"JetStream is off for us":       {config: "jetstream: {store_dir: \"%s\"}\naccounts: {A: {users: [{user: a, password: a}]}}\nno_auth_user: a", want: []string{"JetStream is not enabled for this account"}},
 		"a limit of bytes is demanded":  {config: account(`{max_bytes: true, max_store: 1GB}`), want: []string{"limit of bytes", "--max-bytes"}},
 		"no room for the streams":       {config: account(`{max_streams: 2}`), want: []string{"max_streams"}},
+		"a limit over what is there":    {config: account(`{max_store: 1GB}`), cfg: millhand.Config{MaxBytes: 10 << 30}, want: []string{"lower --max-bytes"}},
 		"no permission to make streams": {config: "jetstream: {store_dir: \"%s\"}\nauthorization: {users: [{user: a, password: a, permissions: {publish: {deny: \"$JS.API.STREAM.CREATE.>\"}}}]}\nno_auth_user: a", want: []string{"permissions violation", "$js.api.stream.create"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc := dial(t, serve(t, tt.config))
 			var log logged
-			cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), nil))}
+			cfg := tt.cfg
+			cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), nil))
 			c, err := millhand.NewClient(nc, cfg)
 			if err != nil {
 				t.Fatal(err)

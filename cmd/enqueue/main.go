@@ -16,6 +16,11 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it; else a terminal that closes ends it in good order
+		var hungUp context.CancelFunc
+		ctx, hungUp = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer hungUp()
+	}
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the ids may go; what was enqueued is still told
 	return execute(ctx, args, streams{in: stdin, out: stdout, err: stderr})
 }

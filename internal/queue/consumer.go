@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,10 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 		if apiCode(err) == consumerExistsAsIs { // made meanwhile, with another lease
 			c, err = s.js.Consumer(ctx, name, typ.String())
 		}
+	}
+	if apiCode(err) == consumerLimit {
+		return nil, fmt.Errorf("consumer %s of queue %s cannot be made: the account or the stream %s allows no more; each type of a queue takes one: raise max_consumers (%w)",
+			typ, queue, name, err)
 	}
 	if err != nil {
 		return nil, wrap(err, "consumer %s of queue %s", typ, queue)

@@ -29,6 +29,7 @@ const (
 	setupTimeout       = 5 * time.Second
 	defaultAckWait     = 30 * time.Second
 	consumerExistsAsIs = 10148
+	consumerLimit      = 10026
 	maxHeaderOverhead  = 64 << 10 // what a successor or dead record may add to a payload
 	maxErrorText       = 8 << 10
 	maxStackText       = 16 << 10

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // probeToken stands where others have a type and an id: no job's may be that.
@@ -144,6 +145,9 @@ func (e *FullError) Unwrap() error { return e.Err }
 func Refusal(err error) error {
 	if _, told := errors.AsType[*FullError](err); told || !noRoom(err) {
 		return err
+	}
+	if _, unmade := errors.AsType[*stream.RefusedError](err); unmade {
+		return err // nothing is full of jobs: a stream is not made for want of room, and it says what to change
 	}
 	api, _ := errors.AsType[*jetstream.APIError](err)
 	return &FullError{Err: api}
