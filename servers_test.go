@@ -76,6 +76,7 @@ func TestWhereJobsRun(t *testing.T) {
 		"a domain":                                 {config: `jetstream: {store_dir: "%s", domain: hub}`, cfg: millhand.Config{Domain: "hub"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runOne(t, dial(t, serve(t, tt.config)), tt.cfg)
 		})
 	}
@@ -158,6 +159,7 @@ func TestWhereJobsCannotRun(t *testing.T) {
 		"no permission to make streams": {config: "jetstream: {store_dir: \"%s\"}\nauthorization: {users: [{user: a, password: a, permissions: {publish: {deny: \"$JS.API.STREAM.CREATE.>\"}}}]}\nno_auth_user: a", want: []string{"permissions violation", "$js.api.stream.create"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			nc := dial(t, serve(t, tt.config))
 			var log logged
 			cfg := tt.cfg

@@ -14,7 +14,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "of the violence; 0: a new one")
-	cycles = flag.Int("cycles", 100, "of violence, each about two thirds of a second")
+	cycles = flag.Int("cycles", 30, "of violence, each about two thirds of a second")
 )
 
 // Three workers run 2,000 jobs of up to 200 ms while they are killed, drained and frozen
