@@ -19,7 +19,8 @@ import (
 // that put it off remembers it, and for another it waits for that turn.
 //
 // It hears of them by their publishing, which costs nothing while none come. Of the workers
-// that run the same types, one hears of each job.
+// that run the same types, one hears of each job. What is published comes whole, and nobody asked
+// whether this worker's link has room for it; so it is heard a few jobs at a time.
 type Ear struct {
 	store *Store
 	gate  *Gate
@@ -31,6 +32,10 @@ type Ear struct {
 // earPause is how long a worker goes on listening, or does not begin to, when its slots are
 // taken or free for a moment.
 const earPause = 250 * time.Millisecond
+
+// earWindow is how many jobs are heard before more are listened for. The broker cuts off a
+// connection for which 64 MiB wait, half of which pulls may have.
+const earWindow = 16
 
 // NewEar returns an ear at a queue for the types that g has inlets for when it runs.
 func NewEar(s *Store, g *Gate, queue string) (*Ear, error) {
@@ -49,6 +54,7 @@ func NewEar(s *Store, g *Gate, queue string) (*Ear, error) {
 func (e *Ear) Run(ctx context.Context) error {
 	group := e.group()
 	var sub *nats.Subscription
+	var spent <-chan struct{} // closed when sub has ended by itself
 	defer func() {
 		if sub != nil {
 			_ = sub.Unsubscribe() // gone with the connection otherwise
@@ -58,12 +64,12 @@ func (e *Ear) Run(ctx context.Context) error {
 		var err error
 		switch listen := e.gate.listens(); {
 		case listen && sub == nil:
-			if sub, err = e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, e.hear); err == nil {
+			if sub, spent, err = e.listen(group); err == nil {
 				e.gate.reserve(maxReserved)
 			}
 		case !listen && sub != nil:
 			err = sub.Unsubscribe()
-			sub = nil
+			sub, spent = nil, nil
 			e.gate.reserve(0)
 		}
 		if err != nil {
@@ -72,12 +78,31 @@ func (e *Ear) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-spent:
+			sub, spent = nil, nil
+			continue
 		case <-e.wish:
 		}
 		if sleep(ctx, earPause) != nil {
 			return nil
 		}
 	}
+}
+
+// listen subscribes for earWindow jobs. The broker ends that by itself, before anything is said
+// here; so no more than those are ever on their way.
+func (e *Ear) listen(group string) (*nats.Subscription, <-chan struct{}, error) {
+	left, spent := earWindow, make(chan struct{})
+	sub, err := e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, func(m *nats.Msg) {
+		e.hear(m)
+		if left--; left == 0 {
+			close(spent)
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return sub, spent, sub.AutoUnsubscribe(earWindow)
 }
 
 func (e *Ear) hear(m *nats.Msg) {
