@@ -40,8 +40,16 @@ func fullStore(t *testing.T, s *natstest.Server) (nc *nats.Conn, jobs int64) {
 	}
 }
 
-// A worker that is started where jobs have filled the store runs them all, each once.
+// A worker that is started where jobs have filled the store runs them all, each once, and a
+// limit that it brings along keeps it from nothing.
 func TestFullStoreIsDrained(t *testing.T) {
+	for name, quotas := range map[string][]millhand.Quota{"no limit": nil, "a new limit": {{Type: "email", Limit: 5}}} {
+		t.Run(name, func(t *testing.T) { drainFullStore(t, quotas) })
+	}
+}
+
+func drainFullStore(t *testing.T, quotas []millhand.Quota) {
+	t.Helper()
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		nc, jobs := fullStore(t, s)
 		var ran atomic.Int64
@@ -50,7 +58,7 @@ func TestFullStoreIsDrained(t *testing.T) {
 			ran.Add(1)
 			return nil, nil
 		})
-		w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Concurrency: 10, Config: millhand.Config{Logger: testLog(t)}})
+		w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Concurrency: 10, Quotas: quotas, Config: millhand.Config{Logger: testLog(t)}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -482,5 +482,10 @@ func (w *Worker) openAll(ctx context.Context) error {
 		return err
 	}
 	w.waitsFor(fmt.Sprintf("%d limits to be set in the registry", len(w.cfg.Quotas)))
-	return w.setQuotas(ctx)
+	for {
+		// Where jobs have filled the store, they wait for this worker to begin.
+		if err := w.setQuotas(ctx); err == nil || !w.watch.MakeRoom(ctx, err) {
+			return err
+		}
+	}
 }

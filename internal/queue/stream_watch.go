@@ -166,6 +166,12 @@ func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all
 	return all
 }
 
+// MakeRoom makes some if err says that the broker has none for a small message. It is for those
+// who come before [Watch.Run], and reports whether it is of use to try again.
+func (w *Watch) MakeRoom(ctx context.Context, err error) bool {
+	return noRoom(err) && w.reserve.open(ctx)
+}
+
 // tidy tries once, and has it tried again by whoever looks next.
 func (w *Watch) tidy(ctx context.Context) {
 	if !w.store.litter.Load() {
