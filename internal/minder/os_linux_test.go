@@ -205,6 +205,7 @@ func numbersFor(t *testing.T, pid, free int) uint64 {
 // The minder has no use for secrets, and anybody who may trace it could read them.
 func TestMinderHasNoSecrets(t *testing.T) {
 	t.Setenv("MINDER_TEST_SECRET", "hunter2")
+	t.Setenv("GOOGLE_API_KEY", "hunter2")
 	t.Setenv("GOTRACEBACK", "single")
 	got, err := newMinder(t).Run(t.Context(), sh(`tr '\0' '\n' </proc/$PPID/environ`))
 	if err != nil || strings.Contains(string(got.Stdout), "hunter2") || !strings.Contains(string(got.Stdout), "GOTRACEBACK=single\n") {

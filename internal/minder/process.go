@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,13 +52,13 @@ func startProcess() (*process, error) {
 // ownEnvironment is what the minder needs of the worker's environment, which may hold
 // secrets: the settings of Go's runtime. Each command comes with an environment of its own.
 func ownEnvironment(all []string) []string {
-	env := make([]string, 0, len(all))
-	for _, entry := range all {
-		if strings.HasPrefix(entry, "GO") {
-			env = append(env, entry)
+	return slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
+		switch name, _, _ := strings.Cut(entry, "="); name {
+		case "GOCOVERDIR", "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK":
+			return false
 		}
-	}
-	return env
+		return true
+	})
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
