@@ -336,7 +336,7 @@ func (s *state) present(ctx context.Context) error {
 		return err
 	}
 	_, err = s.store.put(ctx, write{key: nodeKey(s.cfg.Node), value: value, ttl: s.cfg.TTL})
-	if err != nil && s.cfg.Doubt != nil {
+	if err != nil && !errors.Is(err, context.Canceled) && s.cfg.Doubt != nil {
 		s.cfg.Doubt()
 	}
 	return err
@@ -347,6 +347,7 @@ func (s *state) present(ctx context.Context) error {
 func (s *state) wrotePresence(ctx context.Context, t *turn) {
 	switch {
 	case !t.had: // the broker is silent
+	case errors.Is(t.err, context.Canceled): // this worker stops
 	case t.err == nil:
 		s.absent = 0
 		s.presentAt = time.Now().Add(s.cfg.TTL/3 - rand.N(s.cfg.TTL/30))
