@@ -120,3 +120,42 @@ func TestManyTypesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A broker that is far away is not silent: jobs of several queues are asked for as slots fall
+// free, and none is written back since another queue had its slot meanwhile.
+func TestBrokerFarAway(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		const slots, takes = 10, 20 * time.Second
+		var ran, written atomic.Int64
+		mux := millhand.NewMux()
+		mux.HandleFunc("email", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			ran.Add(1)
+			time.Sleep(takes)
+			return nil, nil
+		})
+		c, link := client(t, s.Connect(t)), s.Link()
+		link.Far(300 * time.Millisecond)
+		link.Watch(func(subject string) natstest.Fate {
+			if strings.HasPrefix(subject, "millhand.q") && !strings.HasSuffix(subject, ".pin") {
+				written.Add(1)
+			}
+			return natstest.Pass
+		})
+		queues := map[string]int{"q0": 1, "q1": 1, "q2": 1}
+		for q := range queues {
+			for i := range 20 * slots {
+				if _, err := c.Enqueue(t.Context(), email{To: fmt.Sprint(i)}, millhand.WithQueue(q)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		start(t, link.Connect(t), millhand.WorkerConfig{Mux: mux, Queues: queues, Concurrency: slots})
+		time.Sleep(10 * takes)
+		if got := ran.Load(); got < 8*slots {
+			t.Errorf("%d jobs ran within the time of %d", got, 10*slots)
+		}
+		if got := written.Load(); got > slots {
+			t.Errorf("%d jobs were written back for %d that ran", got, ran.Load())
+		}
+	})
+}

@@ -18,7 +18,8 @@ const (
 	pullLifetime    = time.Second
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
-	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait
+	turnLapseMost   = time.Second
+	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait, or twice what the last one took
 	maxInbox        = 2 * maxBatch           // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
@@ -31,6 +32,7 @@ type pull struct {
 	sent     time.Time // the leases of its jobs start here
 	left     int
 	patience time.Duration // until its end is overdue
+	answered bool
 	limited  bool
 	bytes    int // that may still come, if they are limited
 }
@@ -119,7 +121,7 @@ func (p *Puller) send(ctx context.Context) error {
 	if standing {
 		p.overdue.Reset(p.pull.patience)
 	} else {
-		p.overdue.Reset(turnLapse)
+		p.overdue.Reset(min(max(turnLapse, 2*p.took), turnLapseMost))
 	}
 	if err := p.store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
 		return p.backOff(ctx)
@@ -145,12 +147,15 @@ func (p *Puller) lapse() bool {
 	}
 	p.silent = true
 	p.inlet.Silent(true)
-	p.overdue.Reset(p.pull.patience - turnLapse)
+	p.overdue.Reset(p.pull.patience - time.Since(p.pull.sent))
 	return true
 }
 
 // heard notes that the broker has answered.
 func (p *Puller) heard() {
+	if p.pull != nil && !p.pull.standing && !p.pull.answered {
+		p.pull.answered, p.took = true, time.Since(p.pull.sent)
+	}
 	if p.silent {
 		p.silent = false
 		p.inlet.Silent(false)

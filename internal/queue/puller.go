@@ -47,9 +47,10 @@ type Puller struct {
 	wanted  int    // asked for while a pull was in flight
 	backlog uint64 // jobs that waited behind the last delivery
 	overdue *time.Timer
-	silent  bool // a pull for jobs that wait is not answered
-	empty   int  // standing requests in a row that expired without a job
-	deaf    int  // and those of them at whose end jobs were waiting
+	silent  bool          // a pull for jobs that wait is not answered
+	took    time.Duration // the last answer to one
+	empty   int           // standing requests in a row that expired without a job
+	deaf    int           // and those of them at whose end jobs were waiting
 	pause   time.Duration
 	starved bool // when it was looked at last, for want of a permit
 	turn    int  // of asking, then
