@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,11 +62,18 @@ func (d *disk) takesWrites(ctx context.Context, now time.Time) bool {
 	return true
 }
 
+// trialData needs its room on any disk: a file system that compresses keeps zeros for nothing.
+func trialData() []byte {
+	b := make([]byte, trialSize)
+	_, _ = rand.Read(b) // never fails
+	return b
+}
+
 // try writes a file beside the streams, and removes it.
 func (d *disk) try() error {
 	f, err := os.OpenFile(filepath.Join(d.dir, trialName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
-		_, err = f.Write(make([]byte, trialSize))
+		_, err = f.Write(trialData())
 		err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 	}
 	switch {
