@@ -257,7 +257,7 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return millhand.Request{}, fmt.Errorf("not a job: %w", err)
+		return millhand.Request{}, fmt.Errorf("not a job: %w", plainly(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a bracket for the end
 		return millhand.Request{}, errors.New("something follows the JSON object")
@@ -276,6 +276,22 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 	return millhand.Request{
 		Args: millhand.Raw{Name: typ, Payload: l.Payload}, Options: append(append([]millhand.EnqueueOption(nil), common...), own...),
 	}, nil
+}
+
+// plainly says which field has a value of the wrong kind without naming the decoder's own types.
+func plainly(err error) error {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok || wrong.Field == "" {
+		return err
+	}
+	want := "text in quotes"
+	switch wrong.Field {
+	case "max_attempts":
+		want = "a whole number"
+	case "meta":
+		want = `an object of texts, as in {"key":"value"}`
+	}
+	return fmt.Errorf("%s: want %s, got %s", wrong.Field, want, wrong.Value)
 }
 
 // checkText refuses what JSON cannot have, and what its decoder would replace.
