@@ -201,7 +201,7 @@ func (r *runner) settle(h *queue.Held, e ending) {
 	if e.lost != nil {
 		r.worker.ends.add(job.EventLost)
 		r.worker.keeper.Release(h)
-		r.worker.log.Warn("lease lost: the job runs elsewhere", jobAttrs(h)...)
+		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
 	} else {
 		r.worker.ends.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)

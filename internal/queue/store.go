@@ -78,6 +78,7 @@ type Store struct {
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
 	queues  map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
+	common  map[string]bool // so of the streams that they share
 }
 
 // NewStore returns a store over nc, which stays the caller's. It does no I/O.
@@ -95,7 +96,7 @@ func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
-		publisher: sharedPublishers.join(nc), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		publisher: sharedPublishers.join(nc), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 	var err error
@@ -139,9 +140,23 @@ func (s *Store) Open(ctx context.Context, queue string) error {
 
 // ensureCommon makes what the queues of the namespace share.
 func (s *Store) ensureCommon(ctx context.Context) error {
-	for _, cfg := range []jetstream.StreamConfig{s.eventsConfig(), s.deadConfig()} {
-		if _, _, err := s.maker.Ensure(ctx, cfg); err != nil {
+	for _, c := range []struct {
+		jetstream.StreamConfig
+		loss string
+	}{
+		{s.eventsConfig(), "the broker had lost the stream of events: made it anew, history and results of jobs are gone"},
+		{s.deadConfig(), "the broker had lost the stream of dead jobs: made it anew, those that were in it are gone"},
+	} {
+		_, made, err := s.maker.Ensure(ctx, c.StreamConfig)
+		if err != nil {
 			return err
+		}
+		s.mu.Lock()
+		lost := made && s.common[c.Name]
+		s.common[c.Name] = true
+		s.mu.Unlock()
+		if lost {
+			s.log.WarnContext(ctx, c.loss, slog.String("stream", c.Name))
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,38 @@ func (s *scene) lose(stream string) {
 	if err := s.store.js.DeleteStream(s.ctx, stream); err != nil {
 		s.t.Fatalf("remove %s: %v", stream, err)
 	}
+}
+
+// What is gone is said, of each stream and once; those that were never there are no loss.
+func TestALostStreamIsToldOfOnce(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		var log strings.Builder
+		s.logs = &log
+		store := s.open(s.server.Link().Connect(t), Config{AckWait: testWait})
+		open := func() {
+			t.Helper()
+			if err := store.Open(s.ctx, testQueue); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := []string{s.store.names.eventStream(), s.store.names.deadStream(), s.store.names.queueStream(queueName())}
+		for _, stream := range all {
+			s.lose(stream)
+		}
+		open()
+		if strings.Contains(log.String(), "had lost") {
+			t.Errorf("streams that this worker never saw are lost: %s", &log)
+		}
+		for _, stream := range all {
+			log.Reset()
+			s.lose(stream)
+			open()
+			open()
+			if got := strings.Count(log.String(), "had lost"); got != 1 || !strings.Contains(log.String(), "stream="+stream) {
+				t.Errorf("%s is lost: told %d times: %s", stream, got, &log)
+			}
+		}
+	})
 }
 
 // Whoever holds a job of a lost stream has nothing to say about the jobs of the next one.
