@@ -19,6 +19,11 @@ const (
 	followExpiry    = 20 * time.Second
 	followAckWait   = 2 * time.Second // what was lost on its way comes again after this
 	followIdle      = time.Minute     // a consumer that nobody asks is removed
+
+	// followPatience is how long a follower that has kept up waits for an answer at first, when
+	// it begins anew; each time that there was none, it waits twice as long. A request that is
+	// lost must not keep it behind for longer than a node may act on the limits of before.
+	followPatience = 250 * time.Millisecond
 )
 
 // A follower keeps up with the keys of its filters: what they are, and how they change. It
@@ -32,8 +37,9 @@ type follower struct {
 	failed  func(error)                        // it cannot keep up at the moment, and tries again; nil: so be it
 	lost    func(context.Context, entry) error // the bucket was lost, and with it this entry; nil: so be it
 
-	live map[string]entry
-	made time.Time // when the bucket was
+	live     map[string]entry
+	made     time.Time     // when the bucket was
+	patience time.Duration // of the present attempt, for each request that sets it up
 
 	begin atomic.Pointer[context.CancelFunc] // ends the present attempt
 }
@@ -49,6 +55,7 @@ func (f *follower) anew() {
 // run follows until ctx ends or changed fails, whose error it returns.
 func (f *follower) run(ctx context.Context) error {
 	f.live = make(map[string]entry)
+	f.patience = setupTimeout // nothing is known yet that could be old, and there may be much to make
 	for {
 		try, cancel := context.WithCancel(ctx)
 		f.begin.Store(&cancel)
@@ -65,6 +72,10 @@ func (f *follower) run(ctx context.Context) error {
 			f.failed(err)
 		}
 		f.store.log.DebugContext(ctx, "reads the registry anew", slog.Any("err", err))
+		if told {
+			f.patience = 0
+		}
+		f.patience = min(max(2*f.patience, followPatience), setupTimeout)
 		if err := sleep(ctx, followPause); err != nil {
 			return err
 		}
@@ -94,6 +105,7 @@ func (f *follower) once(ctx context.Context) error {
 	if err := f.synced(); err != nil {
 		return err
 	}
+	f.patience = 0
 	for {
 		m, err := msgs.Next()
 		if err != nil {
@@ -112,7 +124,7 @@ func (f *follower) once(ctx context.Context) error {
 
 // open makes sure of the bucket.
 func (f *follower) open(ctx context.Context) error {
-	made, err := f.store.ensure(ctx)
+	made, err := f.ensure(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,6 +136,12 @@ func (f *follower) open(ctx context.Context) error {
 	}
 	f.made = made
 	return nil
+}
+
+func (f *follower) ensure(ctx context.Context) (made time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.patience)
+	defer cancel()
+	return f.store.ensure(ctx)
 }
 
 // mourn tells what was lost with the bucket. Revisions begin anew.
@@ -150,7 +168,7 @@ func (f *follower) mourn(ctx context.Context) error {
 
 // snapshot tells how all keys differ from what is known, and returns where to go on.
 func (f *follower) snapshot(ctx context.Context) (from uint64, err error) {
-	entries, upTo, err := f.store.read(ctx, f.filters...)
+	entries, upTo, err := f.read(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -170,6 +188,16 @@ func (f *follower) snapshot(ctx context.Context) (from uint64, err error) {
 		}
 	}
 	return upTo + 1, nil
+}
+
+func (f *follower) read(ctx context.Context) (entries []entry, upTo uint64, err error) {
+	short, cancel := context.WithTimeout(ctx, f.patience)
+	defer cancel()
+	entries, upTo, err = f.store.readAtOnce(short, f.filters)
+	if errors.Is(err, errTooMany) {
+		return f.store.readOneByOne(ctx, f.filters)
+	}
+	return entries, upTo, err
 }
 
 // tell passes on what is newer than what is known.
@@ -194,7 +222,7 @@ func (f *follower) tell(e entry) error {
 // consume makes a consumer of what comes after the snapshot. Its messages are acknowledged, so that
 // one which is lost comes again.
 func (f *follower) consume(ctx context.Context, from uint64) (jetstream.MessagesContext, error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	subjects := make([]string, len(f.filters))
 	for i, key := range f.filters {

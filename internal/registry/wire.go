@@ -132,10 +132,14 @@ func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
 // it leads to is written under a condition.
 func (s *Store) read(ctx context.Context, filters ...string) (entries []entry, upTo uint64, err error) {
 	entries, upTo, err = s.readAtOnce(ctx, filters)
-	if !errors.Is(err, errTooMany) {
-		return entries, upTo, err
+	if errors.Is(err, errTooMany) {
+		return s.readOneByOne(ctx, filters)
 	}
-	entries = nil
+	return entries, upTo, err
+}
+
+// readOneByOne is read in pages, for as many keys as there are.
+func (s *Store) readOneByOne(ctx context.Context, filters []string) (entries []entry, upTo uint64, err error) {
 	for i, filter := range filters {
 		found, first, err := s.readPages(ctx, filter, 1)
 		if err != nil {
