@@ -112,6 +112,9 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 	first := true
 	f := &follower{store: a.store, filters: settings(), lost: a.putBack}
 	f.failed = func(err error) { a.troubles.has(ctx, withSettings, err) }
+	if a.follow.Load() != nil { // one before has crashed: jobs start by what it told
+		f.patience = followPatience
+	}
 	a.follow.Store(f)
 	f.changed = func(e entry) error { return a.server.Cast(ctx, changed{e}) }
 	f.synced = func() error {

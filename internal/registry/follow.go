@@ -55,7 +55,9 @@ func (f *follower) anew() {
 // run follows until ctx ends or changed fails, whose error it returns.
 func (f *follower) run(ctx context.Context) error {
 	f.live = make(map[string]entry)
-	f.patience = setupTimeout // nothing is known yet that could be old, and there may be much to make
+	if f.patience == 0 {
+		f.patience = setupTimeout // nobody acts on what was never told, and there may be much to make
+	}
 	for {
 		try, cancel := context.WithCancel(ctx)
 		f.begin.Store(&cancel)

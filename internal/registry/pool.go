@@ -377,7 +377,7 @@ func (p *pool) until() time.Time { return p.sent.Add(usable(p.ttl)) }
 // limited takes over a new limit. What is too much is given up before anybody is asked.
 func (p *pool) limited(now time.Time, l Limit, rev uint64) {
 	p.limit, p.limitRev, p.news = l, rev, true
-	p.refreshAt, p.quiet = now, now
+	p.refreshAt, p.quiet, p.retryAt = now, now, time.Time{} // who tells it answers
 	if _, use := next(l.Jobs, p.view(p.me(now)), p.node); use < p.own.Held {
 		p.allow(use)
 	}
