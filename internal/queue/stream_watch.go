@@ -120,11 +120,7 @@ func (w *Watch) hold(ctx context.Context) {
 		now := time.Now()
 		if (noRoom(err) || now.Sub(since) >= watchSay) && now.Sub(said) >= watchSay {
 			said = now
-			text := "the broker stores nothing: no jobs are pulled, and what ends waits to be written"
-			if !all {
-				text = "the broker stores nothing in the streams of some queues: no jobs of those are pulled, and what ends there waits to be written"
-			}
-			w.store.log.WarnContext(ctx, text, slog.Any("err", err))
+			w.warn(ctx, all, err)
 		}
 		pause := time.NewTimer(watchPause)
 		select {
@@ -140,6 +136,14 @@ func (w *Watch) hold(ctx context.Context) {
 	if !said.IsZero() && ctx.Err() == nil {
 		w.store.log.WarnContext(ctx, "the broker stores again: jobs are pulled")
 	}
+}
+
+func (w *Watch) warn(ctx context.Context, all bool, err error) {
+	if all {
+		w.store.log.WarnContext(ctx, "the broker stores nothing: no jobs are pulled, and what ends waits to be written", slog.Any("err", err))
+		return
+	}
+	w.store.log.WarnContext(ctx, "the broker stores nothing in the streams of some queues: no jobs of those are pulled, and what ends there waits to be written", slog.Any("err", err))
 }
 
 // holdBack lets those queues go on whose streams store, if that of the events does. It reports

@@ -73,7 +73,7 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 
 // A stream that was lost while the gate is shut is made anew, though no job is there to ask for it.
 func TestMissingStreamIsMadeAnewWithTheGateShut(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
+	inScene(t, func(_ *testing.T, s *scene) {
 		n := s.nodeOf("n", 1)
 		n.watch(testQueue)
 		s.stationOf(n, n.gate.Inlet(1, testQueue, testType), func(*Held) Outcome { return Outcome{Kind: job.EventSucceeded} })
