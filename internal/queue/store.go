@@ -142,10 +142,10 @@ func (s *Store) Open(ctx context.Context, queue string) error {
 func (s *Store) ensureCommon(ctx context.Context) error {
 	for _, c := range []struct {
 		jetstream.StreamConfig
-		loss string
+		content string
 	}{
-		{s.eventsConfig(), "the broker had lost the stream of events: made it anew, history and results of jobs are gone"},
-		{s.deadConfig(), "the broker had lost the stream of dead jobs: made it anew, those that were in it are gone"},
+		{s.eventsConfig(), "history and results of jobs"},
+		{s.deadConfig(), "dead jobs"},
 	} {
 		_, made, err := s.maker.Ensure(ctx, c.StreamConfig)
 		if err != nil {
@@ -156,7 +156,7 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 		s.common[c.Name] = true
 		s.mu.Unlock()
 		if lost {
-			s.log.WarnContext(ctx, c.loss, slog.String("stream", c.Name))
+			s.log.WarnContext(ctx, "the broker had lost a stream: made it anew, what was in it is gone", slog.String("stream", c.Name), slog.String("content", c.content))
 		}
 	}
 	return nil
