@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -144,7 +145,7 @@ func TestBrokerFarAway(t *testing.T) {
 		queues := map[string]int{"q0": 1, "q1": 1, "q2": 1}
 		for q := range queues {
 			for i := range 20 * slots {
-				if _, err := c.Enqueue(t.Context(), email{To: fmt.Sprint(i)}, millhand.WithQueue(q)); err != nil {
+				if _, err := c.Enqueue(t.Context(), email{To: strconv.Itoa(i)}, millhand.WithQueue(q)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -62,7 +62,7 @@ no_auth_user: a`
 }
 
 // Servers, accounts and topologies that people have: jobs run, retries and quotas included.
-func TestWhereJobsRun(t *testing.T) {
+func TestWhereJobsRun(t *testing.T) { //nolint:tparallel // those with a bubble do not run beside others
 	for name, tt := range map[string]struct {
 		config string
 		cfg    millhand.Config
@@ -145,7 +145,7 @@ func runOne(t *testing.T, nc *nats.Conn, cfg millhand.Config) {
 }
 
 // Servers and accounts where no job can run: one line says what to change.
-func TestWhereJobsCannotRun(t *testing.T) {
+func TestWhereJobsCannotRun(t *testing.T) { //nolint:tparallel // as above
 	for name, tt := range map[string]struct {
 		config string
 		cfg    millhand.Config
