@@ -40,8 +40,8 @@ func (r *reserve) fill(ctx context.Context) time.Duration {
 		seq, err := r.lay(ctx, part)
 		switch {
 		case noRoom(err): // so small a store that the reserve is a good part of it
-			r.open(ctx)
-			r.open(ctx)
+			r.openPart(ctx)
+			r.openPart(ctx)
 			r.laid = true
 			return reserveLook
 		case err != nil:
@@ -78,9 +78,11 @@ func (s *Store) bucketPrefix() string {
 	return s.api
 }
 
-// open makes room: a part of the reserve, the largest there is, or of the history. It reports
-// whether there was any.
-func (r *reserve) open(ctx context.Context) bool {
+// open makes room: a part of the reserve, or of the history. It reports whether there was any.
+func (r *reserve) open(ctx context.Context) bool { return r.openPart(ctx) || r.forget(ctx) }
+
+// openPart makes room of the largest part of the reserve that there is, if any.
+func (r *reserve) openPart(ctx context.Context) bool {
 	bucket := "KV_" + string(r.store.names) + "-registry"
 	for part := reserveParts - 1; part >= 0; part-- {
 		n, err := r.store.purge(ctx, bucket, map[string]any{"filter": r.subject(part)})
@@ -92,7 +94,7 @@ func (r *reserve) open(ctx context.Context) bool {
 			return true
 		}
 	}
-	return r.forget(ctx)
+	return false
 }
 
 // forget removes the oldest part of the history.

@@ -114,8 +114,11 @@ func (w *Watch) hold(ctx context.Context) {
 		all := w.holdBack(ctx, probes, errs)
 		refused = true
 		w.store.refusedAt.Store(time.Now().UnixNano())
-		if noRoom(err) && w.reserve.open(ctx) {
-			continue
+		if noRoom(err) {
+			if w.reserve.openPart(ctx) {
+				continue
+			}
+			w.reserve.forget(ctx) // and then the pause: its room may show late, and others make some too
 		}
 		now := time.Now()
 		if (noRoom(err) || now.Sub(since) >= watchSay) && now.Sub(said) >= watchSay {
