@@ -260,10 +260,17 @@ func forAWhile(d time.Duration) func() error {
 	end := time.Now().Add(d)
 	return func() error {
 		if time.Now().After(end) {
-			return fmt.Errorf("no answer from the broker within %v", d)
+			return &patienceError{within: d}
 		}
 		return nil
 	}
+}
+
+// A patienceError is the end of the patience with a broker that does not take a write.
+type patienceError struct{ within time.Duration }
+
+func (e *patienceError) Error() string {
+	return fmt.Sprintf("no answer from the broker within %v", e.within)
 }
 
 func wrap(err error, format string, args ...any) error {

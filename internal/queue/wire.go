@@ -86,6 +86,9 @@ func (s *Store) because(err, last error) error {
 	if last == nil {
 		return err
 	}
+	if p, ok := errors.AsType[*patienceError](err); ok && apiCode(last) != 0 {
+		return fmt.Errorf("refused by the broker for %v: %w", p.within, last)
+	}
 	return fmt.Errorf("%w: %w", err, last)
 }
 

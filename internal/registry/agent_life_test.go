@@ -204,6 +204,28 @@ func TestBrokenLaterSettings(t *testing.T) {
 	})
 }
 
+// A queue whose pause cannot be read is paused, and the log says what to do.
+func TestPauseThatCannotBeRead(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.node("a", nodeConfig{concurrency: 5, types: []string{"import"}, jobs: 50 * time.Millisecond})
+		time.Sleep(time.Second)
+		if _, err := s.store.put(s.ctx, write{key: pauseOf("default"), value: []byte("garbage")}); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		paused, err := s.store.Paused(s.ctx)
+		if since, ok := paused["default"]; err != nil || !ok || !since.IsZero() {
+			s.t.Errorf("Paused = %v, %v, want the queue at no known time", paused, err)
+		}
+		if err := s.store.Resume(s.ctx, "default"); err != nil {
+			s.t.Errorf("Resume = %v", err)
+		}
+		if paused, err := s.store.Paused(s.ctx); err != nil || len(paused) != 0 {
+			s.t.Errorf("Paused after Resume = %v, %v", paused, err)
+		}
+	})
+}
+
 // Whatever part of the agent fails, its supervisor heals it, and no job starts that may not.
 func TestAgentHeals(t *testing.T) {
 	for _, part := range []string{"agent", "ear", "watch"} {

@@ -122,7 +122,15 @@ func (s *Store) Resume(ctx context.Context, queue string) error {
 	return s.set(ctx, write{key: pauseOf(queue), on: pauseOf(queue), remove: true})
 }
 
-// Paused returns the paused queues and since when they are.
+// decodePause returns since when a queue is paused, the zero time if that cannot be read.
+func decodePause(b []byte) (since time.Time, ok bool) {
+	var v pauseValue
+	err := json.Unmarshal(b, &v)
+	return v.Since, err == nil
+}
+
+// Paused returns the paused queues and since when they are: the zero time where that cannot
+// be read.
 func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
 	entries, err := s.readOpen(ctx, pauseKeys+".*")
 	if err != nil {
@@ -130,9 +138,8 @@ func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
 	}
 	paused := make(map[string]time.Time)
 	for _, e := range entries {
-		var v pauseValue
-		if e.Value != nil && json.Unmarshal(e.Value, &v) == nil {
-			paused[lastToken(e.Key)] = v.Since
+		if e.Value != nil {
+			paused[lastToken(e.Key)], _ = decodePause(e.Value)
 		}
 	}
 	return paused, nil

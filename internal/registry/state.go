@@ -204,12 +204,21 @@ func (s *state) apply(ctx context.Context, e entry) {
 		s.applyKey(typ, e)
 	}
 	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
-		s.cfg.Pause(queue, e.Value != nil)
+		s.applyPause(queue, e)
 	}
 	if s.known {
 		s.reconcile(ctx)
 		s.soon()
 	}
+}
+
+// applyPause takes over a pause. One that cannot be read holds: to pause in vain can be mended.
+func (s *state) applyPause(queue string, e entry) {
+	if _, ok := decodePause(e.Value); e.Value != nil && !ok {
+		s.log.Error("a pause cannot be read: resume the queue, or write or remove its key", slog.String("effect", "the queue is paused"),
+			slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
+	}
+	s.cfg.Pause(queue, e.Value != nil)
 }
 
 func (s *state) applyLimit(pool PoolKey, e entry) {
