@@ -61,10 +61,9 @@ func TestHandlerThatWritesAfterItWasGivenUp(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		stop := make(chan struct{})
 		ended := make(chan struct{})
-		runs := 0
 		mux := millhand.NewMux()
 		mux.HandleFunc("deaf", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-			if runs++; runs > 1 {
+			if j.Attempt > 1 {
 				return nil, nil
 			}
 			defer close(ended)
