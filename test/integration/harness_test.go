@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
+	if !underRace() && flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = flag.Set("test.parallel", "4") // they mostly wait; the flag takes any number
+	}
 	if testing.Short() {
 		fmt.Println("skipped by -short")
 		return

@@ -17,7 +17,7 @@ var (
 	cycles = flag.Int("cycles", 30, "of violence, each about two thirds of a second")
 )
 
-// Three workers run 2,000 jobs of up to 200 ms while they are killed, drained and frozen
+// Three workers run twenty jobs a cycle, of up to 200 ms, while they are killed, drained and frozen
 // and their broker is killed and restarted. Whatever happens, each job ends once.
 func TestViolence(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestViolence(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("the same again: go test ./test/integration -run TestViolence -seed %d -cycles %d", *seed, *cycles)
-	const jobs = 2000
+	jobs := 20 * *cycles
 	v := &violence{
 		random: rand.New(rand.NewPCG(*seed, 0)), //nolint:gosec // not a secret
 		broker: startBroker(t),

@@ -119,8 +119,8 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 	}
 	rawPublish(t, b.URL, "millhand.default.ready.echo.raw", "NATS/1.0\r\nno colon\r\nMillhand-Attempt: 3\r\n\r\n", `"raw"`)
 	info, err := awaitPublished(t, b.URL, millhand.Ref{Type: "echo", ID: "raw"})
-	if err != nil || string(info.Result) != `"raw"` {
-		t.Errorf("job with unreadable headers: %s, %v; want it to run as if it had none", info.Result, err)
+	if !errors.Is(err, millhand.ErrFailed) || info.Reason != "malformed" {
+		t.Errorf("job with unreadable headers: %+v, %v; want it dead, since its settings cannot be known", info, err)
 	}
 	subjects := []string{"millhand.default.ready.echo.*"}
 	for _, id := range []string{"a:b", "größe", "a/b=c$d", strings.Repeat("x", 200), strings.Repeat("x", 4000)} {
