@@ -22,7 +22,7 @@ const (
 
 // What an agent can have trouble with.
 const (
-	withSettings = "limits and pauses cannot be read, and no job of a worker that starts begins before they are"
+	withSettings = "limits and pauses cannot be read: what is known of them holds, and a worker that has just started waits"
 	withPermits  = "permits cannot be renewed: jobs of limited types wait or are handed back"
 	withPresence = "the worker's presence cannot be written: it works on, and others do not see it"
 )
