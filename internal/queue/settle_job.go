@@ -56,7 +56,7 @@ func (t *settlement) finishEffect(ctx context.Context) error {
 	case job.EventDead:
 		err = t.bury(ctx)
 	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
-		err = t.succeed(ctx)
+		err = t.requeue(ctx)
 	case job.EventSucceeded, job.EventCancelled:
 	}
 	if err != nil {

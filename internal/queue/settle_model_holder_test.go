@@ -58,7 +58,7 @@ func (h *modelHolder) effect(kind job.EventKind) {
 		h.records[h.life] = true
 	case job.EventSucceeded, job.EventCancelled:
 	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
-		h.succeed(kind)
+		h.requeue(kind)
 	}
 	h.ack()
 }
@@ -127,7 +127,7 @@ func (h *modelHolder) mattering(last modelEvent) []modelEvent {
 	return h.history(h.id)
 }
 
-func (h *modelHolder) succeed(kind job.EventKind) {
+func (h *modelHolder) requeue(kind job.EventKind) {
 	w := h.modelMsg
 	w.first = false
 	w.ready = kind != job.EventRetrying
