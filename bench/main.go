@@ -19,7 +19,7 @@ func main() {
 	defer stop()
 	var err error
 	if role, ok := os.LookupEnv(roleEnv); ok {
-		err = play(ctx, role, os.Stdin, os.Stdout)
+		err = playRole(ctx, role, os.Stdin, os.Stdout)
 	} else {
 		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}

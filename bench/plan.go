@@ -35,8 +35,8 @@ func (p drainPlan) withDefaults() drainPlan {
 	return p
 }
 
-// hire starts the worker processes, which wait to be told to start.
-func (p drainPlan) hire(ctx context.Context, s *site, url string) (workers []*process, err error) {
+// startWorkers starts the worker processes, which wait to be told to start.
+func (p drainPlan) startWorkers(ctx context.Context, s *testbed, url string) (workers []*process, err error) {
 	if p.quota > 0 {
 		if err := s.setQuota(ctx, url, p.types[0], p.quota); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func (p drainPlan) workerSpec(url string) workerSpec {
 
 // fill enqueues the jobs, in equal parts to each queue. It measures without the first of
 // each, which makes the stream.
-func (p drainPlan) fill(ctx context.Context, s *site, brokers []*process, url string) (sample, error) {
+func (p drainPlan) fill(ctx context.Context, s *testbed, brokers []*process, url string) (sample, error) {
 	queues := slices.Sorted(maps.Keys(p.queues))
 	caller, err := s.caller(ctx, callerSpec{Engine: p.engine, URL: url, Queues: queues})
 	if err != nil {
@@ -118,16 +118,16 @@ func (p drainPlan) perJob(d time.Duration) float64 {
 
 // How a drain is watched.
 const (
-	lookEvery = 5 * time.Millisecond // costs the broker about 1 % of a core
-	lookLess  = time.Second / 10     // where jobs take their time
-	patience  = time.Minute          // without any progress
+	pollEvery  = 5 * time.Millisecond // costs the broker about 1 % of a core
+	pollSlowly = time.Second / 10     // where jobs take their time
+	patience   = time.Minute          // without any progress
 )
 
 // awaitEmpty returns when every job of every queue is acknowledged.
-func (p drainPlan) awaitEmpty(ctx context.Context, s *site, url string) error {
-	every := lookEvery
+func (p drainPlan) awaitEmpty(ctx context.Context, s *testbed, url string) error {
+	every := pollEvery
 	if p.takes > 0 {
-		every = lookLess
+		every = pollSlowly
 	}
 	for q := range p.queues {
 		name, empty := streamOf(p.engine, q)

@@ -21,19 +21,19 @@ type process struct {
 	answers *json.Decoder
 }
 
-// A cast is the part that a process is to play.
-type cast struct {
+// A roleSpec says what role a process plays.
+type roleSpec struct {
 	Role    string
 	Spec    json.RawMessage // of that role
 	Profile string          // file for a CPU profile; empty: none
 }
 
 const (
-	roleEnv   = "MILLHAND_BENCH_ROLE" // holds a cast
+	roleEnv   = "MILLHAND_BENCH_ROLE" // holds a roleSpec
 	stopGrace = 30 * time.Second      // for a process to end by itself
 )
 
-func startProcess(ctx context.Context, c cast) (*process, error) {
+func startProcess(ctx context.Context, c roleSpec) (*process, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err

@@ -32,21 +32,21 @@ type role func(ctx context.Context, spec json.RawMessage) (m methods, stop func(
 
 func roles() map[string]role {
 	return map[string]role{
-		"broker": as(playBroker),
-		"node":   as(playNode),
-		"worker": as(playWorker),
-		"caller": as(playCaller),
+		"broker": as(startBroker),
+		"node":   as(startNode),
+		"worker": as(startWorker),
+		"caller": as(startCaller),
 	}
 }
 
 // as decodes the specification of a role.
-func as[S any](play func(context.Context, S) (methods, func() error, error)) role {
+func as[S any](start func(context.Context, S) (methods, func() error, error)) role {
 	return func(ctx context.Context, raw json.RawMessage) (methods, func() error, error) {
 		var spec S
 		if err := json.Unmarshal(raw, &spec); err != nil {
 			return nil, nil, err
 		}
-		return play(ctx, spec)
+		return start(ctx, spec)
 	}
 }
 
@@ -61,9 +61,9 @@ func method[A, R any](f func(A) (R, error)) func(json.RawMessage) (any, error) {
 	}
 }
 
-// play plays the role of a cast until in ends.
-func play(ctx context.Context, text string, in io.Reader, out io.Writer) (err error) {
-	var c cast
+// playRole plays the role that text, a roleSpec in JSON, names, until in ends.
+func playRole(ctx context.Context, text string, in io.Reader, out io.Writer) (err error) {
+	var c roleSpec
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
 	}

@@ -30,11 +30,11 @@ func soakTypes() map[string]time.Duration {
 // A soak is a long run of jobs of several types, of which some fail, on workers of which
 // one is killed now and then.
 type soak struct {
-	site    *site
+	testbed *testbed
 	broker  *process
 	url     string
 	workers []*process // the first is never killed: its memory is watched
-	ledger  *ledger
+	tracker *tracker
 	length  time.Duration
 	lease   time.Duration
 	out     io.Writer
@@ -44,11 +44,11 @@ type soak struct {
 // a job did not end exactly once.
 func runSoak(ctx context.Context, o options, length time.Duration, out io.Writer) (err error) {
 	s := &soak{length: length, lease: min(soakLease, length/10), out: out}
-	if s.site, err = newSite(o, "soak"); err != nil {
+	if s.testbed, err = newTestbed(o, "soak"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.site.close()) }()
-	if s.broker, s.url, err = s.site.broker(ctx); err != nil {
+	defer func() { err = errors.Join(err, s.testbed.close()) }()
+	if s.broker, s.url, err = s.testbed.broker(ctx); err != nil {
 		return err
 	}
 	for range soakWorkers {
@@ -56,17 +56,17 @@ func runSoak(ctx context.Context, o options, length time.Duration, out io.Writer
 			return err
 		}
 	}
-	if err := s.site.setQuota(ctx, s.url, "import", soakQuota); err != nil {
+	if err := s.testbed.setQuota(ctx, s.url, "import", soakQuota); err != nil {
 		return err
 	}
-	if s.ledger, err = openLedger(ctx, s.url, s.lease); err != nil {
+	if s.tracker, err = openTracker(ctx, s.url, s.lease); err != nil {
 		return err
 	}
-	defer s.ledger.close()
+	defer s.tracker.close()
 
 	g, both := errgroup.WithContext(ctx)
 	following, stop := context.WithCancel(both)
-	g.Go(func() error { return s.ledger.follow(following) })
+	g.Go(func() error { return s.tracker.follow(following) })
 	g.Go(func() error {
 		defer stop()
 		return s.run(ctx, both.Done()) // its processes are to be stopped in order, not with the end of both
@@ -75,7 +75,7 @@ func runSoak(ctx context.Context, o options, length time.Duration, out io.Writer
 }
 
 // run enqueues for the length of the soak, kills and watches, and waits for the last job,
-// unless the ledger is given up before.
+// unless the tracker is given up before.
 func (s *soak) run(ctx context.Context, given <-chan struct{}) error {
 	var watch watch
 	if err := watch.head(s.out); err != nil {
@@ -87,7 +87,7 @@ func (s *soak) run(ctx context.Context, given <-chan struct{}) error {
 	kill, look := min(killEvery, s.length/3), s.length/soakSamples
 	nextKill, nextLook := kill, look
 	for elapsed := time.Duration(0); elapsed < s.length; elapsed = time.Since(begun) {
-		if err := s.ledger.enqueue(ctx, int(soakRate*soakBatch/time.Second)); err != nil {
+		if err := s.tracker.enqueue(ctx, int(soakRate*soakBatch/time.Second)); err != nil {
 			return err
 		}
 		if elapsed >= nextKill {
@@ -108,10 +108,10 @@ func (s *soak) run(ctx context.Context, given <-chan struct{}) error {
 			return context.Canceled // by the reader of events, whose error is the first
 		}
 	}
-	if err := s.ledger.awaitEnds(ctx); err != nil {
+	if err := s.tracker.awaitEnds(ctx); err != nil {
 		return err
 	}
-	jobs, retried, lost := s.ledger.counts()
+	jobs, retried, lost := s.tracker.counts()
 	if _, err := fmt.Fprintf(s.out, "\n%d jobs ended once each; %d failed attempts, %d lost with a killed worker\n", jobs, retried, lost); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (s *soak) addWorker(ctx context.Context) error {
 	for t := range types {
 		spec.Types = append(spec.Types, t)
 	}
-	w, err := s.site.worker(ctx, spec)
+	w, err := s.testbed.worker(ctx, spec)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (s *soak) addWorker(ctx context.Context) error {
 
 // replaceWorker kills the oldest but the first, and starts another one.
 func (s *soak) replaceWorker(ctx context.Context) error {
-	if err := s.site.end(s.workers[1], (*process).kill); err != nil {
+	if err := s.testbed.end(s.workers[1], (*process).kill); err != nil {
 		return err
 	}
 	s.workers = append(s.workers[:1], s.workers[2:]...)
@@ -153,5 +153,5 @@ func (s *soak) look(w *watch, elapsed time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return w.add(s.out, elapsed, s.ledger.open(), broker, worker)
+	return w.add(s.out, elapsed, s.tracker.open(), broker, worker)
 }

@@ -19,7 +19,7 @@ type work struct {
 // A contestant is one way of doing a work.
 type contestant struct {
 	name string
-	run  func(context.Context, *site) (sample, error)
+	run  func(context.Context, *testbed) (sample, error)
 }
 
 // A sample is what one contestant measured in one round, by name.
@@ -90,7 +90,7 @@ func (w work) measure(ctx context.Context, o options, progress io.Writer) (map[s
 }
 
 func runOnce(ctx context.Context, o options, c contestant) (got sample, err error) {
-	s, err := newSite(o, c.name)
+	s, err := newTestbed(o, c.name)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,9 @@ func nodesWork(o options) work {
 	rawPlan := plan(count)
 	rawPlan.engine, rawPlan.inHand, rawPlan.types = raw, 4*nodeConcurrency, rawPlan.types[:1]
 	contest := func(name string, nodes int) contestant {
-		return contestant{name, func(ctx context.Context, s *site) (sample, error) { return runNodes(ctx, s, plan(nodes), window, each) }}
+		return contestant{name, func(ctx context.Context, s *testbed) (sample, error) {
+			return runNodes(ctx, s, plan(nodes), window, each)
+		}}
 	}
 	line := func(title, measure, unit string, digits int, beside string) row {
 		return row{title: title, measure: measure, unit: unit, digits: digits, of: many, beside: beside}
@@ -51,7 +53,7 @@ const longJob = time.Second
 
 // runNodes measures the nodes of a plan while they idle, then with its jobs, and then with
 // long ones, so many for each slot.
-func runNodes(ctx context.Context, s *site, p drainPlan, window time.Duration, each int) (sample, error) {
+func runNodes(ctx context.Context, s *testbed, p drainPlan, window time.Duration, each int) (sample, error) {
 	broker, url, err := s.broker(ctx)
 	if err != nil {
 		return nil, err

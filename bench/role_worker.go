@@ -30,12 +30,12 @@ type workerSpec struct {
 	Nodes       int                      // workers in the process, each with a connection; at least 1
 }
 
-// playWorker connects, and starts to work when it is told to.
-func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, error) {
+// startWorker connects, and starts to work when it is told to.
+func startWorker(ctx context.Context, spec workerSpec) (methods, func() error, error) {
 	gc.Tune() // as cmd/worker does, whatever the engine
 	w := &worker{spec: spec}
 	if spec.Jobs > 0 {
-		w.tally = newTally(spec.Jobs)
+		w.recorder = newRecorder(spec.Jobs)
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	for range max(spec.Nodes, 1) {
@@ -59,8 +59,8 @@ func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, er
 	return methods{
 		"start": func(json.RawMessage) (any, error) { return nil, w.start() },
 		"stop":  func(json.RawMessage) (any, error) { return nil, w.stop() },
-		"score": method(func(l look) (score, error) { return w.tally.score(l), nil }),
-		"await": method(func(jobs int) (any, error) { return nil, w.tally.await(ctx, jobs) }),
+		"score": method(func(o scoreOptions) (score, error) { return w.recorder.score(o), nil }),
+		"await": method(func(jobs int) (any, error) { return nil, w.recorder.await(ctx, jobs) }),
 		// Messages that were sent and received.
 		"traffic": func(json.RawMessage) (any, error) { return w.traffic(), nil },
 	}, stop, nil
@@ -68,10 +68,10 @@ func playWorker(ctx context.Context, spec workerSpec) (methods, func() error, er
 
 // A worker is what a worker process runs.
 type worker struct {
-	spec    workerSpec
-	conns   []*nats.Conn
-	engines []engine // one for each connection
-	tally   *tally   // nil: nothing is noted
+	spec     workerSpec
+	conns    []*nats.Conn
+	engines  []engine  // one for each connection
+	recorder *recorder // nil: nothing is noted
 
 	ctx    context.Context //nolint:containedctx // the process's, which outlives the call that starts the work
 	cancel context.CancelFunc
@@ -105,8 +105,8 @@ func (w *worker) traffic() (messages uint64) {
 var errFirstAttempt = errors.New("every now and then a first attempt fails")
 
 func (w *worker) handle(ctx context.Context, j job) error {
-	if w.tally != nil {
-		if err := w.tally.start(j.payload); err != nil {
+	if w.recorder != nil {
+		if err := w.recorder.start(j.payload); err != nil {
 			return err
 		}
 	}
@@ -115,8 +115,8 @@ func (w *worker) handle(ctx context.Context, j job) error {
 			return err
 		}
 	}
-	if w.tally != nil {
-		w.tally.end()
+	if w.recorder != nil {
+		w.recorder.end()
 	}
 	if w.spec.FailOneIn == 0 || j.attempt > 1 {
 		return nil

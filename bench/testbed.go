@@ -16,9 +16,9 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// A site is where one contestant does one round: a temporary directory and the processes
+// A testbed is where one contestant does one round: a temporary directory and the processes
 // that were started there.
-type site struct {
+type testbed struct {
 	opts      options
 	name      string // of the contestant, for files that stay
 	dir       string
@@ -27,13 +27,13 @@ type site struct {
 	conns     []*nats.Conn
 }
 
-func newSite(o options, name string) (*site, error) {
+func newTestbed(o options, name string) (*testbed, error) {
 	dir, err := os.MkdirTemp("", "millhand-bench-")
-	return &site{opts: o, name: name, dir: dir}, err
+	return &testbed{opts: o, name: name, dir: dir}, err
 }
 
 // close ends what still runs, the latest first, and removes all files.
-func (s *site) close() error {
+func (s *testbed) close() error {
 	var errs []error
 	for _, nc := range s.conns {
 		nc.Close()
@@ -44,12 +44,12 @@ func (s *site) close() error {
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
-func (s *site) start(ctx context.Context, role string, spec any) (*process, error) {
+func (s *testbed) start(ctx context.Context, role string, spec any) (*process, error) {
 	raw, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}
-	c := cast{Role: role, Spec: raw}
+	c := roleSpec{Role: role, Spec: raw}
 	if s.opts.profile != "" {
 		name := strings.ReplaceAll(fmt.Sprintf("%s %d %s", s.name, s.started, role), " ", "-")
 		c.Profile = filepath.Join(s.opts.profile, name+".pprof")
@@ -64,12 +64,12 @@ func (s *site) start(ctx context.Context, role string, spec any) (*process, erro
 }
 
 // end ends one process before the others.
-func (s *site) end(p *process, how func(*process) error) error {
+func (s *testbed) end(p *process, how func(*process) error) error {
 	s.processes = slices.DeleteFunc(s.processes, func(q *process) bool { return q == p })
 	return how(p)
 }
 
-func (s *site) endAll(processes []*process) error {
+func (s *testbed) endAll(processes []*process) error {
 	var errs []error
 	for _, p := range processes {
 		errs = append(errs, s.end(p, (*process).stop))
@@ -78,7 +78,7 @@ func (s *site) endAll(processes []*process) error {
 }
 
 // broker starts a broker with the settings of one that a worker embeds.
-func (s *site) broker(ctx context.Context) (p *process, url string, err error) {
+func (s *testbed) broker(ctx context.Context) (p *process, url string, err error) {
 	if p, err = s.start(ctx, "broker", brokerSpec{Store: filepath.Join(s.dir, "store")}); err != nil {
 		return nil, "", err
 	}
@@ -86,16 +86,16 @@ func (s *site) broker(ctx context.Context) (p *process, url string, err error) {
 	return p, url, err
 }
 
-func (s *site) caller(ctx context.Context, spec callerSpec) (*process, error) {
+func (s *testbed) caller(ctx context.Context, spec callerSpec) (*process, error) {
 	return s.start(ctx, "caller", spec)
 }
 
-func (s *site) worker(ctx context.Context, spec workerSpec) (*process, error) {
+func (s *testbed) worker(ctx context.Context, spec workerSpec) (*process, error) {
 	return s.start(ctx, "worker", spec)
 }
 
 // stream returns a stream that jobs wait in.
-func (s *site) stream(ctx context.Context, url, name string) (jetstream.Stream, error) {
+func (s *testbed) stream(ctx context.Context, url, name string) (jetstream.Stream, error) {
 	nc, err := s.connect(url)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (s *site) stream(ctx context.Context, url, name string) (jetstream.Stream, 
 	return js.Stream(ctx, name)
 }
 
-func (s *site) setQuota(ctx context.Context, url, typ string, limit int) error {
+func (s *testbed) setQuota(ctx context.Context, url, typ string, limit int) error {
 	nc, err := s.connect(url)
 	if err != nil {
 		return err
@@ -119,8 +119,8 @@ func (s *site) setQuota(ctx context.Context, url, typ string, limit int) error {
 	return client.SetQuota(ctx, millhand.Quota{Type: typ, Limit: limit})
 }
 
-// connect returns a connection that is closed with the site.
-func (s *site) connect(url string) (*nats.Conn, error) {
+// connect returns a connection that is closed with the testbed.
+func (s *testbed) connect(url string) (*nats.Conn, error) {
 	nc, err := nats.Connect(url)
 	if err == nil {
 		s.conns = append(s.conns, nc)

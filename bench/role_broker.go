@@ -15,7 +15,7 @@ type brokerSpec struct {
 	Store string
 }
 
-func playBroker(_ context.Context, spec brokerSpec) (methods, func() error, error) {
+func startBroker(_ context.Context, spec brokerSpec) (methods, func() error, error) {
 	gc.Tune() // as a worker does that embeds it
 	b, err := broker.Start(broker.Config{Store: spec.Store, Port: -1, Logger: quiet()})
 	if err != nil {

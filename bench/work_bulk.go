@@ -31,8 +31,8 @@ func bulkWork(o options) work {
 	}
 }
 
-func enqueueMany(o options, engine string, atOnce int) func(context.Context, *site) (sample, error) {
-	return func(ctx context.Context, s *site) (sample, error) {
+func enqueueMany(o options, engine string, atOnce int) func(context.Context, *testbed) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		_, url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func enqueueMany(o options, engine string, atOnce int) func(context.Context, *si
 
 // warmBroker starts a broker, and a caller that has enqueued one job there: with it comes the
 // stream.
-func (s *site) warmBroker(ctx context.Context, engine string) (broker *process, url string, caller *process, err error) {
+func (s *testbed) warmBroker(ctx context.Context, engine string) (broker *process, url string, caller *process, err error) {
 	if broker, url, err = s.broker(ctx); err != nil {
 		return nil, "", nil, err
 	}
@@ -58,8 +58,8 @@ func (s *site) warmBroker(ctx context.Context, engine string) (broker *process, 
 }
 
 // enqueueFrom runs the built command, from its start to its end.
-func enqueueFrom(o options) func(context.Context, *site) (sample, error) {
-	return func(ctx context.Context, s *site) (sample, error) {
+func enqueueFrom(o options) func(context.Context, *testbed) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		_, url, _, err := s.warmBroker(ctx, mill)
 		if err != nil {
 			return nil, err

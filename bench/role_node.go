@@ -19,8 +19,8 @@ type nodeSpec struct {
 
 type nodeAddress struct{ URL, Route string }
 
-// playNode runs a server as docs/operations.md has it for production.
-func playNode(ctx context.Context, spec nodeSpec) (methods, func() error, error) {
+// startNode runs a server as docs/operations.md has it for production.
+func startNode(ctx context.Context, spec nodeSpec) (methods, func() error, error) {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: spec.Name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true,
 		JetStream: true, StoreDir: spec.Store, SyncAlways: true, MaxPayload: broker.PayloadLimit + broker.HeaderRoom,
@@ -43,7 +43,7 @@ func playNode(ctx context.Context, spec nodeSpec) (methods, func() error, error)
 // then: for that, the first node needs peers.
 func addressOf(ctx context.Context, srv *server.Server) (nodeAddress, error) {
 	for srv.ClusterAddr() == nil || srv.Addr() == nil {
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := pause(ctx, pollEvery); err != nil {
 			return nodeAddress{}, err
 		}
 	}

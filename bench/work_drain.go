@@ -44,9 +44,9 @@ func drainWork(o options) work {
 }
 
 // drain enqueues all jobs and measures how they are worked off.
-func drain(plan drainPlan) func(context.Context, *site) (sample, error) {
+func drain(plan drainPlan) func(context.Context, *testbed) (sample, error) {
 	plan = plan.withDefaults()
-	return func(ctx context.Context, s *site) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		broker, url, err := s.broker(ctx)
 		if err != nil {
 			return nil, err
@@ -56,12 +56,12 @@ func drain(plan drainPlan) func(context.Context, *site) (sample, error) {
 }
 
 // run enqueues the jobs, starts the workers and measures until the last job is gone.
-func (p drainPlan) run(ctx context.Context, s *site, brokers []*process, url string) (sample, error) {
+func (p drainPlan) run(ctx context.Context, s *testbed, brokers []*process, url string) (sample, error) {
 	got, err := p.fill(ctx, s, brokers, url)
 	if err != nil {
 		return nil, err
 	}
-	workers, err := p.hire(ctx, s, url)
+	workers, err := p.startWorkers(ctx, s, url)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func scoresOf(workers []*process) ([]score, error) {
 	all := make([]score, len(workers))
 	var errs []error
 	for i, w := range workers {
-		errs = append(errs, w.call("score", look{}, &all[i]))
+		errs = append(errs, w.call("score", scoreOptions{}, &all[i]))
 	}
 	return all, errors.Join(errs...)
 }

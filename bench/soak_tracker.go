@@ -15,8 +15,8 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// A ledger enqueues the jobs of a soak, and follows what happens to them.
-type ledger struct {
+// A tracker enqueues the jobs of a soak, and follows what happens to them.
+type tracker struct {
 	nc     *nats.Conn
 	client *millhand.Client
 	types  []string
@@ -33,26 +33,26 @@ type ledger struct {
 	moved    time.Time // when a job ended last
 }
 
-// openLedger is for a broker whose streams exist. Its memory can only be flat once it
+// openTracker is for a broker whose streams exist. Its memory can only be flat once it
 // forgets as much as it learns. With the defaults that is after a week; here it is after
 // twice the lease, the least that keeps two holders of a job apart.
-func openLedger(ctx context.Context, url string, lease time.Duration) (*ledger, error) {
+func openTracker(ctx context.Context, url string, lease time.Duration) (*tracker, error) {
 	nc, err := nats.Connect(url)
 	if err != nil {
 		return nil, err
 	}
-	l := &ledger{nc: nc, types: slices.Sorted(maps.Keys(soakTypes())), begun: time.Now(), ends: make(map[string]int)}
-	if l.client, err = millhand.NewClient(nc, millhand.Config{Logger: quiet()}); err == nil {
+	t := &tracker{nc: nc, types: slices.Sorted(maps.Keys(soakTypes())), begun: time.Now(), ends: make(map[string]int)}
+	if t.client, err = millhand.NewClient(nc, millhand.Config{Logger: quiet()}); err == nil {
 		err = bound(ctx, nc, lease)
 	}
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	return l, nil
+	return t, nil
 }
 
-func (l *ledger) close() { l.nc.Close() }
+func (t *tracker) close() { t.nc.Close() }
 
 // bound does what an operator may do to the streams: workers leave it so.
 func bound(ctx context.Context, nc *nats.Conn, lease time.Duration) error {
@@ -77,69 +77,69 @@ func bound(ctx context.Context, nc *nats.Conn, lease time.Duration) error {
 	return nil
 }
 
-// enqueue enqueues so many jobs, in turn of each type.
-func (l *ledger) enqueue(ctx context.Context, jobs int) error {
+// enqueue enqueues this many jobs, of each type in turn.
+func (t *tracker) enqueue(ctx context.Context, jobs int) error {
 	batch := make([]millhand.Request, jobs)
 	for i := range batch {
-		batch[i].Args = millhand.Raw{Name: l.types[l.next%len(l.types)], Payload: newPayload(l.next, time.Now())}
-		l.next++
+		batch[i].Args = millhand.Raw{Name: t.types[t.next%len(t.types)], Payload: newPayload(t.next, time.Now())}
+		t.next++
 	}
-	refs, err := l.client.EnqueueMany(ctx, batch)
+	refs, err := t.client.EnqueueMany(ctx, batch)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.enqueued += len(refs)
-	for _, r := range refs {
-		l.ends[r.ID] += 0 // it may have ended already
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.enqueued += len(refs)
+	for _, ref := range refs {
+		t.ends[ref.ID] += 0 // it may have ended already
 	}
 	return nil
 }
 
 // follow reads the events until ctx ends.
-func (l *ledger) follow(ctx context.Context) error {
-	for e, err := range l.client.Events(ctx, l.begun) {
+func (t *tracker) follow(ctx context.Context) error {
+	for e, err := range t.client.Events(ctx, t.begun) {
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		l.note(e)
+		t.note(e)
 	}
 	return nil
 }
 
-func (l *ledger) note(e millhand.Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (t *tracker) note(e millhand.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
 	case e.State.Final():
-		l.moved = time.Now()
-		if l.ends[e.ID]++; l.ends[e.ID] > 1 {
-			l.again++
+		t.moved = time.Now()
+		if t.ends[e.ID]++; t.ends[e.ID] > 1 {
+			t.again++
 			return
 		}
-		l.ended++
+		t.ended++
 	case e.State == millhand.Retrying:
-		l.retried++
+		t.retried++
 	default:
-		l.lost++
+		t.lost++
 	}
 }
 
 // open counts the jobs that have not ended.
-func (l *ledger) open() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.enqueued - l.ended
+func (t *tracker) open() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.enqueued - t.ended
 }
 
-func (l *ledger) counts() (ended, retried, lost int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ended, l.retried, l.lost
+func (t *tracker) counts() (ended, retried, lost int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended, t.retried, t.lost
 }
 
 var (
@@ -148,22 +148,22 @@ var (
 )
 
 // awaitEnds returns when every job has ended, or none has for a while.
-func (l *ledger) awaitEnds(ctx context.Context) error {
-	for l.open() > 0 {
-		if err := pause(ctx, lookEvery); err != nil {
+func (t *tracker) awaitEnds(ctx context.Context) error {
+	for t.open() > 0 {
+		if err := pause(ctx, pollEvery); err != nil {
 			return err
 		}
-		l.mu.Lock()
-		silent := time.Since(l.moved)
-		l.mu.Unlock()
+		t.mu.Lock()
+		silent := time.Since(t.moved)
+		t.mu.Unlock()
 		if silent > patience {
-			return fmt.Errorf("%w: %d of %d", errMissing, l.open(), l.next)
+			return fmt.Errorf("%w: %d of %d", errMissing, t.open(), t.next)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.again > 0 || l.ended != l.next || len(l.ends) != l.next {
-		return fmt.Errorf("%w: %d, of %d jobs %d ended, %d ids are known", errAgain, l.again, l.next, l.ended, len(l.ends))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.again > 0 || t.ended != t.next || len(t.ends) != t.next {
+		return fmt.Errorf("%w: %d, of %d jobs %d ended, %d ids are known", errAgain, t.again, t.next, t.ended, len(t.ends))
 	}
 	return nil
 }

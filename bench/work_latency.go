@@ -26,9 +26,9 @@ func latencyWork(o options) work {
 	}
 }
 
-func latency(o options, engine string) func(context.Context, *site) (sample, error) {
+func latency(o options, engine string) func(context.Context, *testbed) (sample, error) {
 	plan := drainPlan{engine: engine, jobs: warmJobs + o.jobs/20, inHand: rawInHand}.withDefaults()
-	return func(ctx context.Context, s *site) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		_, url, err := s.broker(ctx)
 		if err != nil {
 			return nil, err
@@ -59,7 +59,7 @@ func latency(o options, engine string) func(context.Context, *site) (sample, err
 			return nil, err
 		}
 		var got score
-		if err := w.call("score", look{Skip: warmJobs}, &got); err != nil {
+		if err := w.call("score", scoreOptions{Skip: warmJobs}, &got); err != nil {
 			return nil, err
 		}
 		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

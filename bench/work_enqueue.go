@@ -23,8 +23,8 @@ func enqueueWork(o options) work {
 	}
 }
 
-func enqueueBy(o options, engine string) func(context.Context, *site) (sample, error) {
-	return func(ctx context.Context, s *site) (sample, error) {
+func enqueueBy(o options, engine string) func(context.Context, *testbed) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		broker, url, caller, err := s.warmBroker(ctx, engine)
 		if err != nil {
 			return nil, err
@@ -59,7 +59,7 @@ func enqueueBy(o options, engine string) func(context.Context, *site) (sample, e
 }
 
 // checkWaiting returns an error unless as many jobs wait as were enqueued.
-func (s *site) checkWaiting(ctx context.Context, url, engine string, jobs int) error {
+func (s *testbed) checkWaiting(ctx context.Context, url, engine string, jobs int) error {
 	name, empty := streamOf(engine, defaultQueue)
 	stream, err := s.stream(ctx, url, name)
 	if err != nil {

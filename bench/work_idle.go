@@ -23,9 +23,9 @@ func idleWork(o options) work {
 	}
 }
 
-func idle(window time.Duration) func(context.Context, *site) (sample, error) {
+func idle(window time.Duration) func(context.Context, *testbed) (sample, error) {
 	plan := drainPlan{engine: mill, types: manyTypes()}.withDefaults()
-	return func(ctx context.Context, s *site) (sample, error) {
+	return func(ctx context.Context, s *testbed) (sample, error) {
 		broker, url, err := s.broker(ctx)
 		if err != nil {
 			return nil, err

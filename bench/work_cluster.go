@@ -11,7 +11,7 @@ import (
 func clusterWork(o options) work {
 	jobs := o.jobs / 10
 	contest := func(engine string) contestant {
-		return contestant{engine, func(ctx context.Context, s *site) (sample, error) {
+		return contestant{engine, func(ctx context.Context, s *testbed) (sample, error) {
 			nodes, url, err := s.cluster(ctx)
 			if err != nil {
 				return nil, err
@@ -33,7 +33,7 @@ func clusterWork(o options) work {
 }
 
 // cluster starts three brokers and returns their URLs with commas between.
-func (s *site) cluster(ctx context.Context) (nodes []*process, urls string, err error) {
+func (s *testbed) cluster(ctx context.Context) (nodes []*process, urls string, err error) {
 	var all []string
 	routes := []string{"nats://127.0.0.1:9"} // nobody's: a node wants a route to be one, and the first knows none
 	for _, name := range []string{"a", "b", "c"} {
@@ -62,7 +62,7 @@ func awaitCluster(ctx context.Context, nodes []*process) error {
 				return nil
 			}
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}

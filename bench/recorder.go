@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A tally notes which of the jobs 0 … n-1 a worker handled, and when. Noting one takes
+// A recorder notes which of the jobs 0 … n-1 a worker handled, and when. Noting one takes
 // neither a lock nor an allocation.
-type tally struct {
+type recorder struct {
 	started []atomic.Int64 // by job; Unix time in ns, 0: not yet
 	sent    []atomic.Int64 // by job; when it was enqueued, in the same way
 	handled atomic.Int64
@@ -18,37 +18,37 @@ type tally struct {
 	last    atomic.Int64 // when a handler ended last
 }
 
-func newTally(jobs int) *tally {
-	return &tally{started: make([]atomic.Int64, jobs), sent: make([]atomic.Int64, jobs)}
+func newRecorder(jobs int) *recorder {
+	return &recorder{started: make([]atomic.Int64, jobs), sent: make([]atomic.Int64, jobs)}
 }
 
-func (t *tally) start(payload []byte) error {
+func (r *recorder) start(payload []byte) error {
 	n, sent, err := readPayload(payload)
 	if err != nil {
 		return err
 	}
-	if n >= len(t.started) {
-		return fmt.Errorf("job %d, expected less than %d", n, len(t.started))
+	if n >= len(r.started) {
+		return fmt.Errorf("job %d, expected less than %d", n, len(r.started))
 	}
-	if t.started[n].Swap(time.Now().UnixNano()) != 0 {
-		t.again.Add(1)
+	if r.started[n].Swap(time.Now().UnixNano()) != 0 {
+		r.again.Add(1)
 	}
-	t.sent[n].Store(sent)
+	r.sent[n].Store(sent)
 	return nil
 }
 
-func (t *tally) end() {
-	t.last.Store(time.Now().UnixNano())
-	t.handled.Add(1)
+func (r *recorder) end() {
+	r.last.Store(time.Now().UnixNano())
+	r.handled.Add(1)
 }
 
-// await returns when so many handlers have ended.
-func (t *tally) await(ctx context.Context, jobs int) error {
-	for before, since := t.handled.Load(), time.Now(); ; {
-		if err := pause(ctx, lookEvery); err != nil {
+// await returns when this many handlers have ended.
+func (r *recorder) await(ctx context.Context, jobs int) error {
+	for before, since := r.handled.Load(), time.Now(); ; {
+		if err := pause(ctx, pollEvery); err != nil {
 			return err
 		}
-		switch now := t.handled.Load(); {
+		switch now := r.handled.Load(); {
 		case now >= int64(jobs):
 			return nil
 		case now != before:
@@ -59,8 +59,8 @@ func (t *tally) await(ctx context.Context, jobs int) error {
 	}
 }
 
-// A look says what a score is to tell.
-type look struct {
+// scoreOptions say what a score is to tell.
+type scoreOptions struct {
 	Mark int // count of starts of which the last one's time is wanted; 0: none
 	Skip int // jobs below this number are left out of the delays
 }
@@ -77,18 +77,18 @@ type score struct {
 	P99   time.Duration
 }
 
-func (t *tally) score(l look) score {
-	s := score{Bits: make([]byte, (len(t.started)+7)/8), Again: int(t.again.Load()), Last: t.last.Load()}
+func (r *recorder) score(o scoreOptions) score {
+	s := score{Bits: make([]byte, (len(r.started)+7)/8), Again: int(r.again.Load()), Last: r.last.Load()}
 	var starts, delays []int64
-	for n := range t.started {
-		at := t.started[n].Load()
+	for n := range r.started {
+		at := r.started[n].Load()
 		if at == 0 {
 			continue
 		}
 		s.Bits[n/8] |= 1 << (n % 8)
 		starts = append(starts, at)
-		if n >= l.Skip {
-			delays = append(delays, at-t.sent[n].Load())
+		if n >= o.Skip {
+			delays = append(delays, at-r.sent[n].Load())
 		}
 	}
 	slices.Sort(starts)
@@ -96,8 +96,8 @@ func (t *tally) score(l look) score {
 	if s.Jobs = len(starts); s.Jobs > 0 {
 		s.First = starts[0]
 	}
-	if l.Mark > 0 && l.Mark <= len(starts) {
-		s.Mark = starts[l.Mark-1]
+	if o.Mark > 0 && o.Mark <= len(starts) {
+		s.Mark = starts[o.Mark-1]
 	}
 	if len(delays) > 0 {
 		s.P50, s.P99 = time.Duration(percentile(delays, 50)), time.Duration(percentile(delays, 99))

@@ -21,22 +21,22 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-func TestTally(t *testing.T) {
+func TestRecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tally := newTally(10)
+		recorder := newRecorder(10)
 		begin := time.Now()
 		for i, n := range []int{3, 8, 9} {
 			payload := newPayload(n, time.Now())
 			time.Sleep(time.Duration(i+1) * time.Second) // from enqueue to start
-			if err := tally.start(payload); err != nil {
+			if err := recorder.start(payload); err != nil {
 				t.Fatal(err)
 			}
-			tally.end()
+			recorder.end()
 		}
-		if err := tally.start(newPayload(10, begin)); err == nil {
+		if err := recorder.start(newPayload(10, begin)); err == nil {
 			t.Error("a job beyond the last is accepted")
 		}
-		got := tally.score(look{Mark: 2})
+		got := recorder.score(scoreOptions{Mark: 2})
 		if got.Jobs != 3 || got.Again != 0 || got.P50 != 2*time.Second || got.P99 != 3*time.Second {
 			t.Errorf("score = %+v", got)
 		}
@@ -48,13 +48,13 @@ func TestTally(t *testing.T) {
 
 func TestCheckAll(t *testing.T) {
 	scored := func(again int, jobs ...int) score {
-		tally := newTally(20)
+		recorder := newRecorder(20)
 		for _, n := range jobs {
-			if err := tally.start(newPayload(n, time.Now())); err != nil {
+			if err := recorder.start(newPayload(n, time.Now())); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s := tally.score(look{})
+		s := recorder.score(scoreOptions{})
 		s.Again += again
 		return s
 	}

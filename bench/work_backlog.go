@@ -47,7 +47,7 @@ type backlog struct {
 	rest             time.Duration // after the enqueue
 }
 
-func (b backlog) run(ctx context.Context, s *site) (sample, error) {
+func (b backlog) run(ctx context.Context, s *testbed) (sample, error) {
 	broker, url, err := s.broker(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (b backlog) run(ctx context.Context, s *site) (sample, error) {
 }
 
 // enqueueRate enqueues the sampled jobs.
-func (b backlog) enqueueRate(ctx context.Context, s *site, url string) (float64, error) {
+func (b backlog) enqueueRate(ctx context.Context, s *testbed, url string) (float64, error) {
 	caller, err := s.caller(ctx, callerSpec{Engine: mill, URL: url, Queues: []string{defaultQueue}})
 	if err != nil {
 		return 0, err
@@ -110,7 +110,7 @@ func (b backlog) enqueueRate(ctx context.Context, s *site, url string) (float64,
 
 // drainSome has a new worker handle the sampled jobs, or some more, and returns its score
 // and when it was started.
-func (b backlog) drainSome(ctx context.Context, s *site, p drainPlan, url string) (got score, begun time.Time, err error) {
+func (b backlog) drainSome(ctx context.Context, s *testbed, p drainPlan, url string) (got score, begun time.Time, err error) {
 	begun = time.Now()
 	w, err := s.worker(ctx, p.workerSpec(url))
 	if err != nil {
@@ -120,11 +120,11 @@ func (b backlog) drainSome(ctx context.Context, s *site, p drainPlan, url string
 	if err != nil {
 		return got, begun, err
 	}
-	return got, begun, w.call("score", look{Mark: b.sampled}, &got)
+	return got, begun, w.call("score", scoreOptions{Mark: b.sampled}, &got)
 }
 
 // drainRest has a new worker handle all jobs that are left.
-func drainRest(ctx context.Context, s *site, p drainPlan, url string) (got score, err error) {
+func drainRest(ctx context.Context, s *testbed, p drainPlan, url string) (got score, err error) {
 	w, err := s.worker(ctx, p.workerSpec(url))
 	if err != nil {
 		return got, err
@@ -132,5 +132,5 @@ func drainRest(ctx context.Context, s *site, p drainPlan, url string) (got score
 	if err := errors.Join(w.call("start", nil, nil), p.awaitEmpty(ctx, s, url)); err != nil {
 		return got, err
 	}
-	return got, w.call("score", look{}, &got)
+	return got, w.call("score", scoreOptions{}, &got)
 }

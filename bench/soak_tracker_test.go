@@ -8,7 +8,7 @@ import (
 	"github.com/millhand/millhand"
 )
 
-func TestLedger(t *testing.T) {
+func TestTracker(t *testing.T) {
 	event := func(id string, state millhand.State) millhand.Event {
 		return millhand.Event{Ref: millhand.Ref{ID: id}, State: state}
 	}
@@ -22,12 +22,12 @@ func TestLedger(t *testing.T) {
 		{"one twice", []millhand.Event{event("a", millhand.Succeeded), event("b", millhand.Succeeded), event("b", millhand.Dead)}, errAgain},
 		{"one that nobody enqueued", []millhand.Event{event("a", millhand.Succeeded), event("c", millhand.Succeeded)}, errAgain},
 	} {
-		l := &ledger{next: 2, enqueued: 2, ends: map[string]int{"a": 0, "b": 0}}
+		tr := &tracker{next: 2, enqueued: 2, ends: map[string]int{"a": 0, "b": 0}}
 		for _, e := range tt.events {
-			l.note(e)
+			tr.note(e)
 		}
-		l.moved = time.Now().Add(-2 * patience)
-		if err := l.awaitEnds(t.Context()); !errors.Is(err, tt.want) {
+		tr.moved = time.Now().Add(-2 * patience)
+		if err := tr.awaitEnds(t.Context()); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}

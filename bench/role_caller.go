@@ -34,7 +34,7 @@ type caller struct {
 	engine engine
 }
 
-func playCaller(ctx context.Context, spec callerSpec) (methods, func() error, error) {
+func startCaller(ctx context.Context, spec callerSpec) (methods, func() error, error) {
 	nc, err := nats.Connect(spec.URL)
 	if err != nil {
 		return nil, nil, err
