@@ -104,6 +104,16 @@ func (c *Client) enqueue(ctx context.Context, e queue.Enqueue) error {
 	return c.store.Enqueue(ctx, e)
 }
 
+// findQuota fills in the quota at which a job is refused. Without one it is not.
+func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
+	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: e.Record.Type})
+	e.Limit, e.Limited = limit.Jobs, limited
+	if _, badName := errors.AsType[*job.NameError](err); badName {
+		return nil // which the job's own check tells
+	}
+	return err
+}
+
 // A Request is one job of an [Client.EnqueueMany].
 type Request struct {
 	Args    Args
@@ -190,8 +200,6 @@ func isNil(args Args) bool {
 	v := reflect.ValueOf(args)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
-
-func refOf(r *job.Record) Ref { return Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life} }
 
 // Get returns what is known about a job, [ErrNotFound], or [ErrInvalid] for a ref that can name
 // no job.

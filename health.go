@@ -149,6 +149,3 @@ func (w *Worker) Ready(ctx context.Context) error {
 
 // CheckQueue returns an error that is [ErrInvalid] if name cannot be a queue.
 func CheckQueue(name string) error { return publicError(job.CheckQueue(name)) }
-
-// CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.
-func CheckType(name string) error { return publicError(job.CheckType(name)) }

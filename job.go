@@ -1,7 +1,6 @@
 package millhand
 
 import (
-	"context"
 	"maps"
 	"time"
 
@@ -69,6 +68,9 @@ type Ref struct {
 	Queue string `json:"queue"`
 	Life  string `json:"life,omitempty"` // empty: the newest
 }
+
+// refOf names the job that r records.
+func refOf(r *job.Record) Ref { return Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life} }
 
 // A State is where a job is in its life.
 type State string
@@ -160,7 +162,3 @@ func resultOf(e *queue.Event) []byte {
 	}
 	return e.Result
 }
-
-// A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
-// as bytes: JSON by convention, at most about 1 MiB, and the worker's from then on. See [Handle] for what errors mean.
-type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)

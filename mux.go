@@ -20,6 +20,10 @@ type Mux struct {
 	err      error // of what was registered: the worker's to tell
 }
 
+// A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
+// as bytes: JSON by convention, at most about 1 MiB, and the worker's from then on. See [Handle] for what errors mean.
+type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)
+
 // A handler runs one attempt of a job in hand.
 type handler func(ctx context.Context, h *queue.Held, maxAttempts int) ([]byte, error)
 
@@ -124,3 +128,6 @@ type malformedError struct{ err error }
 
 func (e *malformedError) Error() string { return "payload: " + e.err.Error() }
 func (e *malformedError) Unwrap() error { return e.err }
+
+// CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.
+func CheckType(name string) error { return publicError(job.CheckType(name)) }

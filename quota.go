@@ -97,3 +97,53 @@ func (q Quota) set(ctx context.Context, s *registry.Store) error {
 	}
 	return nil
 }
+
+// QuotaUsage is a limit and what workers have of it. A permit is held by a worker that may
+// use it, and used by a job that runs, or that is about to.
+type QuotaUsage struct {
+	Quota
+	Held    int          `json:"held"`
+	Used    int          `json:"used"`
+	Wanted  int          `json:"wanted"` // what workers could use now, those in use included
+	Workers []QuotaShare `json:"workers"`
+}
+
+// A QuotaShare is a worker's part in a limit, as of its last word.
+type QuotaShare struct {
+	Worker string `json:"worker"` // its id
+	Held   int    `json:"held"`
+	Used   int    `json:"used"`
+	Wanted int    `json:"wanted"`
+}
+
+// Quotas returns all limits: of types first, then of queues and keys.
+func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
+	pools, err := c.registry.Pools(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	usages := make([]QuotaUsage, 0, len(pools))
+	for _, p := range pools {
+		usages = append(usages, usageOf(p))
+	}
+	return usages, nil
+}
+
+func usageOf(p registry.Pool) QuotaUsage {
+	u := QuotaUsage{Quota: Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types}, Workers: []QuotaShare{}}
+	switch p.Kind {
+	case registry.OfType:
+		u.Type = p.Name
+	case registry.OfKey:
+		u.Key = p.Name
+	case registry.OfQueue:
+		u.Queue = p.Name
+	}
+	for _, s := range p.Shares {
+		u.Held += s.Held
+		u.Used += s.Used
+		u.Wanted += s.Want
+		u.Workers = append(u.Workers, QuotaShare{Worker: s.Node, Held: s.Held, Used: s.Used, Wanted: s.Want})
+	}
+	return u
+}

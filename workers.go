@@ -2,12 +2,9 @@ package millhand
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"time"
 
-	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 )
 
@@ -120,64 +117,4 @@ func workerOf(n registry.Node) WorkerInfo {
 
 func runningOf(r registry.Running) RunningJob {
 	return RunningJob{Ref: Ref{ID: r.ID, Type: r.Type, Queue: r.Queue}, Worker: r.Node, Since: r.Since}
-}
-
-// QuotaUsage is a limit and what workers have of it. A permit is held by a worker that may
-// use it, and used by a job that runs, or that is about to.
-type QuotaUsage struct {
-	Quota
-	Held    int          `json:"held"`
-	Used    int          `json:"used"`
-	Wanted  int          `json:"wanted"` // what workers could use now, those in use included
-	Workers []QuotaShare `json:"workers"`
-}
-
-// A QuotaShare is a worker's part in a limit, as of its last word.
-type QuotaShare struct {
-	Worker string `json:"worker"` // its id
-	Held   int    `json:"held"`
-	Used   int    `json:"used"`
-	Wanted int    `json:"wanted"`
-}
-
-// Quotas returns all limits: of types first, then of queues and keys.
-func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
-	pools, err := c.registry.Pools(ctx)
-	if err != nil {
-		return nil, publicError(err)
-	}
-	usages := make([]QuotaUsage, 0, len(pools))
-	for _, p := range pools {
-		usages = append(usages, usageOf(p))
-	}
-	return usages, nil
-}
-
-func usageOf(p registry.Pool) QuotaUsage {
-	u := QuotaUsage{Quota: Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types}, Workers: []QuotaShare{}}
-	switch p.Kind {
-	case registry.OfType:
-		u.Type = p.Name
-	case registry.OfKey:
-		u.Key = p.Name
-	case registry.OfQueue:
-		u.Queue = p.Name
-	}
-	for _, s := range p.Shares {
-		u.Held += s.Held
-		u.Used += s.Used
-		u.Wanted += s.Want
-		u.Workers = append(u.Workers, QuotaShare{Worker: s.Node, Held: s.Held, Used: s.Used, Wanted: s.Want})
-	}
-	return u
-}
-
-// findQuota fills in the quota at which a job is refused. Without one it is not.
-func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
-	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: e.Record.Type})
-	e.Limit, e.Limited = limit.Jobs, limited
-	if _, badName := errors.AsType[*job.NameError](err); badName {
-		return nil // which the job's own check tells
-	}
-	return err
 }
