@@ -1,51 +1,188 @@
 package queue
 
 import (
+	"cmp"
+	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
 )
 
-// A delivery is what the broker says about a message that it hands out.
-type delivery struct {
-	seq       uint64 // in the stream
-	delivered uint64 // how often, this time counted
-	pending   uint64 // how many more wait behind it
-	time      time.Time
+// A Held is a job's message in the hand of this worker, under a lease.
+type Held struct {
+	job.Record
+	place     job.Place
+	origin    string // the subject, as header text, of a message that has no usable place and got one of ours
+	Seq       uint64 // of the message in the queue's stream
+	Delivered uint64 // how often the broker has handed it out; above 1 it is not run
+	Pending   uint64 // how many more of its type waited behind it
+	Malformed error  // why it cannot be run, if so
+
+	holder    string // this delivery, among all of all workers
+	reply     string // where acks go
+	size      int    // of the message, bytes
+	lastEvent uint64 // sequence of the last event known of the id
+	startedAt time.Time
+	seenAt    atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
+	lease     *lease
+	inlet     *Inlet
+	grip      grip
+	repeated  bool        // the broker has handed it out before, or may have
+	left      atomic.Bool // its slot is free: the handler has returned, or was given up
+	end       settlement  // in the settler's hand
+	weight    int64       // bytes, there
+	shed      int         // bytes of the payload, if that was forgotten
 }
 
-// readDelivery reads the reply subject of a delivered message.
-func readDelivery(m *nats.Msg) (delivery, error) {
-	if d, ok := cutDelivery(m.Reply); ok {
-		return d, nil
-	}
-	md, err := m.Metadata()
+// hold reads a message that the consumer of a type delivered, whose pull request was sent at
+// sent.
+func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, sent time.Time) (*Held, error) {
+	d, err := readDelivery(m)
 	if err != nil {
-		return delivery{}, err
+		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
 	}
-	return delivery{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}, nil
+	both := &struct { // one allocation
+		Held
+		lease lease
+	}{lease: lease{ackWait: ackWait, since: sent}}
+	h := &both.Held
+	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
+	h.holder = s.holder(s.deliveries.Add(1))
+	h.reply = m.Reply
+	h.size = m.Size()
+	h.lease = &both.lease
+	h.Malformed = cmp.Or(h.ReadHeader(m.Header), unreadable(m))
+	h.Payload = m.Data
+	h.lastEvent = h.LastEvent
+	if h.Life == "" {
+		h.Life = lifeOf(h.Seq)
+	}
+	if h.EnqueuedAt.IsZero() {
+		h.EnqueuedAt = d.time
+	}
+	if err := h.readPlace(s.names, m.Subject); err != nil {
+		h.misplaced(queue, typ, m.Subject, err)
+	}
+	h.Queue, h.Type, h.ID = h.place.Queue.String(), h.place.Type.String(), h.place.ID.String()
+	return h, nil
 }
 
-// cutDelivery reads the form that all brokers send so far:
-// $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>.
-// It reports false for any other.
-func cutDelivery(reply string) (d delivery, ok bool) {
-	rest, ok := strings.CutPrefix(reply, "$JS.ACK.")
-	if !ok || strings.Count(rest, ".") != 6 {
-		return d, false
+// unreadable says that a message came with headers of which not one could be read. The client
+// library delivers it without any, so that only its size tells: what it asked for, such as a
+// number of attempts or a timeout, is not known.
+func unreadable(m *nats.Msg) error {
+	lost := m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data)
+	if m.Header != nil || lost <= 0 {
+		return nil
 	}
-	_, rest, _ = strings.Cut(rest, ".") // stream
-	_, rest, _ = strings.Cut(rest, ".") // consumer
-	var n [5]uint64
-	for i := range n {
-		var token string
-		var err error
-		token, rest, _ = strings.Cut(rest, ".")
-		if n[i], err = strconv.ParseUint(token, 10, 63); err != nil {
-			return d, false
-		}
+	return fmt.Errorf("headers of %d bytes: a line of them is no header, so none was read", lost)
+}
+
+// readPlace takes the job's place from its subject, if it is one.
+func (h *Held) readPlace(n names, subject string) error {
+	r, ok := n.place(subject)
+	if !ok {
+		return fmt.Errorf("subject %q: no job's", head(subject, maxSubjectShown))
 	}
-	return delivery{delivered: n[0], seq: n[1], time: time.Unix(0, int64(n[3])), pending: n[4]}, true
+	p, err := r.Place()
+	h.place = p
+	return err
+}
+
+// maxSubjectShown is how much of a foreign subject an error repeats, bytes.
+const maxSubjectShown = 80
+
+// misplaced gives a message whose subject is no job's a place of ours to be buried at. There
+// is nothing else under that name: no event that is known of, and no life of a publisher's.
+func (h *Held) misplaced(queue, typ job.Name, subject string, why error) {
+	h.place = job.Place{Queue: queue, Type: typ, ID: job.Malformed(h.Seq)}
+	h.Malformed, h.origin = why, headerText(subject)
+	h.Life, h.lastEvent, h.LastEvent = lifeOf(h.Seq), 0, 0
+}
+
+// headerText is s where it is text that a header can carry, and quoted where it is not.
+func headerText(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// holder names a delivery to this node.
+func (s *Store) holder(delivery uint64) string {
+	var buf [128]byte
+	b := append(append(buf[:0], s.cfg.Node...), '/')
+	return string(strconv.AppendUint(b, delivery, 10))
+}
+
+// sameLife reports whether o is about the same life of the same job.
+func (h *Held) sameLife(o *Held) bool {
+	return h.Life == o.Life && h.ID == o.ID && h.Type == o.Type && h.Queue == o.Queue
+}
+
+// Alive returns [ErrLeaseLost] once the job may run elsewhere.
+func (h *Held) Alive() error { return h.lease.alive() }
+
+// LeaseUntil is when the lease ends, or a permit that the job runs on, unless renewed.
+func (h *Held) LeaseUntil() time.Time {
+	lease, permit := h.lease.until(), h.inlet.until(h)
+	if !permit.IsZero() && permit.Before(lease) {
+		return permit
+	}
+	return lease
+}
+
+// OnLost has f called when the lease is lost ([ErrLeaseLost]) or a permit
+// ([ErrGrantLost]), at once if it is. Only one f is kept.
+func (h *Held) OnLost(f func(cause error)) { h.lease.watch(f) }
+
+// Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].
+func (h *Held) Start() error {
+	now := time.Now()
+	if err := h.lease.check(now); err != nil {
+		return err
+	}
+	if err := h.inlet.start(h); err != nil {
+		return err
+	}
+	h.startedAt = now
+	h.seenAt.Store(h.startedAt.UnixNano())
+	return nil
+}
+
+// StartedAt is when the handler started, zero if it did not. It may be called from any goroutine.
+func (h *Held) StartedAt() time.Time {
+	at := h.seenAt.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
+
+// Returned notes that the handler has returned: it does nothing any more, though its end is
+// not settled yet.
+func (h *Held) Returned() { h.grip.returned.Store(true) }
+
+// GiveUp notes that the handler does not return: its slot is given back with
+// [Held.Finished], its permit not before [Held.CameBack].
+func (h *Held) GiveUp() { h.inlet.giveUp(h) }
+
+// CameBack notes that a handler that was given up has returned after all.
+func (h *Held) CameBack() { h.inlet.cameBack(h) }
+
+// Finished gives the job's slot back to the gate, and its permit.
+func (h *Held) Finished() {
+	var ran time.Duration
+	if !h.startedAt.IsZero() {
+		ran = max(time.Since(h.startedAt), 1)
+	}
+	h.left.Store(true)
+	h.inlet.finished(h, ran)
 }
