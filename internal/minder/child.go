@@ -12,18 +12,18 @@ import (
 )
 
 // start runs a command, whose exit is sent on ended.
-func (w *ward) start(l *launch, files []int) (group int, ended <-chan syscall.WaitStatus, err error) {
+func (cs *commands) start(l *launch, files []int) (group int, ended <-chan syscall.WaitStatus, err error) {
 	exit := make(chan syscall.WaitStatus, 1)
 	fds := make([]uintptr, len(files))
 	for i, fd := range files {
 		fds[i] = uintptr(fd)
 	}
 	// Locked until the leader is known, so that it is not reaped as a stranger.
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
 	group, err = syscall.ForkExec(l.Path, l.Argv, &syscall.ProcAttr{Dir: l.Dir, Env: l.Env, Files: fds, Sys: commandAttr()})
 	if err == nil {
-		w.leaders[group] = exit
+		cs.leaders[group] = exit
 	}
 	return group, exit, err
 }
@@ -31,7 +31,7 @@ func (w *ward) start(l *launch, files []int) (group int, ended <-chan syscall.Wa
 // mind sees a command from its start until its group is gone. Reports are small enough
 // for the socket to take them from a worker that is frozen; one that is gone has no
 // use for them.
-func (w *ward) mind(conn *net.UnixConn, files []int) {
+func (cs *commands) mind(conn *net.UnixConn, files []int) {
 	defer func() { _ = conn.Close() }() // nothing is buffered
 	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
 	var l launch
@@ -45,7 +45,7 @@ func (w *ward) mind(conn *net.UnixConn, files []int) {
 	case len(files) < 3:
 		refused = &report{Kind: notStarted, Error: "its minder", Errno: syscall.EMFILE}
 	default:
-		if c.group, c.ended, err = w.start(&l, files); err != nil {
+		if c.group, c.ended, err = cs.start(&l, files); err != nil {
 			refused = &report{Kind: notStarted, Error: l.Path, Errno: errnoOf(err)}
 		}
 	}
@@ -62,7 +62,7 @@ func (w *ward) mind(conn *net.UnixConn, files []int) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { receive(dec, orders, done) })
-	_ = enc.Encode(c.watch(orders, w.over, enc))
+	_ = enc.Encode(c.watch(orders, cs.over, enc))
 	close(done)
 	_ = conn.Close() // ends receive
 }

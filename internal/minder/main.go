@@ -33,8 +33,8 @@ func Main() bool {
 // exitUsage is the exit code of one who calls a program in a wrong way.
 const exitUsage = 2
 
-// A ward is all commands in the minder's care.
-type ward struct {
+// commands are all those in the minder's care.
+type commands struct {
 	over chan struct{} // closed when the worker is gone
 
 	mu      sync.Mutex
@@ -49,14 +49,14 @@ func serve(control *net.UnixConn) {
 	signal.Notify(exits, syscall.SIGCHLD)
 	adoptOrphans()
 
-	w := &ward{over: make(chan struct{}), leaders: make(map[int]chan<- syscall.WaitStatus)}
+	cs := &commands{over: make(chan struct{}), leaders: make(map[int]chan<- syscall.WaitStatus)}
 	done := make(chan struct{})
-	var reaper, commands sync.WaitGroup
+	var reaper, running sync.WaitGroup
 	reaper.Go(func() {
 		for {
 			select {
 			case <-exits:
-				w.reap()
+				cs.reap()
 			case <-done:
 				return
 			}
@@ -68,11 +68,11 @@ func serve(control *net.UnixConn) {
 			break
 		}
 		if conn != nil {
-			commands.Go(func() { w.mind(conn, files) })
+			running.Go(func() { cs.mind(conn, files) })
 		}
 	}
-	close(w.over)
-	commands.Wait()
+	close(cs.over)
+	running.Wait()
 	close(done)
 	reaper.Wait()
 }
@@ -112,9 +112,9 @@ func closeFiles(fds []int) {
 }
 
 // reap takes in all children that have exited: leaders, and orphans of their groups.
-func (w *ward) reap() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (cs *commands) reap() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
@@ -124,8 +124,8 @@ func (w *ward) reap() {
 		if pid <= 0 {
 			return
 		}
-		if ended, ok := w.leaders[pid]; ok {
-			delete(w.leaders, pid)
+		if ended, ok := cs.leaders[pid]; ok {
+			delete(cs.leaders, pid)
 			ended <- status
 		}
 	}
