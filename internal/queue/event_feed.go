@@ -43,7 +43,7 @@ const (
 var errEventsForgotten = errors.New("the stream of events was made anew and counts from below what was read: start again")
 
 func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) bool) error {
-	last, err := patient(ctx, func(ctx context.Context) (uint64, error) {
+	last, err := retryTransient(ctx, func(ctx context.Context) (uint64, error) {
 		if err := s.ensureCommon(ctx); err != nil {
 			return 0, err
 		}
@@ -104,7 +104,7 @@ func (s *Store) lastOfEvents(ctx context.Context) (uint64, error) {
 
 // checkEvents returns an error if the events stream has not even come as far as last.
 func (s *Store) checkEvents(ctx context.Context, last uint64) error {
-	now, err := patient(ctx, s.lastOfEvents)
+	now, err := retryTransient(ctx, s.lastOfEvents)
 	if err == nil && now < last {
 		return errEventsForgotten
 	}
@@ -120,15 +120,15 @@ func (s *Store) unfollow(ctx context.Context, c jetstream.Consumer) {
 
 // follow makes the consumer of a feed.
 func (s *Store) follow(ctx context.Context, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
-	return patient(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+	return retryTransient(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
 		return s.js.OrderedConsumer(ctx, s.names.eventStream(), cfg)
 	})
 }
 
-// patient asks until there is an answer. A cluster that has just lost a node drops requests
+// retryTransient asks until there is an answer. A cluster that has just lost a node drops requests
 // until it has elected its leader, and may place a consumer on the node that is gone and
 // never answer: the next one is placed elsewhere.
-func patient[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+func retryTransient[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	for {
 		try, cancel := context.WithTimeout(ctx, setupTimeout)
 		v, err := ask(try)

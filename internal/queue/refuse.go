@@ -71,7 +71,7 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 // lastOfType returns the last sequence of its type, 0 if there is none. A queue that has no
 // stream yet gets one.
 func (s *Store) lastOfType(ctx context.Context, p job.Place, alive func() error) (uint64, error) {
-	m, err := insist(ctx, alive, func(ctx context.Context) (*stored, error) {
+	m, err := retryRead(ctx, alive, func(ctx context.Context) (*stored, error) {
 		return s.last(ctx, s.names.queueStream(p.Queue), s.names.checkType(p.Queue, p.Type))
 	})
 	if errors.Is(err, ErrNotFound) {

@@ -51,21 +51,21 @@ func tooLarge(err error) bool {
 // the end of a job, a new one can be tried again by its caller.
 func notPassing(err error) bool { return !passing(err) }
 
-// A patience says how long a write is tried again, and after what.
-type patience struct {
-	alive   func() error     // no longer than this returns nil
-	final   func(error) bool // and not after such an error
-	longest time.Duration    // pause
-	refused func(error)      // hears of all the others
+// A retryPolicy says how long a write is tried again, and after which errors.
+type retryPolicy struct {
+	alive    func() error     // asked before each attempt; its error ends them
+	final    func(error) bool // reports whether an error ends them
+	maxPause time.Duration    // between two attempts
+	refused  func(error)      // is told of every error that does not end them; may be nil
 }
 
 // write publishes m, a part of what becomes of the job, until the stream has taken it or
-// refuses it for good, for as long as the lease lives. Besides the end of its patience it
+// refuses it for good, for as long as the lease lives. Besides the error of the lost lease it
 // returns [errConflict] and what is [final].
 func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint64, error) {
 	refused := &t.store.refused
-	seq, err := t.store.insistOn(ctx, m, patience{
-		alive: t.Alive, final: final, longest: settlePauseMax,
+	seq, err := t.store.confirmWith(ctx, m, retryPolicy{
+		alive: t.Alive, final: final, maxPause: settlePauseMax,
 		refused: func(err error) { refused.add(t, what, t.store.denied(m.Subject, err)) },
 	})
 	if ctx.Err() == nil {
@@ -77,7 +77,7 @@ func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint6
 // look reads what a settlement has to know, for as long as its lease lives.
 func look[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
 	refused := &t.store.refused
-	v, err := insist(ctx, t.Alive, func(ctx context.Context) (T, error) {
+	v, err := retryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
 		v, err := read(ctx)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			refused.add(t, what, err)

@@ -260,16 +260,16 @@ func forAWhile(d time.Duration) func() error {
 	end := time.Now().Add(d)
 	return func() error {
 		if time.Now().After(end) {
-			return &patienceError{within: d}
+			return &noAnswerError{within: d}
 		}
 		return nil
 	}
 }
 
-// A patienceError is the end of the patience with a broker that does not take a write.
-type patienceError struct{ within time.Duration }
+// A noAnswerError ends a write that the broker did not take in time.
+type noAnswerError struct{ within time.Duration }
 
-func (e *patienceError) Error() string {
+func (e *noAnswerError) Error() string {
 	return fmt.Sprintf("no answer from the broker within %v", e.within)
 }
 

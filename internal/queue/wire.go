@@ -28,16 +28,16 @@ const (
 // It returns [errConflict] when m's condition does not hold. A caller that gets it after
 // an answer was lost may be looking at its own write.
 func (s *Store) confirm(ctx context.Context, m *nats.Msg, alive func() error) (uint64, error) {
-	return s.insistOn(ctx, m, patience{alive: alive, final: notPassing, longest: retryPauseMax})
+	return s.confirmWith(ctx, m, retryPolicy{alive: alive, final: notPassing, maxPause: retryPauseMax})
 }
 
-// insistOn is confirm with a patience of the caller's own.
-func (s *Store) insistOn(ctx context.Context, m *nats.Msg, p patience) (uint64, error) {
+// confirmWith is confirm under a policy of the caller's own.
+func (s *Store) confirmWith(ctx context.Context, m *nats.Msg, p retryPolicy) (uint64, error) {
 	var last error
 	silent := 0 // attempts in a row without an answer
-	for pause := retryPause; ; pause = min(2*pause, p.longest) {
+	for pause := retryPause; ; pause = min(2*pause, p.maxPause) {
 		if err := p.alive(); err != nil {
-			return 0, s.because(err, last)
+			return 0, s.withCause(err, last)
 		}
 		seq, err := s.publish(ctx, m)
 		switch {
@@ -78,15 +78,15 @@ func (s *Store) restoreSoon(ctx context.Context) {
 	_ = s.restore(ctx) // what it could not do shows in the next attempt
 }
 
-// because adds to err, the end of patience, what it was spent on.
-func (s *Store) because(err, last error) error {
+// withCause adds to err, for which a write was given up, what its last attempt failed with.
+func (s *Store) withCause(err, last error) error {
 	if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) {
 		last = denied // the server tells that apart from any request
 	}
 	if last == nil {
 		return err
 	}
-	if p, ok := errors.AsType[*patienceError](err); ok && apiCode(last) != 0 {
+	if p, ok := errors.AsType[*noAnswerError](err); ok && apiCode(last) != 0 {
 		return fmt.Errorf("refused by the broker for %v: %w", p.within, last)
 	}
 	return fmt.Errorf("%w: %w", err, last)
@@ -219,8 +219,8 @@ func (m *stored) decode() *stored {
 	return m
 }
 
-// insist repeats a read until it is answered, for as long as alive returns nil.
-func insist[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {
+// retryRead repeats a read until it is answered, for as long as alive returns nil.
+func retryRead[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {
 	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
 		var none T
 		if err := alive(); err != nil {
