@@ -132,7 +132,7 @@ func (f *follower) open(ctx context.Context) error {
 	}
 	if !f.made.IsZero() && !made.Equal(f.made) {
 		f.store.log.WarnContext(ctx, "the broker had lost the registry: made anew", slog.String("bucket", f.store.bucket))
-		if err := f.mourn(ctx); err != nil {
+		if err := f.restoreLost(ctx); err != nil {
 			return err
 		}
 	}
@@ -146,8 +146,9 @@ func (f *follower) ensure(ctx context.Context) (made time.Time, err error) {
 	return f.store.ensure(ctx)
 }
 
-// mourn tells what was lost with the bucket. Revisions begin anew.
-func (f *follower) mourn(ctx context.Context) error {
+// restoreLost tells the owner of each entry that it was lost with the bucket, so that it can write
+// it again. Revisions start over.
+func (f *follower) restoreLost(ctx context.Context) error {
 	entries := slices.Collect(maps.Values(f.live))
 	errs := make(chan error, len(entries))
 	each(entries, func(e entry) {
