@@ -54,7 +54,7 @@ func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) erro
 		if !errors.Is(err, errConflict) {
 			return Refusal(err)
 		}
-		err = s.judge(ctx, e.Record)
+		err = s.resolveConflict(ctx, e.Record)
 		if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile
 			return err
 		}
@@ -114,9 +114,9 @@ func (s *Store) payloadLimit() int {
 	return min(job.MaxPayload, max(most-maxHeaderOverhead, most/2))
 }
 
-// judge decides what a refused enqueue means: nil if the job in the way is r itself,
+// resolveConflict decides what a refused enqueue means: nil if the job in the way is r itself,
 // [*DuplicateError], or [ErrNotFound] if nothing is in the way any more.
-func (s *Store) judge(ctx context.Context, r *job.Record) error {
+func (s *Store) resolveConflict(ctx context.Context, r *job.Record) error {
 	place, err := r.Place()
 	if err != nil {
 		return err

@@ -179,13 +179,13 @@ func (g *ingest) receive(m *nats.Msg) {
 		a = ingestAnswer{} // nobody is there to say anything
 	}
 	id, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, g.inbox), ".")
-	stored, unsure := g.judge(id, a)
+	stored, unsure := g.apply(id, a)
 	g.settler.stored(stored)
 	g.settler.unsure(unsure)
 }
 
-// judge returns the writes of a batch that are confirmed by a, and those that will not be.
-func (g *ingest) judge(id string, a ingestAnswer) (stored, unsure []*settlement) {
+// apply returns the writes of a batch that are confirmed by a, and those that will not be.
+func (g *ingest) apply(id string, a ingestAnswer) (stored, unsure []*settlement) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.batches[id]

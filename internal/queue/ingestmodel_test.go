@@ -88,7 +88,7 @@ func TestIngestBelievesNothingElse(t *testing.T) {
 			}
 		}
 		hear := func(a ingestSaid) {
-			stored, unsure := g.judge(a.id, a.ingestAnswer)
+			stored, unsure := g.apply(a.id, a.ingestAnswer)
 			tell(stored, "confirmed")
 			tell(unsure, "given up")
 		}

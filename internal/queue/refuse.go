@@ -53,7 +53,7 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 			return err
 		}
 		if mayBeThere {
-			if err := s.judge(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
+			if err := s.resolveConflict(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
 				return err
 			}
 		}
