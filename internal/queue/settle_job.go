@@ -136,11 +136,11 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 		case !errors.Is(err, errConflict):
 			return fmt.Errorf("event %s: %w", t.Kind, err)
 		}
-		last, err := t.lookBack(ctx)
+		last, err := t.readLastEvent(ctx)
 		if err != nil {
 			return err
 		}
-		own, newer, err := t.spoken(ctx, last)
+		own, newer, err := t.ownEvent(ctx, last)
 		switch {
 		case err != nil:
 			return err
@@ -159,28 +159,28 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 	}
 }
 
-// spoken returns what another holder has said of this life since what is known of it, nil if
-// nobody has, and whether a newer life has events. last is the id's last event, of whichever
-// life.
-func (t *settlement) spoken(ctx context.Context, last *Event) (own *Event, newer bool, err error) {
+// ownEvent returns the event of this life that another holder has written behind the one that is
+// known, nil if there is none, and whether a newer life has events. last is the id's last event,
+// of whichever life.
+func (t *settlement) ownEvent(ctx context.Context, last *Event) (own *Event, newer bool, err error) {
 	events, err := t.events(ctx, last)
 	for _, e := range events {
 		switch {
 		case e.Life != t.Life:
 			newer = newer || e.Seq > t.Seq
 		case own != nil && own.Kind.Final():
-		case t.news(&e, last):
+		case t.isNews(&e, last):
 			own = &e
 		}
 	}
 	return own, newer, err
 }
 
-// news reports whether e, of this life, says more than was known. The end of a life is the
+// isNews reports whether e, of this life, says more than was known. The end of a life is the
 // end, wherever it stands. Of the others, those behind the one that is known; but a number
 // beyond the last event there is, which a publisher made up or another stream gave, says
 // nothing, and then all that speak of this message or a later one count.
-func (t *settlement) news(e, last *Event) bool {
+func (t *settlement) isNews(e, last *Event) bool {
 	if t.lastEvent > last.Sequence {
 		return e.Kind.Final() || e.Seq >= t.Seq
 	}
@@ -206,8 +206,8 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 	})
 }
 
-// lookBack reads the id's last event; one of sequence 0 if there is none.
-func (t *settlement) lookBack(ctx context.Context) (*Event, error) {
+// readLastEvent reads the id's last event; one of sequence 0 if there is none.
+func (t *settlement) readLastEvent(ctx context.Context) (*Event, error) {
 	e, err := look(ctx, t, "last event", func(ctx context.Context) (*Event, error) {
 		return t.store.LastEvent(ctx, t.place)
 	})

@@ -78,7 +78,7 @@ func (h *modelHolder) writeEvent(kind job.EventKind) bool {
 		}
 		h.pause()
 		last := h.last(h.id)
-		own, newer := h.spoken(last)
+		own, newer := h.ownEvent(last)
 		switch {
 		case own != nil && own.holder == h.holder && own.kind == kind && own.msg == h.seq:
 			h.known = own.seq
@@ -91,7 +91,7 @@ func (h *modelHolder) writeEvent(kind job.EventKind) bool {
 	}
 }
 
-func (h *modelHolder) spoken(last modelEvent) (own *modelEvent, newer bool) {
+func (h *modelHolder) ownEvent(last modelEvent) (own *modelEvent, newer bool) {
 	for _, e := range h.mattering(last) {
 		switch {
 		case e.life != h.life:
@@ -149,7 +149,7 @@ func (h *modelHolder) requeue(kind job.EventKind) {
 		newest := h.newest(h.id)
 		if newest == nil {
 			h.pause()
-			if own, _ := h.spoken(h.last(h.id)); own != nil {
+			if own, _ := h.ownEvent(h.last(h.id)); own != nil {
 				return
 			}
 			expected = 0

@@ -10,7 +10,7 @@ import (
 
 // runRedelivered settles a message that another holder had and lost.
 func (t *settlement) runRedelivered(ctx context.Context) error {
-	last, err := t.lookBack(ctx)
+	last, err := t.readLastEvent(ctx)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 		}
 		return t.ack(ctx)
 	}
-	newest, err := t.lookAhead(ctx)
+	newest, err := t.newestMessage(ctx)
 	switch {
 	case err != nil:
 		return err

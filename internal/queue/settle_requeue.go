@@ -33,7 +33,7 @@ func (t *settlement) requeue(ctx context.Context) error {
 		case !errors.Is(err, errConflict):
 			return fmt.Errorf("successor: %w", err)
 		}
-		newest, err := t.lookAhead(ctx)
+		newest, err := t.newestMessage(ctx)
 		switch {
 		case err != nil:
 			return err
@@ -98,8 +98,8 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 	return older.superseded(ctx)
 }
 
-// lookAhead reads the newest message of the id, nil if there is none.
-func (t *settlement) lookAhead(ctx context.Context) (*Message, error) {
+// newestMessage reads the newest message of the id, nil if there is none.
+func (t *settlement) newestMessage(ctx context.Context) (*Message, error) {
 	if t.origin != "" { // it is the only one of the name that we gave it
 		return &Message{Record: t.Record, Seq: t.Seq}, nil
 	}
@@ -113,11 +113,11 @@ func (t *settlement) lookAhead(ctx context.Context) (*Message, error) {
 }
 
 func (t *settlement) endedElsewhere(ctx context.Context) (bool, error) {
-	last, err := t.lookBack(ctx)
+	last, err := t.readLastEvent(ctx)
 	if err != nil {
 		return false, err
 	}
-	own, _, err := t.spoken(ctx, last)
+	own, _, err := t.ownEvent(ctx, last)
 	return own != nil, err
 }
 
