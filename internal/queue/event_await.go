@@ -11,21 +11,21 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// How often an awaited job is looked at without a hint, and soon after one: the hint
-// overtakes the stream, which stores the event a little later.
+// How often an awaited job is read without a hint, and how soon after one: the hint overtakes the
+// stream, which stores the event a little later. Each pause after a hint is twice the one before.
 const (
-	lookEvery     = 2 * time.Second
-	lookAfterHint = 2 * time.Millisecond
-	lookHintMost  = 500 * time.Millisecond
-
-	// unheardMost is for JetStream to be there again after a start of its server.
-	unheardMost = 30 * time.Second
+	pollEvery      = 2 * time.Second
+	pollAfterHint  = 2 * time.Millisecond
+	pollHintedMost = 500 * time.Millisecond
 )
 
-// AwaitFinal waits for the final event of one life of a job and returns it. An empty
-// life is the newest. It returns [ErrNotFound] when neither the queue nor the events
-// know that life (any more), and ctx's cause when ctx ends, with the reason if nothing could be
-// read until then. A broker that is away is waited for; one that refuses is not.
+// startupMax is how long JetStream may take to answer after its server has started.
+const startupMax = 30 * time.Second
+
+// AwaitFinal waits for the final event of one life of a job and returns it. An empty life is the
+// newest. It returns [ErrNotFound] if neither the queue nor the events know that life (any more),
+// and ctx's cause when ctx ends, with the last read's error if that failed. A broker that is away
+// is waited for; one that refuses is not.
 func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Event, error) {
 	// Every publish to the event subject reaches plain subscribers too, refused ones
 	// as well: a hint, not an event.
@@ -35,23 +35,17 @@ func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Even
 		return nil, wrap(err, "await %s", p.ID)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	pause := lookEvery
-	var unread error      // why the last read failed, if ctx is not why
-	var unheard time.Time // since when nobody is there to ask, though the broker is; zero: somebody is
-	for {
+	var unread error // why the last read failed
+	var absent outage
+	for pause := pollEvery; ; {
 		e, err := s.final(ctx, p, life)
-		if ctx.Err() == nil {
-			unread = err
-		}
 		switch {
 		case err == nil && e != nil:
 			return e, nil
-		case isRefused(err), errors.Is(err, nats.ErrNoResponders) && !unheard.IsZero() && time.Since(unheard) > unheardMost:
+		case isRefused(err), absent.lasts(err) > startupMax:
 			return nil, err
-		case !errors.Is(err, nats.ErrNoResponders):
-			unheard = time.Time{}
-		case unheard.IsZero():
-			unheard = time.Now()
+		case ctx.Err() == nil: // which would be why
+			unread = err
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -64,14 +58,29 @@ func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Even
 		case m := <-hints:
 			timer.Stop()
 			if job.EventKind(m.Header.Get(headerEvent)).Final() {
-				pause = lookAfterHint
+				pause = pollAfterHint
 			}
 		case <-timer.C:
-			if pause = 2 * pause; pause > lookHintMost {
-				pause = lookEvery
+			if pause = 2 * pause; pause > pollHintedMost {
+				pause = pollEvery
 			}
 		}
 	}
+}
+
+// An outage is a time in which the broker answers and nobody behind it does. The zero value is none.
+type outage struct{ since time.Time }
+
+// lasts returns for how long reads have ended with [nats.ErrNoResponders], err being the latest.
+func (o *outage) lasts(err error) time.Duration {
+	switch {
+	case !errors.Is(err, nats.ErrNoResponders):
+		o.since = time.Time{}
+		return 0
+	case o.since.IsZero():
+		o.since = time.Now()
+	}
+	return time.Since(o.since)
 }
 
 // isRefused reports whether a read that failed with err will fail again, however often it is

@@ -33,9 +33,9 @@ func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, e
 // How long the consumer of a feed outlives one that could not remove it, and how often a silent
 // feed looks whether it still follows the stream that it began with.
 const (
-	feedIdle   = 30 * time.Second
-	feedLook   = 5 * time.Second
-	feedRemove = 2 * time.Second
+	feedIdle       = 30 * time.Second
+	feedCheckEvery = 5 * time.Second
+	feedRemove     = 2 * time.Second
 )
 
 // errEventsForgotten ends a feed that would be silent until a stream which counts from below
@@ -70,7 +70,7 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 	defer context.AfterFunc(ctx, msgs.Stop)()
 	defer msgs.Stop()
 	for name := c.CachedInfo().Name; ; {
-		m, err := msgs.Next(jetstream.NextMaxWait(feedLook))
+		m, err := msgs.Next(jetstream.NextMaxWait(feedCheckEvery))
 		switch {
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil

@@ -24,8 +24,8 @@ const (
 // Who stops it waits for longer than that, so that it can say what it leaves.
 const settleWithin = 8 * time.Second
 
-// lookPause is how often it is looked whether answers are overdue.
-const lookPause = requestTimeout / 4
+// overdueEvery is how often it is looked whether answers are overdue.
+const overdueEvery = requestTimeout / 4
 
 // An Outcome is how one run of a job ended, and what becomes of the job.
 type Outcome struct {
@@ -162,7 +162,7 @@ func (s *Settler) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	s.resume()
-	look := time.NewTimer(lookPause)
+	look := time.NewTimer(overdueEvery)
 	defer look.Stop()
 	looking := true
 	stop := ctx.Done()
@@ -185,12 +185,12 @@ func (s *Settler) Run(ctx context.Context) error {
 			runtime.Gosched()
 			if !looking {
 				looking = true
-				look.Reset(lookPause)
+				look.Reset(overdueEvery)
 			}
 		case now := <-look.C:
 			// An idle worker is not to wake up for nothing.
 			if looking = s.overdue(now); looking {
-				look.Reset(lookPause)
+				look.Reset(overdueEvery)
 			}
 		case <-stop:
 			stop = nil
@@ -292,7 +292,7 @@ func (t *settlement) attrs() []any {
 }
 
 // silent reports whether the end of t is written by its ack alone. A job of which something
-// is known already must not end unheard: its last event would be taken for its state.
+// is known already must not end without an event: its last event would be taken for its state.
 func (t *settlement) silent() bool {
 	return t.Silent && t.Kind == job.EventSucceeded && len(t.Result) == 0 && t.lastEvent == 0
 }

@@ -28,7 +28,7 @@ type Failure struct {
 // bury stores the job with the errors of all its attempts, as whole as the stream takes it.
 // A job whose record it takes in no form has its event alone.
 func (t *settlement) bury(ctx context.Context) error {
-	history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
+	history, err := readFor(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place, t.Life)
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func (t *settlement) recallPayload(ctx context.Context) error {
 	if t.shed == 0 {
 		return nil
 	}
-	m, err := look(ctx, t, "payload", func(ctx context.Context) (*stored, error) {
+	m, err := readFor(ctx, t, "payload", func(ctx context.Context) (*stored, error) {
 		return t.store.read(ctx, t.store.names.queueStream(t.place.Queue), map[string]any{"seq": t.Seq})
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -146,7 +146,7 @@ func (t *settlement) buried(ctx context.Context) (bool, error) {
 	if t.Kind != job.EventDead {
 		return false, nil
 	}
-	return look(ctx, t, "dead record", func(ctx context.Context) (bool, error) {
+	return readFor(ctx, t, "dead record", func(ctx context.Context) (bool, error) {
 		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.place)
 		for from := uint64(1); ; { // other lives of the id may have died since
 			m, err := t.store.next(ctx, stream, subject, from)

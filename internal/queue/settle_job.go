@@ -94,15 +94,15 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 		if !final(err) {
 			return err
 		}
-		if !t.barer(err) {
-			t.unheard(ctx, err)
+		if !t.shrink(err) {
+			t.logUnwritten(ctx, err)
 			return nil
 		}
 	}
 }
 
-// unheard says in the log what could not be said in an event.
-func (t *settlement) unheard(ctx context.Context, err error) {
+// logUnwritten logs what no event says, since the stream takes none of this job.
+func (t *settlement) logUnwritten(ctx context.Context, err error) {
 	t.store.log.ErrorContext(ctx, "the broker takes no event of this job in any form: what happened to it is only here",
 		append(t.attrs(), slog.String("reason", t.Reason), slog.String("error", head(t.Error, maxErrorText)), slog.Any("err", err))...)
 }
@@ -201,14 +201,14 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 		// cannot tell that from one that came and went meanwhile.
 		return nil, nil
 	}
-	return look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
+	return readFor(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place, t.Life)
 	})
 }
 
 // readLastEvent reads the id's last event; one of sequence 0 if there is none.
 func (t *settlement) readLastEvent(ctx context.Context) (*Event, error) {
-	e, err := look(ctx, t, "last event", func(ctx context.Context) (*Event, error) {
+	e, err := readFor(ctx, t, "last event", func(ctx context.Context) (*Event, error) {
 		return t.store.LastEvent(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -217,9 +217,9 @@ func (t *settlement) readLastEvent(ctx context.Context) (*Event, error) {
 	return e, err
 }
 
-// barer takes from an outcome what makes its event too large: a result, without which the job
+// shrink takes from an outcome what makes its event too large: a result, without which the job
 // is dead, then the stack, then most of the error. It reports false if there is nothing to take.
-func (t *settlement) barer(err error) bool {
+func (t *settlement) shrink(err error) bool {
 	switch {
 	case !tooLarge(err):
 		return false

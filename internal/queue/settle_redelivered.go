@@ -19,7 +19,7 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 		return err
 	}
 	if i := slices.IndexFunc(events, func(e Event) bool { return e.Life == t.Life && e.Kind.Final() }); i >= 0 {
-		if err := t.seeThrough(ctx, &events[i]); err != nil {
+		if err := t.completeEnd(ctx, &events[i]); err != nil {
 			return err
 		}
 		return t.ack(ctx)
@@ -52,8 +52,8 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	return t.finish(ctx)
 }
 
-// seeThrough does what is left to do of an end that somebody has said: a dead job is buried.
-func (t *settlement) seeThrough(ctx context.Context, end *Event) error {
+// completeEnd does what is left to do after the event of an end: a dead job is buried.
+func (t *settlement) completeEnd(ctx context.Context, end *Event) error {
 	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 	if buried, err := t.buried(ctx); err != nil || buried || t.Kind != job.EventDead {
 		return err

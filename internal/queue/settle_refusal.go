@@ -38,7 +38,7 @@ func final(err error) bool {
 }
 
 // tooLarge reports whether a message is over a limit of the broker's or a stream's, so that
-// a barer one may be taken.
+// a smaller one may be taken.
 func tooLarge(err error) bool {
 	switch apiCode(err) {
 	case codeMessageTooLarge, codeHeadersTooLarge:
@@ -74,8 +74,8 @@ func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint6
 	return seq, err
 }
 
-// look reads what a settlement has to know, for as long as its lease lives.
-func look[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
+// readFor reads what a settlement has to know, for as long as its lease lives.
+func readFor[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
 	refused := &t.store.refused
 	v, err := retryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
 		v, err := read(ctx)

@@ -82,7 +82,7 @@ func (t *settlement) successor() *nats.Msg {
 // is one schedule per id, and ours will take its place. Such a job was there before a
 // publisher skipped the check for a living id; none can come after.
 func (t *settlement) replaceOlder(ctx context.Context) error {
-	waiting, err := look(ctx, t, "waiting message", func(ctx context.Context) (*Message, error) {
+	waiting, err := readFor(ctx, t, "waiting message", func(ctx context.Context) (*Message, error) {
 		return t.store.message(ctx, t.place, t.store.names.later(t.place))
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -103,7 +103,7 @@ func (t *settlement) newestMessage(ctx context.Context) (*Message, error) {
 	if t.origin != "" { // it is the only one of the name that we gave it
 		return &Message{Record: t.Record, Seq: t.Seq}, nil
 	}
-	m, err := look(ctx, t, "newest message", func(ctx context.Context) (*Message, error) {
+	m, err := readFor(ctx, t, "newest message", func(ctx context.Context) (*Message, error) {
 		return t.store.Find(ctx, t.place)
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -130,7 +130,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		Error: "a newer job with the same id is in the queue",
 	}
 	for {
-		history, err := look(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
+		history, err := readFor(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 			return t.store.History(ctx, t.place, t.Life)
 		})
 		if err != nil {
@@ -139,7 +139,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		t.lastEvent = 0
 		for _, e := range history {
 			if e.Life == t.Life && e.Kind.Final() {
-				return t.seeThrough(ctx, &e)
+				return t.completeEnd(ctx, &e)
 			}
 			t.lastEvent = e.Sequence
 		}
@@ -147,7 +147,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errConflict):
 		case final(err):
-			t.unheard(ctx, err)
+			t.logUnwritten(ctx, err)
 			return nil
 		default:
 			return err
