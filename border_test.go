@@ -43,7 +43,7 @@ func TestRefsAreCheckedAtTheBorder(t *testing.T) {
 			if info, err := c.Await(t.Context(), ref); !errors.Is(err, millhand.ErrInvalid) {
 				t.Errorf("Await(%.60v) = %+v, %v", ref, info, err)
 			}
-			if job, err := c.Owner(t.Context(), ref); !errors.Is(err, millhand.ErrInvalid) {
+			if job, err := c.FindRunning(t.Context(), ref); !errors.Is(err, millhand.ErrInvalid) {
 				t.Errorf("Owner(%.60v) = %+v, %v", ref, job, err)
 			}
 			if ref.Type != "" && ref.Type != "email" {

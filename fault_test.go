@@ -102,11 +102,11 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 }
 
 // partAt returns a part of a worker's tree.
-func partAt(t *testing.T, w *Worker, path ...string) Part {
+func partAt(t *testing.T, w *Worker, path ...string) TreeNode {
 	t.Helper()
 	p := w.Health().Tree
 	for _, name := range path {
-		i := slices.IndexFunc(p.Children, func(c Part) bool { return c.Name == name })
+		i := slices.IndexFunc(p.Children, func(c TreeNode) bool { return c.Name == name })
 		if i < 0 {
 			t.Fatalf("%s has no part %q", p.Name, name)
 		}
@@ -116,7 +116,7 @@ func partAt(t *testing.T, w *Worker, path ...string) Part {
 }
 
 // pathsOf returns the paths of a part and those below it. Jobs come and go, and are no parts of the worker.
-func pathsOf(p Part, above string) []string {
+func pathsOf(p TreeNode, above string) []string {
 	path := above + p.Name
 	paths := []string{path}
 	if p.Kind == string(supervisor.KindDynamic) {
@@ -310,7 +310,7 @@ func (l *loaded) end(t *testing.T) {
 	}
 }
 
-func (l *loaded) expectRunning(t *testing.T, p Part) {
+func (l *loaded) expectRunning(t *testing.T, p TreeNode) {
 	t.Helper()
 	if p.State != string(supervisor.StateRunning) {
 		t.Errorf("%s is %s, want it running", p.Name, p.State)

@@ -32,7 +32,7 @@ type Health struct {
 	// Registry says what keeps the worker from its part in the registry: its presence, its
 	// permits, or its knowledge of limits and pauses. Jobs without a limit run all the same.
 	Registry []string `json:"registry,omitempty"`
-	Tree     Part     `json:"tree"`
+	Tree     TreeNode     `json:"tree"`
 }
 
 // RefusedEnds are ends of jobs that the broker does not take.
@@ -43,8 +43,8 @@ type RefusedEnds struct {
 	Reason string    `json:"reason"` // the broker's, or that it did not answer
 }
 
-// A Part is a node of the worker's supervision tree.
-type Part struct {
+// A TreeNode is a node of the worker's supervision tree.
+type TreeNode struct {
 	Name      string    `json:"name"`
 	Kind      string    `json:"kind"` // supervisor, dynamic, server or child
 	State     string    `json:"state"`
@@ -52,23 +52,23 @@ type Part struct {
 	LastError string    `json:"last_error,omitempty"` // how it ended last, if that was an error
 	Since     time.Time `json:"since,omitzero"`       // when it came into this state
 	Abandoned int       `json:"abandoned,omitempty"`  // goroutines below it that did not stop in time and still run
-	Children  []Part    `json:"children,omitempty"`   // in start order
+	Children  []TreeNode    `json:"children,omitempty"`   // in start order
 }
 
-func partOf(n supervisor.Node) Part {
-	p := Part{
+func treeOf(n supervisor.Node) TreeNode {
+	p := TreeNode{
 		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
 		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since, Abandoned: n.Abandoned,
 	}
 	for _, c := range n.Children {
-		p.Children = append(p.Children, partOf(c))
+		p.Children = append(p.Children, treeOf(c))
 	}
 	return p
 }
 
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
-	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: partOf(w.tree.Tree())}
+	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: treeOf(w.tree.Tree())}
 	h.Registry = w.agent.Troubles()
 	waits := w.waits.Load()
 	if waits != nil {

@@ -37,7 +37,7 @@ func TestGivingUpIsTold(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		tree := w.Health().Tree
-		i := slices.IndexFunc(tree.Children, func(p Part) bool { return p.Name == "queue default" })
+		i := slices.IndexFunc(tree.Children, func(p TreeNode) bool { return p.Name == "queue default" })
 		if p := tree.Children[i]; p.State != "running" || p.Restarts != 1 || !strings.Contains(p.LastError, "killed by the test") {
 			t.Errorf("queue = %+v, want it restarted once, because of its part", p)
 		}
@@ -98,9 +98,9 @@ func TestAbandonedPartIsShown(t *testing.T) {
 		time.Sleep(time.Second)
 		f.kill(t, "queue default")
 		time.Sleep(time.Second)
-		queue := func() Part {
+		queue := func() TreeNode {
 			tree := w.Health().Tree
-			return tree.Children[slices.IndexFunc(tree.Children, func(p Part) bool { return p.Name == "queue default" })]
+			return tree.Children[slices.IndexFunc(tree.Children, func(p TreeNode) bool { return p.Name == "queue default" })]
 		}
 		if p := queue(); p.Abandoned != 1 || p.State != "running" {
 			t.Errorf("queue = %+v, want it running, with one goroutine given up", p)

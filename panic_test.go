@@ -54,8 +54,8 @@ func TestPanicTouchesNoOtherJob(t *testing.T) {
 				t.Errorf("Await beside it = attempt %d, %d crashes, %v", info.Attempt, info.Crashes, err)
 			}
 		}
-		var check func(millhand.Part)
-		check = func(p millhand.Part) {
+		var check func(millhand.TreeNode)
+		check = func(p millhand.TreeNode) {
 			if p.Restarts > 0 {
 				t.Errorf("%s was restarted: %s", p.Name, p.LastError)
 			}

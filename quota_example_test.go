@@ -94,7 +94,7 @@ func ExampleClient_Running() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	owner, err := client.Owner(ctx, ref)
+	owner, err := client.FindRunning(ctx, ref)
 	if err != nil {
 		log.Fatal(err)
 	}

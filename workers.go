@@ -67,9 +67,9 @@ func (c *Client) Running(ctx context.Context, typ string) ([]RunningJob, error) 
 	return jobs, nil
 }
 
-// Owner returns a running job with the worker that has it, [ErrNotFound] if it does not
+// FindRunning returns a running job with the worker that has it, [ErrNotFound] if it does not
 // run, or [ErrInvalid] for a ref that can name no job. It asks as [Client.Running] does.
-func (c *Client) Owner(ctx context.Context, ref Ref) (RunningJob, error) {
+func (c *Client) FindRunning(ctx context.Context, ref Ref) (RunningJob, error) {
 	ref, _, err := ref.checked()
 	if err != nil {
 		return RunningJob{}, err

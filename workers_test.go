@@ -81,14 +81,14 @@ func TestQuotaOfTheBook(t *testing.T) {
 		if !slices.Equal(ids, []string{"i1", "i2", "i3", "i4", "i5"}) {
 			t.Errorf("running imports %q", ids)
 		}
-		if owner, err := m.client.Owner(t.Context(), email); err != nil || owner.ID != email.ID || owner.Worker != running[0].Worker {
+		if owner, err := m.client.FindRunning(t.Context(), email); err != nil || owner.ID != email.ID || owner.Worker != running[0].Worker {
 			t.Errorf("owner of the e-mail: %+v, %v", owner, err)
 		}
 		time.Sleep(55 * time.Second) // the first has ended
 		if _, err := m.start(t.Context(), "import"); err != nil {
 			t.Errorf("an import after one has ended: %v", err)
 		}
-		if _, err := m.client.Owner(t.Context(), millhand.Ref{Type: "import", ID: "i1"}); !errors.Is(err, millhand.ErrNotFound) {
+		if _, err := m.client.FindRunning(t.Context(), millhand.Ref{Type: "import", ID: "i1"}); !errors.Is(err, millhand.ErrNotFound) {
 			t.Errorf("owner of what has ended: %v", err)
 		}
 	})

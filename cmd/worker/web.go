@@ -95,10 +95,10 @@ func (s *session) health(w *millhand.Worker) millhand.Health {
 		h.State = stateStarting // it waits for the broker, which is no reason to be restarted
 	}
 	process := s.tree.Tree()
-	tree := partOf(process)
+	tree := treeOf(process)
 	found := false
 	for _, n := range process.Children {
-		p := partOf(n)
+		p := treeOf(n)
 		if n.Name == workerPart {
 			found = true
 			p.Kind, p.Children, p.Abandoned = h.Tree.Kind, h.Tree.Children, h.Tree.Abandoned
@@ -112,9 +112,9 @@ func (s *session) health(w *millhand.Worker) millhand.Health {
 	return h
 }
 
-// partOf describes a node without those below it.
-func partOf(n supervisor.Node) millhand.Part {
-	return millhand.Part{
+// treeOf describes a node without those below it.
+func treeOf(n supervisor.Node) millhand.TreeNode {
+	return millhand.TreeNode{
 		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
 		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since, Abandoned: n.Abandoned,
 	}

@@ -133,10 +133,10 @@ func health(t *testing.T, url string) millhand.Health {
 }
 
 // part finds a node of the tree by its path.
-func part(t *testing.T, p millhand.Part, path ...string) millhand.Part {
+func part(t *testing.T, p millhand.TreeNode, path ...string) millhand.TreeNode {
 	t.Helper()
 	for _, name := range path {
-		i := slices.IndexFunc(p.Children, func(c millhand.Part) bool { return c.Name == name })
+		i := slices.IndexFunc(p.Children, func(c millhand.TreeNode) bool { return c.Name == name })
 		if i < 0 {
 			t.Fatalf("%s has no part %q: %+v", p.Name, name, p.Children)
 		}

@@ -41,7 +41,7 @@ func TestPresence(t *testing.T) {
 	ref := enqueue(t, b.URL, "-q", "low", "sleep", `{"for":"1h"}`)[0]
 	var running millhand.RunningJob
 	until(t, "the job runs", func() (ok bool) {
-		r, err := client.Owner(t.Context(), ref)
+		r, err := client.FindRunning(t.Context(), ref)
 		running = r
 		return err == nil
 	})
