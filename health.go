@@ -32,7 +32,7 @@ type Health struct {
 	// Registry says what keeps the worker from its part in the registry: its presence, its
 	// permits, or its knowledge of limits and pauses. Jobs without a limit run all the same.
 	Registry []string `json:"registry,omitempty"`
-	Tree     TreeNode     `json:"tree"`
+	Tree     TreeNode `json:"tree"`
 }
 
 // RefusedEnds are ends of jobs that the broker does not take.
@@ -43,16 +43,16 @@ type RefusedEnds struct {
 	Reason string    `json:"reason"` // the broker's, or that it did not answer
 }
 
-// A TreeNode is a node of the worker's supervision tree.
+// A TreeNode is one part of a worker's supervision tree, with the parts below it.
 type TreeNode struct {
-	Name      string    `json:"name"`
-	Kind      string    `json:"kind"` // supervisor, dynamic, server or child
-	State     string    `json:"state"`
-	Restarts  int       `json:"restarts"`
-	LastError string    `json:"last_error,omitempty"` // how it ended last, if that was an error
-	Since     time.Time `json:"since,omitzero"`       // when it came into this state
-	Abandoned int       `json:"abandoned,omitempty"`  // goroutines below it that did not stop in time and still run
-	Children  []TreeNode    `json:"children,omitempty"`   // in start order
+	Name      string     `json:"name"`
+	Kind      string     `json:"kind"` // supervisor, dynamic, server or child
+	State     string     `json:"state"`
+	Restarts  int        `json:"restarts"`
+	LastError string     `json:"last_error,omitempty"` // how it ended last, if that was an error
+	Since     time.Time  `json:"since,omitzero"`       // when it came into this state
+	Abandoned int        `json:"abandoned,omitempty"`  // goroutines below it that did not stop in time and still run
+	Children  []TreeNode `json:"children,omitempty"`   // in start order
 }
 
 func treeOf(n supervisor.Node) TreeNode {

@@ -67,8 +67,9 @@ func (c *Client) Running(ctx context.Context, typ string) ([]RunningJob, error) 
 	return jobs, nil
 }
 
-// FindRunning returns a running job with the worker that has it, [ErrNotFound] if it does not
-// run, or [ErrInvalid] for a ref that can name no job. It asks as [Client.Running] does.
+// FindRunning returns a job that is running, with the worker that runs it. It returns
+// [ErrNotFound] if the job is not running, and [ErrInvalid] for a ref that can name no job.
+// It asks the workers as [Client.Running] does.
 func (c *Client) FindRunning(ctx context.Context, ref Ref) (RunningJob, error) {
 	ref, _, err := ref.checked()
 	if err != nil {
