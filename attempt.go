@@ -22,7 +22,7 @@ type ending struct {
 // An attempt is one run of a job's handler, on a goroutine that its runner started.
 type attempt struct {
 	runner   *runner
-	held     *queue.Held
+	held     *queue.Delivery
 	settings TypeConfig
 	stop     context.Context //nolint:containedctx // its end has the job handed back
 	ended    func(error)     // to be called once, by whoever takes the attempt from those that run
@@ -83,7 +83,7 @@ func (a *attempt) giveUp() {
 	a.runner.abandon(a, endingOf(a.held, outcome(a.held.Attempt, a.settings, err, a.cause)))
 }
 
-func endingOf(h *queue.Held, o queue.Outcome) ending {
+func endingOf(h *queue.Delivery, o queue.Outcome) ending {
 	if lost := h.Alive(); lost != nil {
 		return ending{lost: lost}
 	}
@@ -100,7 +100,7 @@ func (a *attempt) unreturned() ending {
 }
 
 // forJob returns the settings that hold for one job: its own come first.
-func (t TypeConfig) forJob(h *queue.Held) TypeConfig {
+func (t TypeConfig) forJob(h *queue.Delivery) TypeConfig {
 	if h.Timeout > 0 {
 		t.Timeout = h.Timeout
 	}

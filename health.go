@@ -92,7 +92,7 @@ func (w *Worker) Health() Health {
 
 // oldest returns the job that runs for longest, nil if none runs.
 func (w *Worker) oldest() *RunningJob {
-	var first *queue.Held
+	var first *queue.Delivery
 	for _, r := range w.runners {
 		r.mu.Lock()
 		for h := range r.running {

@@ -39,7 +39,7 @@ type Job[T any] struct {
 	Meta        map[string]string // as enqueued; a copy
 	Args        T
 
-	held *queue.Held
+	held *queue.Delivery
 }
 
 // LeaseUntil is until when the job is surely this worker's. It moves on as the lease is
@@ -53,7 +53,7 @@ func (j *Job[T]) LeaseUntil() time.Time {
 }
 
 // newJob is a job in hand as its handler sees it, but for its arguments.
-func newJob[T any](h *queue.Held, maxAttempts int) *Job[T] {
+func newJob[T any](h *queue.Delivery, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
 		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: maps.Clone(h.Meta), held: h,

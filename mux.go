@@ -25,7 +25,7 @@ type Mux struct {
 type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)
 
 // A handler runs one attempt of a job in hand.
-type handler func(ctx context.Context, h *queue.Held, maxAttempts int) ([]byte, error)
+type handler func(ctx context.Context, h *queue.Delivery, maxAttempts int) ([]byte, error)
 
 // NewMux returns an empty mux.
 func NewMux() *Mux { return &Mux{handlers: make(map[string]handler)} }
@@ -35,7 +35,7 @@ func NewMux() *Mux { return &Mux{handlers: make(map[string]handler)} }
 // [NewWorker].
 func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
 	m.check(typ, h == nil)
-	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
+	m.handle(typ, func(ctx context.Context, held *queue.Delivery, maxAttempts int) ([]byte, error) {
 		j := newJob[Raw](held, maxAttempts)
 		// A copy: what the handler does to it, now or after it was given up, is not to reach
 		// the job's next message.
@@ -89,7 +89,7 @@ func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
 func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error)) {
 	typ := newArgs[T]().Type()
 	m.check(typ, h == nil)
-	m.handle(typ, func(ctx context.Context, held *queue.Held, maxAttempts int) ([]byte, error) {
+	m.handle(typ, func(ctx context.Context, held *queue.Delivery, maxAttempts int) ([]byte, error) {
 		j := newJob[T](held, maxAttempts)
 		if err := json.Unmarshal(held.Payload, &j.Args); err != nil {
 			return nil, &malformedError{err: err}

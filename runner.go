@@ -23,32 +23,32 @@ const startWithin = time.Second
 // as a supervised child of its own. It asks its pullers for as much as the gate says.
 type runner struct {
 	worker *Worker
-	stage  *stages.ConsumerSupervisor[*queue.Held]
+	stage  *stages.ConsumerSupervisor[*queue.Delivery]
 	jobs   *supervisor.Dynamic
-	inlets map[*stages.Subscription[*queue.Held]]*queue.Inlet // complete before the stage runs
+	inlets map[*stages.Subscription[*queue.Delivery]]*queue.Inlet // complete before the stage runs
 
 	mu       sync.Mutex
-	running  map[*queue.Held]*attempt // those whose handler has not returned
+	running  map[*queue.Delivery]*attempt // those whose handler has not returned
 	stop     context.Context          //nolint:containedctx // of the attempts that are started now
 	detached context.Context          //nolint:containedctx // stop without its end
 }
 
 func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
-		worker: w, running: make(map[*queue.Held]*attempt),
-		inlets: make(map[*stages.Subscription[*queue.Held]]*queue.Inlet),
+		worker: w, running: make(map[*queue.Delivery]*attempt),
+		inlets: make(map[*stages.Subscription[*queue.Delivery]]*queue.Inlet),
 	}
 	var err error
 	if r.jobs, err = supervisor.NewDynamic(supervisor.DynamicSpec{Name: "jobs of " + queueName}); err != nil {
 		return nil, err
 	}
-	r.stage, err = stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*queue.Held]{
+	r.stage, err = stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*queue.Delivery]{
 		Start: r.start, Restart: stages.Temporary,
 		Grace: time.Nanosecond, // a job is told at once that its runner stops
-		Hooks: stages.Hooks[*queue.Held]{
-			OnSubscribe: func(s *stages.Subscription[*queue.Held]) { r.inlets[s].Open(s.Ask) },
-			OnCancel:    func(s *stages.Subscription[*queue.Held], _ error) { r.inlets[s].Shut() },
-			OnReturn:    func(s *stages.Subscription[*queue.Held], n int) { r.inlets[s].Returned(n) },
+		Hooks: stages.Hooks[*queue.Delivery]{
+			OnSubscribe: func(s *stages.Subscription[*queue.Delivery]) { r.inlets[s].Open(s.Ask) },
+			OnCancel:    func(s *stages.Subscription[*queue.Delivery], _ error) { r.inlets[s].Shut() },
+			OnReturn:    func(s *stages.Subscription[*queue.Delivery], n int) { r.inlets[s].Returned(n) },
 		},
 	})
 	return r, err
@@ -56,7 +56,7 @@ func newRunner(w *Worker, queueName string) (*runner, error) {
 
 // subscribe makes p a source of jobs. The gate asks, not the stage.
 func (r *runner) subscribe(p *queue.Puller) error {
-	s, err := r.stage.Subscribe(p.Stage(), stages.SubscribeOptions[*queue.Held]{
+	s, err := r.stage.Subscribe(p.Stage(), stages.SubscribeOptions[*queue.Delivery]{
 		Manual: true, Cancel: stages.Temporary, Resubscribe: true,
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (r *runner) RunReady(ctx context.Context, ready func()) error {
 func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the stage's.
-func (r *runner) start(stop context.Context, h *queue.Held, ended func(error)) error {
+func (r *runner) start(stop context.Context, h *queue.Delivery, ended func(error)) error {
 	a := &attempt{runner: r, held: h, stop: stop, ended: ended, settings: r.worker.cfg.Types[h.Type].forJob(h)}
 	// Detached, so that the handler sees why it is to stop in this package's terms.
 	a.ctx, a.cancel = context.WithCancelCause(r.detach(stop))
@@ -132,14 +132,14 @@ func (r *runner) handBack(stop context.Context) {
 	}
 }
 
-func jobAttrs(h *queue.Held) []any {
+func jobAttrs(h *queue.Delivery) []any {
 	return []any{
 		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt),
 	}
 }
 
 // refuse hands a job back that did not start.
-func (r *runner) refuse(h *queue.Held) {
+func (r *runner) refuse(h *queue.Delivery) {
 	r.worker.settler.Settle(h, queue.Outcome{})
 	h.Finished()
 }
@@ -196,7 +196,7 @@ func (r *runner) leave(a *attempt) bool {
 // settle gives a job's slot back and passes on how the job ended. Slots come first: jobs that
 // end at the same time have theirs asked for together, and the next ones come while the ends
 // of these are written.
-func (r *runner) settle(h *queue.Held, e ending) {
+func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
 		r.worker.ends.add(job.EventLost)

@@ -134,7 +134,7 @@ func BenchmarkSettle(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		h := &Held{Record: *r, place: p, Seq: uint64(n), reply: "$JS.ACK.none", lease: newLease(time.Hour, time.Now())}
+		h := &Delivery{Record: *r, place: p, Seq: uint64(n), reply: "$JS.ACK.none", lease: newLease(time.Hour, time.Now())}
 		settler.Settle(h, Outcome{Kind: job.EventSucceeded})
 	}
 	cancel()

@@ -15,8 +15,8 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// A Held is a job's message in the hand of this worker, under a lease.
-type Held struct {
+// A Delivery is a job's message in the hand of this worker, under a lease.
+type Delivery struct {
 	job.Record
 	place     job.Place
 	origin    string // the subject, as header text, of a message that has no usable place and got one of ours
@@ -43,16 +43,16 @@ type Held struct {
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at
 // sent.
-func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, sent time.Time) (*Held, error) {
-	d, err := readDelivery(m)
+func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, sent time.Time) (*Delivery, error) {
+	d, err := readMetadata(m)
 	if err != nil {
 		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
 	}
 	both := &struct { // one allocation
-		Held
+		Delivery
 		lease lease
 	}{lease: lease{ackWait: ackWait, since: sent}}
-	h := &both.Held
+	h := &both.Delivery
 	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
@@ -86,7 +86,7 @@ func unreadable(m *nats.Msg) error {
 }
 
 // readPlace takes the job's place from its subject, if it is one.
-func (h *Held) readPlace(n names, subject string) error {
+func (h *Delivery) readPlace(n names, subject string) error {
 	r, ok := n.place(subject)
 	if !ok {
 		return fmt.Errorf("subject %q: no job's", head(subject, maxSubjectShown))
@@ -101,7 +101,7 @@ const maxSubjectShown = 80
 
 // misplaced gives a message whose subject is no job's a place of ours to be buried at. There
 // is nothing else under that name: no event that is known of, and no life of a publisher's.
-func (h *Held) misplaced(queue, typ job.Name, subject string, why error) {
+func (h *Delivery) misplaced(queue, typ job.Name, subject string, why error) {
 	h.place = job.Place{Queue: queue, Type: typ, ID: job.Malformed(h.Seq)}
 	h.Malformed, h.origin = why, headerText(subject)
 	h.Life, h.lastEvent, h.LastEvent = lifeOf(h.Seq), 0, 0
@@ -123,15 +123,15 @@ func (s *Store) holder(delivery uint64) string {
 }
 
 // sameLife reports whether o is about the same life of the same job.
-func (h *Held) sameLife(o *Held) bool {
+func (h *Delivery) sameLife(o *Delivery) bool {
 	return h.Life == o.Life && h.ID == o.ID && h.Type == o.Type && h.Queue == o.Queue
 }
 
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
-func (h *Held) Alive() error { return h.lease.alive() }
+func (h *Delivery) Alive() error { return h.lease.alive() }
 
 // LeaseUntil is when the lease ends, or a permit that the job runs on, unless renewed.
-func (h *Held) LeaseUntil() time.Time {
+func (h *Delivery) LeaseUntil() time.Time {
 	lease, permit := h.lease.until(), h.inlet.until(h)
 	if !permit.IsZero() && permit.Before(lease) {
 		return permit
@@ -141,10 +141,10 @@ func (h *Held) LeaseUntil() time.Time {
 
 // OnLost has f called when the lease is lost ([ErrLeaseLost]) or a permit
 // ([ErrGrantLost]), at once if it is. Only one f is kept.
-func (h *Held) OnLost(f func(cause error)) { h.lease.watch(f) }
+func (h *Delivery) OnLost(f func(cause error)) { h.lease.watch(f) }
 
 // Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].
-func (h *Held) Start() error {
+func (h *Delivery) Start() error {
 	now := time.Now()
 	if err := h.lease.check(now); err != nil {
 		return err
@@ -158,7 +158,7 @@ func (h *Held) Start() error {
 }
 
 // StartedAt is when the handler started, zero if it did not. It may be called from any goroutine.
-func (h *Held) StartedAt() time.Time {
+func (h *Delivery) StartedAt() time.Time {
 	at := h.seenAt.Load()
 	if at == 0 {
 		return time.Time{}
@@ -168,17 +168,17 @@ func (h *Held) StartedAt() time.Time {
 
 // Returned notes that the handler has returned: it does nothing any more, though its end is
 // not settled yet.
-func (h *Held) Returned() { h.grip.returned.Store(true) }
+func (h *Delivery) Returned() { h.grip.returned.Store(true) }
 
 // GiveUp notes that the handler does not return: its slot is given back with
-// [Held.Finished], its permit not before [Held.CameBack].
-func (h *Held) GiveUp() { h.inlet.giveUp(h) }
+// [Delivery.Finished], its permit not before [Delivery.CameBack].
+func (h *Delivery) GiveUp() { h.inlet.giveUp(h) }
 
 // CameBack notes that a handler that was given up has returned after all.
-func (h *Held) CameBack() { h.inlet.cameBack(h) }
+func (h *Delivery) CameBack() { h.inlet.cameBack(h) }
 
 // Finished gives the job's slot back to the gate, and its permit.
-func (h *Held) Finished() {
+func (h *Delivery) Finished() {
 	var ran time.Duration
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)

@@ -8,30 +8,30 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A delivery is what the broker says about a message that it hands out.
-type delivery struct {
+// A metadata is what the broker says about a message that it hands out.
+type metadata struct {
 	seq       uint64 // in the stream
 	delivered uint64 // how often, this time counted
 	pending   uint64 // how many more wait behind it
 	time      time.Time
 }
 
-// readDelivery reads the reply subject of a delivered message.
-func readDelivery(m *nats.Msg) (delivery, error) {
-	if d, ok := cutDelivery(m.Reply); ok {
+// readMetadata reads the reply subject of a delivered message.
+func readMetadata(m *nats.Msg) (metadata, error) {
+	if d, ok := cutMetadata(m.Reply); ok {
 		return d, nil
 	}
 	md, err := m.Metadata()
 	if err != nil {
-		return delivery{}, err
+		return metadata{}, err
 	}
-	return delivery{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}, nil
+	return metadata{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}, nil
 }
 
-// cutDelivery reads the form that all brokers send so far:
+// cutMetadata reads the form that all brokers send so far:
 // $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>.
 // It reports false for any other.
-func cutDelivery(reply string) (d delivery, ok bool) {
+func cutMetadata(reply string) (d metadata, ok bool) {
 	rest, ok := strings.CutPrefix(reply, "$JS.ACK.")
 	if !ok || strings.Count(rest, ".") != 6 {
 		return d, false
@@ -47,5 +47,5 @@ func cutDelivery(reply string) (d delivery, ok bool) {
 			return d, false
 		}
 	}
-	return delivery{delivered: n[0], seq: n[1], time: time.Unix(0, int64(n[3])), pending: n[4]}, true
+	return metadata{delivered: n[0], seq: n[1], time: time.Unix(0, int64(n[3])), pending: n[4]}, true
 }

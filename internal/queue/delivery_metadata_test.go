@@ -16,12 +16,12 @@ func TestDeliveryIsReadAsByTheLibrary(t *testing.T) {
 		reply := "$JS.ACK." + rapid.SampledFrom([]string{"", "", "", "_.HASH.", "D.HASH.", "x."}).Draw(t, "domain") + tail +
 			rapid.SampledFrom([]string{"", "", ".random", ".", "x"}).Draw(t, "end")
 		m := &nats.Msg{Reply: reply, Sub: new(nats.Subscription)}
-		got, err := readDelivery(m)
+		got, err := readMetadata(m)
 		md, wantErr := m.Metadata()
 		if wantErr != nil {
 			return
 		}
-		want := delivery{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}
+		want := metadata{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}
 		if err != nil || got.seq != want.seq || got.delivered != want.delivered || got.pending != want.pending || !got.time.Equal(want.time) {
 			t.Fatalf("%s: %+v, %v, want %+v", reply, got, err, want)
 		}

@@ -7,7 +7,7 @@
 //
 // A [Store] is a namespace's streams over one connection. A [Puller] turns demand into
 // pull requests, as much of it as the [Gate] finds room for, and emits jobs in hand, each a
-// [Held] under a lease that the [Keeper] renews. The [Settler] writes how each ended.
+// [Delivery] under a lease that the [Keeper] renews. The [Settler] writes how each ended.
 //
 // # Limits
 //

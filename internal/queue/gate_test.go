@@ -29,14 +29,14 @@ func (s *sluice) open(inlets ...*Inlet) {
 }
 
 // deliver brings n jobs of what was asked for.
-func (s *sluice) deliver(i *Inlet, n int, backlog uint64) (jobs []*Held) {
+func (s *sluice) deliver(i *Inlet, n int, backlog uint64) (jobs []*Delivery) {
 	s.t.Helper()
 	if n > s.asked[i] {
 		s.t.Fatalf("%d jobs come of %d asked for", n, s.asked[i])
 	}
 	s.asked[i] -= n
 	for range n {
-		jobs = append(jobs, &Held{Record: job.Record{Type: i.typ, Queue: i.queue}, inlet: i, lease: newLease(time.Hour, time.Now())})
+		jobs = append(jobs, &Delivery{Record: job.Record{Type: i.typ, Queue: i.queue}, inlet: i, lease: newLease(time.Hour, time.Now())})
 	}
 	i.Delivered(jobs, backlog)
 	return jobs
@@ -175,10 +175,10 @@ func TestPauseOfAQueue(t *testing.T) {
 // A handler that was given up gives its permit back when it returns, whenever that is.
 func TestGivenUpHandlerReturns(t *testing.T) {
 	until := time.Now().Add(time.Hour)
-	for name, end := range map[string]func(h *Held){
-		"after its slot":  func(h *Held) { h.GiveUp(); h.Finished(); h.CameBack() },
-		"before its slot": func(h *Held) { h.GiveUp(); h.CameBack(); h.Finished() },
-		"in time":         func(h *Held) { h.Finished() },
+	for name, end := range map[string]func(h *Delivery){
+		"after its slot":  func(h *Delivery) { h.GiveUp(); h.Finished(); h.CameBack() },
+		"before its slot": func(h *Delivery) { h.GiveUp(); h.CameBack(); h.Finished() },
+		"in time":         func(h *Delivery) { h.Finished() },
 	} {
 		g := newSluice(t, 4)
 		i := g.inlet("q", "t")
@@ -381,12 +381,12 @@ func BenchmarkGate(b *testing.B) {
 			limit(g)
 			asked := 0
 			i.Open(func(n int) { asked += n })
-			jobs := make([]*Held, 0, maxBatch)
+			jobs := make([]*Delivery, 0, maxBatch)
 			b.ReportAllocs()
 			for n := 0; n < b.N; n += len(jobs) {
 				jobs = jobs[:0]
 				for range max(asked, 1) {
-					jobs = append(jobs, &Held{inlet: i, lease: newLease(time.Hour, time.Now())})
+					jobs = append(jobs, &Delivery{inlet: i, lease: newLease(time.Hour, time.Now())})
 				}
 				asked = 0
 				i.Delivered(jobs, 1<<40)

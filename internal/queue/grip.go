@@ -7,7 +7,7 @@ import (
 
 // grip is the gate's view of a job in hand. The gate's lock guards it.
 type grip struct {
-	prev, next *Held
+	prev, next *Delivery
 	stamp      uint64 // demand.clock when it was asked for
 	phase      phase
 	returned   atomic.Bool   // the handler; needs no lock
@@ -29,9 +29,9 @@ const (
 )
 
 // grips is a list of jobs, so that to keep one costs no memory.
-type grips struct{ first *Held }
+type grips struct{ first *Delivery }
 
-func (l *grips) add(h *Held) {
+func (l *grips) add(h *Delivery) {
 	h.grip.next = l.first
 	if l.first != nil {
 		l.first.grip.prev = h
@@ -39,7 +39,7 @@ func (l *grips) add(h *Held) {
 	l.first = h
 }
 
-func (l *grips) remove(h *Held) {
+func (l *grips) remove(h *Delivery) {
 	switch prev := h.grip.prev; {
 	case prev != nil:
 		prev.grip.next = h.grip.next

@@ -53,7 +53,7 @@ func (g *Gate) wakeGuard() {
 // sweep returns the jobs that lost their permits since the last one, and those that ran on
 // for too long after that. Without limits and what they left behind, there is nothing to do
 // again.
-func (g *Gate) sweep(now time.Time) (revoked []*Held, overran []job.Record, again bool) {
+func (g *Gate) sweep(now time.Time) (revoked []*Delivery, overran []job.Record, again bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	again = len(g.demand.limits) > 0

@@ -87,7 +87,7 @@ func (p *tap) read() counts {
 }
 
 // pullAll enqueues so many jobs and pulls them.
-func (w *swarm) pullAll(jobs int) (held []*Held) {
+func (w *swarm) pullAll(jobs int) (held []*Delivery) {
 	w.t.Helper()
 	for range jobs {
 		w.enqueue(fmt.Sprint(w.name, w.jobs))
@@ -98,7 +98,7 @@ func (w *swarm) pullAll(jobs int) (held []*Held) {
 }
 
 // succeed settles jobs at the same moment.
-func (w *swarm) succeed(held []*Held) {
+func (w *swarm) succeed(held []*Delivery) {
 	for _, h := range held {
 		w.settler.Settle(h, Outcome{Kind: job.EventSucceeded})
 	}
@@ -118,7 +118,7 @@ func (w *swarm) settled() time.Duration {
 	return took
 }
 
-func (w *swarm) burst(jobs int) []*Held {
+func (w *swarm) burst(jobs int) []*Delivery {
 	w.t.Helper()
 	held := w.pullAll(jobs)
 	w.succeed(held)
@@ -128,7 +128,7 @@ func (w *swarm) burst(jobs int) []*Held {
 
 // precede has an older life of the job's id end after the job was pulled, so that the
 // first condition of its event does not hold. It returns that life.
-func (s *scene) precede(h *Held) (life string) {
+func (s *scene) precede(h *Delivery) (life string) {
 	s.t.Helper()
 	life = "before " + h.Life
 	m, err := s.store.eventMsg(h.place, &Event{Kind: job.EventSucceeded, Life: life, Seq: 1})
@@ -179,7 +179,7 @@ func TestEventsAreConfirmedTogether(t *testing.T) {
 				for i := range workers {
 					swarms = append(swarms, s.swarm(fmt.Sprint("n", i)))
 				}
-				var held [][]*Held
+				var held [][]*Delivery
 				for _, w := range swarms {
 					held = append(held, w.pullAll(jobs))
 				}
@@ -316,7 +316,7 @@ func TestBatchIsFull(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.succeed([]*Held{h})
+			w.succeed([]*Delivery{h})
 		}
 		if took := w.settled(); took > 3*ingestPatience {
 			t.Errorf("settled after %v", took)

@@ -103,7 +103,7 @@ func TestBatchesInAStorm(t *testing.T) {
 		hands := s.node("hands") // pulls, over a link that nothing befalls
 		var older []string
 		burst := func(t *rapid.T) {
-			var held, fresh []*Held
+			var held, fresh []*Delivery
 			for range rapid.IntRange(1, 15).Draw(t, "jobs") {
 				r := s.enqueue(fmt.Sprint("a", s.lives))
 				h := hands.pull()

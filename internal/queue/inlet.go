@@ -71,7 +71,7 @@ func (i *Inlet) Admits() bool {
 }
 
 // Delivered tells that jobs are in hand and backlog more wait.
-func (i *Inlet) Delivered(jobs []*Held, backlog uint64) {
+func (i *Inlet) Delivered(jobs []*Delivery, backlog uint64) {
 	i.gate.do(func(d *demand) {
 		bytes, largest := 0, 0
 		for _, h := range jobs {
@@ -109,7 +109,7 @@ func (i *Inlet) Rebuilt() {
 }
 
 // start notes that the handler of h starts now, or returns [ErrNoPermit].
-func (i *Inlet) start(h *Held) error {
+func (i *Inlet) start(h *Delivery) error {
 	g := i.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -125,7 +125,7 @@ func (i *Inlet) start(h *Held) error {
 
 // finished tells that h left the hand, its handler having run for so long, and gives its
 // slot back. Its permit comes with it unless the handler was given up.
-func (i *Inlet) finished(h *Held, ran time.Duration) {
+func (i *Inlet) finished(h *Delivery, ran time.Duration) {
 	i.gate.do(func(d *demand) {
 		d.bytes -= h.size
 		d.finished(i.source, ran)
@@ -139,7 +139,7 @@ func (i *Inlet) finished(h *Held, ran time.Duration) {
 }
 
 // giveUp tells that the handler of h does not return. It is followed by finished.
-func (i *Inlet) giveUp(h *Held) {
+func (i *Inlet) giveUp(h *Delivery) {
 	i.gate.mu.Lock()
 	defer i.gate.mu.Unlock()
 	h.grip.phase = givenUp
@@ -147,7 +147,7 @@ func (i *Inlet) giveUp(h *Held) {
 
 // cameBack tells that the handler of h, which was given up, has returned: before its slot
 // was given back or after that.
-func (i *Inlet) cameBack(h *Held) {
+func (i *Inlet) cameBack(h *Delivery) {
 	i.gate.do(func(*demand) {
 		if h.grip.phase == stuck {
 			i.source.stuck--
@@ -158,7 +158,7 @@ func (i *Inlet) cameBack(h *Held) {
 }
 
 // until returns when the permits of h end, zero if never.
-func (i *Inlet) until(h *Held) time.Time {
+func (i *Inlet) until(h *Delivery) time.Time {
 	g := i.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()

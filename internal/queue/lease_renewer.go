@@ -26,19 +26,19 @@ type Keeper struct {
 	astray atomic.Int64 // len(lost)
 
 	mu   sync.Mutex
-	held map[*Held]struct{}
-	lost []*Held       // no lease any more, and the handler has not returned
+	held map[*Delivery]struct{}
+	lost []*Delivery       // no lease any more, and the handler has not returned
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
 // NewKeeper returns a keeper that renews over the store's connection, and guards the jobs
 // that g let in.
 func NewKeeper(s *Store, g *Gate) *Keeper {
-	return &Keeper{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Held]struct{}), tick: time.Second}
+	return &Keeper{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Delivery]struct{}), tick: time.Second}
 }
 
 // Keep has h renewed until [Keeper.Release] or until its lease is lost.
-func (k *Keeper) Keep(h *Held) {
+func (k *Keeper) Keep(h *Delivery) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.held[h] = struct{}{}
@@ -52,7 +52,7 @@ func (k *Keeper) Keep(h *Held) {
 }
 
 // Release ends the renewal of h.
-func (k *Keeper) Release(h *Held) {
+func (k *Keeper) Release(h *Delivery) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.held, h)
@@ -62,7 +62,7 @@ func (k *Keeper) release(ts []*settlement) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, t := range ts {
-		delete(k.held, t.Held)
+		delete(k.held, t.Delivery)
 	}
 }
 
@@ -75,7 +75,7 @@ func (k *Keeper) Held() int {
 
 // lose is Release for want of a lease. Until its handler has returned, the job is not to be
 // started again by this worker.
-func (k *Keeper) lose(h *Held) {
+func (k *Keeper) lose(h *Delivery) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, there := k.held[h]; !there {
@@ -91,7 +91,7 @@ func (k *Keeper) lose(h *Held) {
 // inHand returns what this worker has in hand already of the job that is delivered as h: the
 // same message, or another of the same life whose handler has not returned, even if its lease
 // is lost. It returns nil if there is nothing.
-func (k *Keeper) inHand(h *Held) *Held {
+func (k *Keeper) inHand(h *Delivery) *Delivery {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, o := range k.lost {
@@ -109,7 +109,7 @@ func (k *Keeper) inHand(h *Held) *Held {
 
 // renewal is a request whose answer is awaited.
 type renewal struct {
-	held *Held
+	held *Delivery
 	sent time.Time
 }
 
@@ -121,7 +121,7 @@ type renewals struct {
 	next    int
 }
 
-func (r *renewals) add(h *Held) (token string) {
+func (r *renewals) add(h *Delivery) (token string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next++
@@ -199,9 +199,9 @@ func (k *Keeper) pause() time.Duration {
 }
 
 // round drops the jobs whose lease is lost and returns those whose renewal is due.
-func (k *Keeper) round(now time.Time) (due []*Held) {
+func (k *Keeper) round(now time.Time) (due []*Delivery) {
 	k.mu.Lock()
-	k.lost = slices.DeleteFunc(k.lost, func(h *Held) bool { return h.left.Load() })
+	k.lost = slices.DeleteFunc(k.lost, func(h *Delivery) bool { return h.left.Load() })
 	k.astray.Store(int64(len(k.lost)))
 	all := slices.Collect(maps.Keys(k.held))
 	k.mu.Unlock()

@@ -132,7 +132,7 @@ func TestKeeperOfThousands(t *testing.T) {
 			s.publish(fmt.Sprintf("j%d", i), nil, "")
 		}
 		n := s.node("n")
-		held := make([]*Held, jobs)
+		held := make([]*Delivery, jobs)
 		for i := range held {
 			held[i] = n.pull()
 			n.keeper.Keep(held[i])

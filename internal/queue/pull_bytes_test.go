@@ -81,7 +81,7 @@ func TestPullsAreBoundedInBytes(t *testing.T) {
 				}
 				asked := s.requests()
 				n := s.nodeOf("n", 50)
-				s.stationAt(n, func(*Held) Outcome { s.sleep(time.Millisecond); return Outcome{Kind: job.EventSucceeded} },
+				s.stationAt(n, func(*Delivery) Outcome { s.sleep(time.Millisecond); return Outcome{Kind: job.EventSucceeded} },
 					func(g *Gate) { g.demand.budget.flight = tt.flight })
 				s.sleep(5 * time.Second)
 				s.checkEnded(lives...)

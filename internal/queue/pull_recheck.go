@@ -55,7 +55,7 @@ func (p *Puller) tellPause(ctx context.Context, info *jetstream.ConsumerInfo) {
 // recheck looks at the consumer if deliveries give reason to: what somebody had before, though
 // no worker may have vanished, and what was first handed out before what came already. The
 // leases of held are those of the consumer as it is then.
-func (p *Puller) recheck(ctx context.Context, held []*Held) {
+func (p *Puller) recheck(ctx context.Context, held []*Delivery) {
 	doubt := false
 	for _, h := range held {
 		h.repeated = h.Delivered > 1 || h.Seq <= p.newest
@@ -84,7 +84,7 @@ func (p *Puller) recheck(ctx context.Context, held []*Held) {
 
 // again reports whether h is a job that this worker has in hand already, and deals with it: it
 // must not run twice at once here, whatever the broker or somebody at its controls has forgotten.
-func (p *Puller) again(h *Held) bool {
+func (p *Puller) again(h *Delivery) bool {
 	if !h.repeated && p.keeper.astray.Load() == 0 {
 		return false
 	}

@@ -23,8 +23,8 @@ type shifts struct {
 }
 
 // work is a handler that takes d, and after it is told to stop so much longer.
-func (w *shifts) work(d, slow time.Duration) func(*Held) Outcome {
-	return func(h *Held) Outcome {
+func (w *shifts) work(d, slow time.Duration) func(*Delivery) Outcome {
+	return func(h *Delivery) Outcome {
 		w.mu.Lock()
 		if w.now == nil {
 			w.now = make(map[string]int)

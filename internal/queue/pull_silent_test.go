@@ -18,7 +18,7 @@ func TestShortJobsThatBeginToHang(t *testing.T) {
 		const slots = 20
 		var hangs atomic.Bool
 		free := make(chan struct{})
-		st := s.station("n", slots, func(*Held) Outcome {
+		st := s.station("n", slots, func(*Delivery) Outcome {
 			if hangs.Load() {
 				<-free
 			}
@@ -91,7 +91,7 @@ func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 				n := s.nodeOf("n", slots)
 				n.gate = tt.gate(slots)
 				heavy, light := n.gate.Inlet(9, silent, testType), n.gate.Inlet(1, testQueue, testType)
-				busy := func(*Held) Outcome { s.sleep(100 * time.Millisecond); return Outcome{Kind: job.EventSucceeded} }
+				busy := func(*Delivery) Outcome { s.sleep(100 * time.Millisecond); return Outcome{Kind: job.EventSucceeded} }
 				other := s.stationOf(n, heavy, busy)
 				st := s.stationOf(n, light, busy)
 				s.sleep(time.Second)

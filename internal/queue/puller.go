@@ -26,7 +26,7 @@ type Puller struct {
 	inlet   *Inlet
 	queue   job.Name
 	typ     job.Name
-	stage   *stages.Producer[*Held]
+	stage   *stages.Producer[*Delivery]
 	asked   atomic.Int64  // demand that Run's goroutine has not seen yet
 	bell    chan struct{} // there is some
 	log     *slog.Logger
@@ -72,10 +72,10 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ,
 	}
-	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Held]{
+	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Delivery]{
 		// What nobody has asked for is handed back to the broker, not kept under lease.
-		OutletConfig: stages.OutletConfig[*Held]{Buffer: stages.Unbuffered},
-		Demand: func(_ context.Context, n int, out []*Held) ([]*Held, error) {
+		OutletConfig: stages.OutletConfig[*Delivery]{Buffer: stages.Unbuffered},
+		Demand: func(_ context.Context, n int, out []*Delivery) ([]*Delivery, error) {
 			p.asked.Add(int64(n))
 			select {
 			case p.bell <- struct{}{}:
@@ -88,7 +88,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 }
 
 // Stage is where the jobs come out.
-func (p *Puller) Stage() stages.Source[*Held] { return p.stage }
+func (p *Puller) Stage() stages.Source[*Delivery] { return p.stage }
 
 // Inlet is the puller's place at the gate.
 func (p *Puller) Inlet() *Inlet { return p.inlet }
@@ -209,8 +209,8 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	p.stage.GiveBack(len(msgs) - len(run)) // what is not run was asked for all the same
 }
 
-func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
-	held := make([]*Held, 0, len(msgs))
+func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Delivery {
+	held := make([]*Delivery, 0, len(msgs))
 	for _, m := range msgs {
 		h, err := p.store.hold(m, p.queue, p.typ, p.ackWait, sent)
 		if err != nil {
@@ -226,7 +226,7 @@ func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Held {
 
 // emit hands jobs to the runner, and back to the queue those that it has not asked for
 // or cannot take any more.
-func (p *Puller) emit(ctx context.Context, run []*Held) {
+func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 	if len(run) == 0 {
 		return
 	}
@@ -244,7 +244,7 @@ func (p *Puller) emit(ctx context.Context, run []*Held) {
 }
 
 // start reports whether h is to be run, and hands it to the settler if not.
-func (p *Puller) start(h *Held, now time.Time, admitted bool) bool {
+func (p *Puller) start(h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false

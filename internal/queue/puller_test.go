@@ -22,34 +22,34 @@ type station struct {
 	puller *Puller
 
 	mu  sync.Mutex
-	ran []*Held // in the order of their coming
+	ran []*Delivery // in the order of their coming
 }
 
 // station pulls from now on. do decides on each job and is called in a goroutine of its own;
 // it returns what it ended with.
-func (s *scene) station(name string, concurrency int, do func(*Held) Outcome) *station {
+func (s *scene) station(name string, concurrency int, do func(*Delivery) Outcome) *station {
 	s.t.Helper()
 	return s.stationAt(s.nodeOf(name, concurrency), do, func(*Gate) {})
 }
 
 // stationAt is station with a node that is there, its gate set up first.
-func (s *scene) stationAt(n *node, do func(*Held) Outcome, setUp func(*Gate)) *station {
+func (s *scene) stationAt(n *node, do func(*Delivery) Outcome, setUp func(*Gate)) *station {
 	s.t.Helper()
 	setUp(n.gate)
 	return s.stationOf(n, n.gate.Inlet(1, testQueue, testType), do)
 }
 
 // stationOf is station with a node and its inlet for a type of a queue.
-func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Held) Outcome) *station {
+func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *station {
 	s.t.Helper()
 	st := &station{node: n}
 	var err error
 	if st.puller, err = NewPuller(st.settler, inlet, inlet.queue, inlet.typ); err != nil {
 		s.t.Fatalf("puller: %v", err)
 	}
-	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Held]{
+	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Delivery]{
 		Restart: stages.Temporary, Grace: time.Nanosecond,
-		Start: func(_ context.Context, h *Held, ended func(error)) error {
+		Start: func(_ context.Context, h *Delivery, ended func(error)) error {
 			st.ended.Go(func() {
 				defer ended(nil)
 				defer h.Finished()
@@ -69,16 +69,16 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Held) Outcome) *statio
 			})
 			return nil
 		},
-		Hooks: stages.Hooks[*Held]{
-			OnSubscribe: func(sub *stages.Subscription[*Held]) { inlet.Open(sub.Ask) },
-			OnCancel:    func(*stages.Subscription[*Held], error) { inlet.Shut() },
-			OnReturn:    func(_ *stages.Subscription[*Held], n int) { inlet.Returned(n) },
+		Hooks: stages.Hooks[*Delivery]{
+			OnSubscribe: func(sub *stages.Subscription[*Delivery]) { inlet.Open(sub.Ask) },
+			OnCancel:    func(*stages.Subscription[*Delivery], error) { inlet.Shut() },
+			OnReturn:    func(_ *stages.Subscription[*Delivery], n int) { inlet.Returned(n) },
 		},
 	})
 	if err != nil {
 		s.t.Fatalf("consumer: %v", err)
 	}
-	if _, err := consumer.Subscribe(st.puller.Stage(), stages.SubscribeOptions[*Held]{
+	if _, err := consumer.Subscribe(st.puller.Stage(), stages.SubscribeOptions[*Delivery]{
 		Manual: true, Cancel: stages.Temporary, Resubscribe: true,
 	}); err != nil {
 		s.t.Fatalf("subscribe: %v", err)
@@ -91,13 +91,13 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Held) Outcome) *statio
 	return st
 }
 
-func (st *station) runs() []*Held {
+func (st *station) runs() []*Delivery {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return append([]*Held(nil), st.ran...)
+	return append([]*Delivery(nil), st.ran...)
 }
 
-func succeed(*Held) Outcome { return Outcome{Kind: job.EventSucceeded} }
+func succeed(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} }
 
 func TestPullerRunsWhatComes(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
@@ -125,7 +125,7 @@ func TestPullerAsksForWhatFits(t *testing.T) {
 		for i := range 40 {
 			s.enqueue(fmt.Sprintf("j%d", i))
 		}
-		st := s.station("n", 3, func(*Held) Outcome { s.sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
+		st := s.station("n", 3, func(*Delivery) Outcome { s.sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
 		began := time.Now()
 		for len(s.waiting()) > 0 {
 			if got := st.gate.InHand(); got > 3 {

@@ -168,7 +168,7 @@ func (n *node) crash() {
 }
 
 // tryPull asks for one job and waits for it for so long; nil if none came.
-func (n *node) tryPull(wait, ackWait time.Duration) *Held {
+func (n *node) tryPull(wait, ackWait time.Duration) *Delivery {
 	n.t.Helper()
 	inbox := n.nc.NewInbox()
 	msgs := make(chan *nats.Msg, 4)
@@ -196,7 +196,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Held {
 }
 
 // pull returns the next job, under lease.
-func (n *node) pull() *Held {
+func (n *node) pull() *Delivery {
 	n.t.Helper()
 	h := n.tryPull(9*time.Second, testWait)
 	if h == nil {
@@ -206,17 +206,17 @@ func (n *node) pull() *Held {
 }
 
 // settle writes an outcome and returns when that has ended.
-func (n *node) settle(h *Held, o Outcome) error {
-	return (&settlement{store: n.store, Held: h, Outcome: o}).run(n.ctx)
+func (n *node) settle(h *Delivery, o Outcome) error {
+	return (&settlement{store: n.store, Delivery: h, Outcome: o}).run(n.ctx)
 }
 
-func (n *node) redelivered(h *Held) error {
-	return (&settlement{store: n.store, Held: h, redelivered: true}).run(n.ctx)
+func (n *node) redelivered(h *Delivery) error {
+	return (&settlement{store: n.store, Delivery: h, redelivered: true}).run(n.ctx)
 }
 
 // finishAll does what a healthy worker would until the queue is empty: it runs what comes
 // fresh with the given outcome and settles what was lost. It returns what it ran.
-func (n *node) finishAll(o Outcome) (ran []*Held) {
+func (n *node) finishAll(o Outcome) (ran []*Delivery) {
 	n.t.Helper()
 	for range 100 + len(n.waiting()) {
 		if len(n.waiting()) == 0 {

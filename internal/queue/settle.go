@@ -84,7 +84,7 @@ func NewSettler(s *Store, k *Keeper) *Settler {
 }
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
-func (s *Settler) Settle(h *Held, o Outcome) {
+func (s *Settler) Settle(h *Delivery, o Outcome) {
 	if s.Admit(h, &o) {
 		s.Take(h, o)
 	}
@@ -93,7 +93,7 @@ func (s *Settler) Settle(h *Held, o Outcome) {
 // Admit waits while too many jobs are unsettled, or those have too many bytes. It is to be
 // followed by [Settler.Take], if it reports true. It reports false after [Settler.Hurry], if
 // there is no room: h is left to whoever gets it when its lease ends.
-func (s *Settler) Admit(h *Held, o *Outcome) bool {
+func (s *Settler) Admit(h *Delivery, o *Outcome) bool {
 	h.weight = s.lighten(h, o)
 	if s.room.enter(h.weight) {
 		return true
@@ -110,10 +110,10 @@ func (s *Settler) Admit(h *Held, o *Outcome) bool {
 func (s *Settler) Hurry() { time.AfterFunc(settleWithin, s.room.shut) }
 
 // Take takes over a job in hand, which has been admitted, with its outcome.
-func (s *Settler) Take(h *Held, o Outcome) {
+func (s *Settler) Take(h *Delivery, o Outcome) {
 	o.Delay = min(o.Delay, job.MaxDelay)
 	t := &h.end
-	*t = settlement{store: s.store, settler: s, Held: h, Outcome: o}
+	*t = settlement{store: s.store, settler: s, Delivery: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
 	if o.Kind == job.EventSucceeded {
 		t.lane.at = boarding
@@ -123,9 +123,9 @@ func (s *Settler) Take(h *Held, o Outcome) {
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
-func (s *Settler) Redelivered(h *Held) {
+func (s *Settler) Redelivered(h *Delivery) {
 	if s.Admit(h, &Outcome{}) {
-		s.add(&settlement{store: s.store, Held: h, redelivered: true})
+		s.add(&settlement{store: s.store, Delivery: h, redelivered: true})
 	}
 }
 
@@ -258,7 +258,7 @@ func (s *Settler) idle() bool {
 // settled notes how the settling of t ended.
 func (s *Settler) settled(t *settlement, err error) {
 	s.store.refused.drop(t)
-	s.keeper.Release(t.Held)
+	s.keeper.Release(t.Delivery)
 	s.mu.Lock()
 	delete(s.open, t)
 	s.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 )
 
 // hurry settles over the express lane and waits until nothing is open, or for so long.
-func (n *node) hurry(h *Held, most time.Duration) {
+func (n *node) hurry(h *Delivery, most time.Duration) {
 	n.t.Helper()
 	n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)})
 	for end := time.Now().Add(most); len(n.settler.room.jobs) > 0 && time.Now().Before(end); {
@@ -137,8 +137,8 @@ func TestCrashOnTheExpressLane(t *testing.T) {
 
 // What the lane cannot finish is finished step by step by the same worker.
 func TestExpressLaneFallsBack(t *testing.T) {
-	tests := map[string]func(s *scene, n *node, h *Held){
-		"answer lost": func(_ *scene, n *node, _ *Held) {
+	tests := map[string]func(s *scene, n *node, h *Delivery){
+		"answer lost": func(_ *scene, n *node, _ *Delivery) {
 			cut := false
 			n.link.Watch(func(subject string) natstest.Fate {
 				if short(subject) == "event" && !cut {
@@ -148,7 +148,7 @@ func TestExpressLaneFallsBack(t *testing.T) {
 				return natstest.Pass
 			})
 		},
-		"event lost": func(_ *scene, n *node, _ *Held) {
+		"event lost": func(_ *scene, n *node, _ *Delivery) {
 			cut := false
 			n.link.Watch(func(subject string) natstest.Fate {
 				if short(subject) == "event" && !cut {
@@ -158,12 +158,12 @@ func TestExpressLaneFallsBack(t *testing.T) {
 				return natstest.Pass
 			})
 		},
-		"no events stream": func(s *scene, _ *node, _ *Held) {
+		"no events stream": func(s *scene, _ *node, _ *Delivery) {
 			if err := s.store.js.DeleteStream(s.ctx, s.store.names.eventStream()); err != nil {
 				s.t.Fatal(err)
 			}
 		},
-		"an older life's event": func(s *scene, _ *node, h *Held) {
+		"an older life's event": func(s *scene, _ *node, h *Delivery) {
 			m, err := s.store.eventMsg(h.place, &Event{Kind: job.EventSucceeded, Life: "older", Seq: 1})
 			if err != nil {
 				s.t.Fatal(err)
@@ -277,7 +277,7 @@ func TestEndsAreWrittenInOrder(t *testing.T) {
 				n := s.node("n")
 				settler := NewSettler(n.store, n.keeper)
 				var lives, events, acks, written []string
-				var held []*Held
+				var held []*Delivery
 				for i := range jobs {
 					r := s.enqueue(fmt.Sprint("a", i))
 					h := n.pull()

@@ -18,7 +18,7 @@ import (
 // their clocks say. The order is the rule: whoever crashes between two writes
 // leaves a job that runs again, never one that is gone.
 type settlement struct {
-	*Held
+	*Delivery
 	Outcome
 	store       *Store
 	redelivered bool

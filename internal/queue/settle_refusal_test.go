@@ -70,7 +70,7 @@ func (n *node) unsettled() int {
 }
 
 // takeAll does what a healthy worker does with whatever comes for so long.
-func (n *node) takeAll(during time.Duration, o func(*Held) Outcome) (ran int) {
+func (n *node) takeAll(during time.Duration, o func(*Delivery) Outcome) (ran int) {
 	n.t.Helper()
 	for until := time.Now().Add(during); time.Now().Before(until); {
 		h := n.tryPull(time.Second, testWait)
@@ -91,11 +91,11 @@ func (n *node) takeAll(during time.Duration, o func(*Held) Outcome) (ran int) {
 	return ran
 }
 
-func always(o Outcome) func(*Held) Outcome { return func(*Held) Outcome { return o } }
+func always(o Outcome) func(*Delivery) Outcome { return func(*Delivery) Outcome { return o } }
 
 // failing fails its attempts until the last of so many.
-func failing(attempts, size int) func(*Held) Outcome {
-	return func(h *Held) Outcome {
+func failing(attempts, size int) func(*Delivery) Outcome {
+	return func(h *Delivery) Outcome {
 		o := Outcome{Kind: job.EventRetrying, Error: strings.Repeat("e", size), Stack: strings.Repeat("s", size)}
 		if h.Attempt >= attempts {
 			o.Kind, o.Reason = job.EventDead, job.ReasonExhausted
@@ -174,7 +174,7 @@ func TestLimitsThatEndJobs(t *testing.T) {
 	tests := map[string]struct {
 		stream  func(names) string
 		change  func(*jetstream.StreamConfig)
-		o       func(*Held) Outcome
+		o       func(*Delivery) Outcome
 		kinds   string // of the events
 		last    string // in the error of the last one
 		payload string // of the dead record: "whole", "omitted", or "" for none
@@ -249,7 +249,7 @@ func (s *scene) checkRecord(payload string, size int) {
 
 // A broker that is started anew with a smaller max_payload has jobs that it would not take again.
 func TestMaxPayloadIsLowered(t *testing.T) {
-	for name, o := range map[string]func(*Held) Outcome{
+	for name, o := range map[string]func(*Delivery) Outcome{
 		"retry": failing(3, 10), "dead": failing(1, 10), "drain": always(Outcome{Kind: job.EventHandedBack}), "unstarted": always(Outcome{}),
 		"success": always(Outcome{Kind: job.EventSucceeded}), "result": always(Outcome{Kind: job.EventSucceeded, Result: bytes.Repeat([]byte("r"), 600_000)}),
 	} {
@@ -305,7 +305,7 @@ func TestRefusalInABatch(t *testing.T) {
 		n.settler.crowd = 0 // all in batches
 		n.settler.mu.Unlock()
 		var lives []string
-		var held []*Held
+		var held []*Delivery
 		for i := range 100 {
 			lives = append(lives, s.enqueue(strconv.Itoa(i)).Life)
 			held = append(held, n.pull())

@@ -76,7 +76,7 @@ func TestRefusedEndsWait(t *testing.T) {
 				r := s.enqueue("filler")
 				n.takeAll(time.Second, always(Outcome{Kind: job.EventSucceeded}))
 				lives := []string{r.Life}
-				var held []*Held
+				var held []*Delivery
 				for i := range 20 {
 					lives = append(lives, s.enqueue(strconv.Itoa(i)).Life)
 					h := n.pull()
@@ -127,7 +127,7 @@ func TestDrainWithRefusedEnds(t *testing.T) {
 				for i := range 5 {
 					s.enqueue(strconv.Itoa(i))
 				}
-				var held []*Held
+				var held []*Delivery
 				for range 5 {
 					held = append(held, n.pull())
 				}

@@ -92,7 +92,7 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 		return err
 	}
 	older := settlement{
-		Held:  &Held{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
+		Delivery:  &Delivery{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
 		store: t.store,
 	}
 	return older.superseded(ctx)

@@ -59,7 +59,7 @@ const headroom = 4
 
 // lighten forgets what an outcome does not need, and returns how many bytes the job holds until
 // it is settled: its payload, and its result with the event that is made of that.
-func (s *Settler) lighten(h *Held, o *Outcome) int64 {
+func (s *Settler) lighten(h *Delivery, o *Outcome) int64 {
 	if o.Kind == job.EventSucceeded && int64(headroom*len(o.Result)+maxHeaderOverhead) < s.store.nc.MaxPayload() {
 		h.shed, h.Payload = len(h.Payload), nil // else the result may not be taken, and the job is buried whole
 	}

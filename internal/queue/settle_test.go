@@ -141,7 +141,7 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 }
 
 // checkCounts compares the run that followed a crash with what had been written.
-func (s *scene) checkCounts(o Outcome, terminal bool, writes []string, crashed int, fate natstest.Fate, ran []*Held) {
+func (s *scene) checkCounts(o Outcome, terminal bool, writes []string, crashed int, fate natstest.Fate, ran []*Delivery) {
 	s.t.Helper()
 	done := writes[:crashed]
 	if fate == natstest.CutAfter {

@@ -61,7 +61,7 @@ func TestAcksOfALostStreamTouchNoJobOfTheNext(t *testing.T) {
 		for i := range 2 {
 			s.enqueue(fmt.Sprintf("old-%d", i))
 		}
-		old := []*Held{a.pull(), a.pull()}
+		old := []*Delivery{a.pull(), a.pull()}
 		s.sleep(time.Second)
 		s.lose(s.store.names.queueStream(queueName()))
 		var lives []string
@@ -72,7 +72,7 @@ func TestAcksOfALostStreamTouchNoJobOfTheNext(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := s.node("b")
-		held := []*Held{b.pull(), b.pull()}
+		held := []*Delivery{b.pull(), b.pull()}
 		for _, h := range old {
 			if err := a.nc.Publish(h.reply, []byte("+ACK")); err != nil {
 				t.Fatal(err)
@@ -162,7 +162,7 @@ func TestLeasesOfALostStreamAreVoid(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		old := s.enqueue("old")
 		var cause atomic.Pointer[error]
-		st := s.station("n", 1, func(h *Held) Outcome {
+		st := s.station("n", 1, func(h *Delivery) Outcome {
 			if h.ID == "old" {
 				lost := make(chan error, 1)
 				h.OnLost(func(err error) { lost <- err })

@@ -48,7 +48,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time)
 	if _, ok := w.store.names.place(m.Subject); !ok {
 		return false, nil // the pin, or of a newer version
 	}
-	h := &Held{lease: newLease(buryWithin, time.Now())}
+	h := &Delivery{lease: newLease(buryWithin, time.Now())}
 	why := h.readPlace(w.store.names, m.Subject)
 	if m.Subject == w.store.names.probe(w.queue) { // of a worker that is gone, or looks now
 		if now.Sub(m.Time) < sweepOverdue {
@@ -71,7 +71,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time)
 	}
 	h.misplaced(w.queue, typ, m.Subject, why)
 	h.Queue, h.Type, h.ID = h.place.Queue.String(), h.place.Type.String(), h.place.ID.String()
-	t := &settlement{store: w.store, Held: h, redelivered: true}
+	t := &settlement{store: w.store, Delivery: h, redelivered: true}
 	if err := t.run(ctx); err != nil && !errors.Is(err, errTaken) {
 		return true, err
 	}

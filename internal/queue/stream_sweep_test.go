@@ -137,7 +137,7 @@ func TestAcknowledgedMessagesAreRemoved(t *testing.T) {
 		n, w := s.node("n"), s.sweeper()
 		ended, fresh := s.enqueue("ended"), s.enqueue("fresh")
 		h := n.pull()
-		m := (&settlement{store: n.store, Held: h, Outcome: Outcome{Kind: job.EventSucceeded}})
+		m := (&settlement{store: n.store, Delivery: h, Outcome: Outcome{Kind: job.EventSucceeded}})
 		if err := m.writeEvent(s.ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -31,11 +31,11 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 		n := s.nodeOf("n", 4)
 		other, inlet := n.gate.Inlet(1, silent, testType), n.gate.Inlet(1, testQueue, testType)
 		w := n.watch(silent, testQueue)
-		s.stationOf(n, other, func(*Held) Outcome {
+		s.stationOf(n, other, func(*Delivery) Outcome {
 			s.sleep(2 * time.Second)
 			return Outcome{Kind: job.EventRetrying, Error: "e"}
 		})
-		st := s.stationOf(n, inlet, func(*Held) Outcome { return Outcome{Kind: job.EventSucceeded} })
+		st := s.stationOf(n, inlet, func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
 		r := s.record("waits")
 		r.Queue = silent
 		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
@@ -76,7 +76,7 @@ func TestMissingStreamIsMadeAnewWithTheGateShut(t *testing.T) {
 	inScene(t, func(_ *testing.T, s *scene) {
 		n := s.nodeOf("n", 1)
 		n.watch(testQueue)
-		s.stationOf(n, n.gate.Inlet(1, testQueue, testType), func(*Held) Outcome { return Outcome{Kind: job.EventSucceeded} })
+		s.stationOf(n, n.gate.Inlet(1, testQueue, testType), func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
 		s.sleep(time.Second)
 		s.lose(s.store.names.eventStream())
 		n.store.Doubt()

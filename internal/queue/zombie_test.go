@@ -26,12 +26,12 @@ type zombie struct {
 	name  string
 	link  *natstest.Link
 	nc    *nats.Conn
-	held  *Held
+	held  *Delivery
 	ended chan struct{}
 }
 
 // grip is a zombie that has just been handed a job, nil if none was ready.
-func (s *scene) grip(o func(*Held) Outcome) *zombie {
+func (s *scene) grip(o func(*Delivery) Outcome) *zombie {
 	s.t.Helper()
 	s.grips++
 	z := &zombie{scene: s, name: fmt.Sprintf("z%d", s.grips), link: s.server.Link(), ended: make(chan struct{})}
@@ -41,7 +41,7 @@ func (s *scene) grip(o func(*Held) Outcome) *zombie {
 		z.nc.Close()
 		return nil
 	}
-	t := &settlement{store: n.store, Held: z.held, redelivered: z.held.Delivered > 1}
+	t := &settlement{store: n.store, Delivery: z.held, redelivered: z.held.Delivered > 1}
 	if !t.redelivered {
 		t.Outcome = o(z.held)
 	}
@@ -108,7 +108,7 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 		var holders []*zombie
 		ids := rapid.SampledFrom([]string{"a", "b"})
 		outcomes := rapid.SampledFrom([]string{"succeed", "succeed", "fail", "fail", "give up", "hand back", "hand back unstarted", "cancel"})
-		outcome := func(h *Held) Outcome {
+		outcome := func(h *Delivery) Outcome {
 			switch outcomes.Draw(t, "outcome") {
 			case "fail":
 				if h.Attempt >= 2 {
