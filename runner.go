@@ -200,7 +200,7 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
 		r.worker.ends.add(job.EventLost)
-		r.worker.keeper.Release(h)
+		r.worker.renewer.Release(h)
 		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
 	} else {
 		r.worker.ends.add(e.Kind)

@@ -63,7 +63,7 @@ type Backoff struct {
 	Jitter  float64       // share to both sides, so that jobs which failed together spread; default 0.2, negative: none
 }
 
-// A Worker runs jobs. Its parts are a supervision tree: settler, keeper, and for each
+// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, and for each
 // queue its pullers and a runner.
 type Worker struct {
 	nc    *nats.Conn
@@ -81,7 +81,7 @@ type Worker struct {
 	runners  []*runner // complete before the tree runs
 
 	gate     *queue.Gate
-	keeper   *queue.Keeper
+	renewer   *queue.Renewer
 	watch    *queue.Watch
 	ready    readiness
 	settler  *queue.Settler
@@ -148,13 +148,13 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	w := &Worker{
 		nc: nc, cfg: cfg, id: id, store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     gate,
-		keeper:   queue.NewKeeper(store, gate),
+		renewer:   queue.NewRenewer(store, gate),
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
 		handBack: make(chan struct{}, 1),
 		failed:   make(chan struct{}),
 	}
-	w.settler = queue.NewSettler(store, w.keeper)
+	w.settler = queue.NewSettler(store, w.renewer)
 	w.watch = queue.NewWatch(store, gate, slices.Sorted(maps.Keys(cfg.Queues)))
 	w.tree, err = w.build(instrument)
 	return w, err
@@ -246,7 +246,7 @@ func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*sup
 		instrument(supervisor.Child{Name: "registry", Part: agent, StopTimeout: settleGrace}),
 		instrument(supervisor.Child{Name: "store", Run: w.watch.Run}),
 		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
-		instrument(supervisor.Child{Name: "keeper", Run: w.keeper.Run}),
+		instrument(supervisor.Child{Name: "renewer", Run: w.renewer.Run}),
 	}
 	for _, q := range slices.Sorted(maps.Keys(w.cfg.Queues)) {
 		s, err := w.buildQueue(q, instrument)

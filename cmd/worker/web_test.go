@@ -159,7 +159,7 @@ func TestHealthzShowsTheTree(t *testing.T) {
 		{"http"},
 		{"worker"},
 		{"worker", "settler"},
-		{"worker", "keeper"},
+		{"worker", "renewer"},
 		{"worker", "queue default"},
 		{"worker", "queue default", "runner"},
 		{"worker", "queue default", "puller hold"},

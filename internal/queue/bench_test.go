@@ -121,7 +121,7 @@ func BenchmarkSettle(b *testing.B) {
 	if err := s.Open(b.Context(), "default"); err != nil {
 		b.Fatal(err)
 	}
-	settler := NewSettler(s, NewKeeper(s, NewGate(1)))
+	settler := NewSettler(s, NewRenewer(s, NewGate(1)))
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- settler.Run(ctx) }()

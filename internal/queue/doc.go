@@ -2,12 +2,12 @@
 //
 //	enqueue ──► ready ──► puller ──► runner (root package) ──► settler
 //	              ▲          │ lease            │                 │ 1 event
-//	              │          └─► keeper ◄───────┘                 │ 2 effect
+//	              │          └─► renewer ◄───────┘                 │ 2 effect
 //	              └───────── successor, dead record ◄─────────────┘ 3 ack
 //
 // A [Store] is a namespace's streams over one connection. A [Puller] turns demand into
 // pull requests, as much of it as the [Gate] finds room for, and emits jobs in hand, each a
-// [Delivery] under a lease that the [Keeper] renews. The [Settler] writes how each ended.
+// [Delivery] under a lease that the [Renewer] renews. The [Settler] writes how each ended.
 //
 // # Limits
 //

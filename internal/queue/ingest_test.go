@@ -185,7 +185,7 @@ func TestEventsAreConfirmedTogether(t *testing.T) {
 				}
 				for i, w := range swarms {
 					for _, h := range held[i] {
-						w.keeper.Keep(h)
+						w.renewer.Keep(h)
 					}
 					w.succeed(held[i])
 				}
@@ -193,8 +193,8 @@ func TestEventsAreConfirmedTogether(t *testing.T) {
 					if took := w.settled(); took > 3*ingestPatience {
 						t.Errorf("the last are confirmed after %v", took)
 					}
-					if n := w.keeper.Held(); n != 0 {
-						t.Errorf("the keeper still renews %d leases", n)
+					if n := w.renewer.InHand(); n != 0 {
+						t.Errorf("the renewer still renews %d leases", n)
 					}
 					if n := len(w.settler.ingest.batches); n != 0 {
 						t.Errorf("%d batches kept", n)
@@ -336,10 +336,10 @@ func TestBatchIsFull(t *testing.T) {
 func TestSettlerEndsWithABatchOpen(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		w := s.swarm("n")
-		settler := NewSettler(w.store, w.keeper)
+		settler := NewSettler(w.store, w.renewer)
 		settler.crowd = -1
 		n := w.node // whose own settler runs, and has nothing to do
-		w.node = &node{scene: s, name: n.name, link: n.link, nc: n.nc, store: n.store, keeper: n.keeper, settler: settler}
+		w.node = &node{scene: s, name: n.name, link: n.link, nc: n.nc, store: n.store, renewer: n.renewer, settler: settler}
 		ctx, cancel := context.WithCancel(s.ctx)
 		defer cancel()
 		ended := make(chan struct{})

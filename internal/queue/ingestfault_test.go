@@ -108,7 +108,7 @@ func TestBatchesInAStorm(t *testing.T) {
 				r := s.enqueue(fmt.Sprint("a", s.lives))
 				h := hands.pull()
 				for ; h.Delivered > 1; h = hands.pull() { // its ack was lost
-					w.keeper.Keep(h)
+					w.renewer.Keep(h)
 					w.settler.Redelivered(h)
 				}
 				held = append(held, h)
@@ -120,7 +120,7 @@ func TestBatchesInAStorm(t *testing.T) {
 				older = append(older, s.precede(fresh[rapid.IntRange(0, len(fresh)-1).Draw(t, "at")]))
 			}
 			for _, h := range held {
-				w.keeper.Keep(h)
+				w.renewer.Keep(h)
 			}
 			w.succeed(held)
 		}

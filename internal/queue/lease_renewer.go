@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A Keeper renews the leases of all jobs in hand, each a third of its AckWait
+// A Renewer renews the leases of all jobs in hand, each a third of its AckWait
 // after the last time, and has the handlers of lost ones cancelled. Renewals are
 // confirmed: one that the broker did not answer does not count.
-type Keeper struct {
+type Renewer struct {
 	nc *nats.Conn
 
 	gate *Gate
@@ -31,75 +31,75 @@ type Keeper struct {
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
-// NewKeeper returns a keeper that renews over the store's connection, and guards the jobs
+// NewRenewer returns a renewer that renews over the store's connection, and guards the jobs
 // that g let in.
-func NewKeeper(s *Store, g *Gate) *Keeper {
-	return &Keeper{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Delivery]struct{}), tick: time.Second}
+func NewRenewer(s *Store, g *Gate) *Renewer {
+	return &Renewer{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Delivery]struct{}), tick: time.Second}
 }
 
-// Keep has h renewed until [Keeper.Release] or until its lease is lost.
-func (k *Keeper) Keep(h *Delivery) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.held[h] = struct{}{}
-	if t := max(h.lease.wait()/12, 10*time.Millisecond); t < k.tick {
-		k.tick = t
+// Keep has h renewed until [Renewer.Release] or until its lease is lost.
+func (r *Renewer) Keep(h *Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held[h] = struct{}{}
+	if t := max(h.lease.wait()/12, 10*time.Millisecond); t < r.tick {
+		r.tick = t
 		select {
-		case k.wake <- struct{}{}:
+		case r.wake <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // Release ends the renewal of h.
-func (k *Keeper) Release(h *Delivery) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.held, h)
+func (r *Renewer) Release(h *Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.held, h)
 }
 
-func (k *Keeper) release(ts []*settlement) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (r *Renewer) release(ts []*settlement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, t := range ts {
-		delete(k.held, t.Delivery)
+		delete(r.held, t.Delivery)
 	}
 }
 
-// Held returns how many jobs are in hand.
-func (k *Keeper) Held() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.held)
+// InHand returns how many jobs are in hand.
+func (r *Renewer) InHand() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.held)
 }
 
 // lose is Release for want of a lease. Until its handler has returned, the job is not to be
 // started again by this worker.
-func (k *Keeper) lose(h *Delivery) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, there := k.held[h]; !there {
+func (r *Renewer) lose(h *Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.held[h]; !there {
 		return
 	}
-	delete(k.held, h)
+	delete(r.held, h)
 	if !h.left.Load() {
-		k.lost = append(k.lost, h)
-		k.astray.Add(1)
+		r.lost = append(r.lost, h)
+		r.astray.Add(1)
 	}
 }
 
 // inHand returns what this worker has in hand already of the job that is delivered as h: the
 // same message, or another of the same life whose handler has not returned, even if its lease
 // is lost. It returns nil if there is nothing.
-func (k *Keeper) inHand(h *Delivery) *Delivery {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, o := range k.lost {
+func (r *Renewer) inHand(h *Delivery) *Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.lost {
 		if o.sameLife(h) && !o.left.Load() {
 			return o
 		}
 	}
-	for o := range k.held {
+	for o := range r.held {
 		if o.sameLife(h) && (o.Seq == h.Seq || !o.left.Load()) {
 			return o
 		}
@@ -154,17 +154,17 @@ func (r *renewals) forget(now time.Time) {
 
 // Run renews, and guards the permits, until ctx ends. What is in hand stays so from one Run
 // to the next.
-func (k *Keeper) Run(ctx context.Context) error {
+func (r *Renewer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return k.gate.Guard(ctx) })
-	g.Go(func() error { return k.renew(ctx) })
+	g.Go(func() error { return r.gate.Guard(ctx) })
+	g.Go(func() error { return r.renew(ctx) })
 	return g.Wait()
 }
 
-func (k *Keeper) renew(ctx context.Context) error {
-	inbox := k.nc.NewInbox()
+func (r *Renewer) renew(ctx context.Context) error {
+	inbox := r.nc.NewInbox()
 	asked := renewals{waiting: make(map[string]renewal)}
-	sub, err := k.nc.Subscribe(inbox+".*", asked.answered)
+	sub, err := r.nc.Subscribe(inbox+".*", asked.answered)
 	if err != nil {
 		return wrap(err, "subscribe to renewals")
 	}
@@ -179,36 +179,36 @@ func (k *Keeper) renew(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-k.wake:
+		case <-r.wake:
 			timer.Reset(0)
 		case <-timer.C:
 			asked.forget(time.Now())
-			for _, h := range k.round(time.Now()) {
+			for _, h := range r.round(time.Now()) {
 				// An error means that nobody heard it; the next round tries again.
-				_ = k.nc.PublishRequest(h.reply, inbox+"."+asked.add(h), []byte("+WPI"))
+				_ = r.nc.PublishRequest(h.reply, inbox+"."+asked.add(h), []byte("+WPI"))
 			}
-			timer.Reset(k.pause())
+			timer.Reset(r.pause())
 		}
 	}
 }
 
-func (k *Keeper) pause() time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.tick
+func (r *Renewer) pause() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tick
 }
 
 // round drops the jobs whose lease is lost and returns those whose renewal is due.
-func (k *Keeper) round(now time.Time) (due []*Delivery) {
-	k.mu.Lock()
-	k.lost = slices.DeleteFunc(k.lost, func(h *Delivery) bool { return h.left.Load() })
-	k.astray.Store(int64(len(k.lost)))
-	all := slices.Collect(maps.Keys(k.held))
-	k.mu.Unlock()
+func (r *Renewer) round(now time.Time) (due []*Delivery) {
+	r.mu.Lock()
+	r.lost = slices.DeleteFunc(r.lost, func(h *Delivery) bool { return h.left.Load() })
+	r.astray.Store(int64(len(r.lost)))
+	all := slices.Collect(maps.Keys(r.held))
+	r.mu.Unlock()
 	for _, h := range all {
 		switch {
 		case h.lease.check(now) != nil:
-			k.lose(h)
+			r.lose(h)
 		case h.lease.due(now):
 			due = append(due, h)
 		}

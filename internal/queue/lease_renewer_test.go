@@ -15,7 +15,7 @@ func TestLongJobRunsOnce(t *testing.T) {
 		r := s.enqueue("a")
 		n, other := s.node("n"), s.node("other")
 		h := n.pull()
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		for began := time.Now(); time.Since(began) < 10*testWait; {
 			if g := other.tryPull(9*time.Second, testWait); g != nil {
 				t.Fatalf("another got it after %v, delivery %d", time.Since(began), g.Delivered)
@@ -44,7 +44,7 @@ func TestBrokerRestartTakesNoJobAway(t *testing.T) {
 		s.sleep(10 * time.Minute)
 		n := s.node("n")
 		h := n.pull()
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		s.sleep(1500 * time.Millisecond)
 		s.server.Stop()
 		s.sleep(time.Second)
@@ -71,7 +71,7 @@ func TestLostLeaseIsTold(t *testing.T) {
 		h := n.pull()
 		lost := make(chan time.Time, 1)
 		h.OnLost(func(error) { lost <- time.Now() })
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		s.sleep(testWait)
 		n.link.Hold()
 		var taken time.Time
@@ -94,8 +94,8 @@ func TestLostLeaseIsTold(t *testing.T) {
 		if err := h.Alive(); !errors.Is(err, ErrLeaseLost) {
 			t.Errorf("Alive = %v after the lease was lost", err)
 		}
-		if got := n.keeper.Held(); got != 0 {
-			t.Errorf("the keeper still renews %d leases", got)
+		if got := n.renewer.InHand(); got != 0 {
+			t.Errorf("the renewer still renews %d leases", got)
 		}
 	})
 }
@@ -106,7 +106,7 @@ func TestLeaseOutlivesAShortOutage(t *testing.T) {
 		r := s.enqueue("a")
 		n := s.node("n")
 		h := n.pull()
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		for range 5 {
 			s.sleep(testWait)
 			s.server.Stop()
@@ -125,9 +125,9 @@ func TestLeaseOutlivesAShortOutage(t *testing.T) {
 }
 
 // All that a big worker holds is renewed, whatever comes back at once.
-func TestKeeperOfThousands(t *testing.T) {
+func TestRenewerOfThousands(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
-		const jobs = 1500 // more answers at once than the keeper buffers
+		const jobs = 1500 // more answers at once than the renewer buffers
 		for i := range jobs {
 			s.publish(fmt.Sprintf("j%d", i), nil, "")
 		}
@@ -135,7 +135,7 @@ func TestKeeperOfThousands(t *testing.T) {
 		held := make([]*Delivery, jobs)
 		for i := range held {
 			held[i] = n.pull()
-			n.keeper.Keep(held[i])
+			n.renewer.Keep(held[i])
 		}
 		s.sleep(4 * testWait)
 		lost := 0

@@ -146,7 +146,7 @@ func TestZombieRenewsNothing(t *testing.T) {
 		r := s.enqueue("a")
 		zombie, other := s.node("zombie"), s.node("other")
 		h := zombie.pull()
-		zombie.keeper.Keep(h)
+		zombie.renewer.Keep(h)
 		time.Sleep(time.Second)
 		zombie.link.Hold()
 		for taken := false; !taken; {

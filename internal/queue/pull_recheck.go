@@ -85,10 +85,10 @@ func (p *Puller) recheck(ctx context.Context, held []*Delivery) {
 // again reports whether h is a job that this worker has in hand already, and deals with it: it
 // must not run twice at once here, whatever the broker or somebody at its controls has forgotten.
 func (p *Puller) again(h *Delivery) bool {
-	if !h.repeated && p.keeper.astray.Load() == 0 {
+	if !h.repeated && p.renewer.astray.Load() == 0 {
 		return false
 	}
-	mine := p.keeper.inHand(h)
+	mine := p.renewer.inHand(h)
 	if mine == nil {
 		return false
 	}
@@ -99,10 +99,10 @@ func (p *Puller) again(h *Delivery) bool {
 	case h.lease.check(time.Now()) != nil:
 		return true
 	case h.Delivered > 1, mine.left.Load():
-		p.keeper.Keep(h)
+		p.renewer.Keep(h)
 		p.settler.Redelivered(h)
 	default:
-		p.keeper.Keep(h)
+		p.renewer.Keep(h)
 		p.settler.Settle(h, Outcome{Delay: againPause})
 	}
 	return true

@@ -21,7 +21,7 @@ import (
 // after a drain or a pause began or permits were lost) goes to the settler instead.
 type Puller struct {
 	store   *Store
-	keeper  *Keeper
+	renewer  *Renewer
 	settler *Settler
 	inlet   *Inlet
 	queue   job.Name
@@ -56,7 +56,7 @@ type Puller struct {
 	turn    int  // of asking, then
 }
 
-// NewPuller returns a puller of one type. What it emits is under the keeper's care.
+// NewPuller returns a puller of one type. What it emits is under the renewer's care.
 func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 	q, err := job.QueueName(queue)
 	if err != nil {
@@ -67,7 +67,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 		return nil, err
 	}
 	p := &Puller{
-		store: s.store, keeper: s.keeper, settler: s, inlet: inlet, queue: q, typ: t,
+		store: s.store, renewer: s.renewer, settler: s, inlet: inlet, queue: q, typ: t,
 		bell:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ,
@@ -249,7 +249,7 @@ func (p *Puller) start(h *Delivery, now time.Time, admitted bool) bool {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
 	}
-	p.keeper.Keep(h)
+	p.renewer.Keep(h)
 	switch {
 	case h.Delivered > 1:
 		p.settler.Redelivered(h)

@@ -407,7 +407,7 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		taken := s.enqueue("taken")
 		other := s.node("other")
 		h := other.pull()
-		other.keeper.Keep(h)
+		other.renewer.Keep(h)
 		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }) // nothing more is handed out
 		r := s.enqueue("a")
 		s.sleep(time.Minute)

@@ -132,13 +132,13 @@ type node struct {
 	nc      *nats.Conn
 	store   *Store
 	gate    *Gate
-	keeper  *Keeper
+	renewer  *Renewer
 	settler *Settler
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 }
 
-// node starts a keeper and a settler over a connection of their own.
+// node starts a renewer and a settler over a connection of their own.
 func (s *scene) node(name string) *node { return s.nodeOf(name, 1) }
 
 // nodeOf is node with so many slots at its gate.
@@ -148,11 +148,11 @@ func (s *scene) nodeOf(name string, concurrency int) *node {
 	n.nc = n.link.Connect(s.t)
 	n.store = s.open(n.nc, Config{AckWait: testWait, Node: name})
 	n.gate = NewGate(concurrency)
-	n.keeper = NewKeeper(n.store, n.gate)
-	n.settler = NewSettler(n.store, n.keeper)
+	n.renewer = NewRenewer(n.store, n.gate)
+	n.settler = NewSettler(n.store, n.renewer)
 	ctx, cancel := context.WithCancel(s.ctx)
 	n.stop = cancel
-	n.ended.Go(func() { _ = n.keeper.Run(ctx) })
+	n.ended.Go(func() { _ = n.renewer.Run(ctx) })
 	n.ended.Go(func() { _ = n.settler.Run(ctx) })
 	s.t.Cleanup(n.crash)
 	return n

@@ -48,7 +48,7 @@ type Outcome struct {
 // each that goes by the rules step by step.
 type Settler struct {
 	store  *Store
-	keeper *Keeper
+	renewer *Renewer
 	log    *slog.Logger
 	room   *room
 	wake   chan struct{}
@@ -68,9 +68,9 @@ type Settler struct {
 }
 
 // NewSettler returns a settler that writes to s and releases settled jobs from k.
-func NewSettler(s *Store, k *Keeper) *Settler {
+func NewSettler(s *Store, k *Renewer) *Settler {
 	t := &Settler{
-		store: s, keeper: k, log: s.log,
+		store: s, renewer: k, log: s.log,
 		room:  newRoom(maxUnsettled, int64(partOfMemory(maxUnsettledBytes))),
 		wake:  make(chan struct{}, 1),
 		turn:  make(chan struct{}, 1),
@@ -98,7 +98,7 @@ func (s *Settler) Admit(h *Delivery, o *Outcome) bool {
 	if s.room.enter(h.weight) {
 		return true
 	}
-	s.keeper.Release(h)
+	s.renewer.Release(h)
 	s.turnedAway.Add(1)
 	s.log.Error("job not settled, since the ends of too many others are not written: it runs again when its lease ends",
 		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt))
@@ -258,13 +258,13 @@ func (s *Settler) idle() bool {
 // settled notes how the settling of t ended.
 func (s *Settler) settled(t *settlement, err error) {
 	s.store.refused.drop(t)
-	s.keeper.Release(t.Delivery)
+	s.renewer.Release(t.Delivery)
 	s.mu.Lock()
 	delete(s.open, t)
 	s.mu.Unlock()
 	s.room.leave(t.weight)
 	if err == nil && t.Delay > 0 {
-		s.keeper.gate.remind(t.Queue, t.Type, t.Delay)
+		s.renewer.gate.remind(t.Queue, t.Type, t.Delay)
 	}
 	s.report(t, err)
 }

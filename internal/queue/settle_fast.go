@@ -78,7 +78,7 @@ func (s *Settler) acknowledge(ts []*settlement) {
 	if len(done) == 0 {
 		return
 	}
-	s.keeper.release(done)
+	s.renewer.release(done)
 	s.mu.Lock()
 	for _, t := range done {
 		delete(s.open, t)

@@ -179,7 +179,7 @@ func TestExpressLaneFallsBack(t *testing.T) {
 				r := s.enqueue("a")
 				n := s.node("n")
 				h := n.pull()
-				n.keeper.Keep(h)
+				n.renewer.Keep(h)
 				befalls(s, n, h)
 				n.hurry(h, testWait)
 				time.Sleep(time.Second)
@@ -189,8 +189,8 @@ func TestExpressLaneFallsBack(t *testing.T) {
 				if left := s.waiting(); len(left) > 0 {
 					t.Errorf("left in the queue: %v", left)
 				}
-				if n.keeper.Held() != 0 {
-					t.Error("the keeper still renews the lease")
+				if n.renewer.InHand() != 0 {
+					t.Error("the renewer still renews the lease")
 				}
 			})
 		})
@@ -235,7 +235,7 @@ func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				const jobs = 20
 				n := s.node("n")
-				settler := NewSettler(n.store, n.keeper)
+				settler := NewSettler(n.store, n.renewer)
 				var lives []string
 				ctx, cancel := context.WithCancel(s.ctx)
 				defer cancel()
@@ -275,7 +275,7 @@ func TestEndsAreWrittenInOrder(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				const jobs = 12 // few, so that each event is a write
 				n := s.node("n")
-				settler := NewSettler(n.store, n.keeper)
+				settler := NewSettler(n.store, n.renewer)
 				var lives, events, acks, written []string
 				var held []*Delivery
 				for i := range jobs {
@@ -321,7 +321,7 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 		t.Run(fmt.Sprintf("silent %t", silent), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				n := s.node("n")
-				settler := NewSettler(n.store, n.keeper)
+				settler := NewSettler(n.store, n.renewer)
 				s.enqueue("a")
 				settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded, Silent: silent})
 				if taken, _, _ := settler.take(); len(taken) != 1 {
@@ -333,8 +333,8 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Second)
-				if left := s.waiting(); len(left) != 0 || n.keeper.Held() != 0 {
-					t.Errorf("left in the queue: %v; %d held", left, n.keeper.Held())
+				if left := s.waiting(); len(left) != 0 || n.renewer.InHand() != 0 {
+					t.Errorf("left in the queue: %v; %d held", left, n.renewer.InHand())
 				}
 			})
 		})
@@ -345,7 +345,7 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 func TestSettlersDoNotOverlap(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		n := s.node("n")
-		settler := NewSettler(n.store, n.keeper)
+		settler := NewSettler(n.store, n.renewer)
 		life := s.enqueue("a").Life
 		settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded})
 		events := 0

@@ -77,7 +77,7 @@ func (n *node) takeAll(during time.Duration, o func(*Delivery) Outcome) (ran int
 		if h == nil {
 			continue
 		}
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		switch {
 		case h.Delivered > 1:
 			n.settler.Redelivered(h)

@@ -80,7 +80,7 @@ func TestRefusedEndsWait(t *testing.T) {
 				for i := range 20 {
 					lives = append(lives, s.enqueue(strconv.Itoa(i)).Life)
 					h := n.pull()
-					n.keeper.Keep(h)
+					n.renewer.Keep(h)
 					held = append(held, h)
 				}
 				tt.refuse(s)
@@ -162,10 +162,10 @@ func TestRefusedEndsOutliveARestartOfTheSettler(t *testing.T) {
 		n.takeAll(time.Second, always(Outcome{Kind: job.EventSucceeded}))
 		r := s.enqueue("a")
 		h := n.pull()
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		way.refuse(s)
 		ctx, cancel := context.WithCancel(s.ctx)
-		second := NewSettler(n.store, n.keeper)
+		second := NewSettler(n.store, n.renewer)
 		ended := make(chan error, 1)
 		go func() { ended <- second.Run(ctx) }()
 		second.Settle(h, Outcome{Kind: job.EventSucceeded})
@@ -231,7 +231,7 @@ func TestAnEndIsSaidOnceThoughTheSettlerStopsBehindIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := n.pull()
-		n.keeper.Keep(h)
+		n.renewer.Keep(h)
 		n.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: "e"})
 		s.sleep(time.Second)
 		if _, left := n.drained(); left == nil {
@@ -239,7 +239,7 @@ func TestAnEndIsSaidOnceThoughTheSettlerStopsBehindIt(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(s.ctx)
 		n.stop = stop
-		n.ended.Go(func() { _ = n.keeper.Run(ctx) })
+		n.ended.Go(func() { _ = n.renewer.Run(ctx) })
 		n.ended.Go(func() { _ = n.settler.Run(ctx) })
 		s.limit(s.store.names.deadStream(), func(c *jetstream.StreamConfig) { c.MaxMsgs = -1 })
 		s.sleep(time.Second)

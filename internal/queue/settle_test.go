@@ -206,8 +206,8 @@ func TestOwnWriteIsRecognized(t *testing.T) {
 					r := s.enqueue("a")
 					n := s.node("n")
 					h := n.pull()
-					n.keeper.Keep(h)
-					synctest.Wait() // for the keeper, whose first renewal looks like an ack
+					n.renewer.Keep(h)
+					synctest.Wait() // for the renewer, whose first renewal looks like an ack
 					count := 0
 					n.link.Watch(func(subject string) natstest.Fate {
 						if isWrite(subject) && subject != h.reply || subject == h.reply && what == "ack" {

@@ -137,16 +137,16 @@ func TestEventsAsLogLines(t *testing.T) {
 		level string
 		want  string
 	}{
-		{Event{Kind: ChildStarted, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
-		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper"}, "INFO", "supervisor=worker child=keeper"},
-		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper", Err: errBoom}, "WARN", "supervisor=worker child=keeper err=boom"},
-		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "keeper", Err: errBoom, Retold: true}, "DEBUG", "supervisor=worker child=keeper err=boom"},
+		{Event{Kind: ChildStarted, Supervisor: "worker", Child: "renewer"}, "INFO", "supervisor=worker child=renewer"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer"}, "INFO", "supervisor=worker child=renewer"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer", Err: errBoom}, "WARN", "supervisor=worker child=renewer err=boom"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer", Err: errBoom, Retold: true}, "DEBUG", "supervisor=worker child=renewer err=boom"},
 		{Event{
-			Kind: ChildRestarting, Supervisor: "worker", Child: "keeper", Err: errBoom, Restarts: 2, Strategy: RestForOne,
-			Group: []string{"keeper", "runner"}, Delay: time.Second,
-		}, "WARN", "supervisor=worker child=keeper err=boom restarts=2 strategy=rest_for_one group=[keeper runner] delay=1s"},
+			Kind: ChildRestarting, Supervisor: "worker", Child: "renewer", Err: errBoom, Restarts: 2, Strategy: RestForOne,
+			Group: []string{"renewer", "runner"}, Delay: time.Second,
+		}, "WARN", "supervisor=worker child=renewer err=boom restarts=2 strategy=rest_for_one group=[renewer runner] delay=1s"},
 		{Event{Kind: ChildAbandoned, Supervisor: "worker", Child: "job", Stack: "here"}, "ERROR", "supervisor=worker child=job stack=here"},
-		{Event{Kind: GaveUp, Supervisor: "worker", Child: "keeper", Err: errBoom}, "ERROR", "supervisor=worker child=keeper err=boom"},
+		{Event{Kind: GaveUp, Supervisor: "worker", Child: "renewer", Err: errBoom}, "ERROR", "supervisor=worker child=renewer err=boom"},
 	}
 	for _, test := range tests {
 		var fields []string

@@ -17,7 +17,7 @@ func TestTreeAsJSON(t *testing.T) {
 		crash := make(chan struct{})
 		s := mustNew(t, Spec{Name: "worker", Strategy: RestForOne, Children: []Child{
 			{Name: "broker", Run: untilStopped},
-			{Name: "keeper", Run: func(ctx context.Context) error {
+			{Name: "renewer", Run: func(ctx context.Context) error {
 				select {
 				case <-crash:
 					return errBoom
@@ -40,7 +40,7 @@ func TestTreeAsJSON(t *testing.T) {
 		}
 		want := `{"name":"worker","kind":"supervisor","state":"running","restarts":0,"since":"2000-01-01T00:00:00Z","children":[` +
 			`{"name":"broker","kind":"child","state":"running","restarts":0,"since":"2000-01-01T00:00:00Z"},` +
-			`{"name":"keeper","kind":"child","state":"running","restarts":1,"last_error":"boom","since":"2000-01-01T00:00:01Z"},` +
+			`{"name":"renewer","kind":"child","state":"running","restarts":1,"last_error":"boom","since":"2000-01-01T00:00:01Z"},` +
 			`{"name":"runner","kind":"dynamic","state":"running","restarts":1,"since":"2000-01-01T00:00:01Z","children":[` +
 			`{"name":"job","kind":"child","state":"running","restarts":0,"since":"2000-01-01T00:00:01Z"}]}]}`
 		if got := string(text); got != want {
