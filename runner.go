@@ -29,8 +29,8 @@ type runner struct {
 
 	mu       sync.Mutex
 	running  map[*queue.Delivery]*attempt // those whose handler has not returned
-	stop     context.Context          //nolint:containedctx // of the attempts that are started now
-	detached context.Context          //nolint:containedctx // stop without its end
+	stop     context.Context              //nolint:containedctx // of the attempts that are started now
+	detached context.Context              //nolint:containedctx // stop without its end
 }
 
 func newRunner(w *Worker, queueName string) (*runner, error) {

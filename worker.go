@@ -81,7 +81,7 @@ type Worker struct {
 	runners  []*runner // complete before the tree runs
 
 	gate     *queue.Gate
-	renewer   *queue.Renewer
+	renewer  *queue.Renewer
 	watch    *queue.Watch
 	ready    readiness
 	settler  *queue.Settler
@@ -148,7 +148,7 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	w := &Worker{
 		nc: nc, cfg: cfg, id: id, store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", id)),
 		gate:     gate,
-		renewer:   queue.NewRenewer(store, gate),
+		renewer:  queue.NewRenewer(store, gate),
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
 		handBack: make(chan struct{}, 1),
@@ -287,11 +287,11 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 		return nil, err
 	}
 	children = append(children, instrument(supervisor.Child{Name: "sweeper", Run: sweeper.Run}))
-	ear, err := queue.NewEar(w.store, w.gate, name)
+	listener, err := queue.NewListener(w.store, w.gate, name)
 	if err != nil {
 		return nil, err
 	}
-	children = append(children, instrument(supervisor.Child{Name: "ear", Run: ear.Run}))
+	children = append(children, instrument(supervisor.Child{Name: "listener", Run: listener.Run}))
 	census := func(ctx context.Context) error { return w.census(ctx, name) }
 	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
 	return supervisor.New(supervisor.Spec{

@@ -12,19 +12,19 @@ import (
 // A Gate shares a worker's slots among the types that it pulls: the miller who opens
 // the sluice only as far as the wheel can turn. It is safe for concurrent use.
 type Gate struct {
-	mu      sync.Mutex
-	demand  demand
-	inlets  map[*source]*Inlet
-	places  map[[2]string]*Inlet // by queue and type
-	ears    []*Ear
-	pools   map[PoolKey]*Pool
-	keys    map[string]string // type to key
-	paused  map[string]bool   // queues
-	idle    chan struct{}     // closed when the gate is closed and nothing is in hand or asked for
-	alarm   *time.Timer       // for what becomes possible by itself; nil until that is needed
-	limited chan struct{}     // there are limits
+	mu        sync.Mutex
+	demand    demand
+	inlets    map[*source]*Inlet
+	places    map[[2]string]*Inlet // by queue and type
+	listeners []*Listener
+	pools     map[PoolKey]*Pool
+	keys      map[string]string // type to key
+	paused    map[string]bool   // queues
+	idle      chan struct{}     // closed when the gate is closed and nothing is in hand or asked for
+	alarm     *time.Timer       // for what becomes possible by itself; nil until that is needed
+	limited   chan struct{}     // there are limits
 
-	listening bool // the ears are to listen
+	listening bool // the listeners are to listen
 	reminders atomic.Int64
 
 	rebuilt int

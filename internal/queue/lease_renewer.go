@@ -27,7 +27,7 @@ type Renewer struct {
 
 	mu   sync.Mutex
 	held map[*Delivery]struct{}
-	lost []*Delivery       // no lease any more, and the handler has not returned
+	lost []*Delivery   // no lease any more, and the handler has not returned
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// An Ear hears of jobs that are put into a queue, while this worker has free slots and more
+// An Listener hears of jobs that are put into a queue, while this worker has free slots and more
 // types than requests may stand: then a job of a type that none stands for is asked for at
 // once, instead of when that type's turn has come. Of a retry that is due nobody hears: the worker
 // that put it off remembers it, and for another it waits for that turn.
@@ -21,38 +21,38 @@ import (
 // It hears of them by their publishing, which costs nothing while none come. Of the workers
 // that run the same types, one hears of each job. What is published comes whole, and nobody asked
 // whether this worker's link has room for it; so it is heard a few jobs at a time.
-type Ear struct {
+type Listener struct {
 	store *Store
 	gate  *Gate
 	queue job.Name
-	wish  chan struct{} // capacity 1: whether to listen has changed
+	wake  chan struct{} // capacity 1: whether to listen has changed
 	log   *slog.Logger
 }
 
-// earPause is how long a worker goes on listening, or does not begin to, when its slots are
+// listenPause is how long a worker goes on listening, or does not begin to, when its slots are
 // taken or free for a moment.
-const earPause = 250 * time.Millisecond
+const listenPause = 250 * time.Millisecond
 
-// earWindow is how many jobs are heard before more are listened for. The broker cuts off a
+// listenWindow is how many jobs are heard before more are listened for. The broker cuts off a
 // connection for which 64 MiB wait, half of which pulls may have.
-const earWindow = 16
+const listenWindow = 16
 
-// NewEar returns an ear at a queue for the types that g has inlets for when it runs.
-func NewEar(s *Store, g *Gate, queue string) (*Ear, error) {
+// NewListener returns a listener at a queue for the types that g has inlets for when it runs.
+func NewListener(s *Store, g *Gate, queue string) (*Listener, error) {
 	name, err := job.QueueName(queue)
 	if err != nil {
 		return nil, err
 	}
-	e := &Ear{store: s, gate: g, queue: name, wish: make(chan struct{}, 1), log: s.log.With(slog.String("queue", queue))}
+	l := &Listener{store: s, gate: g, queue: name, wake: make(chan struct{}, 1), log: s.log.With(slog.String("queue", queue))}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ears = append(g.ears, e)
-	return e, nil
+	g.listeners = append(g.listeners, l)
+	return l, nil
 }
 
 // Run listens until ctx ends. It is not needed for any job to run: what it cannot do, it leaves.
-func (e *Ear) Run(ctx context.Context) error {
-	group := e.group()
+func (l *Listener) Run(ctx context.Context) error {
+	group := l.group()
 	var sub *nats.Subscription
 	var spent <-chan struct{} // closed when sub has ended by itself
 	defer func() {
@@ -62,18 +62,18 @@ func (e *Ear) Run(ctx context.Context) error {
 	}()
 	for {
 		var err error
-		switch listen := e.gate.listens(); {
+		switch listen := l.gate.listens(); {
 		case listen && sub == nil:
-			if sub, spent, err = e.listen(group); err == nil {
-				e.gate.reserve(maxReserved)
+			if sub, spent, err = l.listen(group); err == nil {
+				l.gate.reserve(maxReserved)
 			}
 		case !listen && sub != nil:
 			err = sub.Unsubscribe()
 			sub, spent = nil, nil
-			e.gate.reserve(0)
+			l.gate.reserve(0)
 		}
 		if err != nil {
-			e.log.DebugContext(ctx, "cannot listen for jobs", slog.Any("err", err))
+			l.log.DebugContext(ctx, "cannot listen for jobs", slog.Any("err", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -81,20 +81,20 @@ func (e *Ear) Run(ctx context.Context) error {
 		case <-spent:
 			sub, spent = nil, nil
 			continue
-		case <-e.wish:
+		case <-l.wake:
 		}
-		if sleep(ctx, earPause) != nil {
+		if sleep(ctx, listenPause) != nil {
 			return nil
 		}
 	}
 }
 
-// listen subscribes for earWindow jobs. The broker ends that by itself, before anything is said
+// listen subscribes for listenWindow jobs. The broker ends that by itself, before anything is said
 // here; so no more than those are ever on their way.
-func (e *Ear) listen(group string) (*nats.Subscription, <-chan struct{}, error) {
-	left, spent := earWindow, make(chan struct{})
-	sub, err := e.store.nc.QueueSubscribe(e.store.names.allReady(e.queue), group, func(m *nats.Msg) {
-		e.hear(m)
+func (l *Listener) listen(group string) (*nats.Subscription, <-chan struct{}, error) {
+	left, spent := listenWindow, make(chan struct{})
+	sub, err := l.store.nc.QueueSubscribe(l.store.names.allReady(l.queue), group, func(m *nats.Msg) {
+		l.hear(m)
 		if left--; left == 0 {
 			close(spent)
 		}
@@ -102,22 +102,22 @@ func (e *Ear) listen(group string) (*nats.Subscription, <-chan struct{}, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	return sub, spent, sub.AutoUnsubscribe(earWindow)
+	return sub, spent, sub.AutoUnsubscribe(listenWindow)
 }
 
-func (e *Ear) hear(m *nats.Msg) {
-	if r, ok := e.store.names.place(m.Subject); ok {
-		e.gate.call(r.Queue, r.Type)
+func (l *Listener) hear(m *nats.Msg) {
+	if r, ok := l.store.names.place(m.Subject); ok {
+		l.gate.call(r.Queue, r.Type)
 	}
 }
 
 // group names the workers of which one is to hear of a job: those that run the same types.
-func (e *Ear) group() string {
-	e.gate.mu.Lock()
-	defer e.gate.mu.Unlock()
+func (l *Listener) group() string {
+	l.gate.mu.Lock()
+	defer l.gate.mu.Unlock()
 	var types []string
-	for _, i := range e.gate.inlets {
-		if i.queue == e.queue.String() {
+	for _, i := range l.gate.inlets {
+		if i.queue == l.queue.String() {
 			types = append(types, i.typ)
 		}
 	}
@@ -129,7 +129,7 @@ func (e *Ear) group() string {
 	return "millhand-" + strconv.FormatUint(h.Sum64(), 36)
 }
 
-// listens reports whether the ears are to listen.
+// listens reports whether the listeners are to listen.
 func (g *Gate) listens() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -139,12 +139,12 @@ func (g *Gate) listens() bool {
 // reserve leaves so many standing requests for calls.
 func (g *Gate) reserve(n int) { g.do(func(d *demand) { d.reserved = n }) }
 
-// setListening has the ears listen, or not any more. It must be called with mu held.
+// setListening has the listeners listen, or not any more. It must be called with mu held.
 func (g *Gate) setListening(listening bool) {
 	g.listening = listening
-	for _, e := range g.ears {
+	for _, l := range g.listeners {
 		select {
-		case e.wish <- struct{}{}:
+		case l.wake <- struct{}{}:
 		default:
 		}
 	}

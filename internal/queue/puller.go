@@ -21,7 +21,7 @@ import (
 // after a drain or a pause began or permits were lost) goes to the settler instead.
 type Puller struct {
 	store   *Store
-	renewer  *Renewer
+	renewer *Renewer
 	settler *Settler
 	inlet   *Inlet
 	queue   job.Name

@@ -132,7 +132,7 @@ type node struct {
 	nc      *nats.Conn
 	store   *Store
 	gate    *Gate
-	renewer  *Renewer
+	renewer *Renewer
 	settler *Settler
 	stop    context.CancelFunc
 	ended   sync.WaitGroup

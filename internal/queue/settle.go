@@ -47,15 +47,15 @@ type Outcome struct {
 // between. All other ends, and whatever the broker does not confirm at once, have a goroutine
 // each that goes by the rules step by step.
 type Settler struct {
-	store  *Store
+	store   *Store
 	renewer *Renewer
-	log    *slog.Logger
-	room   *room
-	wake   chan struct{}
-	turn   chan struct{} // held by Run
-	frame  *frame        // of Run's goroutine
-	ingest ingest
-	debug  func() bool // whether anybody reads what is logged at that level
+	log     *slog.Logger
+	room    *room
+	wake    chan struct{}
+	turn    chan struct{} // held by Run
+	frame   *frame        // of Run's goroutine
+	ingest  ingest
+	debug   func() bool // whether anybody reads what is logged at that level
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
 

@@ -92,8 +92,8 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 		return err
 	}
 	older := settlement{
-		Delivery:  &Delivery{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
-		store: t.store,
+		Delivery: &Delivery{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
+		store:    t.store,
 	}
 	return older.superseded(ctx)
 }

@@ -45,14 +45,14 @@ const (
 	stopGrace = 3 * time.Second // to give everything back
 )
 
-// An Agent is a node's part in the registry: its presence, its grants, and its ear for limits,
+// An Agent is a node's part in the registry: its presence, its grants, and a listener for limits,
 // keys and pauses. It is a part of a supervision tree, ready once the limits are known
 // to the valves and it has tried to get permits and to write its presence; it gives everything
 // back when it is stopped.
 //
 //	registry        rest_for_one
 //	├─ agent        a server that owns the state and does the writing
-//	├─ ear          hints of other nodes, and queries
+//	├─ listener     hints of other nodes, and queries
 //	└─ watch        limits, keys and pauses as they change
 type Agent struct {
 	*supervisor.Supervisor
@@ -90,7 +90,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 		MaxRestarts: 10, Within: time.Minute,
 		Children: []supervisor.Child{
 			cfg.Instrument(supervisor.Child{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second}),
-			cfg.Instrument(supervisor.Child{Name: "ear", RunReady: a.hear}),
+			cfg.Instrument(supervisor.Child{Name: "listener", RunReady: a.hear}),
 			cfg.Instrument(supervisor.Child{Name: "watch", RunReady: a.watch}),
 		},
 		OnEvent: cfg.OnEvent,
