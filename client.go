@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -15,6 +14,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Config is what clients and workers have in common. The zero value is usable.
@@ -34,14 +34,9 @@ func (c Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-func (c Config) store(node string, ackWait time.Duration, nc *nats.Conn, reg *registry.Store) (*queue.Store, error) {
-	return queue.NewStore(nc, queue.Config{
-		Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Node: node, AckWait: ackWait, Bucket: reg.Open, Logger: c.logger(),
-	})
-}
-
-func (c Config) registry(nc *nats.Conn) (*registry.Store, error) {
-	return registry.NewStore(nc, registry.StoreConfig{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger()})
+// jetStream returns the one client of JetStream that the parts of a client or worker share.
+func (c Config) jetStream(nc *nats.Conn) (*stream.Client, error) {
+	return stream.New(nc, stream.Config{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger()})
 }
 
 // A Client enqueues jobs and asks about them. It is safe for concurrent use.
@@ -58,15 +53,12 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 	if nc == nil {
 		return nil, errNoConnection
 	}
-	r, err := cfg.registry(nc)
+	js, err := cfg.jetStream(nc)
 	if err != nil {
 		return nil, publicError(err)
 	}
-	s, err := cfg.store("", 0, nc, r)
-	if err != nil {
-		return nil, publicError(err)
-	}
-	return &Client{store: s, registry: r}, nil
+	r := registry.NewStore(js, cfg.logger())
+	return &Client{store: queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()}), registry: r}, nil
 }
 
 // errNoConnection says that there is nothing to work over.

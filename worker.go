@@ -132,14 +132,12 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	id := cfg.Name + "-" + uuid.NewString()[:8]
-	reg, err := cfg.registry(nc)
+	js, err := cfg.jetStream(nc)
 	if err != nil {
 		return nil, publicError(err)
 	}
-	store, err := cfg.store(id, cfg.AckWait, nc, reg)
-	if err != nil {
-		return nil, publicError(err)
-	}
+	reg := registry.NewStore(js, cfg.logger())
+	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Logger: cfg.logger()})
 	host, _ := os.Hostname() // for people
 	gate := queue.NewGate(cfg.Concurrency)
 	if cfg.Strict {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // The parts of a job's way through a worker. The baseline is in testdata/bench, the
@@ -19,11 +20,12 @@ import (
 
 func benchStore(b *testing.B, nc *nats.Conn) *Store {
 	b.Helper()
-	s, err := NewStore(nc, Config{Node: "bench-0192abcd", Logger: slog.New(slog.DiscardHandler)})
+	log := slog.New(slog.DiscardHandler)
+	c, err := stream.New(nc, stream.Config{Logger: log})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return s
+	return NewStore(c, Config{Node: "bench-0192abcd", Logger: log})
 }
 
 func benchRecord(id string) *job.Record {

@@ -58,7 +58,7 @@ func (i *bulkItem) answered(_ uint64, err error) {
 // is sent, which is [ErrNotSent]; of what was sent, answers are waited for a moment longer.
 func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
 	errs = make([]error, len(batch))
-	if err := s.maker.CheckConnected(); err != nil {
+	if err := s.client.CheckConnected(); err != nil {
 		for i := range errs {
 			errs[i] = err
 		}

@@ -33,7 +33,7 @@ func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 	if ctx.Err() != nil {
 		return notSent(ctx)
 	}
-	if err := s.maker.CheckConnected(); err != nil {
+	if err := s.client.CheckConnected(); err != nil {
 		return err
 	}
 	return s.enqueue(ctx, e, forAWhile(enqueueWithin))

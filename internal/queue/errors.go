@@ -7,12 +7,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // What a caller of this package can act on.
 var (
 	// ErrNotFound says that no job, event or dead record matches.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = stream.ErrNotFound
 	// ErrLeaseLost says that the job may run elsewhere by now: nothing about it may be written.
 	ErrLeaseLost = errors.New("lease lost")
 	// ErrGrantLost says that the node lost the permits of a limit that the job runs under: it
@@ -28,7 +29,7 @@ var (
 )
 
 // errConflict says that a conditional write was refused: the broker knows a newer message.
-var errConflict = errors.New("newer message exists")
+var errConflict = stream.ErrConflict
 
 // errSubjectTooLong says that something was not sent. Checked names never lead to it.
 var errSubjectTooLong = errors.New("subject is too long for the broker")

@@ -7,9 +7,6 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// DefaultNamespace is the first token of every subject unless configured.
-const DefaultNamespace = "millhand"
-
 // names spells every stream and subject of a namespace, of checked names only: a foreign
 // one may be a wildcard, which means all jobs, or so long that the broker ends the
 // connection. docs/wire.md is the contract.

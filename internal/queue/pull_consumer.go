@@ -21,7 +21,7 @@ const MinAckWait = time.Second
 // returns its tenure. An existing one keeps its lease: workers that disagree
 // would take each other's running jobs.
 func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenure, error) {
-	if err := s.maker.CheckConnected(); err != nil {
+	if err := s.client.CheckConnected(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)

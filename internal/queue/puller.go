@@ -70,7 +70,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 		store: s.store, renewer: s.renewer, settler: s, inlet: inlet, queue: q, typ: t,
 		bell:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
-		subject: s.store.api + "CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ,
+		subject: s.store.client.API("CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ),
 	}
 	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Delivery]{
 		// What nobody has asked for is handed back to the broker, not kept under lease.

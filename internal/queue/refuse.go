@@ -2,12 +2,10 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
@@ -117,18 +115,14 @@ func (s *Store) roughly(ctx context.Context, p job.Place) (int, error) {
 // alive returns how many jobs of its type are alive in its queue: ids, not messages. It
 // counts no further than one answer of the broker does, which is 100,000.
 func (s *Store) alive(ctx context.Context, p job.Place) (int, error) {
-	body, err := json.Marshal(map[string]any{"subjects_filter": s.names.checkType(p.Queue, p.Type)})
-	if err != nil {
-		return 0, err
-	}
 	var answer struct {
 		Error *jetstream.APIError `json:"error"`
 		State struct {
 			Subjects map[string]uint64 `json:"subjects"`
 		} `json:"state"`
 	}
-	m := &nats.Msg{Subject: s.api + "STREAM.INFO." + s.names.queueStream(p.Queue), Data: body}
-	if err := s.request(ctx, m, &answer); err != nil {
+	query := map[string]any{"subjects_filter": s.names.checkType(p.Queue, p.Type)}
+	if err := s.client.Request(ctx, "STREAM.INFO."+s.names.queueStream(p.Queue), query, &answer); err != nil {
 		return 0, err
 	}
 	switch e := answer.Error; {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -83,10 +84,11 @@ func inScene(t *testing.T, f func(t *testing.T, s *scene)) {
 func (s *scene) open(nc *nats.Conn, cfg Config) *Store {
 	s.t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	store, err := NewStore(nc, cfg)
+	c, err := stream.New(nc, stream.Config{Logger: cfg.Logger})
 	if err != nil {
-		s.t.Fatalf("store: %v", err)
+		s.t.Fatalf("client: %v", err)
 	}
+	store := NewStore(c, cfg)
 	_ = store.Know(testQueue)
 	return store
 }

@@ -54,7 +54,7 @@ func (t *settlement) recallPayload(ctx context.Context) error {
 		return nil
 	}
 	m, err := readFor(ctx, t, "payload", func(ctx context.Context) (*stored, error) {
-		return t.store.read(ctx, t.store.names.queueStream(t.place.Queue), map[string]any{"seq": t.Seq})
+		return t.store.client.Get(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil // it stays omitted

@@ -73,7 +73,7 @@ func (t *settlement) ack(ctx context.Context) error {
 			return err
 		}
 		if t.reply == "" { // nobody was handed it
-			return t.store.remove(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
+			return t.store.client.Remove(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
 		}
 		err := t.store.nc.Publish(t.reply, t.store.ackBody)
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {

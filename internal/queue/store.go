@@ -38,27 +38,22 @@ const (
 
 // Config says how a [Store] names and keeps things. The zero value is usable.
 type Config struct {
-	Namespace string        // default "millhand"
-	Node      string        // who writes; unique per process start; empty for those who only enqueue
-	AckWait   time.Duration // lease of a running job where the queue has none yet; 0: 30 s, and whatever exists is fine
-	Domain    string        // JetStream domain, if any
-	MaxBytes  int64         // of each stream that is made; 0: no limit
-	Logger    *slog.Logger  // never nil
+	Node    string        // who writes; unique per process start; empty for those who only enqueue
+	AckWait time.Duration // lease of a running job where the queue has none yet; 0: 30 s, and whatever exists is fine
+	Logger  *slog.Logger  // never nil
 
-	// Bucket makes the bucket of the registry, where the reserve is. Nil: no reserve is laid.
-	Bucket func(context.Context) error
+	Registry *stream.Bucket // where the reserve is; nil: none is laid
 }
 
 // A Store is a namespace's streams over one connection: the one place that speaks
 // JetStream. It is safe for concurrent use.
 type Store struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	maker *stream.Maker
-	api   string // prefix of the JetStream API
-	names names
-	cfg   Config
-	log   *slog.Logger
+	client *stream.Client
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	names  names
+	cfg    Config
+	log    *slog.Logger
 
 	publisher  *publisher
 	leave      sync.Once
@@ -81,36 +76,13 @@ type Store struct {
 	common  map[string]bool // so of the streams that they share
 }
 
-// NewStore returns a store over nc, which stays the caller's. It does no I/O.
-func NewStore(nc *nats.Conn, cfg Config) (*Store, error) {
-	if cfg.Namespace == "" {
-		cfg.Namespace = DefaultNamespace
-	}
-	if err := job.CheckNamespace(cfg.Namespace); err != nil {
-		return nil, err
-	}
-	if cfg.Domain != "" {
-		if err := job.CheckDomain(cfg.Domain); err != nil {
-			return nil, err
-		}
-	}
-	s := &Store{
-		nc: nc, api: "$JS.API.", names: names(cfg.Namespace), cfg: cfg, log: cfg.Logger,
-		publisher: sharedPublishers.join(nc), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+// NewStore returns a store over a client, which stays the caller's. It does no I/O.
+func NewStore(c *stream.Client, cfg Config) *Store {
+	return &Store{
+		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
+		publisher: sharedPublishers.join(c.Conn()), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
-	var err error
-	if cfg.Domain == "" {
-		s.js, err = jetstream.New(nc)
-	} else {
-		s.api = "$JS." + cfg.Domain + ".API."
-		s.js, err = jetstream.NewWithDomain(nc, cfg.Domain)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("jetstream: %w", err)
-	}
-	s.maker = stream.NewMaker(nc, s.js, cfg.Domain, cfg.MaxBytes)
-	return s, nil
 }
 
 // Close lets go of what the store keeps on its connection.
@@ -147,7 +119,7 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 		{s.eventsConfig(), "history and results of jobs"},
 		{s.deadConfig(), "dead jobs"},
 	} {
-		_, made, err := s.maker.Ensure(ctx, c.StreamConfig)
+		_, made, err := s.client.Ensure(ctx, c.StreamConfig)
 		if err != nil {
 			return err
 		}
@@ -171,7 +143,7 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	info, made, err := s.maker.Ensure(ctx, s.queueConfig(name))
+	info, made, err := s.client.Ensure(ctx, s.queueConfig(name))
 	if err != nil {
 		return err
 	}
@@ -185,10 +157,10 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	if lost {
 		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))
 	}
-	if err := s.drivePin(ctx, name); err != nil || !made || s.cfg.Bucket == nil {
+	if err := s.drivePin(ctx, name); err != nil || !made || s.cfg.Registry == nil {
 		return err
 	}
-	if err := s.cfg.Bucket(ctx); err == nil {
+	if _, err := s.cfg.Registry.Open(ctx); err == nil {
 		(&reserve{store: s}).fill(ctx) // before jobs can take its place
 	}
 	return nil

@@ -335,7 +335,7 @@ func TestLeasesOfTheNewStreamStay(t *testing.T) {
 		}
 		s.lose(s.store.names.queueStream(queueName()))
 		s.sleep(time.Millisecond)
-		info, made, err := s.store.maker.Ensure(s.ctx, s.store.queueConfig(queueName()))
+		info, made, err := s.store.client.Ensure(s.ctx, s.store.queueConfig(queueName()))
 		if err != nil || !made {
 			t.Fatalf("made: %t, %v", made, err)
 		}

@@ -54,7 +54,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time)
 		if now.Sub(m.Time) < sweepOverdue {
 			return true, nil
 		}
-		return true, w.store.remove(ctx, w.store.names.queueStream(w.queue), m.Seq)
+		return true, w.store.client.Remove(ctx, w.store.names.queueStream(w.queue), m.Seq)
 	}
 	if why == nil || now.Sub(m.Time) < sweepOverdue {
 		return why != nil, nil

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -60,7 +59,7 @@ func (s *Store) tidy(ctx context.Context, queues []string) error {
 
 func (s *Store) removeProbes(ctx context.Context, probes []probe) error {
 	return errors.Join(each(probes, func(p probe) error {
-		_, err := s.purge(ctx, p.stream, map[string]any{"filter": p.subject})
+		_, err := s.client.Purge(ctx, p.stream, stream.Purge{Subject: p.subject})
 		return err
 	})...)
 }
@@ -109,24 +108,6 @@ func (s *Store) probe(ctx context.Context, p probe) error {
 	return Refusal(err)
 }
 
-// remove deletes a message. It is no error if that is gone.
-func (s *Store) remove(ctx context.Context, stream string, seq uint64) error {
-	body, err := json.Marshal(map[string]any{"seq": seq, "no_erase": true})
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := s.request(ctx, &nats.Msg{Subject: s.api + "STREAM.MSG.DELETE." + stream, Data: body}, &answer); err != nil {
-		return err
-	}
-	if e := answer.Error; e != nil && e.ErrorCode != codeDeleteFailed {
-		return e
-	}
-	return nil
-}
-
 // errNoAnswer says that a stream did not say whether it stored a message.
 var errNoAnswer = errors.New("no answer")
 
@@ -171,8 +152,7 @@ func noRoom(err error) bool {
 
 // Codes of a broker without room.
 const (
-	codeAccountFull  = 10002 // the account's limit
-	codeStorageFull  = 10047 // what the account may have is not there
-	codeDeleteFailed = 10057 // of a message: it is gone, most likely
-	codeStoreFailed  = 10077 // the stream's limits, among others
+	codeAccountFull = 10002 // the account's limit
+	codeStorageFull = 10047 // what the account may have is not there
+	codeStoreFailed = 10077 // the stream's limits, among others
 )

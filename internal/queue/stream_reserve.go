@@ -2,13 +2,12 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"log/slog"
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A store that is full of jobs has no room for their ends, and only an end removes a job. So
@@ -35,6 +34,9 @@ type reserve struct {
 // fill adds to the reserve what is missing, all of it if this is a start, and else a part. It
 // returns when it is to be called again.
 func (r *reserve) fill(ctx context.Context) time.Duration {
+	if r.store.cfg.Registry == nil {
+		return reserveLook
+	}
 	first := !r.laid
 	for part := range reserveParts {
 		seq, err := r.lay(ctx, part)
@@ -57,35 +59,26 @@ func (r *reserve) fill(ctx context.Context) time.Duration {
 // lay stores a part unless it is there, of which 0 tells.
 func (r *reserve) lay(ctx context.Context, part int) (seq uint64, err error) {
 	size := min(reserveFirst<<part, reserveMost, max(int(r.store.nc.MaxPayload())/2, 1))
-	m := &nats.Msg{Subject: r.store.bucketPrefix() + r.subject(part), Header: nats.Header{}, Data: make([]byte, size)}
-	expect(m, 0, m.Subject)
-	seq, err = r.store.publish(ctx, m)
-	if err == errConflict { //nolint:errorlint // it is never wrapped there
+	key := reserveKey(part)
+	seq, err = r.store.cfg.Registry.Put(ctx, stream.Write{Key: key, Value: make([]byte, size), On: key})
+	if errors.Is(err, stream.ErrConflict) {
 		return 0, nil
 	}
 	return seq, err
 }
 
-func (r *reserve) subject(part int) string {
-	return "$KV." + string(r.store.names) + "-registry.reserve." + strconv.Itoa(part)
-}
-
-// bucketPrefix is what a domain puts before the subjects of a bucket.
-func (s *Store) bucketPrefix() string {
-	if s.cfg.Domain == "" {
-		return ""
-	}
-	return s.api
-}
+func reserveKey(part int) string { return "reserve." + strconv.Itoa(part) }
 
 // open makes room: a part of the reserve, or of the history. It reports whether there was any.
 func (r *reserve) open(ctx context.Context) bool { return r.openPart(ctx) || r.forget(ctx) }
 
 // openPart makes room of the largest part of the reserve that there is, if any.
 func (r *reserve) openPart(ctx context.Context) bool {
-	bucket := "KV_" + string(r.store.names) + "-registry"
+	if r.store.cfg.Registry == nil {
+		return false
+	}
 	for part := reserveParts - 1; part >= 0; part-- {
-		n, err := r.store.purge(ctx, bucket, map[string]any{"filter": r.subject(part)})
+		n, err := r.store.cfg.Registry.Purge(ctx, reserveKey(part))
 		if err != nil {
 			return false
 		}
@@ -111,30 +104,11 @@ func (r *reserve) forget(ctx context.Context) bool {
 	if err != nil || time.Since(m.Time) < keep {
 		return false
 	}
-	n, err := s.purge(ctx, s.names.eventStream(), map[string]any{"seq": m.Seq})
+	n, err := s.client.Purge(ctx, s.names.eventStream(), stream.Purge{Below: m.Seq})
 	if err != nil || n == 0 {
 		return false
 	}
 	s.log.WarnContext(ctx, "the broker's store is full: removed the oldest events, so that jobs can end; give it more room, or keep history for a shorter time",
 		slog.Uint64("events", n), slog.Time("until", m.Time))
 	return true
-}
-
-// purge removes messages and returns how many.
-func (s *Store) purge(ctx context.Context, stream string, what map[string]any) (uint64, error) {
-	body, err := json.Marshal(what)
-	if err != nil {
-		return 0, err
-	}
-	var answer struct {
-		Error  *jetstream.APIError `json:"error"`
-		Purged uint64              `json:"purged"`
-	}
-	if err := s.request(ctx, &nats.Msg{Subject: s.api + "STREAM.PURGE." + stream, Data: body}, &answer); err != nil {
-		return 0, err
-	}
-	if answer.Error != nil {
-		return 0, answer.Error
-	}
-	return answer.Purged, nil
 }

@@ -219,7 +219,7 @@ func (w *Sweeper) move(ctx context.Context, p job.Place, m *stored, ready *nats.
 	} else if err != nil {
 		return false, err
 	}
-	return moved, s.remove(ctx, s.names.queueStream(w.queue), m.Seq)
+	return moved, s.client.Remove(ctx, s.names.queueStream(w.queue), m.Seq)
 }
 
 // removeAcked looks at some of the consumers for messages that they were told to remove.
@@ -302,7 +302,7 @@ func (w *Sweeper) settleAcked(ctx context.Context, m *stored) error {
 			return err
 		}
 	}
-	if err := s.remove(ctx, s.names.queueStream(w.queue), m.Seq); err != nil {
+	if err := s.client.Remove(ctx, s.names.queueStream(w.queue), m.Seq); err != nil {
 		return err
 	}
 	w.log.WarnContext(ctx, "the broker still had the message of a job that nobody would have been handed: removed it",

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 func (s *scene) sweeper() *Sweeper {
@@ -50,7 +50,7 @@ func TestOverdueJobIsFired(t *testing.T) {
 		s.server.Start(t)
 		s.sleep(2 * time.Minute)
 		// As an operator makes room, without a restart of the broker.
-		if _, err := s.store.purge(s.ctx, s.store.names.deadStream(), map[string]any{}); err != nil {
+		if _, err := s.store.client.Purge(s.ctx, s.store.names.deadStream(), stream.Purge{}); err != nil {
 			t.Fatal(err)
 		}
 		s.sleep(2 * time.Minute)
@@ -166,14 +166,10 @@ func TestAcknowledgedMessagesAreRemoved(t *testing.T) {
 // forget has the consumer take all messages before seq for acknowledged.
 func (s *scene) forget(seq uint64) {
 	s.t.Helper()
-	body, err := json.Marshal(map[string]any{"seq": seq})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	var answer struct {
 		Error any `json:"error"`
 	}
-	err = s.store.request(s.ctx, &nats.Msg{Subject: "$JS.API.CONSUMER.RESET.millhand-queue-q.t", Data: body}, &answer)
+	err := s.store.client.Request(s.ctx, "CONSUMER.RESET.millhand-queue-q.t", map[string]any{"seq": seq}, &answer)
 	if err != nil || answer.Error != nil {
 		s.t.Fatalf("reset consumer: %v, %v", err, answer.Error)
 	}

@@ -2,15 +2,12 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -135,89 +132,17 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
 	return a.seq, a.err
 }
 
-// request sends m and decodes the JSON answer.
-func (s *Store) request(ctx context.Context, m *nats.Msg, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	r, err := s.nc.RequestMsgWithContext(ctx, m)
-	if err != nil {
-		if denied := s.notAllowed(m.Subject); denied != nil {
-			return denied
-		}
-		return err
-	}
-	if err := json.Unmarshal(r.Data, answer); err != nil {
-		return fmt.Errorf("answer to %s: %w", m.Subject, err)
-	}
-	return nil
-}
-
-// notAllowed returns the server's word that this connection may not publish to subject, if it has
-// said so: it tells that apart from any request, which gets no answer.
-func (s *Store) notAllowed(subject string) error {
-	err := s.nc.LastError()
-	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
-		return err
-	}
-	return nil
-}
-
-// stored is a message as a stream keeps it.
-type stored struct {
-	Subject string    `json:"subject"`
-	Seq     uint64    `json:"seq"`
-	Hdrs    []byte    `json:"hdrs"`
-	Data    []byte    `json:"data"`
-	Time    time.Time `json:"time"`
-
-	Header nats.Header `json:"-"`
-}
-
-// last returns the newest message on subject, wildcards allowed, as the stream's
-// leader knows it: a direct get may answer from a replica that lags, and decisions
-// hang on this. It returns [ErrNotFound] if there is none.
+// last returns the newest message on subject, wildcards allowed, or [ErrNotFound].
 func (s *Store) last(ctx context.Context, stream, subject string) (*stored, error) {
-	return s.read(ctx, stream, map[string]any{"last_by_subj": subject})
+	return s.client.Last(ctx, stream, subject)
 }
 
 // next returns the first message on subject at or after from, or [ErrNotFound].
 func (s *Store) next(ctx context.Context, stream, subject string, from uint64) (*stored, error) {
-	return s.read(ctx, stream, map[string]any{"seq": from, "next_by_subj": subject})
+	return s.client.Next(ctx, stream, subject, from)
 }
 
-func (s *Store) read(ctx context.Context, stream string, query map[string]any) (*stored, error) {
-	body, err := json.Marshal(query)
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *stored             `json:"message"`
-	}
-	m := &nats.Msg{Subject: s.api + "STREAM.MSG.GET." + stream, Data: body}
-	if err := s.request(ctx, m, &answer); err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
-	}
-	switch {
-	case answer.Error == nil && answer.Message != nil:
-		return answer.Message.decode(), nil
-	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage,
-		answer.Error != nil && answer.Error.ErrorCode == codeStreamNotFound:
-		return nil, ErrNotFound
-	case answer.Error != nil:
-		return nil, fmt.Errorf("read %s: %w", stream, answer.Error)
-	}
-	return nil, fmt.Errorf("read %s: empty answer", stream)
-}
-
-// decode reads the headers. A message with broken ones is a message all the same.
-func (m *stored) decode() *stored {
-	m.Header = nats.Header{}
-	if h, err := nats.DecodeHeadersMsg(m.Hdrs); err == nil {
-		m.Header = h
-	}
-	return m
-}
+type stored = stream.Message
 
 // retryRead repeats a read until it is answered, for as long as alive returns nil.
 func retryRead[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {

@@ -2,17 +2,16 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -59,7 +58,7 @@ type Agent struct {
 	store    *Store
 	cfg      AgentConfig
 	server   *supervisor.Server[message]
-	follow   atomic.Pointer[follower]
+	settings atomic.Pointer[stream.Watch]
 	troubles troubles
 
 	// told is until when each valve may use its permits at most. It outlives a crash of the
@@ -102,68 +101,6 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 // does. It may be called from any goroutine.
 func (a *Agent) Troubles() []string { return a.troubles.list() }
 
-// watch follows the settings. It is ready once the agent has acted on all there are, or has
-// tried: neither presence nor permits keep jobs waiting that need none.
-func (a *Agent) watch(ctx context.Context, ready func()) error {
-	var waiting sync.WaitGroup
-	defer waiting.Wait()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	first := true
-	f := &follower{store: a.store, filters: settings(), lost: a.putBack}
-	f.failed = func(err error) { a.troubles.has(ctx, withSettings, err) }
-	if a.follow.Load() != nil { // one before has crashed: jobs start by what it told
-		f.patience = followPatience
-	}
-	a.follow.Store(f)
-	f.changed = func(e entry) error { return a.server.Cast(ctx, changed{e}) }
-	f.synced = func() error {
-		acted, err := supervisor.Call(ctx, a.server, func(r supervisor.Reply[<-chan struct{}]) message { return synced{r} })
-		if err != nil {
-			return err
-		}
-		a.troubles.ended(ctx, withSettings)
-		if first {
-			first = false
-			waiting.Go(func() {
-				select {
-				case <-acted:
-					ready()
-				case <-ctx.Done():
-				}
-			})
-		}
-		return nil
-	}
-	err := f.run(ctx)
-	if ctx.Err() != nil {
-		return supervisor.ErrShutdown
-	}
-	return err
-}
-
-// putBack writes a setting into a bucket that was made anew, unless somebody has. With the
-// bucket went the grants, but not at once what they allow: until that is over, nobody gets
-// anything, since somebody who is not there has it all.
-func (a *Agent) putBack(ctx context.Context, e entry) error {
-	writes := []write{{key: e.Key, value: e.Value, on: e.Key}}
-	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
-		l, _ := decodeLimitOf(pool, e.Value)
-		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Need: l.Jobs, Want: l.Jobs})
-		if err != nil {
-			return err
-		}
-		key := pool.grantKey(lostToken)
-		writes = slices.Insert(writes, 0, write{key: key, value: all, ttl: keyTTL(a.cfg.TTL, l), on: key})
-	}
-	for _, w := range writes {
-		if _, err := a.store.put(ctx, w); err != nil && !errors.Is(err, errConflict) {
-			return err
-		}
-	}
-	return nil
-}
-
 // hear passes hints on and answers queries.
 func (a *Agent) hear(ctx context.Context, ready func()) error {
 	msgs := make(chan *nats.Msg, earBuffer)
@@ -182,8 +119,8 @@ func (a *Agent) hear(ctx context.Context, ready func()) error {
 		case <-ctx.Done():
 			return supervisor.ErrShutdown
 		case <-connected:
-			if f := a.follow.Load(); f != nil {
-				f.anew()
+			if f := a.settings.Load(); f != nil {
+				f.Restart()
 			}
 		case m := <-msgs:
 			if err := a.heard(ctx, m); err != nil {
@@ -212,7 +149,7 @@ type message interface{ isMessage() }
 
 type (
 	tick    struct{}
-	changed struct{ entry } // a setting
+	changed struct{ stream.Entry } // a setting
 	synced  struct {
 		reply supervisor.Reply[<-chan struct{}]
 	}

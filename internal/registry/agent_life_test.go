@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -123,23 +124,23 @@ func TestPause(t *testing.T) {
 // else runs.
 func TestBrokenSettings(t *testing.T) {
 	for name, broken := range map[string]struct {
-		write write
+		write stream.Write
 		mend  func(s *scene)
 	}{
-		"a word":              {write{key: "grant.import._limit", value: []byte("five")}, func(s *scene) { s.limit(imports, 5, 0) }},
-		"a number alone":      {write{key: "grant.import._limit", value: []byte("5")}, func(s *scene) { s.limit(imports, 5, 0) }},
-		"nothing":             {write{key: "grant.import._limit", value: []byte{}}, func(s *scene) { s.limit(imports, 5, 0) }},
-		"below zero":          {write{key: "grant.import._limit", value: []byte(`{"limit":-1}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
-		"a quota of a period": {write{key: "grant.import._limit", value: []byte(`{"limit":5,"per":"1s"}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
-		"a rate without one": {write{key: "rate.import._limit", value: []byte(`{"limit":5}`)}, func(s *scene) {
+		"a word":              {stream.Write{Key: "grant.import._limit", Value: []byte("five")}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a number alone":      {stream.Write{Key: "grant.import._limit", Value: []byte("5")}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"nothing":             {stream.Write{Key: "grant.import._limit", Value: []byte{}}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"below zero":          {stream.Write{Key: "grant.import._limit", Value: []byte(`{"limit":-1}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a quota of a period": {stream.Write{Key: "grant.import._limit", Value: []byte(`{"limit":5,"per":"1s"}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
+		"a rate without one": {stream.Write{Key: "rate.import._limit", Value: []byte(`{"limit":5}`)}, func(s *scene) {
 			s.limit(imports, 5, 0)
 			s.limit(PoolKey{Kind: OfType, Name: "import", Rate: true}, 0, time.Second)
 		}},
-		"of the queue": {write{key: "grant.queue=default._limit", value: []byte("{")}, func(s *scene) {
+		"of the queue": {stream.Write{Key: "grant.queue=default._limit", Value: []byte("{")}, func(s *scene) {
 			s.limit(imports, 5, 0)
 			s.limit(PoolKey{Kind: OfQueue, Name: "default"}, 0, 0)
 		}},
-		"a key": {write{key: "key.import", value: []byte(`{"key":"a b"}`)}, func(s *scene) {
+		"a key": {stream.Write{Key: "key.import", Value: []byte(`{"key":"a b"}`)}, func(s *scene) {
 			s.limit(imports, 5, 0)
 			s.key("import", "")
 		}},
@@ -147,8 +148,8 @@ func TestBrokenSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				s.key("none", "none") // makes the bucket
-				for _, w := range []write{broken.write, {key: "grant.import.somebody", value: []byte("{")}, {key: "node.x", value: []byte("x")}} {
-					if _, err := s.store.put(s.ctx, w); err != nil {
+				for _, w := range []stream.Write{broken.write, {Key: "grant.import.somebody", Value: []byte("{")}, {Key: "node.x", Value: []byte("x")}} {
+					if _, err := s.store.bucket.Put(s.ctx, w); err != nil {
 						s.t.Fatal(err)
 					}
 				}
@@ -182,7 +183,7 @@ func TestBrokenLaterSettings(t *testing.T) {
 		s.node("a", nodeConfig{concurrency: 50, types: []string{"import", "push"}, jobs: 50 * time.Millisecond})
 		time.Sleep(time.Second)
 		for _, key := range []string{imports.limitKey(), crm.limitKey(), keyOf("push")} {
-			if _, err := s.store.put(s.ctx, write{key: key, value: []byte("x")}); err != nil {
+			if _, err := s.store.bucket.Put(s.ctx, stream.Write{Key: key, Value: []byte("x")}); err != nil {
 				s.t.Fatal(err)
 			}
 		}
@@ -209,7 +210,7 @@ func TestPauseThatCannotBeRead(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.node("a", nodeConfig{concurrency: 5, types: []string{"import"}, jobs: 50 * time.Millisecond})
 		time.Sleep(time.Second)
-		if _, err := s.store.put(s.ctx, write{key: pauseOf("default"), value: []byte("garbage")}); err != nil {
+		if _, err := s.store.bucket.Put(s.ctx, stream.Write{Key: pauseOf("default"), Value: []byte("garbage")}); err != nil {
 			s.t.Fatal(err)
 		}
 		time.Sleep(time.Second)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -51,7 +52,7 @@ func (s *state) Handle(ctx context.Context, msg message) error {
 	case tick:
 		s.tick(ctx)
 	case changed:
-		s.apply(ctx, m.entry)
+		s.apply(ctx, m.Entry)
 	case hinted:
 		if p := s.pools[m.pool]; p != nil {
 			p.hinted(m.hint)
@@ -196,7 +197,7 @@ func (s *state) reportPermits(ctx context.Context) {
 }
 
 // apply takes over a setting.
-func (s *state) apply(ctx context.Context, e entry) {
+func (s *state) apply(ctx context.Context, e stream.Entry) {
 	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
 		s.applyLimit(pool, e)
 	}
@@ -213,15 +214,15 @@ func (s *state) apply(ctx context.Context, e entry) {
 }
 
 // applyPause takes over a pause. One that cannot be read holds: to pause in vain can be mended.
-func (s *state) applyPause(queue string, e entry) {
+func (s *state) applyPause(queue string, e stream.Entry) {
 	if _, ok := decodePause(e.Value); e.Value != nil && !ok {
 		s.log.Error("a pause cannot be read: resume the queue, or write or remove its key", slog.String("effect", "the queue is paused"),
-			slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
+			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
 	}
 	s.cfg.Pause(queue, e.Value != nil)
 }
 
-func (s *state) applyLimit(pool PoolKey, e entry) {
+func (s *state) applyLimit(pool PoolKey, e stream.Entry) {
 	if e.Value == nil {
 		delete(s.limits, pool)
 		return
@@ -242,7 +243,7 @@ func (s *state) applyLimit(pool PoolKey, e entry) {
 		effect = "no job of it starts"
 	}
 	s.log.Error("a limit cannot be read: set it anew with SetQuota or a worker's flags, or write its key", slog.String("effect", effect),
-		slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
+		slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
 }
 
 // example is what a limit of the pool looks like.
@@ -258,7 +259,7 @@ const brokenKey = "_unreadable"
 
 // applyKey takes over the key of a type. Of one that cannot be read the last one known holds; if
 // none was known, no job of the type starts.
-func (s *state) applyKey(typ string, e entry) {
+func (s *state) applyKey(typ string, e stream.Entry) {
 	_, key, ok := parseKey(e)
 	if e.Value != nil && !ok {
 		effect := "the last one known holds"
@@ -269,7 +270,7 @@ func (s *state) applyKey(typ string, e entry) {
 			key = s.keys[typ]
 		}
 		s.log.Error("the key that a type shares limits by cannot be read: set it anew with SetQuota, or write or remove it", slog.String("effect", effect),
-			slog.String("bucket", s.store.bucket), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"key":"NAME"}`))
+			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"key":"NAME"}`))
 	}
 	delete(s.keys, typ)
 	if key != "" {
@@ -344,7 +345,7 @@ func (s *state) present(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.store.put(ctx, write{key: nodeKey(s.cfg.Node), value: value, ttl: s.cfg.TTL})
+	_, err = s.store.bucket.Put(ctx, stream.Write{Key: nodeKey(s.cfg.Node), Value: value, TTL: s.cfg.TTL})
 	if err != nil && !errors.Is(err, context.Canceled) && s.cfg.Doubt != nil {
 		s.cfg.Doubt()
 	}
@@ -377,7 +378,7 @@ func (s *state) Terminate(reason error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	each(append(s.order, s.left...), func(p *pool) { p.giveBack(ctx) })
-	_, err := s.store.put(ctx, write{key: nodeKey(s.cfg.Node), remove: true, ttl: markerTTL})
+	_, err := s.store.bucket.Put(ctx, stream.Write{Key: nodeKey(s.cfg.Node), Remove: true, TTL: stream.MarkerTTL})
 	if err != nil {
 		s.log.DebugContext(ctx, "presence expires by itself: it could not be removed", slog.Any("err", err))
 	}

@@ -196,7 +196,7 @@ func TestBucketLost(t *testing.T) {
 		s.node("b", busy)
 		time.Sleep(3 * time.Second)
 		for range 2 {
-			if err := s.store.js.DeleteStream(s.ctx, s.store.stream); err != nil {
+			if err := s.client.JetStream().DeleteStream(s.ctx, "KV_"+s.store.bucket.Name()); err != nil {
 				s.t.Fatal(err)
 			}
 			time.Sleep(DefaultTTL + 5*time.Second)

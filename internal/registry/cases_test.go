@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // testCase is one observation of Elixir's Registry, or of the book's job runner on it.
@@ -68,7 +70,7 @@ func playContention(s *scene) {
 	for round := range rounds {
 		var wg sync.WaitGroup
 		errs := make([]error, contenders)
-		entries, _, err := s.store.read(s.ctx, imports.all())
+		entries, _, err := s.store.bucket.Read(s.ctx, imports.all())
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -76,11 +78,11 @@ func playContention(s *scene) {
 		for i := range contenders {
 			key := imports.grantKey(string(rune('a' + i)))
 			wg.Go(func() {
-				_, errs[i] = s.store.put(s.ctx, write{key: key, value: []byte(`{"held":1}`), ttl: DefaultTTL, on: imports.all(), rev: last})
+				_, errs[i] = s.store.bucket.Put(s.ctx, stream.Write{Key: key, Value: []byte(`{"held":1}`), TTL: DefaultTTL, On: imports.all(), Rev: last})
 			})
 		}
 		wg.Wait()
-		if won := len(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, errConflict) })); won != 1 {
+		if won := len(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, stream.ErrConflict) })); won != 1 {
 			s.t.Fatalf("round %d: %d won, errors %v", round, won, errs)
 		}
 	}

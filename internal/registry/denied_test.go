@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Who lacks a permission is told which one, and does not wait for an answer that never comes
@@ -36,11 +38,12 @@ func TestDeniedRequestsSayWhatIsMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		s, err := NewStore(nc, StoreConfig{Logger: slog.New(slog.DiscardHandler)})
+		log := slog.New(slog.DiscardHandler)
+		c, err := stream.New(nc, stream.Config{Logger: log})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s
+		return NewStore(c, log)
 	}
 	if err := open("all").SetLimit(t.Context(), imports, Limit{Jobs: 5}); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"time"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // How a node behaves between two refreshes of its grant.
@@ -208,7 +210,7 @@ func (p *pool) keep(ctx context.Context, hold, use int, me Grant) error {
 		return p.refresh(ctx)
 	}
 	err := p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev)
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, stream.ErrConflict) {
 		if err := p.verify(ctx); err != nil {
 			return err
 		}
@@ -220,9 +222,9 @@ func (p *pool) keep(ctx context.Context, hold, use int, me Grant) error {
 // verify learns what became of the grant after a write to it was refused or it was not
 // found: nobody else writes to the key, so it is there, or it is lost.
 func (p *pool) verify(ctx context.Context) error {
-	_, err := p.store.leaderRead(ctx, p.key.grantKey(p.node))
+	_, err := p.store.bucket.Get(ctx, p.key.grantKey(p.node))
 	switch {
-	case errors.Is(err, errNotFound):
+	case errors.Is(err, stream.ErrNotFound):
 		p.lose("gone from the registry")
 		return nil
 	case err != nil:
@@ -239,7 +241,7 @@ func (p *pool) refresh(ctx context.Context) error {
 		if err != nil || !again {
 			return err
 		}
-		if err := sleep(ctx, rand.N(conflictMax<<try)); err != nil {
+		if err := stream.Sleep(ctx, rand.N(conflictMax<<try)); err != nil {
 			return err
 		}
 	}
@@ -277,10 +279,10 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 	hold, use := next(p.limit.Jobs, nodes, p.node)
 	if p.rev == 0 || p.unsure || hold > me.Held {
 		err = p.write(ctx, hold, use, me, p.key.all(), s.last)
-	} else if err = p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev); errors.Is(err, errConflict) {
+	} else if err = p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev); errors.Is(err, stream.ErrConflict) {
 		return true, p.verify(ctx)
 	}
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, stream.ErrConflict) {
 		if p.ledger != nil {
 			p.ledger.refused = true
 		}
@@ -317,11 +319,11 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 		return err
 	}
 	sent := time.Now()
-	rev, err = p.store.put(ctx, write{
-		key: p.key.grantKey(p.node), value: value, ttl: p.keyTTL(g), on: on, rev: rev,
+	rev, err = p.store.bucket.Put(ctx, stream.Write{
+		Key: p.key.grantKey(p.node), Value: value, TTL: p.keyTTL(g), On: on, Rev: rev,
 	})
 	if err != nil {
-		p.unsure = p.unsure || !errors.Is(err, errConflict)
+		p.unsure = p.unsure || !errors.Is(err, stream.ErrConflict)
 		return err
 	}
 	if took {
@@ -385,7 +387,7 @@ func (p *pool) limited(now time.Time, l Limit, rev uint64) {
 
 // remove takes the node's grant away.
 func (p *pool) remove(ctx context.Context) {
-	_, err := p.store.put(ctx, write{key: p.key.grantKey(p.node), remove: true, ttl: markerTTL})
+	_, err := p.store.bucket.Put(ctx, stream.Write{Key: p.key.grantKey(p.node), Remove: true, TTL: stream.MarkerTTL})
 	if err == nil {
 		p.store.hint(p.key, p.node, Grant{})
 	} // else it expires
@@ -402,7 +404,7 @@ func (p *pool) giveBack(ctx context.Context) {
 	case p.key.Rate && !p.lost:
 		g := Grant{Held: min(used, p.own.Held), Used: used}
 		if value, err := json.Marshal(g); err == nil {
-			_, _ = p.store.put(ctx, write{key: p.key.grantKey(p.node), value: value, ttl: aging(p.limit.Per)}) // or it expires later
+			_, _ = p.store.bucket.Put(ctx, stream.Write{Key: p.key.grantKey(p.node), Value: value, TTL: aging(p.limit.Per)}) // or it expires later
 		}
 	}
 }

@@ -13,11 +13,11 @@ import (
 // bury leaves grants of nodes that are gone, each of which started one job, in a pool of a rate.
 func (s *scene) bury(p PoolKey, nodes int, ttl time.Duration, grant string) {
 	s.t.Helper()
-	if _, err := s.store.ensure(s.ctx); err != nil {
+	if _, err := s.store.bucket.Open(s.ctx); err != nil {
 		s.t.Fatal(err)
 	}
 	for i := range nodes {
-		m := &nats.Msg{Subject: s.store.subject(p.grantKey("gone-" + strconv.Itoa(i))), Header: nats.Header{}, Data: []byte(grant)}
+		m := &nats.Msg{Subject: s.subject(p.grantKey("gone-" + strconv.Itoa(i))), Header: nats.Header{}, Data: []byte(grant)}
 		m.Header["Nats-TTL"] = []string{ttl.String()}
 		if err := s.store.nc.PublishMsg(m); err != nil {
 			s.t.Fatal(err)
@@ -124,7 +124,7 @@ func TestNodeWithoutPermitLeavesNoStarts(t *testing.T) {
 func TestManyKeysOfEveryKind(t *testing.T) {
 	inScene(t, func(s *scene) {
 		const many = 1100
-		if _, err := s.store.ensure(s.ctx); err != nil {
+		if _, err := s.store.bucket.Open(s.ctx); err != nil {
 			s.t.Fatal(err)
 		}
 		put := func(key string, value any) {
@@ -132,7 +132,7 @@ func TestManyKeysOfEveryKind(t *testing.T) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if err := s.store.nc.Publish(s.store.subject(key), b); err != nil {
+			if err := s.store.nc.Publish(s.subject(key), b); err != nil {
 				s.t.Fatal(err)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A ledger is what was read of a pool that has more keys than one answer of the broker: mostly
@@ -13,24 +15,24 @@ import (
 // then on only what was written since, so that a refresh does not cost what nodes left
 // behind. What expired meanwhile counts until all is read anew, which errs to the safe side.
 type ledger struct {
-	entries map[string]entry
+	entries map[string]stream.Entry
 	last    uint64    // the newest revision that was read
 	whole   time.Time // when all of it was read
 	refused bool      // a write that was computed from it was
 }
 
 // read returns the pool's entries, as they are or a little behind.
-func (p *pool) read(ctx context.Context) ([]entry, error) {
+func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
 	if p.ledger == nil {
-		entries, _, err := p.store.readAtOnce(ctx, []string{p.key.all()})
-		if !errors.Is(err, errTooMany) {
+		entries, _, err := p.store.bucket.ReadAtOnce(ctx, p.key.all())
+		if !errors.Is(err, stream.ErrTooMany) {
 			return entries, err
 		}
 		p.ledger = &ledger{}
 	}
 	l := p.ledger
 	if !p.stale(time.Now()) {
-		found, _, err := p.store.readPages(ctx, p.key.all(), l.last+1)
+		found, _, err := p.store.bucket.ReadPages(ctx, p.key.all(), l.last+1)
 		if err != nil {
 			return nil, err
 		}
@@ -40,19 +42,19 @@ func (p *pool) read(ctx context.Context) ([]entry, error) {
 			return slices.Collect(maps.Values(l.entries)), nil
 		}
 	}
-	found, _, err := p.store.readPages(ctx, p.key.all(), 1)
+	found, _, err := p.store.bucket.ReadPages(ctx, p.key.all(), 1)
 	if err != nil {
 		return nil, err
 	}
-	*l = ledger{entries: make(map[string]entry, len(found)), whole: time.Now()}
+	*l = ledger{entries: make(map[string]stream.Entry, len(found)), whole: time.Now()}
 	l.take(found)
-	if len(found) <= pageSize {
+	if len(found) <= stream.PageSize {
 		p.ledger = nil
 	}
 	return found, nil
 }
 
-func (l *ledger) take(found []entry) {
+func (l *ledger) take(found []stream.Entry) {
 	for _, e := range found {
 		l.entries[e.Key] = e
 		l.last = max(l.last, e.Rev)

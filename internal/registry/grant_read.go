@@ -4,6 +4,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // goneToken stands, in the view of a pool, for all nodes that are gone while what they held
@@ -20,7 +22,7 @@ type survey struct {
 }
 
 // survey takes over what was read of the pool.
-func (p *pool) survey(entries []entry) survey {
+func (p *pool) survey(entries []stream.Entry) survey {
 	s := survey{ends: make(map[string]time.Time)}
 	p.others, p.gone, p.news = make(map[string]Grant), 0, true
 	var ahead time.Duration // of our clock before the broker's, or a little less
@@ -68,7 +70,7 @@ func (p *pool) survey(entries []entry) survey {
 
 // surveyLimit takes over the limit that was read. One that cannot be read is the watch's to
 // tell of; until then the last one known holds.
-func (p *pool) surveyLimit(e entry) {
+func (p *pool) surveyLimit(e stream.Entry) {
 	l, ok := decodeLimitOf(p.key, e.Value)
 	if !ok || e.Rev <= p.limitRev {
 		return
@@ -81,7 +83,7 @@ func (p *pool) surveyLimit(e entry) {
 
 // isGone reports whether the node of a grant of a rate has stopped or vanished, so that it wants
 // nothing any more: it did not refresh it when that was due, by the broker's clock alone.
-func (p *pool) isGone(g Grant, e entry, clock time.Time) bool {
+func (p *pool) isGone(g Grant, e stream.Entry, clock time.Time) bool {
 	if !p.key.Rate || g.Held == 0 {
 		return false
 	}
@@ -93,7 +95,7 @@ func (p *pool) isGone(g Grant, e entry, clock time.Time) bool {
 }
 
 // newestTime returns when the newest entry was written: the broker's time, or a little before.
-func newestTime(entries iter.Seq[entry]) (newest time.Time) {
+func newestTime(entries iter.Seq[stream.Entry]) (newest time.Time) {
 	for e := range entries {
 		if e.Time.After(newest) {
 			newest = e.Time

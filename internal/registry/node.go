@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // MaxRunning is how many running jobs the record of a node names. All of them answer to
@@ -67,7 +70,7 @@ func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 	return nodes, nil
 }
 
-func nodeOf(e entry) (n Node, ok bool) {
+func nodeOf(e stream.Entry) (n Node, ok bool) {
 	id, ok := strings.CutPrefix(e.Key, nodeKeys+".")
 	if !ok || e.Value == nil || json.Unmarshal(e.Value, &n) != nil {
 		return Node{}, false
@@ -93,32 +96,51 @@ const (
 // the caller stops.
 func (s *Store) WatchNodes(ctx context.Context) iter.Seq2[NodeEvent, error] {
 	return func(yield func(NodeEvent, error) bool) {
-		known := make(map[string]Node)
-		f := &follower{store: s, filters: []string{nodeKeys + ".*"}, synced: func() error { return nil }}
-		f.changed = func(e entry) error {
-			id := lastToken(e.Key)
-			old, there := known[id]
-			n, alive := nodeOf(e)
-			event := NodeEvent{Kind: Joined, Node: n}
-			switch {
-			case alive:
-				known[id] = n
-			case e.Aged:
-				event = NodeEvent{Kind: Expired, Node: old}
-			default:
-				event = NodeEvent{Kind: Left, Node: old}
-			}
-			if !alive {
-				delete(known, id)
-			}
-			if alive == there { // refreshed, or never seen
-				return nil
-			}
-			if !yield(event, nil) {
-				return errStopped
-			}
-			return nil
-		}
-		_ = f.run(ctx) // ends with ctx or with the caller
+		w := &nodeWatcher{known: make(map[string]Node), yield: yield}
+		_ = s.bucket.Watch(w, nodeKeys+".*").Run(ctx) // ends with ctx or with the caller
 	}
 }
+
+// A nodeWatcher tells of nodes that come and go.
+type nodeWatcher struct {
+	known map[string]Node
+	yield func(NodeEvent, error) bool
+}
+
+// errEnough ends a watch whose caller has enough.
+var errEnough = errors.New("the caller stopped")
+
+// Changed implements [stream.Watcher].
+func (w *nodeWatcher) Changed(_ context.Context, e stream.Entry) error {
+	id := lastToken(e.Key)
+	old, there := w.known[id]
+	n, alive := nodeOf(e)
+	event := NodeEvent{Kind: Joined, Node: n}
+	switch {
+	case alive:
+		w.known[id] = n
+	case e.Expired:
+		event = NodeEvent{Kind: Expired, Node: old}
+	default:
+		event = NodeEvent{Kind: Left, Node: old}
+	}
+	if !alive {
+		delete(w.known, id)
+	}
+	if alive == there { // refreshed, or never seen
+		return nil
+	}
+	if !w.yield(event, nil) {
+		return errEnough
+	}
+	return nil
+}
+
+// Synced implements [stream.Watcher].
+func (*nodeWatcher) Synced(context.Context) error { return nil }
+
+// Failed implements [stream.Watcher]. The nodes stay as they were last seen.
+func (*nodeWatcher) Failed(context.Context, error) {}
+
+// Lost implements [stream.Watcher]. Nodes write themselves again.
+func (*nodeWatcher) Lost(context.Context, []stream.Entry) error { return nil }

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // tester is *testing.T or *rapid.T.
@@ -29,6 +30,7 @@ type scene struct {
 	t      tester
 	ctx    context.Context //nolint:containedctx // a scene has one, which ends with it
 	server *natstest.Server
+	client *stream.Client
 	store  *Store // the test's own, over a connection that nothing befalls
 	logs   io.Writer
 	rand   *rand.Rand
@@ -69,7 +71,8 @@ func newScene(t tester, server *natstest.Server) *scene {
 	if tt, ok := t.(*testing.T); ok {
 		s.logs = tt.Output()
 	}
-	s.store = s.open(server.Link().Connect(t))
+	s.client = s.connect(server.Link().Connect(t))
+	s.store = NewStore(s.client, s.logger())
 	t.Cleanup(func() {
 		for _, n := range s.all() {
 			n.crash()
@@ -86,13 +89,15 @@ func inScene(t *testing.T, f func(s *scene)) {
 	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) { f(newScene(t, server)) })
 }
 
-func (s *scene) open(nc *nats.Conn) *Store {
+func (s *scene) open(nc *nats.Conn) *Store { return NewStore(s.connect(nc), s.logger()) }
+
+func (s *scene) connect(nc *nats.Conn) *stream.Client {
 	s.t.Helper()
-	store, err := NewStore(nc, StoreConfig{Logger: s.logger()})
+	c, err := stream.New(nc, stream.Config{Logger: s.logger()})
 	if err != nil {
-		s.t.Fatalf("store: %v", err)
+		s.t.Fatalf("client: %v", err)
 	}
-	return store
+	return c
 }
 
 func (s *scene) logger() *slog.Logger {
@@ -276,3 +281,6 @@ func (s *scene) checkFair(p PoolKey, limit int) {
 		s.t.Errorf("%d of %d are held: %v", sum, limit, nodes)
 	}
 }
+
+// subject is where the bucket has a key.
+func (s *scene) subject(key string) string { return "$KV." + s.store.bucket.Name() + "." + key }

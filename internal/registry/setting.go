@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // limitValue is a limit as the bucket has it.
@@ -66,7 +67,10 @@ func decodeLimitOf(p PoolKey, b []byte) (Limit, bool) {
 	return l, ok && l.check(p) == nil
 }
 
-const setWithin = 5 * time.Second // how long a setting is tried to be written
+const (
+	setWithin = 5 * time.Second       // how long a setting is tried to be written
+	setPause  = 50 * time.Millisecond // between two tries, up to twice that
+)
 
 // SetLimit sets the limit of a pool for all nodes, or removes it if it is of zero jobs. A
 // limit that is so already is left alone. The error is about a rule that p or l breaks, or
@@ -77,9 +81,9 @@ func (s *Store) SetLimit(ctx context.Context, p PoolKey, l Limit) error {
 	}
 	// The condition covers all grants: one that was computed from the old limit must not
 	// come after the new one, nor in the same moment.
-	w := write{key: p.limitKey(), on: p.all(), value: encodeLimit(l)}
+	w := stream.Write{Key: p.limitKey(), On: p.all(), Value: encodeLimit(l)}
 	if l.Jobs == 0 {
-		w.remove, w.value = true, nil
+		w.Remove, w.Value = true, nil
 	}
 	return s.set(ctx, w)
 }
@@ -90,7 +94,7 @@ func (s *Store) SetKey(ctx context.Context, typ, key string) error {
 		return err
 	}
 	if key == "" {
-		return s.set(ctx, write{key: keyOf(typ), on: keyOf(typ), remove: true})
+		return s.set(ctx, stream.Write{Key: keyOf(typ), On: keyOf(typ), Remove: true})
 	}
 	if err := job.CheckKey(key); err != nil {
 		return err
@@ -99,7 +103,7 @@ func (s *Store) SetKey(ctx context.Context, typ, key string) error {
 	if err != nil {
 		return err
 	}
-	return s.set(ctx, write{key: keyOf(typ), on: keyOf(typ), value: value})
+	return s.set(ctx, stream.Write{Key: keyOf(typ), On: keyOf(typ), Value: value})
 }
 
 // Pause keeps all nodes from taking jobs of a queue, until Resume. What runs goes on.
@@ -111,7 +115,7 @@ func (s *Store) Pause(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	return s.set(ctx, write{key: pauseOf(queue), on: pauseOf(queue), value: value})
+	return s.set(ctx, stream.Write{Key: pauseOf(queue), On: pauseOf(queue), Value: value})
 }
 
 // Resume ends a pause.
@@ -119,7 +123,7 @@ func (s *Store) Resume(ctx context.Context, queue string) error {
 	if err := job.CheckQueue(queue); err != nil {
 		return err
 	}
-	return s.set(ctx, write{key: pauseOf(queue), on: pauseOf(queue), remove: true})
+	return s.set(ctx, stream.Write{Key: pauseOf(queue), On: pauseOf(queue), Remove: true})
 }
 
 // decodePause returns since when a queue is paused, the zero time if that cannot be read.
@@ -147,18 +151,18 @@ func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
 
 // set writes w unless it is there already, under its condition, until that holds. It tries
 // again while others write or the broker does not answer; a refusal it returns at once.
-func (s *Store) set(ctx context.Context, w write) error {
+func (s *Store) set(ctx context.Context, w stream.Write) error {
 	ctx, cancel := context.WithTimeout(ctx, setWithin)
 	defer cancel()
-	if _, err := s.ensure(ctx); err != nil {
+	if _, err := s.bucket.Open(ctx); err != nil {
 		return err
 	}
 	for {
 		err := s.setOnce(ctx, w)
-		if err == nil || isRefusal(err) {
+		if err == nil || stream.IsRefusal(err) {
 			return err
 		}
-		if sleep(ctx, followPause/4+rand.N(followPause/4)) != nil {
+		if stream.Sleep(ctx, setPause+rand.N(setPause)) != nil {
 			return err
 		}
 	}
@@ -166,24 +170,24 @@ func (s *Store) set(ctx context.Context, w write) error {
 
 // setOnce reads what it is to write and the newest revision of its condition, and nothing
 // else: who has grants of a limit, and how many have, does not matter for changing it.
-func (s *Store) setOnce(ctx context.Context, w write) error {
-	there, err := s.leaderRead(ctx, w.key)
+func (s *Store) setOnce(ctx context.Context, w stream.Write) error {
+	there, err := s.bucket.Get(ctx, w.Key)
 	switch {
-	case errors.Is(err, errNotFound):
-		if w.remove {
+	case errors.Is(err, stream.ErrNotFound):
+		if w.Remove {
 			return nil
 		}
 	case err != nil:
 		return err
-	case string(there.Value) == string(w.value) && !w.remove, isPause(w.key) && !w.remove:
+	case string(there.Value) == string(w.Value) && !w.Remove, isPause(w.Key) && !w.Remove:
 		return nil
 	}
-	last, err := s.newest(ctx, w.on)
-	if err != nil && !errors.Is(err, errNotFound) {
+	last, err := s.bucket.Last(ctx, w.On)
+	if err != nil && !errors.Is(err, stream.ErrNotFound) {
 		return err
 	}
-	w.rev = last.Rev
-	_, err = s.put(ctx, w)
+	w.Rev = last.Rev
+	_, err = s.bucket.Put(ctx, w)
 	return err
 }
 
@@ -245,7 +249,7 @@ func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
 
 // fill reads who has what of a pool.
 func (s *Store) fill(ctx context.Context, p *Pool) error {
-	entries, _, err := s.read(ctx, p.all())
+	entries, _, err := s.bucket.Read(ctx, p.all())
 	if err != nil {
 		return err
 	}
@@ -277,31 +281,31 @@ func (s *Store) Limit(ctx context.Context, p PoolKey) (Limit, bool, error) {
 	if err := p.check(); err != nil {
 		return Limit{}, false, err
 	}
-	e, err := s.leaderRead(ctx, p.limitKey())
+	e, err := s.bucket.Get(ctx, p.limitKey())
 	switch {
-	case errors.Is(err, errNotFound):
+	case errors.Is(err, stream.ErrNotFound):
 		return Limit{}, false, nil
 	case err != nil:
 		return Limit{}, false, err
 	}
 	l, ok := decodeLimitOf(p, e.Value)
 	if !ok {
-		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it anew, or remove it", p, e.Key, s.bucket, e.Value, errUnreadable)
+		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it anew, or remove it", p, e.Key, s.bucket.Name(), e.Value, errUnreadable)
 	}
 	return l, true, nil
 }
 
 // readOpen is read for those who may come first.
-func (s *Store) readOpen(ctx context.Context, filters ...string) ([]entry, error) {
-	if _, err := s.ensure(ctx); err != nil {
+func (s *Store) readOpen(ctx context.Context, filters ...string) ([]stream.Entry, error) {
+	if _, err := s.bucket.Open(ctx); err != nil {
 		return nil, err
 	}
-	entries, _, err := s.read(ctx, filters...)
+	entries, _, err := s.bucket.Read(ctx, filters...)
 	return entries, err
 }
 
 // parseKey reads a type and its key from an entry.
-func parseKey(e entry) (typ, key string, ok bool) {
+func parseKey(e stream.Entry) (typ, key string, ok bool) {
 	typ, ok = strings.CutPrefix(e.Key, keyKeys+".")
 	var v keyValue
 	if !ok || e.Value == nil || json.Unmarshal(e.Value, &v) != nil {

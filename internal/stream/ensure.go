@@ -12,8 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// SetupTimeout is how long one attempt to set something up waits for its answers.
+const SetupTimeout = 5 * time.Second
+
 const (
-	setupTimeout  = 5 * time.Second
 	replicasAsked = 3      // in a cluster
 	maxConsumers  = 10_000 // the broker's own default is 1,000
 )
@@ -57,34 +59,20 @@ var errNoJetStream = errors.New("JetStream is not enabled: start nats-server wit
 // errNoJetStreamForYou is the same of an account.
 var errNoJetStreamForYou = errors.New("JetStream is not enabled for this account: give the account jetstream: enabled, or use another user")
 
-// Final reports whether err is one of [Maker.Ensure] that will not pass by itself.
+// Final reports whether err is one of [Client.Ensure] that will not pass by itself.
 func Final(err error) bool {
 	_, tooOld := errors.AsType[*TooOldError](err)
 	_, refused := errors.AsType[*RefusedError](err)
 	return tooOld || refused || errors.Is(err, ErrForeign)
 }
 
-// A Maker makes streams where they are missing. It is safe for concurrent use.
-type Maker struct {
-	nc       *nats.Conn
-	js       jetstream.JetStream
-	domain   string
-	maxBytes int64
-}
-
-// NewMaker returns a maker over nc and js, which is of domain if that is not empty. Each
-// stream that it makes may have so many bytes; 0: as many as the account has.
-func NewMaker(nc *nats.Conn, js jetstream.JetStream, domain string, maxBytes int64) *Maker {
-	return &Maker{nc: nc, js: js, domain: domain, maxBytes: maxBytes}
-}
-
 // CheckConnected returns a [*TooOldError] if the server at the other end of the connection
 // holds streams itself and is too old. It asks nobody.
-func (m *Maker) CheckConnected() error {
-	if has, _ := m.nc.ConnectedServerJetStream(); !has || m.domain != "" {
+func (c *Client) CheckConnected() error {
+	if has, _ := c.nc.ConnectedServerJetStream(); !has || c.cfg.Domain != "" {
 		return nil // the streams are elsewhere
 	}
-	return Connected(m.nc).Check()
+	return Connected(c.nc).Check()
 }
 
 // Ensure makes the stream that want describes if there is none of its name, and tells whether
@@ -92,22 +80,22 @@ func (m *Maker) CheckConnected() error {
 // since the server that made it was too old.
 //
 // The errors that will not pass are [*TooOldError], [*RefusedError] and one that is [ErrForeign].
-func (m *Maker) Ensure(ctx context.Context, want jetstream.StreamConfig) (info *jetstream.StreamInfo, made bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info *jetstream.StreamInfo, made bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, SetupTimeout)
 	defer cancel()
-	if err := m.CheckConnected(); err != nil {
+	if err := c.CheckConnected(); err != nil {
 		return nil, false, err
 	}
-	st, err := m.js.Stream(ctx, want.Name)
+	st, err := c.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		st, err = m.create(ctx, want)
+		st, err = c.create(ctx, want)
 		made = err == nil
-		if apiCode(err) == codeNameInUse { // somebody else was first
-			st, err = m.js.Stream(ctx, want.Name)
+		if Code(err) == codeNameInUse { // somebody else was first
+			st, err = c.js.Stream(ctx, want.Name)
 		}
 	}
 	if err != nil {
-		return nil, false, m.explain(want, err)
+		return nil, false, c.explain(want, err)
 	}
 	info = st.CachedInfo()
 	if err := Answering(info.Config.Metadata).Check(); err != nil {
@@ -117,26 +105,26 @@ func (m *Maker) Ensure(ctx context.Context, want jetstream.StreamConfig) (info *
 		return nil, made, err
 	}
 	if missing := lacks(want, info.Config); len(missing) > 0 {
-		info, err = m.upgrade(ctx, want, info.Config, missing)
+		info, err = c.upgrade(ctx, want, info.Config, missing)
 	}
 	return info, made, err
 }
 
 // create makes a stream with what this server has: one copy where there is no cluster, and no
 // more consumers than the account may have.
-func (m *Maker) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	if err := m.checkAnswering(ctx); err != nil {
+func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := c.checkAnswering(ctx); err != nil {
 		return nil, err
 	}
 	cfg.FirstSeq = firstSequence(time.Now())
 	cfg.Replicas = replicasAsked
 	cfg.MaxConsumers = maxConsumers
-	if m.maxBytes > 0 {
-		cfg.MaxBytes = m.maxBytes
+	if c.cfg.MaxBytes > 0 {
+		cfg.MaxBytes = c.cfg.MaxBytes
 	}
 	for {
-		st, err := m.js.CreateStream(ctx, cfg)
-		switch code := apiCode(err); {
+		st, err := c.js.CreateStream(ctx, cfg)
+		switch code := Code(err); {
 		case code == codeNotClustered && cfg.Replicas > 1:
 			cfg.Replicas = 1
 		case code == codeConsumerLimit && cfg.MaxConsumers > 0:
@@ -150,10 +138,10 @@ func (m *Maker) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstre
 }
 
 // checkAnswering asks who would make a stream: in a cluster that is not the connected server.
-func (m *Maker) checkAnswering(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout/5)
+func (c *Client) checkAnswering(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, SetupTimeout/5)
 	defer cancel()
-	account, err := m.js.AccountInfo(ctx)
+	account, err := c.js.AccountInfo(ctx)
 	if err != nil {
 		return nil // to ask takes a permission of its own; what was made is looked at in any case
 	}
@@ -161,7 +149,7 @@ func (m *Maker) checkAnswering(ctx context.Context) error {
 }
 
 // upgrade turns on what a stream lacks since an older server made it.
-func (m *Maker) upgrade(ctx context.Context, want, got jetstream.StreamConfig, missing []string) (*jetstream.StreamInfo, error) {
+func (c *Client) upgrade(ctx context.Context, want, got jetstream.StreamConfig, missing []string) (*jetstream.StreamInfo, error) {
 	cfg := got
 	cfg.AllowMsgSchedules = got.AllowMsgSchedules || want.AllowMsgSchedules
 	cfg.AllowMsgTTL = got.AllowMsgTTL || want.AllowMsgTTL
@@ -169,7 +157,7 @@ func (m *Maker) upgrade(ctx context.Context, want, got jetstream.StreamConfig, m
 	if want.SubjectDeleteMarkerTTL > 0 && got.SubjectDeleteMarkerTTL == 0 {
 		cfg.SubjectDeleteMarkerTTL = want.SubjectDeleteMarkerTTL
 	}
-	st, err := m.js.UpdateStream(ctx, cfg)
+	st, err := c.js.UpdateStream(ctx, cfg)
 	if err != nil {
 		return nil, &RefusedError{
 			Stream: want.Name, Err: err,
@@ -235,9 +223,9 @@ func covers(filter, subject string) bool {
 }
 
 // explain makes of a server's refusal what a person can act on.
-func (m *Maker) explain(want jetstream.StreamConfig, err error) error {
+func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 	advice := ""
-	switch apiCode(err) {
+	switch Code(err) {
 	case codeMaxBytesNeeded:
 		advice = "the account wants a limit of bytes for each stream; set one with --max-bytes"
 	case codeMaxBytesTooLarge:
@@ -256,19 +244,12 @@ func (m *Maker) explain(want jetstream.StreamConfig, err error) error {
 	if advice != "" {
 		return &RefusedError{Stream: want.Name, Advice: advice, Err: err}
 	}
-	if has, _ := m.nc.ConnectedServerJetStream(); !has && m.nc.IsConnected() &&
+	if has, _ := c.nc.ConnectedServerJetStream(); !has && c.nc.IsConnected() &&
 		(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)) {
 		return errNoJetStream
 	}
-	if denied := m.nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) {
+	if denied := c.nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) {
 		err = denied // the server tells that apart from any request, which it does not answer
 	}
 	return fmt.Errorf("stream %s: %w", want.Name, err)
-}
-
-func apiCode(err error) jetstream.ErrorCode {
-	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return e.ErrorCode
-	}
-	return 0
 }

@@ -1,0 +1,102 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// watch follows the settings. It is ready once the agent has acted on all there are, or has
+// tried: neither presence nor permits keep jobs waiting that need none.
+func (a *Agent) watch(ctx context.Context, ready func()) error {
+	w := &settingsWatcher{agent: a, ready: ready}
+	defer w.waiting.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	watch := a.store.bucket.Watch(w, settings()...)
+	if a.settings.Swap(watch) != nil { // one before has crashed: jobs start by what it told
+		watch.Hurry()
+	}
+	err := watch.Run(ctx)
+	if ctx.Err() != nil {
+		return supervisor.ErrShutdown
+	}
+	return err
+}
+
+// A settingsWatcher hands the settings to the agent's server.
+type settingsWatcher struct {
+	agent   *Agent
+	ready   func() // nil once somebody waits to call it
+	waiting sync.WaitGroup
+}
+
+// Changed implements [stream.Watcher].
+func (w *settingsWatcher) Changed(ctx context.Context, e stream.Entry) error {
+	return w.agent.server.Cast(ctx, changed{e})
+}
+
+// Synced implements [stream.Watcher].
+func (w *settingsWatcher) Synced(ctx context.Context) error {
+	acted, err := supervisor.Call(ctx, w.agent.server, func(r supervisor.Reply[<-chan struct{}]) message { return synced{r} })
+	if err != nil {
+		return err
+	}
+	w.agent.troubles.ended(ctx, withSettings)
+	if ready := w.ready; ready != nil {
+		w.ready = nil
+		w.waiting.Go(func() {
+			select {
+			case <-acted:
+				ready()
+			case <-ctx.Done():
+			}
+		})
+	}
+	return nil
+}
+
+// Failed implements [stream.Watcher].
+func (w *settingsWatcher) Failed(ctx context.Context, err error) {
+	w.agent.troubles.has(ctx, withSettings, err)
+}
+
+// Lost implements [stream.Watcher]: the settings are written again.
+func (w *settingsWatcher) Lost(ctx context.Context, entries []stream.Entry) error {
+	errs := make(chan error, len(entries))
+	each(entries, func(e stream.Entry) { errs <- w.agent.putBack(ctx, e) })
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putBack writes a setting into a bucket that was made anew, unless somebody has. With the
+// bucket went the grants, but not at once what they allow: until that is over, nobody gets
+// anything, since somebody who is not there has it all.
+func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
+	writes := []stream.Write{{Key: e.Key, Value: e.Value, On: e.Key}}
+	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
+		l, _ := decodeLimitOf(pool, e.Value)
+		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Need: l.Jobs, Want: l.Jobs})
+		if err != nil {
+			return err
+		}
+		key := pool.grantKey(lostToken)
+		writes = slices.Insert(writes, 0, stream.Write{Key: key, Value: all, TTL: keyTTL(a.cfg.TTL, l), On: key})
+	}
+	for _, w := range writes {
+		if _, err := a.store.bucket.Put(ctx, w); err != nil && !errors.Is(err, stream.ErrConflict) {
+			return err
+		}
+	}
+	return nil
+}

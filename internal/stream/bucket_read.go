@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// PageSize is how many keys one answer has when there are too many for one.
+const PageSize = 1000
+
+// ErrTooMany says that there are more keys than one answer of the server can have.
+var ErrTooMany = errors.New("too many keys for one answer of the broker")
+
+// Read returns the newest entry of every key that matches one of the filters, and a revision up
+// to which this is the truth. It may lag behind the leader of a cluster: what it leads to is
+// written under a condition.
+func (b *Bucket) Read(ctx context.Context, filters ...string) (entries []Entry, upTo uint64, err error) {
+	entries, upTo, err = b.ReadAtOnce(ctx, filters...)
+	if errors.Is(err, ErrTooMany) {
+		return b.readOneByOne(ctx, filters)
+	}
+	return entries, upTo, err
+}
+
+// ReadAtOnce is Read for up to 1,024 keys; of more it returns [ErrTooMany].
+func (b *Bucket) ReadAtOnce(ctx context.Context, filters ...string) (entries []Entry, upTo uint64, err error) {
+	subjects := make([]string, len(filters))
+	for i, f := range filters {
+		subjects[i] = b.subject(f)
+	}
+	entries, end, err := b.directGet(ctx, map[string]any{"multi_last": subjects})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
+	}
+	return entries, number(end, headerUpTo), nil
+}
+
+// readOneByOne is Read in pages, for any number of keys.
+func (b *Bucket) readOneByOne(ctx context.Context, filters []string) (entries []Entry, upTo uint64, err error) {
+	for i, filter := range filters {
+		found, first, err := b.ReadPages(ctx, filter, 1)
+		if err != nil {
+			return nil, 0, err
+		}
+		if entries = append(entries, found...); i == 0 || first < upTo {
+			upTo = first
+		}
+	}
+	return entries, upTo, nil
+}
+
+// ReadPages returns the entries of the filter's keys from a revision on, however many there are,
+// in the order in which they were written; and a revision up to which nothing is missing.
+//
+// A key that is written while the pages are read comes again on a later one, or its new revision
+// is above all that were read: a write under the condition that those are the newest is refused.
+// So it is as good as one look at all, though hours may pass between two pages. What expires
+// meanwhile may still be among them.
+func (b *Bucket) ReadPages(ctx context.Context, filter string, from uint64) (entries []Entry, first uint64, err error) {
+	newest := make(map[string]int) // by key: its place
+	for {
+		page, end, err := b.directGet(ctx, map[string]any{"next_by_subj": b.subject(filter), "seq": max(from, 1), "batch": PageSize})
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", filter, err)
+		}
+		for _, e := range page {
+			if at, ok := newest[e.Key]; ok {
+				entries[at] = e
+				continue
+			}
+			newest[e.Key] = len(entries)
+			entries = append(entries, e)
+		}
+		if len(page) == 0 {
+			return entries, first, nil
+		}
+		from = page[len(page)-1].Rev + 1
+		if first == 0 {
+			first = from - 1
+		}
+		if number(end, headerPending) == 0 {
+			return entries, first, nil
+		}
+	}
+}
+
+// directGet asks for messages and returns them with the header of what ended them.
+func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries []Entry, end nats.Header, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	body, err := json.Marshal(query)
+	if err != nil {
+		return nil, nil, err
+	}
+	sub, err := b.client.nc.SubscribeSync(b.client.nc.NewInbox())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	subject := b.client.API("DIRECT.GET." + b.stream)
+	if err := b.client.nc.PublishRequest(subject, sub.Subject, body); err != nil {
+		return nil, nil, err
+	}
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, nil, b.client.Denied(subject, err)
+		}
+		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
+		case status == StatusNoResponders:
+			_, err := b.Open(ctx)
+			return nil, nil, errors.Join(nats.ErrNoResponders, err)
+		case status == "204", status == "404" && (text == "No Results" || text == "Message Not Found" && len(entries) == 0):
+			return entries, m.Header, nil
+		case status == "413":
+			return nil, nil, ErrTooMany
+		case status != "":
+			return nil, nil, fmt.Errorf("the broker says %s %s", status, text)
+		}
+		entries = append(entries, b.entry(m.Header.Get(headerSubject), number(m.Header, headerSequence), m.Header, m.Data))
+	}
+}
+
+func number(h nats.Header, key string) uint64 {
+	n, err := strconv.ParseUint(h.Get(key), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,119 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// DefaultNamespace is the first part of every subject, stream and bucket unless configured.
+const DefaultNamespace = "millhand"
+
+// Config says what a [Client] is for. The zero value but for the logger is usable.
+type Config struct {
+	Namespace string       // default [DefaultNamespace]
+	Domain    string       // JetStream domain, if any
+	MaxBytes  int64        // of each stream that is made; 0: as many as the account has
+	Logger    *slog.Logger // never nil
+}
+
+// A Client is JetStream for one namespace over one connection. It is safe for concurrent use.
+type Client struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	api string // prefix of the JetStream API
+	cfg Config
+	log *slog.Logger
+}
+
+// New returns a client over nc, which stays the caller's to close. It does no I/O. The error
+// names the rule that the namespace or the domain breaks.
+func New(nc *nats.Conn, cfg Config) (*Client, error) {
+	if cfg.Namespace == "" {
+		cfg.Namespace = DefaultNamespace
+	}
+	if err := job.CheckNamespace(cfg.Namespace); err != nil {
+		return nil, err
+	}
+	c := &Client{nc: nc, api: "$JS.API.", cfg: cfg, log: cfg.Logger}
+	var err error
+	if cfg.Domain == "" {
+		c.js, err = jetstream.New(nc)
+	} else {
+		if err := job.CheckDomain(cfg.Domain); err != nil {
+			return nil, err
+		}
+		c.api = "$JS." + cfg.Domain + ".API."
+		c.js, err = jetstream.NewWithDomain(nc, cfg.Domain)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	return c, nil
+}
+
+// Conn returns the connection.
+func (c *Client) Conn() *nats.Conn { return c.nc }
+
+// JetStream returns the client's JetStream, which is of its domain.
+func (c *Client) JetStream() jetstream.JetStream { return c.js }
+
+// Namespace returns the namespace that the client is for.
+func (c *Client) Namespace() string { return c.cfg.Namespace }
+
+// API returns the subject of a request to JetStream, such as STREAM.INFO.NAME.
+func (c *Client) API(request string) string { return c.api + request }
+
+// requestTimeout is how long one request waits for its answer, if its context does not end before.
+const requestTimeout = 2 * time.Second
+
+// Request asks JetStream once and decodes the JSON answer. If the server does not answer because
+// the request is not allowed, the error is a [nats.ErrPermissionViolation].
+func (c *Client) Request(ctx context.Context, request string, query, answer any) error {
+	subject := c.API(request)
+	body, err := json.Marshal(query)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	r, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: body})
+	if err != nil {
+		return c.Denied(subject, err)
+	}
+	if err := json.Unmarshal(r.Data, answer); err != nil {
+		return fmt.Errorf("answer to %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Denied returns err or, if that is a request to subject that was not answered, the server's word
+// that this connection may not publish there: it says so apart from any request.
+func (c *Client) Denied(subject string, err error) error {
+	denied := c.nc.LastError()
+	if errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), `"`+subject+`"`) {
+		return denied
+	}
+	return err
+}
+
+// Sleep waits for d, or until ctx ends, whose cause it then returns.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

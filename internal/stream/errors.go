@@ -1,0 +1,43 @@
+package stream
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrConflict says that a conditional write was refused: something newer is there.
+	ErrConflict = errors.New("newer message exists")
+	// ErrNotFound says that no message matches.
+	ErrNotFound = errors.New("not found")
+)
+
+// Codes of the server that are decided on (nats-server: errors.json).
+const (
+	CodeWrongLastSeq     = 10071 // definite
+	CodeWrongLastSeqBusy = 10164 // another write is in flight
+	CodeNoMessage        = 10037
+	CodeStreamNotFound   = 10059
+
+	codeDeleteFailed = 10057 // of a message: it is gone, most likely
+)
+
+// Code returns the server's code for err, 0 if it is no answer of a server.
+func Code(err error) jetstream.ErrorCode {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.ErrorCode
+	}
+	return 0
+}
+
+// IsRefusal reports whether err is an answer that the server would give again.
+func IsRefusal(err error) bool {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return true
+	}
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && e.Code < http.StatusInternalServerError
+}

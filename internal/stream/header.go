@@ -1,0 +1,40 @@
+package stream
+
+import (
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Headers of the server.
+const (
+	HeaderExpectedSeq = "Nats-Expected-Last-Subject-Sequence"
+	HeaderExpectedOn  = "Nats-Expected-Last-Subject-Sequence-Subject"
+	HeaderStatus      = "Status"
+	HeaderDescription = "Description"
+
+	headerSubject   = "Nats-Subject"
+	headerSequence  = "Nats-Sequence"
+	headerTime      = "Nats-Time-Stamp"
+	headerTTL       = "Nats-TTL"
+	headerRollup    = "Nats-Rollup"
+	headerUpTo      = "Nats-UpTo-Sequence"
+	headerPending   = "Nats-Num-Pending"
+	headerMarker    = "Nats-Marker-Reason"
+	headerOperation = "KV-Operation"
+)
+
+// StatusNoResponders is the [HeaderStatus] of a server that knows nobody who listens.
+const StatusNoResponders = "503"
+
+// Expect makes m conditional: the newest message on filter, wildcards allowed, has the sequence
+// seq; 0: there is none.
+func Expect(m *nats.Msg, seq uint64, filter string) { expectOn(m, seq, filter, filter == m.Subject) }
+
+// expectOn is Expect with own if the condition is on the very subject that m is stored under.
+func expectOn(m *nats.Msg, seq uint64, filter string, own bool) {
+	m.Header[HeaderExpectedSeq] = []string{strconv.FormatUint(seq, 10)}
+	if !own {
+		m.Header[HeaderExpectedOn] = []string{filter}
+	}
+}

@@ -1,0 +1,43 @@
+package stream
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Purge says what is removed of a stream. The zero value is all of it.
+type Purge struct {
+	Subject string `json:"filter,omitempty"` // wildcards allowed; empty: any
+	Below   uint64 `json:"seq,omitempty"`    // what has a smaller sequence; 0: any
+}
+
+// Purge removes messages from a stream and returns how many there were.
+func (c *Client) Purge(ctx context.Context, stream string, what Purge) (removed uint64, err error) {
+	var answer struct {
+		Error  *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+	}
+	if err := c.Request(ctx, "STREAM.PURGE."+stream, what, &answer); err != nil {
+		return 0, err
+	}
+	if answer.Error != nil {
+		return 0, answer.Error
+	}
+	return answer.Purged, nil
+}
+
+// Remove removes one message from a stream. It is no error if that is gone.
+func (c *Client) Remove(ctx context.Context, stream string, seq uint64) error {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	query := map[string]any{"seq": seq, "no_erase": true}
+	if err := c.Request(ctx, "STREAM.MSG.DELETE."+stream, query, &answer); err != nil {
+		return err
+	}
+	if e := answer.Error; e != nil && e.ErrorCode != codeDeleteFailed {
+		return e
+	}
+	return nil
+}
