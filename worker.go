@@ -255,7 +255,7 @@ func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*sup
 	}
 	return supervisor.New(supervisor.Spec{
 		Name: "worker", Strategy: supervisor.RestForOne, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		MaxRestarts: 10, Within: 10 * time.Minute, // a queue that fails for good gives up every half minute
+		MaxRestarts: new(10), Within: 10 * time.Minute, // a queue that fails for good gives up every half minute
 		Children: children, OnEvent: w.logEvent,
 	})
 }
@@ -294,7 +294,7 @@ func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) super
 	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
 	return supervisor.New(supervisor.Spec{
 		Name: "queue " + name, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		MaxRestarts: 10, Within: time.Minute,
+		MaxRestarts: new(10), Within: time.Minute,
 		Children: children, OnEvent: w.logEvent,
 	})
 }

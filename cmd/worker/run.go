@@ -379,7 +379,7 @@ func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) e
 	}
 	s.tree, err = supervisor.New(supervisor.Spec{
 		Name: "process", AutoShutdown: supervisor.AnySignificant, Children: children,
-		MaxRestarts: 5, Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
+		MaxRestarts: new(5), Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
 		OnEvent: func(e supervisor.Event) {
 			if e.Level() > slog.LevelInfo { // the rest is for those who look at the tree
 				s.log.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants

@@ -188,7 +188,7 @@ func (s *scraper) tree(site *site, pages []string) (*supervisor.Supervisor, erro
 	})
 	return supervisor.New(supervisor.Spec{
 		Name:        "scraper",
-		MaxRestarts: 10,
+		MaxRestarts: new(10),
 		Children:    children,
 		OnEvent: func(e supervisor.Event) {
 			if e.Kind == supervisor.ChildRestarting {

@@ -86,7 +86,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	a.Supervisor, err = supervisor.New(supervisor.Spec{
 		Name: "registry", Strategy: supervisor.RestForOne,
 		Backoff:     supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		MaxRestarts: 10, Within: time.Minute,
+		MaxRestarts: new(10), Within: time.Minute,
 		Children: []supervisor.Child{
 			cfg.Instrument(supervisor.Child{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second}),
 			cfg.Instrument(supervisor.Child{Name: "listener", RunReady: a.hear}),

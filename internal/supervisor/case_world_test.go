@@ -67,7 +67,7 @@ func (w *world) child(s childSetup) Child {
 	c := Child{Name: s.ID, Significant: s.Significant, Restart: restartNamed(w.t, s.Restart)}
 	switch s.Shutdown {
 	case "brutal_kill":
-		c.StopTimeout = AtOnce
+		c.NoWait = true
 	case "infinity":
 		c.StopTimeout = Forever
 	default:
@@ -156,13 +156,7 @@ func (w *world) cleanedSoFar() []string {
 
 // spec makes a Spec of its description.
 func (w *world) spec(name string, s setup) Spec {
-	spec := Spec{Name: name, Within: time.Duration(s.MaxSeconds * float64(time.Second))}
-	if s.MaxRestarts != nil {
-		spec.MaxRestarts = *s.MaxRestarts
-		if spec.MaxRestarts == 0 {
-			spec.MaxRestarts = NoRestarts
-		}
-	}
+	spec := Spec{Name: name, MaxRestarts: s.MaxRestarts, Within: time.Duration(s.MaxSeconds * float64(time.Second))}
 	switch s.Strategy {
 	case "one_for_all":
 		spec.Strategy = OneForAll
@@ -241,7 +235,7 @@ func (w *world) run(s setup) (*Supervisor, *running) {
 
 func (r *running) ended() bool {
 	synctest.Wait()
-	return within(AtOnce, r.done)
+	return within(0, r.done)
 }
 
 // end stops the part and returns what its run returned.

@@ -15,7 +15,7 @@ import (
 type DynamicSpec struct {
 	Name        string
 	MaxChildren int           // how many may exist at once, each until its goroutine is about to end; zero: no limit
-	MaxRestarts int           // as in Spec
+	MaxRestarts *int          // as in Spec
 	Within      time.Duration // as in Spec
 	Backoff     Backoff       // as in Spec
 	OnEvent     func(Event)   // called from the goroutines of the children, at the same time; must not block; nil: none
@@ -73,7 +73,7 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 		return fmt.Errorf("%s: %w", d.spec.Name, ErrAlreadyStarted)
 	}
 	d.running, d.since = true, time.Now().UTC()
-	d.intensity = intensity{maxRestarts: d.spec.MaxRestarts, within: d.spec.Within}
+	d.intensity = intensity{maxRestarts: *d.spec.MaxRestarts, within: d.spec.Within}
 	d.over, d.gaveUp = false, make(chan error, 1)
 	d.derive = func() (context.Context, context.CancelCauseFunc) { return context.WithCancelCause(group) }
 	d.mu.Unlock()
@@ -152,7 +152,7 @@ func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	select {
 	case err = <-ready:
 	case <-ctx.Done():
-		err = errors.Join(context.Cause(ctx), d.stop(child, c.stopTimeout()))
+		err = errors.Join(context.Cause(ctx), d.stop(child, c.stopTimeout(), c.late()))
 	}
 	if err != nil {
 		return &StartError{Supervisor: d.spec.Name, Child: c.Name, Err: err}
@@ -191,17 +191,14 @@ func (d *Dynamic) stopAll(children []*dynamicChild) error {
 	slices.SortStableFunc(children, func(a, b *dynamicChild) int { return cmp.Compare(a.stopTimeout(), b.stopTimeout()) })
 	var errs []error
 	for _, c := range children {
-		timeout := c.stopTimeout()
-		if timeout != AtOnce && timeout != Forever {
-			timeout = max(0, timeout-time.Since(begin))
-		}
-		errs = append(errs, d.stop(c, timeout))
+		errs = append(errs, d.stop(c, remaining(c.stopTimeout(), begin), c.late()))
 	}
 	return errors.Join(errs...)
 }
 
-// stop cancels c and waits up to timeout for its end; then it is abandoned, and the error matches ErrStopTimeout.
-func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration) error {
+// stop cancels c and waits for its end. If that has not come within timeout, c meets the fate that late says; the error
+// matches ErrStopTimeout if that is abandoned.
+func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration, late uint32) error {
 	c.cancel(ErrShutdown)
 	d.mu.Lock()
 	if _, ok := d.children[c]; !ok {
@@ -213,26 +210,23 @@ func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration) error {
 	}
 	d.mu.Unlock()
 	if !within(timeout, c.gone) {
-		return d.abandon(c, timeout)
+		return d.abandon(c, late)
 	}
 	return nil
 }
 
-// abandon forgets a child whose goroutine has not ended.
-func (d *Dynamic) abandon(c *dynamicChild, timeout time.Duration) error {
+// abandon forgets a child whose goroutine has not ended, and which is now released or abandoned.
+func (d *Dynamic) abandon(c *dynamicChild, fate uint32) error {
 	d.mu.Lock()
 	if _, ok := d.children[c]; !ok {
 		d.mu.Unlock()
 		return nil
 	}
 	d.forget(c)
-	c.fate = abandoned
-	if timeout == AtOnce {
-		c.fate = released
-	}
+	c.fate = fate
 	d.abandoned++
 	d.mu.Unlock()
-	if timeout == AtOnce {
+	if fate == released {
 		d.emit(Event{Kind: ChildStopped, Child: c.Name})
 		return nil
 	}

@@ -171,7 +171,7 @@ func (d *Dynamic) giveUp(c *dynamicChild, reason error) {
 		return
 	}
 	err := &IntensityError{
-		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
+		Supervisor: d.spec.Name, Child: c.Name, MaxRestarts: *d.spec.MaxRestarts, Within: d.spec.Within, Err: reason,
 	}
 	d.emit(Event{Kind: GaveUp, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(reason)})
 	gaveUp <- err

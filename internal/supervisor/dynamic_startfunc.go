@@ -19,11 +19,11 @@ type hand struct {
 }
 
 // StartFunc runs f as a temporary child that has no context: whoever starts it sees to it that it ends, and a stop of d
-// leaves it at once, as one with StopTimeout [AtOnce]. It returns without waiting. A panic of f is the end of the child,
+// does not wait for it, as for one with NoWait. It returns without waiting. A panic of f is the end of the child,
 // with no other consequence. This is for short work in large numbers: f runs on a goroutine that has run others.
 // Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) StartFunc(name string, f func()) error {
-	c := &dynamicChild{Child: Child{Name: name, Restart: Temporary, StopTimeout: AtOnce}, f: f}
+	c := &dynamicChild{Child: Child{Name: name, Restart: Temporary, NoWait: true}, f: f}
 	if name == "" || f == nil {
 		return fmt.Errorf("%w: child %q: want a name and a function", ErrSpec, name)
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestDynamicNotRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, spec := range []DynamicSpec{{}, {Name: "d", MaxChildren: -1}, {Name: "d", MaxRestarts: -2}} {
+		for _, spec := range []DynamicSpec{{}, {Name: "d", MaxChildren: -1}, {Name: "d", MaxRestarts: new(-1)}} {
 			if _, err := NewDynamic(spec); !errors.Is(err, ErrSpec) {
 				t.Errorf("NewDynamic(%+v) = %v, want %v", spec, err, ErrSpec)
 			}
@@ -64,7 +64,7 @@ func TestDynamicPlaces(t *testing.T) {
 func TestDynamicRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog
-		d, r := startDynamic(t, DynamicSpec{MaxRestarts: 2, Backoff: Backoff{First: 2 * time.Second}, OnEvent: log.add})
+		d, r := startDynamic(t, DynamicSpec{MaxRestarts: new(2), Backoff: Backoff{First: 2 * time.Second}, OnEvent: log.add})
 		for _, name := range []string{"sibling", "waits"} {
 			if err := d.Start(Child{Name: name, Run: untilStopped}); err != nil {
 				t.Fatal(err)
@@ -225,8 +225,9 @@ func TestDynamicAbandons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog
 		d, r := startDynamic(t, DynamicSpec{OnEvent: log.add})
-		for name, timeout := range map[string]time.Duration{"minute": time.Minute, "second": time.Second, "at once": AtOnce} {
-			if err := d.Start(Child{Name: name, Restart: Temporary, Run: stubborn, StopTimeout: timeout}); err != nil {
+		for name, timeout := range map[string]time.Duration{"minute": time.Minute, "second": time.Second, "at once": 0} {
+			child := Child{Name: name, Restart: Temporary, Run: stubborn, StopTimeout: timeout, NoWait: timeout == 0}
+			if err := d.Start(child); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -51,7 +51,7 @@ func TestGiveUpIsToldBeforeItEscalates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog
 		crash := make(chan struct{})
-		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: NoRestarts, OnEvent: log.add, Children: []Child{
+		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: new(0), OnEvent: log.add, Children: []Child{
 			{Name: "sibling", Run: untilStopped},
 			{Name: "leaf", Run: func(ctx context.Context) error {
 				select {
@@ -104,8 +104,8 @@ func TestRestartIsOneLine(t *testing.T) {
 				panic("oops")
 			}}
 		}
-		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: 2, OnEvent: loud, Children: []Child{child("leaf")}})
-		outer := mustNew(t, Spec{Name: "outer", MaxRestarts: NoRestarts, OnEvent: loud, Children: []Child{{Name: "inner", Part: inner}}})
+		inner := mustNew(t, Spec{Name: "inner", MaxRestarts: new(2), OnEvent: loud, Children: []Child{child("leaf")}})
+		outer := mustNew(t, Spec{Name: "outer", MaxRestarts: new(0), OnEvent: loud, Children: []Child{{Name: "inner", Part: inner}}})
 		if err := outer.Run(t.Context()); !errors.Is(err, ErrIntensity) {
 			t.Errorf("Run = %v, want %v", err, ErrIntensity)
 		}
@@ -120,7 +120,7 @@ func TestRestartIsOneLine(t *testing.T) {
 		}
 
 		log.events = nil
-		d, r := startDynamic(t, DynamicSpec{MaxRestarts: 1, OnEvent: loud})
+		d, r := startDynamic(t, DynamicSpec{MaxRestarts: new(1), OnEvent: loud})
 		if err := d.Start(Child{Name: "leaf", Run: func(context.Context) error { panic("oops") }}); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,7 @@ func TestDynamicForgetsWhoIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog
 		w := newWorld(t)
-		d, r := startDynamic(t, DynamicSpec{MaxRestarts: 1, OnEvent: log.add})
+		d, r := startDynamic(t, DynamicSpec{MaxRestarts: new(1), OnEvent: log.add})
 		for _, c := range []childSetup{{ID: "at once", Init: "ignore"}, {ID: "later", Init: "ok, then ignore"}, {ID: "stays"}} {
 			if err := d.Start(w.child(c)); err != nil {
 				t.Fatal(err)

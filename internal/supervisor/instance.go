@@ -23,9 +23,17 @@ type instance struct {
 const (
 	alive     uint32 = iota
 	ended            // the goroutine is about to end, and will close done
-	released         // it was stopped at once, and may still run
+	released         // a stop did not wait for it, and it may still run
 	abandoned        // it ignored its context for longer than its StopTimeout
 )
+
+// late is what becomes of a child that has not ended when its stop is over.
+func (c *Child) late() uint32 {
+	if c.NoWait {
+		return released
+	}
+	return abandoned
+}
 
 // settle reports whether the instance was alive and has now met fate.
 func (i *instance) settle(fate uint32) bool { return i.fate.CompareAndSwap(alive, fate) }
@@ -98,17 +106,16 @@ func (i *instance) stop(timeout time.Duration) bool {
 
 // within waits for done, up to timeout, and reports whether that came first.
 func within(timeout time.Duration, done <-chan struct{}) bool {
-	var expired <-chan time.Time
-	switch timeout {
-	case AtOnce:
-		select {
-		case <-done:
-			return true
-		default:
-			return false
-		}
-	case Forever:
+	select {
+	case <-done:
+		return true
 	default:
+	}
+	if timeout <= 0 {
+		return false
+	}
+	var expired <-chan time.Time
+	if timeout != Forever {
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		expired = timer.C
@@ -119,6 +126,14 @@ func within(timeout time.Duration, done <-chan struct{}) bool {
 	case <-expired:
 		return false
 	}
+}
+
+// remaining is what is left of a timeout that began at begin.
+func remaining(timeout time.Duration, begin time.Time) time.Duration {
+	if timeout == Forever {
+		return Forever
+	}
+	return timeout - time.Since(begin)
 }
 
 // ends are the instances that ended and were not looked at yet, in the order of their ends. It takes any number, so

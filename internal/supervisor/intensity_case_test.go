@@ -150,7 +150,7 @@ func playInnerGivesUp(t *testing.T, c testCase) {
 func playUnits(t *testing.T, _ testCase) {
 	w := newWorld(t)
 	spec := w.spec("sup", setup{Children: []childSetup{{ID: "a"}}})
-	spec.MaxRestarts, spec.Within = 1, 30*time.Second
+	spec.MaxRestarts, spec.Within = new(1), 30*time.Second
 	sup, err := New(spec)
 	if err != nil {
 		t.Fatal(err)

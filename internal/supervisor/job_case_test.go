@@ -78,7 +78,7 @@ func (j *job) supervisor(t *testing.T, maxRestarts int) Child {
 	c := j.child(Transient)
 	c.Significant = true
 	sup, err := New(Spec{
-		Name: "job", MaxRestarts: maxRestarts, Within: time.Hour, AutoShutdown: AnySignificant, Children: []Child{c},
+		Name: "job", MaxRestarts: new(maxRestarts), Within: time.Hour, AutoShutdown: AnySignificant, Children: []Child{c},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func (j *job) supervisor(t *testing.T, maxRestarts int) Child {
 // newRunner is the dynamic supervisor of all jobs, below a supervisor that replaces it.
 func newRunner(t *testing.T, maxRestarts int) (*Dynamic, *Supervisor) {
 	t.Helper()
-	runner, err := NewDynamic(DynamicSpec{Name: "runner", MaxRestarts: maxRestarts, Within: time.Hour})
+	runner, err := NewDynamic(DynamicSpec{Name: "runner", MaxRestarts: new(maxRestarts), Within: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

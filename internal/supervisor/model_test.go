@@ -94,10 +94,10 @@ func TestSupervisorDoesWhatTheModelDoes(t *testing.T) {
 		rapid.SyncTest(rt, func(rt *rapid.T) {
 			m := &model{
 				strategy: rapid.SampledFrom([]Strategy{OneForOne, OneForAll, RestForOne}).Draw(rt, "strategy"),
-				limit:    rapid.IntRange(1, 4).Draw(rt, "limit"), within: time.Second,
+				limit:    rapid.IntRange(0, 4).Draw(rt, "limit"), within: time.Second,
 			}
 			w := newWorld(t)
-			spec := Spec{Name: "sup", Strategy: m.strategy, MaxRestarts: m.limit, Within: m.within}
+			spec := Spec{Name: "sup", Strategy: m.strategy, MaxRestarts: new(m.limit), Within: m.within}
 			for i := range rapid.IntRange(1, 5).Draw(rt, "children") {
 				restart := rapid.SampledFrom([]Restart{Permanent, Transient, Temporary}).Draw(rt, "restart")
 				name := fmt.Sprint("c", i)

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -15,14 +16,8 @@ const (
 	DefaultStopTimeout = 5 * time.Second
 )
 
-// NoRestarts as MaxRestarts makes the first restart one too many.
-const NoRestarts = -1
-
-// Special values of a timeout, whose zero value is a default.
-const (
-	AtOnce  time.Duration = -1            // do not wait at all
-	Forever time.Duration = math.MaxInt64 // wait however long it takes
-)
+// Forever is a timeout that does not expire: 292 years.
+const Forever time.Duration = math.MaxInt64
 
 // Spec describes a supervisor. Its zero values are OTP's defaults.
 //
@@ -31,7 +26,7 @@ const (
 type Spec struct {
 	Name         string
 	Strategy     Strategy      // whom a restart concerns; zero: OneForOne
-	MaxRestarts  int           // restarts allowed in any period of length Within; zero: 3, NoRestarts: none
+	MaxRestarts  *int          // restarts allowed in any period of length Within; nil: 3, zero: none
 	Within       time.Duration // zero: 5 s
 	Backoff      Backoff       // delay before a restart; zero: none
 	AutoShutdown AutoShutdown  // whether the end of significant children ends the supervisor; zero: Never
@@ -52,6 +47,7 @@ type Child struct {
 
 	Restart     Restart       // what its end means; zero: Permanent
 	StopTimeout time.Duration // how long a stop waits for it; zero: 5 s, or Forever if Part is a supervisor
+	NoWait      bool          // a stop cancels its context and does not wait for it; StopTimeout has no meaning then
 	Significant bool          // its end counts for AutoShutdown; not for permanent children
 }
 
@@ -120,18 +116,12 @@ func (s Spec) withDefaults() Spec {
 	return s
 }
 
-// intensityOf resolves the zero values of a restart intensity.
-func intensityOf(maxRestarts int, within time.Duration) (int, time.Duration) {
-	switch {
-	case maxRestarts == 0:
-		maxRestarts = DefaultMaxRestarts
-	case maxRestarts < 0:
-		maxRestarts = 0
+// intensityOf fills in what a spec does not say about its restart intensity.
+func intensityOf(maxRestarts *int, within time.Duration) (*int, time.Duration) {
+	if maxRestarts == nil {
+		maxRestarts = new(DefaultMaxRestarts)
 	}
-	if within == 0 {
-		within = DefaultWithin
-	}
-	return maxRestarts, within
+	return maxRestarts, cmp.Or(within, DefaultWithin)
 }
 
 func (s Spec) validate() error {
@@ -157,12 +147,12 @@ func (s Spec) validate() error {
 	return nil
 }
 
-func validateLimits(name string, maxRestarts int, within time.Duration, b Backoff) error {
+func validateLimits(name string, maxRestarts *int, within time.Duration, b Backoff) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: supervisor without a name", ErrSpec)
-	case maxRestarts < NoRestarts:
-		return fmt.Errorf("%w: supervisor %s: MaxRestarts %d", ErrSpec, name, maxRestarts)
+	case maxRestarts != nil && *maxRestarts < 0:
+		return fmt.Errorf("%w: supervisor %s: MaxRestarts %d", ErrSpec, name, *maxRestarts)
 	case within < 0:
 		return fmt.Errorf("%w: supervisor %s: Within %v", ErrSpec, name, within)
 	case b.First < 0 || b.Max < 0 || b.Max > 0 && b.Max < b.First:
@@ -185,8 +175,10 @@ func (c *Child) validate(auto AutoShutdown) error {
 		return fmt.Errorf("%w: child %s: want one of Run, RunReady, Part; got %d", ErrSpec, c.Name, ways)
 	case c.Restart > Temporary:
 		return fmt.Errorf("%w: child %s: restart %v", ErrSpec, c.Name, c.Restart)
-	case c.StopTimeout < AtOnce:
+	case c.StopTimeout < 0:
 		return fmt.Errorf("%w: child %s: StopTimeout %v", ErrSpec, c.Name, c.StopTimeout)
+	case c.NoWait && c.StopTimeout != 0:
+		return fmt.Errorf("%w: child %s: StopTimeout %v, but NoWait", ErrSpec, c.Name, c.StopTimeout)
 	case c.Significant && c.Restart == Permanent:
 		return fmt.Errorf("%w: child %s: significant, but permanent", ErrSpec, c.Name)
 	case c.Significant && auto == Never:
@@ -195,9 +187,9 @@ func (c *Child) validate(auto AutoShutdown) error {
 	return nil
 }
 
-// stopTimeout resolves the zero value: a supervisor is waited for as long as its own children take.
+// stopTimeout is how long a stop waits for c: for a supervisor, as long as its own children take.
 func (c *Child) stopTimeout() time.Duration {
-	if c.StopTimeout != 0 {
+	if c.NoWait || c.StopTimeout != 0 {
 		return c.StopTimeout
 	}
 	switch c.Part.(type) {

@@ -56,7 +56,7 @@ func TestNoChildRunsAfterTheEnd(t *testing.T) {
 	parts := map[string]func(t *testing.T) (Part, func(Child) error){
 		"dynamic": func(t *testing.T) (Part, func(Child) error) {
 			t.Helper()
-			d, err := NewDynamic(DynamicSpec{Name: "d", MaxRestarts: 1 << 30})
+			d, err := NewDynamic(DynamicSpec{Name: "d", MaxRestarts: new(1 << 30)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestNoChildRunsAfterTheEnd(t *testing.T) {
 		},
 		"supervisor": func(t *testing.T) (Part, func(Child) error) {
 			t.Helper()
-			s := mustNew(t, Spec{MaxRestarts: 1 << 30})
+			s := mustNew(t, Spec{MaxRestarts: new(1 << 30)})
 			return s, func(c Child) error {
 				err := s.StartChild(t.Context(), c)
 				if rand.IntN(2) == 0 {

@@ -79,7 +79,7 @@ type run struct {
 func newRun(s *Supervisor) *run {
 	r := &run{
 		Supervisor: s,
-		intensity:  intensity{maxRestarts: s.spec.MaxRestarts, within: s.spec.Within},
+		intensity:  intensity{maxRestarts: *s.spec.MaxRestarts, within: s.spec.Within},
 		ended:      ends{wake: make(chan struct{}, 1)},
 		requests:   make(chan request),
 		done:       make(chan struct{}),
@@ -191,7 +191,7 @@ func (r *run) restart(ctx context.Context, m *member, reason error) error {
 
 func (r *run) giveUp(m *member, reason error) error {
 	err := &IntensityError{
-		Supervisor: r.spec.Name, Child: m.child.Name, MaxRestarts: r.spec.MaxRestarts, Within: r.spec.Within, Err: reason,
+		Supervisor: r.spec.Name, Child: m.child.Name, MaxRestarts: *r.spec.MaxRestarts, Within: r.spec.Within, Err: reason,
 	}
 	r.emit(Event{Kind: GaveUp, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(reason)})
 	return err

@@ -89,8 +89,8 @@ func playDefaults(t *testing.T, c testCase) {
 		Restart            string
 	}](t, c.Expect)
 	spec := Spec{}.withDefaults()
-	if spec.MaxRestarts != expect.MaxRestarts || spec.Within != time.Duration(expect.MaxSeconds)*time.Second {
-		t.Errorf("intensity = %d in %v, want %d in %d s", spec.MaxRestarts, spec.Within, expect.MaxRestarts, expect.MaxSeconds)
+	if *spec.MaxRestarts != expect.MaxRestarts || spec.Within != time.Duration(expect.MaxSeconds)*time.Second {
+		t.Errorf("intensity = %d in %v, want %d in %d s", *spec.MaxRestarts, spec.Within, expect.MaxRestarts, expect.MaxSeconds)
 	}
 	worker, nested := Child{}, Child{Part: &Supervisor{}}
 	if got, want := worker.stopTimeout(), time.Duration(expect.WorkerShutdownMS)*time.Millisecond; got != want {

@@ -98,12 +98,8 @@ func (r *run) stop(m *member) error {
 		return nil
 	}
 	r.setState(m, StateStopping)
-	timeout := m.child.stopTimeout()
-	if !i.stop(timeout) {
-		fate := abandoned
-		if timeout == AtOnce {
-			fate = released
-		}
+	if !i.stop(m.child.stopTimeout()) {
+		fate := m.child.late()
 		r.abandoned.Add(1) // before its goroutine can take it off again
 		if i.settle(fate) {
 			return r.leave(m, fate)

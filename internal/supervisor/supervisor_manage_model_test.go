@@ -66,7 +66,7 @@ func TestManagingDoesWhatTheModelDoes(t *testing.T) {
 				limit:    3, within: time.Second,
 			}
 			w := newWorld(t)
-			sup, err := New(Spec{Name: "sup", Strategy: m.strategy, MaxRestarts: m.limit, Within: m.within})
+			sup, err := New(Spec{Name: "sup", Strategy: m.strategy, MaxRestarts: new(m.limit), Within: m.within})
 			if err != nil {
 				rt.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func TestNewRefusesImpossibleSpecs(t *testing.T) {
 	}
 	tests := map[string]Spec{
 		"no name":             with(func(s *Spec) { s.Name = "" }),
-		"negative intensity":  with(func(s *Spec) { s.MaxRestarts = -2 }),
+		"negative intensity":  with(func(s *Spec) { s.MaxRestarts = new(-1) }),
 		"negative window":     with(func(s *Spec) { s.Within = -1 }),
 		"strategy":            with(func(s *Spec) { s.Strategy = 3 }),
 		"auto-shutdown":       with(func(s *Spec) { s.AutoShutdown = 3 }),
@@ -52,7 +52,10 @@ func TestNewRefusesImpossibleSpecs(t *testing.T) {
 		"child without run":   with(func(s *Spec) { s.Children[0].Run = nil }),
 		"child with two runs": with(func(s *Spec) { s.Children[0].Part = &Dynamic{} }),
 		"child's restart":     with(func(s *Spec) { s.Children[0].Restart = 3 }),
-		"child's timeout":     with(func(s *Spec) { s.Children[0].StopTimeout = -2 }),
+		"child's timeout":     with(func(s *Spec) { s.Children[0].StopTimeout = -1 }),
+		"no wait, but how long": with(func(s *Spec) {
+			s.Children[0].NoWait, s.Children[0].StopTimeout = true, time.Second
+		}),
 	}
 	for name, spec := range tests {
 		if _, err := New(spec); !errors.Is(err, ErrSpec) {

@@ -83,32 +83,30 @@ func (t *Task[T]) Await(ctx context.Context) (T, error) {
 	return zero, fmt.Errorf("await %s: %w", t.child.Name, waitError(ctx))
 }
 
-// Poll waits for the result up to a time, and says whether there is one. Zero stands for 5 s; see [AtOnce], [Forever].
+// Poll waits for the result up to a time, which may be zero or [Forever], and says whether there is one.
 func (t *Task[T]) Poll(wait time.Duration) Outcome[T] {
-	if wait == 0 {
-		wait = DefaultTimeout
-	}
 	if !within(wait, t.done) {
 		return Outcome[T]{}
 	}
 	return Outcome[T]{Done: true, Value: t.value, Err: t.err}
 }
 
-// Stop cancels the task and waits up to grace for its end; zero stands for 5 s, and AtOnce for not at all. It returns
+// Stop cancels the task and waits up to grace for its end; with a grace of zero it does not wait. It returns
 // the result of a task that had ended, or ended in time; [ErrShutdown] if it stopped without a result or was not
 // waited for; an error that matches [ErrStopTimeout] if it ignored the cancellation and was abandoned.
 func (t *Task[T]) Stop(grace time.Duration) (T, error) {
-	if grace == 0 {
-		grace = DefaultTimeout
-	}
-	if o := t.Poll(AtOnce); o.Done {
+	if o := t.Poll(0); o.Done {
 		return o.Value, o.Err
 	}
-	err := t.owner.stop(t.child, grace)
+	late := abandoned
+	if grace <= 0 {
+		late = released
+	}
+	err := t.owner.stop(t.child, grace, late)
 	if err == nil {
 		within(grace, t.done) // it has left; its result comes right after
 	}
-	o := t.Poll(AtOnce)
+	o := t.Poll(0)
 	switch {
 	case o.Done && !errors.Is(o.Err, context.Canceled):
 		return o.Value, o.Err
@@ -150,20 +148,10 @@ func AwaitAll[T any](ctx context.Context, tasks ...*Task[T]) ([]T, error) {
 
 // PollAll is Poll for several tasks that share the time to wait. The outcomes are in the order of the tasks.
 func PollAll[T any](wait time.Duration, tasks ...*Task[T]) []Outcome[T] {
-	if wait == 0 {
-		wait = DefaultTimeout
-	}
 	begin := time.Now()
 	outcomes := make([]Outcome[T], len(tasks))
 	for i, t := range tasks {
-		left := wait
-		if wait != Forever && wait != AtOnce {
-			left = wait - time.Since(begin)
-		}
-		if left <= 0 {
-			left = AtOnce
-		}
-		outcomes[i] = t.Poll(left)
+		outcomes[i] = t.Poll(remaining(wait, begin))
 	}
 	return outcomes
 }

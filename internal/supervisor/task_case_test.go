@@ -140,7 +140,7 @@ func playAwaitCaught(t *testing.T, c testCase) {
 	if _, err := task.Await(ctx); !errors.Is(err, ErrTimeout) {
 		t.Errorf("first Await = %v, want %v", err, ErrTimeout)
 	}
-	if task.Poll(AtOnce).Done {
+	if task.Poll(0).Done {
 		t.Error("the task has ended, want it running")
 	}
 	time.Sleep(300 * ms)
@@ -183,7 +183,7 @@ func playStopEnded(t *testing.T, c testCase) {
 	d, _ := startDynamic(t, DynamicSpec{})
 	task := async(t, d, after(0, 42.0))
 	synctest.Wait()
-	if got, err := task.Stop(0); got != want || err != nil {
+	if got, err := task.Stop(DefaultTimeout); got != want || err != nil {
 		t.Errorf("Stop = %v, %v, want %v", got, err, want)
 	}
 }
@@ -223,7 +223,7 @@ func playStopCrashed(t *testing.T, _ testCase) {
 	d, _ := startDynamic(t, DynamicSpec{})
 	task := async(t, d, func(context.Context) (int, error) { return 0, errBoom })
 	synctest.Wait()
-	if _, err := task.Stop(0); !errors.Is(err, errBoom) {
+	if _, err := task.Stop(DefaultTimeout); !errors.Is(err, errBoom) {
 		t.Errorf("Stop = %v, want %v", err, errBoom)
 	}
 }
@@ -234,7 +234,7 @@ func playPollOrStop(t *testing.T, c testCase) {
 		if o := task.Poll(50 * ms); o.Done {
 			return []any{"ok", o.Value}
 		}
-		if _, err := task.Stop(0); !errors.Is(err, ErrShutdown) {
+		if _, err := task.Stop(DefaultTimeout); !errors.Is(err, ErrShutdown) {
 			t.Errorf("Stop = %v, want %v", err, ErrShutdown)
 		}
 		return nil
@@ -284,14 +284,14 @@ func playLinks(t *testing.T, _ testCase) {
 	}
 	fail(errBoom)
 	synctest.Wait()
-	if !linked.Poll(AtOnce).Done || isolated.Poll(AtOnce).Done {
-		t.Errorf("after the end of the caller: linked = %+v, isolated = %+v", linked.Poll(AtOnce), isolated.Poll(AtOnce))
+	if !linked.Poll(0).Done || isolated.Poll(0).Done {
+		t.Errorf("after the end of the caller: linked = %+v, isolated = %+v", linked.Poll(0), isolated.Poll(0))
 	}
 	stopped, err := Linked(t.Context(), func(err error) { t.Errorf("stopping a linked task failed its caller: %v", err) }, d, "stopped", long)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stopped.Stop(0); !errors.Is(err, ErrShutdown) {
+	if _, err := stopped.Stop(DefaultTimeout); !errors.Is(err, ErrShutdown) {
 		t.Errorf("Stop = %v, want %v", err, ErrShutdown)
 	}
 	r.expectAlive()
@@ -383,7 +383,7 @@ func playTaskRestart(t *testing.T, c testCase) {
 		Transient int    `json:"transient_runs"`
 		SupExit   string `json:"sup_exit"`
 	}](t, c.Expect)
-	d, r := startDynamic(t, DynamicSpec{MaxRestarts: limit})
+	d, r := startDynamic(t, DynamicSpec{MaxRestarts: new(limit)})
 	var runs atomic.Int64
 	crash := func(context.Context) (int, error) {
 		runs.Add(1)
@@ -423,8 +423,8 @@ func playTimeouts(t *testing.T, c testCase) {
 		want int
 	}{
 		"Await":  {func() { _, _ = stubborn().Await(t.Context()) }, expect.Await},
-		"Poll":   {func() { stubborn().Poll(0) }, expect.Yield},
-		"Stop":   {func() { _, _ = stubborn().Stop(0) }, expect.Shutdown},
+		"Poll":   {func() { stubborn().Poll(DefaultTimeout) }, expect.Yield},
+		"Stop":   {func() { _, _ = stubborn().Stop(DefaultTimeout) }, expect.Shutdown},
 		"Stream": {func() { collect(t, d, items(1), after1(time.Minute), StreamOptions{}) }, expect.Item},
 	} {
 		begin := time.Now()

@@ -183,7 +183,7 @@ func (s *stream[I, O]) onEnd(it *item[I, O]) bool {
 func (s *stream[I, O]) onTimeout(it *item[I, O]) bool {
 	if it.late {
 		s.remove(it)
-		_ = s.owner.stop(it.child, 0) // its supervisor reports it, and counts it until it is gone
+		_ = s.owner.stop(it.child, 0, abandoned) // its supervisor reports it, and counts it until it is gone
 		return true
 	}
 	it.late, it.due = true, time.Now().Add(DefaultStopTimeout)
@@ -233,6 +233,6 @@ func (s *stream[I, O]) close() {
 	}
 	begin := time.Now()
 	for _, it := range s.running {
-		_ = s.owner.stop(it.child, max(0, DefaultStopTimeout-time.Since(begin))) // reported by its supervisor
+		_ = s.owner.stop(it.child, remaining(DefaultStopTimeout, begin), abandoned) // reported by its supervisor
 	}
 }

@@ -36,12 +36,12 @@ func TestStopOfATask(t *testing.T) {
 		d, _ := startDynamic(t, DynamicSpec{})
 		ended := async(t, d, after(0, 1))
 		synctest.Wait()
-		if got, err := ended.Stop(AtOnce); got != 1 || err != nil {
+		if got, err := ended.Stop(0); got != 1 || err != nil {
 			t.Errorf("Stop of one that ended = %d, %v, want its result", got, err)
 		}
 		begin := time.Now()
 		slow := async(t, d, func(context.Context) (int, error) { time.Sleep(time.Minute); return 2, nil })
-		if _, err := slow.Stop(AtOnce); !errors.Is(err, ErrShutdown) || time.Since(begin) != 0 {
+		if _, err := slow.Stop(0); !errors.Is(err, ErrShutdown) || time.Since(begin) != 0 {
 			t.Errorf("Stop at once = %v after %v, want %v at once", err, time.Since(begin), ErrShutdown)
 		}
 		if got, err := slow.Stop(Forever); err != nil && !errors.Is(err, ErrShutdown) {
@@ -49,7 +49,7 @@ func TestStopOfATask(t *testing.T) {
 		}
 		panicking := async(t, d, func(ctx context.Context) (int, error) { _ = untilStopped(ctx); panic("late") })
 		synctest.Wait()
-		_, err := panicking.Stop(0)
+		_, err := panicking.Stop(DefaultTimeout)
 		if p, ok := errors.AsType[*PanicError](err); !ok || p.Value != "late" {
 			t.Errorf("Stop of one that panics then = %v, want the panic", err)
 		}
