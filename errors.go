@@ -7,6 +7,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // Errors to compare with [errors.Is].
@@ -30,23 +31,23 @@ var (
 
 	// ErrLeaseLost is the cause of a handler's cancelled context when the job may run
 	// elsewhere by now: whatever the handler still does may be done twice.
-	ErrLeaseLost = errors.New("millhand: lease lost")
+	ErrLeaseLost = job.ErrLeaseLost
 	// ErrHandedBack is the cause of a handler's cancelled context when its worker
 	// stops: the job will run again, with no attempt counted.
-	ErrHandedBack = errors.New("millhand: worker is stopping")
+	ErrHandedBack = job.ErrHandedBack
 	// ErrGrantLost is the cause of a handler's cancelled context when its worker lost the
 	// permit of a quota that the job ran on, since it could not renew it: the job will run
 	// again, with no attempt counted, and another may run in its place by now.
-	ErrGrantLost = errors.New("millhand: permit lost")
+	ErrGrantLost = job.ErrGrantLost
 	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
 	// than it may. It counts as a failed attempt.
-	ErrTimeout = errors.New("millhand: job timed out")
+	ErrTimeout = job.ErrTimeout
 
 	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
-	ErrDrainTimeout = errors.New("millhand: drain timed out, jobs were handed back")
+	ErrDrainTimeout = worker.ErrDrainTimeout
 	// ErrStuck is what [Worker.Run] returns when more than MaxStuck handlers ignored the end
 	// of their context: the process is to be started anew.
-	ErrStuck = errors.New("millhand: too many handlers are stuck")
+	ErrStuck = worker.ErrStuck
 )
 
 // A DuplicateError names the living job that is in the way of a new one.
@@ -142,33 +143,13 @@ func (e *BatchError) Unwrap() []error {
 	return errs
 }
 
-// permanentError, handBackError and laterError are a handler's word on what follows its failure.
-type permanentError struct{ err error }
-
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
-
-type handBackError struct{ err error }
-
-func (e *handBackError) Error() string { return e.err.Error() }
-func (e *handBackError) Unwrap() error { return e.err }
-
-type laterError struct {
-	err     error
-	delay   time.Duration
-	attempt bool // it counts as one
-}
-
-func (e *laterError) Error() string { return e.err.Error() }
-func (e *laterError) Unwrap() error { return e.err }
-
 // Permanent marks a handler's error as one that no further attempt will mend: the job
 // is dead at once. It returns nil for a nil err.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &permanentError{err: err}
+	return &job.PermanentError{Err: err}
 }
 
 // RetryAfter marks a handler's error as a failed attempt whose next one is to come
@@ -177,13 +158,13 @@ func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &laterError{err: err, delay: d, attempt: true}
+	return &job.LaterError{Err: err, Delay: d, Attempt: true}
 }
 
 // Snooze is what a handler returns to be run again after d, without that counting as
 // an attempt.
 func Snooze(d time.Duration) error {
-	return &laterError{err: errors.New("snoozed"), delay: d}
+	return &job.LaterError{Err: errors.New("snoozed"), Delay: d}
 }
 
 // HandBack marks a handler's error as trouble that is not the job's: what its worker lacks, for
@@ -194,15 +175,7 @@ func HandBack(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &handBackError{err: err}
-}
-
-// publicCause translates why a running job is to stop.
-func publicCause(cause error) error {
-	if errors.Is(cause, queue.ErrGrantLost) {
-		return ErrGrantLost
-	}
-	return ErrLeaseLost
+	return &job.HandBackError{Err: err}
 }
 
 // publicError translates an internal package's error for callers of this one.

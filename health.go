@@ -2,11 +2,9 @@ package millhand
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -68,84 +66,25 @@ func treeOf(n supervisor.Node) TreeNode {
 
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
-	h := Health{Worker: w.id, State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(), Tree: treeOf(w.tree.Tree())}
-	h.Registry = w.agent.Troubles()
-	waits := w.waits.Load()
-	if waits != nil {
-		h.WaitsFor = *waits
+	now := w.worker.Health()
+	h := Health{
+		Worker: w.id, State: now.State, InHand: now.InHand, Stuck: now.Stuck,
+		Unsettled: now.Unsettled, UnsettledBytes: now.UnsettledBytes,
+		Rebuilt: now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
 	}
-	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
-	h.Oldest = w.oldest()
-	if r := w.settler.Refused(); r != nil {
+	if j := now.Oldest; j != nil {
+		h.Oldest = &RunningJob{Ref: refOf(&j.Record), Worker: w.id, Since: j.StartedAt().UTC()}
+	}
+	if r := now.Refused; r != nil {
 		h.Refused = &RefusedEnds{Jobs: r.Ends, Since: r.Since.UTC(), What: r.What, Reason: r.Reason}
 	}
-	switch {
-	case h.Tree.State == string(supervisor.StateStarting), waits != nil && !w.gate.Closed():
-		h.State = "starting"
-	case h.Tree.State != string(supervisor.StateRunning):
-		h.State = "stopped"
-	case w.gate.Closed():
-		h.State = "draining"
-	}
 	return h
-}
-
-// oldest returns the job that runs for longest, nil if none runs.
-func (w *Worker) oldest() *RunningJob {
-	var first *queue.Delivery
-	for _, r := range w.runners {
-		r.mu.Lock()
-		for h := range r.running {
-			if first == nil || h.StartedAt().Before(first.StartedAt()) {
-				first = h
-			}
-		}
-		r.mu.Unlock()
-	}
-	if first == nil {
-		return nil
-	}
-	return &RunningJob{
-		Ref:    Ref{ID: first.ID, Type: first.Type, Queue: first.Queue, Life: first.Life},
-		Worker: w.id, Since: first.StartedAt().UTC(),
-	}
-}
-
-// How long an answer of [Worker.Ready] holds, so that it costs little to ask often.
-const (
-	readyFor    = 3 * time.Second
-	notReadyFor = time.Second
-)
-
-// readiness is the answer that was found last.
-type readiness struct {
-	mu    sync.Mutex
-	until time.Time
-	err   error
 }
 
 // Ready returns an error while the broker does not store a job of this worker's queues or
 // its end. It finds out by storing something in each of their streams, and removing it; the
 // answer holds for up to three seconds.
-func (w *Worker) Ready(ctx context.Context) error {
-	if err := w.watch.Err(); err != nil {
-		return publicError(err)
-	}
-	r := &w.ready
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Now().Before(r.until) {
-		return r.err
-	}
-	// Whoever asks next is told the same, so it must not hang on how long this one waits.
-	r.err = publicError(w.watch.Probe(context.WithoutCancel(ctx)))
-	holds := readyFor
-	if r.err != nil {
-		holds = notReadyFor
-	}
-	r.until = time.Now().Add(holds)
-	return r.err
-}
+func (w *Worker) Ready(ctx context.Context) error { return publicError(w.worker.Ready(ctx)) }
 
 // CheckQueue returns an error that is [ErrInvalid] if name cannot be a queue.
 func CheckQueue(name string) error { return publicError(job.CheckQueue(name)) }

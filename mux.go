@@ -11,12 +11,13 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // A Mux maps types of jobs to their handlers. Fill it before a worker runs with it. The zero
 // value is empty and ready to use.
 type Mux struct {
-	handlers map[string]handler
+	handlers map[string]worker.Handler
 	err      error // of what was registered: the worker's to tell
 }
 
@@ -24,11 +25,8 @@ type Mux struct {
 // as bytes: JSON by convention, at most about 1 MiB, and the worker's from then on. See [Handle] for what errors mean.
 type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)
 
-// A handler runs one attempt of a job in hand.
-type handler func(ctx context.Context, h *queue.Delivery, maxAttempts int) ([]byte, error)
-
 // NewMux returns an empty mux.
-func NewMux() *Mux { return &Mux{handlers: make(map[string]handler)} }
+func NewMux() *Mux { return &Mux{handlers: make(map[string]worker.Handler)} }
 
 // HandleFunc registers the handler of a type that is known as bytes. It panics if the
 // type's name breaks the rules or has a handler already. A nil handler is an [ErrInvalid] of
@@ -51,7 +49,7 @@ func (m *Mux) check(typ string, isNil bool) {
 	}
 }
 
-func (m *Mux) handle(typ string, h handler) {
+func (m *Mux) handle(typ string, h worker.Handler) {
 	if err := job.CheckType(typ); err != nil {
 		panic(fmt.Sprintf("millhand: %v", err))
 	}
@@ -59,7 +57,7 @@ func (m *Mux) handle(typ string, h handler) {
 		panic(fmt.Sprintf("millhand: type %s has two handlers", typ))
 	}
 	if m.handlers == nil {
-		m.handlers = make(map[string]handler)
+		m.handlers = make(map[string]worker.Handler)
 	}
 	m.handlers[typ] = h
 }
@@ -92,7 +90,7 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 	m.handle(typ, func(ctx context.Context, held *queue.Delivery, maxAttempts int) ([]byte, error) {
 		j := newJob[T](held, maxAttempts)
 		if err := json.Unmarshal(held.Payload, &j.Args); err != nil {
-			return nil, &malformedError{err: err}
+			return nil, &job.MalformedError{Err: err}
 		}
 		if isNil(j.Args) { // the payload is null
 			j.Args = newArgs[T]()
@@ -122,12 +120,6 @@ func newArgs[T Args]() (args T) {
 	}
 	return args
 }
-
-// malformedError says that a payload is not what the type's handler decodes.
-type malformedError struct{ err error }
-
-func (e *malformedError) Error() string { return "payload: " + e.err.Error() }
-func (e *malformedError) Unwrap() error { return e.err }
 
 // CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.
 func CheckType(name string) error { return publicError(job.CheckType(name)) }

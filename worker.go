@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +16,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
-	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // A WorkerConfig says what a worker runs. Only Mux is needed.
@@ -63,39 +59,6 @@ type Backoff struct {
 	Jitter  float64       // share to both sides, so that jobs which failed together spread; default 0.2, negative: none
 }
 
-// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, and for each
-// queue its pullers and a runner.
-type Worker struct {
-	nc    *nats.Conn
-	cfg   WorkerConfig
-	id    string // unique per start
-	log   *slog.Logger
-	store *queue.Store
-
-	registry *registry.Store
-	agent    *registry.Agent
-	waits    atomic.Pointer[string] // what the start waits for; nil: it is over
-	host     string
-	started  time.Time
-	ends     ends
-	runners  []*runner // complete before the tree runs
-
-	gate     *queue.Gate
-	renewer  *queue.Renewer
-	watch    *queue.Watch
-	ready    readiness
-	settler  *queue.Settler
-	tree     *supervisor.Supervisor
-	slots    chan struct{}
-	draining chan struct{} // closed when a drain begins
-	handBack chan struct{}
-	stuck    atomic.Int64  // handlers given up that still run
-	failed   chan struct{} // closed when the worker cannot go on
-	failOnce sync.Once
-	ran      atomic.Bool
-	failure  error // why, once failed is closed
-}
-
 // MinAckWait is the shortest lease that a broker keeps: it counts in seconds.
 const MinAckWait = queue.MinAckWait
 
@@ -105,25 +68,18 @@ const (
 	maxWeight      = 1_000_000
 )
 
-// Grace of a worker that stops.
-const (
-	handlerGrace = 10 * time.Second // for a handler to return once its context ended
-	pullGrace    = 10 * time.Second // for the last pull to be closed by the broker
-	settleGrace  = 10 * time.Second // for what is settled to be confirmed
-	openPause    = 500 * time.Millisecond
-	openPauseMax = 5 * time.Second
-)
+// A Worker runs jobs.
+type Worker struct {
+	id     string // unique per start
+	worker *worker.Worker
+	ran    atomic.Bool
+}
 
 // NewWorker returns a worker over nc, which stays the caller's to close and should
 // reconnect for ever and buffer nothing while it is disconnected
 // (nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)). It returns an error that is
 // [ErrInvalid] for a configuration that breaks a rule.
 func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
-	return newWorker(nc, cfg, func(c supervisor.Child) supervisor.Child { return c })
-}
-
-// newWorker passes every part of the tree through instrument: tests make them fail.
-func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child) supervisor.Child) (*Worker, error) {
 	if nc == nil {
 		return nil, errNoConnection
 	}
@@ -138,24 +94,42 @@ func newWorker(nc *nats.Conn, cfg WorkerConfig, instrument func(supervisor.Child
 	}
 	reg := registry.NewStore(js, cfg.logger())
 	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Logger: cfg.logger()})
-	host, _ := os.Hostname() // for people
-	gate := queue.NewGate(cfg.Concurrency)
-	if cfg.Strict {
-		gate = queue.NewStrictGate(cfg.Concurrency)
+	w, err := worker.New(nc, store, reg, cfg.worker(id))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	w := &Worker{
-		nc: nc, cfg: cfg, id: id, store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", id)),
-		gate:     gate,
-		renewer:  queue.NewRenewer(store, gate),
-		slots:    make(chan struct{}, cfg.Concurrency),
-		draining: make(chan struct{}),
-		handBack: make(chan struct{}, 1),
-		failed:   make(chan struct{}),
+	return &Worker{id: id, worker: w}, nil
+}
+
+// worker returns c, whose defaults are filled in, as the worker itself knows it.
+func (c WorkerConfig) worker(id string) worker.Config {
+	w := worker.Config{
+		ID: id, Name: c.Name, Queues: c.Queues, Strict: c.Strict, Concurrency: c.Concurrency,
+		Types: make(map[string]worker.Type), Limits: make(map[registry.PoolKey]registry.Limit), Keys: make(map[string]string),
+		PermitTTL: c.PermitTTL, MaxStuck: c.MaxStuck, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
 	}
-	w.settler = queue.NewSettler(store, w.renewer)
-	w.watch = queue.NewWatch(store, gate, slices.Sorted(maps.Keys(cfg.Queues)))
-	w.tree, err = w.build(instrument)
-	return w, err
+	for typ, handler := range c.Mux.handlers {
+		t := c.Types[typ]
+		w.Types[typ] = worker.Type{Handler: handler, Settings: worker.Settings{
+			Timeout: t.Timeout, MaxAttempts: t.MaxAttempts, Backoff: job.Backoff(t.Backoff), SilentSuccess: t.SilentSuccess,
+		}}
+	}
+	for _, q := range c.Quotas { // of two for the same jobs the last one counts
+		w.Limits[q.pool()] = q.limit()
+		for _, t := range q.Types {
+			w.Keys[t] = q.Key
+		}
+	}
+	if c.OnOverrun != nil {
+		w.OnOverrun = func(jobs []job.Record) {
+			refs := make([]Ref, 0, len(jobs))
+			for _, j := range jobs {
+				refs = append(refs, refOf(&j))
+			}
+			c.OnOverrun(refs)
+		}
+	}
+	return w
 }
 
 func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
@@ -233,82 +207,6 @@ func nodeName(host string) string {
 	}, host[:min(len(host), 40)])
 }
 
-// build puts the tree together, in start order: what is stopped last comes first.
-func (w *Worker) build(instrument func(supervisor.Child) supervisor.Child) (*supervisor.Supervisor, error) {
-	agent, err := w.newAgent(instrument)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	w.agent = agent
-	children := []supervisor.Child{
-		instrument(supervisor.Child{Name: "registry", Part: agent, StopTimeout: settleGrace}),
-		instrument(supervisor.Child{Name: "store", Run: w.watch.Run}),
-		instrument(supervisor.Child{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace}),
-		instrument(supervisor.Child{Name: "renewer", Run: w.renewer.Run}),
-	}
-	for _, q := range slices.Sorted(maps.Keys(w.cfg.Queues)) {
-		s, err := w.buildQueue(q, instrument)
-		if err != nil {
-			return nil, err
-		}
-		children = append(children, instrument(supervisor.Child{Name: "queue " + q, Part: s}))
-	}
-	return supervisor.New(supervisor.Spec{
-		Name: "worker", Strategy: supervisor.RestForOne, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		MaxRestarts: new(10), Within: 10 * time.Minute, // a queue that fails for good gives up every half minute
-		Children: children, OnEvent: w.logEvent,
-	})
-}
-
-// buildQueue has consumers before producers, so that a stop ends the pulling first.
-func (w *Worker) buildQueue(name string, instrument func(supervisor.Child) supervisor.Child) (*supervisor.Supervisor, error) {
-	r, err := newRunner(w, name)
-	if err != nil {
-		return nil, err
-	}
-	w.runners = append(w.runners, r)
-	children := []supervisor.Child{
-		instrument(supervisor.Child{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace}),
-	}
-	for _, typ := range w.cfg.Mux.Types() {
-		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name], name, typ), name, typ)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.subscribe(p); err != nil {
-			return nil, err
-		}
-		children = append(children, instrument(supervisor.Child{Name: "puller " + typ, Run: w.pull(p), StopTimeout: pullGrace}))
-	}
-	sweeper, err := queue.NewSweeper(w.store, name, w.cfg.Mux.Types())
-	if err != nil {
-		return nil, err
-	}
-	children = append(children, instrument(supervisor.Child{Name: "sweeper", Run: sweeper.Run}))
-	listener, err := queue.NewListener(w.store, w.gate, name)
-	if err != nil {
-		return nil, err
-	}
-	children = append(children, instrument(supervisor.Child{Name: "listener", Run: listener.Run}))
-	census := func(ctx context.Context) error { return w.census(ctx, name) }
-	children = append(children, instrument(supervisor.Child{Name: "census", Run: census}))
-	return supervisor.New(supervisor.Spec{
-		Name: "queue " + name, Backoff: supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		MaxRestarts: new(10), Within: time.Minute,
-		Children: children, OnEvent: w.logEvent,
-	})
-}
-
-// logEvent keeps the log to what is out of the ordinary: first starts and ordered stops
-// are for debugging.
-func (w *Worker) logEvent(e supervisor.Event) {
-	level := e.Level()
-	if e.Kind == supervisor.ChildStopped || e.Kind == supervisor.ChildStarted && e.Restarts == 0 {
-		level = slog.LevelDebug
-	}
-	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
-}
-
 // ID names this worker, this start of it.
 func (w *Worker) ID() string { return w.id }
 
@@ -323,167 +221,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return fmt.Errorf("%w: a worker runs once: make a new one", ErrInvalid)
 	}
-	defer w.store.Close()
-	var telling sync.WaitGroup
-	defer telling.Wait()
-	starting, started := context.WithCancel(ctx)
-	defer started()
-	defer w.waitsFor("")
-	telling.Go(func() { w.tellWaits(starting) })
-	if err := w.open(ctx); err != nil || ctx.Err() != nil {
+	err := w.worker.Run(ctx)
+	if errors.Is(err, ErrDrainTimeout) || errors.Is(err, ErrStuck) {
 		return err
 	}
-	w.waitsFor("the registry: the limits and pauses there are, and a first answer about permits")
-	tree, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer stop() // first, whatever happens: it is what ends the tree
-	wg.Go(func() {
-		ended <- w.tree.RunReady(tree, func() {
-			w.waitsFor("")
-			started()
-			w.log.InfoContext(ctx, "worker started", slog.Any("queues", slices.Sorted(maps.Keys(w.cfg.Queues))),
-				slog.Any("types", w.cfg.Mux.Types()), slog.Int("concurrency", w.cfg.Concurrency))
-		})
-	})
-
-	closed := w.nc.StatusChanged(nats.CLOSED)
-	defer w.nc.RemoveStatusListener(closed)
-	var failed error
-	select {
-	case err := <-ended:
-		return publicError(err)
-	case <-closed:
-		stop()
-		return errors.Join(publicError(nats.ErrConnectionClosed), <-ended)
-	case <-w.failed:
-		failed = w.failure
-	case <-ctx.Done():
-	}
-	drained := w.drain(ctx)
-	stop()
-	err := <-ended
-	left := w.settler.Left()
-	switch {
-	case failed != nil:
-		return failed
-	case !drained && left != nil:
-		return fmt.Errorf("%w: %w", ErrDrainTimeout, left)
-	case !drained:
-		return ErrDrainTimeout
-	case left != nil:
-		return publicError(left)
-	case err != nil:
-		return publicError(err)
-	}
-	w.log.InfoContext(ctx, "worker drained")
-	return nil
-}
-
-// onStuck counts a handler that was given up. Too many of them, and the worker ends in
-// order to be started anew by whoever runs the process.
-func (w *Worker) onStuck() {
-	if n := w.stuck.Add(1); n > int64(w.cfg.MaxStuck) {
-		w.failOnce.Do(func() {
-			w.failure = ErrStuck
-			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
-			close(w.failed)
-		})
-	}
+	return publicError(err)
 }
 
 // HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.
-func (w *Worker) HandBack() {
-	select {
-	case w.handBack <- struct{}{}:
-	default:
-	}
-}
-
-// pull is a puller's run, whose errors that will not pass end the worker: to start it again
-// could only delay what its operator has to see.
-func (w *Worker) pull(p *queue.Puller) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := p.Run(ctx)
-		if queue.Final(err) {
-			w.failOnce.Do(func() {
-				w.failure = publicError(err)
-				w.log.ErrorContext(ctx, "the worker cannot go on with this broker: draining", slog.Any("err", err))
-				close(w.failed)
-			})
-		}
-		return err
-	}
-}
-
-// drain reports whether everything in hand was finished.
-func (w *Worker) drain(ctx context.Context) bool {
-	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.gate.InHand()))
-	w.gate.Close()
-	close(w.draining)
-	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
-	defer timeout.Stop()
-	select {
-	case <-w.gate.Idle():
-		return true
-	case <-timeout.C:
-	case <-w.handBack:
-	}
-	n := w.gate.InHand()
-	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))
-	w.settler.Hurry()
-	return n == 0
-}
-
-// open makes the streams and waits for a broker that is not there yet.
-func (w *Worker) open(ctx context.Context) error {
-	for pause := openPause; ; pause = min(2*pause, openPauseMax) {
-		err := w.openAll(ctx)
-		if err == nil {
-			w.store.TellPayload(ctx)
-		}
-		if err == nil || !queue.Passing(err) {
-			return publicError(err)
-		}
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before there was anything to drain
-		}
-		w.log.WarnContext(ctx, "the broker is not ready", slog.Any("err", err))
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
-}
-
-func (w *Worker) openAll(ctx context.Context) error {
-	type source struct{ queue, typ string }
-	var sources []source
-	w.waitsFor("the streams of its queues")
-	for q := range w.cfg.Queues {
-		if err := w.store.Open(ctx, q); err != nil {
-			return err
-		}
-		for _, t := range w.cfg.Mux.Types() {
-			sources = append(sources, source{q, t})
-		}
-	}
-	w.waitsFor(fmt.Sprintf("%d consumers, one for each type in each queue", len(sources)))
-	err := together(ctx, slices.Values(sources), func(ctx context.Context, s source) error {
-		return w.store.CheckLease(ctx, s.queue, s.typ)
-	})
-	if err != nil {
-		return err
-	}
-	w.waitsFor(fmt.Sprintf("%d limits to be set in the registry", len(w.cfg.Quotas)))
-	for {
-		// Where jobs have filled the store, they wait for this worker to begin.
-		if err := w.setQuotas(ctx); err == nil || !w.watch.MakeRoom(ctx, err) {
-			return err
-		}
-	}
-}
+func (w *Worker) HandBack() { w.worker.HandBack() }

@@ -19,7 +19,11 @@ const module = "github.com/millhand/millhand"
 // outside its tests. A key may be a pattern of [path.Match]. A package missing here fails
 // the test, so a new one is placed by decision; one that is only planned does no harm.
 var allowed = map[string][]string{
-	".": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/stages"},
+	// The public API, which translates and has no machinery of its own.
+	".": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/worker"},
+
+	// The supervision tree of a worker.
+	"internal/worker": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/stages"},
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
 	// func(context.Context) error, so they meet without an import. But stages and supervisors

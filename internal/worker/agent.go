@@ -1,10 +1,8 @@
-package millhand
+package worker
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
-	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -14,17 +12,16 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
-	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // newAgent returns the worker's part in the registry: what it says of itself there, and what
 // it does about limits and pauses.
-func (w *Worker) newAgent(instrument func(supervisor.Child) supervisor.Child) (*registry.Agent, error) {
+func (w *Worker) newAgent() (*registry.Agent, error) {
 	if w.cfg.OnOverrun != nil {
-		w.gate.OnOverrun(registry.Margin(w.cfg.PermitTTL)/2, w.overran)
+		w.gate.OnOverrun(registry.Margin(w.cfg.PermitTTL)/2, w.cfg.OnOverrun)
 	}
 	return registry.NewAgent(w.registry, registry.AgentConfig{
-		Node: w.id, TTL: w.cfg.PermitTTL, Queues: slices.Sorted(maps.Keys(w.cfg.Queues)), Types: w.cfg.Mux.Types(),
+		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Queues: w.queues, Types: w.types,
 		Valve:  w.valve,
 		SetKey: w.gate.SetKey,
 		Pause: func(queue string, on bool) {
@@ -36,7 +33,7 @@ func (w *Worker) newAgent(instrument func(supervisor.Child) supervisor.Child) (*
 			}
 		},
 		Snapshot: w.snapshot, Doubt: w.store.Doubt,
-		Logger: w.log, OnEvent: w.logEvent, Instrument: instrument,
+		Logger: w.log, OnEvent: w.logEvent, Instrument: w.cfg.Instrument,
 	})
 }
 
@@ -48,21 +45,12 @@ func (w *Worker) valve(p registry.PoolKey, per time.Duration) registry.Valve {
 	return pool
 }
 
-// overran passes on jobs that run although another worker may have their permits.
-func (w *Worker) overran(jobs []job.Record) {
-	refs := make([]Ref, 0, len(jobs))
-	for _, j := range jobs {
-		refs = append(refs, refOf(&j))
-	}
-	w.cfg.OnOverrun(refs)
-}
-
 // snapshot is what the registry knows of the worker.
 func (w *Worker) snapshot() registry.Node {
 	n := registry.Node{
-		ID: w.id, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: version(), Started: w.started.UTC(),
+		ID: w.cfg.ID, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: version(), Started: w.started.UTC(),
 		State:  "working",
-		Queues: slices.Sorted(maps.Keys(w.cfg.Queues)), Types: w.cfg.Mux.Types(), Concurrency: w.cfg.Concurrency,
+		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
 		Running: []registry.Running{}, Counters: w.ends.read(),
 	}
 	if w.gate.Closed() {
@@ -126,25 +114,4 @@ func (e ends) read() map[string]uint64 {
 		}
 	}
 	return counters
-}
-
-// setQuotas puts the configured limits into the registry: first all limits, so that no type
-// belongs to a key without one. Of two for the same jobs the last one counts.
-func (w *Worker) setQuotas(ctx context.Context) error {
-	limits, keys := make(map[registry.PoolKey]registry.Limit), make(map[string]string)
-	for _, q := range w.cfg.Quotas {
-		limits[q.pool()] = q.limit()
-		for _, t := range q.Types {
-			keys[t] = q.Key
-		}
-	}
-	err := together(ctx, maps.Keys(limits), func(ctx context.Context, p registry.PoolKey) error {
-		return w.registry.SetLimit(ctx, p, limits[p])
-	})
-	if err != nil {
-		return err
-	}
-	return together(ctx, maps.Keys(keys), func(ctx context.Context, typ string) error {
-		return w.registry.SetKey(ctx, typ, keys[typ])
-	})
 }

@@ -1,4 +1,4 @@
-package millhand
+package worker_test
 
 import (
 	"cmp"

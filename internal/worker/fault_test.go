@@ -1,4 +1,4 @@
-package millhand
+package worker_test
 
 import (
 	"context"
@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // Whatever part of a worker fails under load, it is back within its backoff, every job ends exactly once, and no
@@ -46,15 +49,11 @@ func TestEveryPartHealsUnderLoad(t *testing.T) {
 func TestRestartsAreToldInOneLine(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		var log strings.Builder // written by the parts' supervisor alone while the test waits
-		mux := NewMux()
-		for _, typ := range []string{"cat", "wc"} {
-			mux.HandleFunc(typ, func(_ context.Context, j *Job[Raw]) ([]byte, error) { return j.Args.Payload, nil })
-		}
+		echo := func(_ context.Context, h *queue.Delivery, _ int) ([]byte, error) { return h.Payload, nil }
 		f := newFaults()
-		w, err := newWorker(s.Connect(t), WorkerConfig{Mux: mux, Config: Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}}, f.instrument)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := newWorker(t, s.Connect(t), worker.Config{
+			Types: handled(echo, "cat", "wc"), Logger: slog.New(slog.NewTextHandler(&log, nil)), Instrument: f.instrument,
+		})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- w.Run(ctx) }()
@@ -71,11 +70,8 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 				t.Errorf("%q = %+v, want it as it was", path, p)
 			}
 		}
-		c, err := NewClient(s.Connect(t), Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := c.Enqueue(t.Context(), Raw{Name: "cat", Payload: []byte(`"well"`)})
+		c := newClient(t, s.Connect(t))
+		ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "cat", Payload: []byte(`"well"`)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,11 +98,11 @@ func TestRestartsAreToldInOneLine(t *testing.T) {
 }
 
 // partAt returns a part of a worker's tree.
-func partAt(t *testing.T, w *Worker, path ...string) TreeNode {
+func partAt(t *testing.T, w *worker.Worker, path ...string) supervisor.Node {
 	t.Helper()
 	p := w.Health().Tree
 	for _, name := range path {
-		i := slices.IndexFunc(p.Children, func(c TreeNode) bool { return c.Name == name })
+		i := slices.IndexFunc(p.Children, func(c supervisor.Node) bool { return c.Name == name })
 		if i < 0 {
 			t.Fatalf("%s has no part %q", p.Name, name)
 		}
@@ -116,10 +112,10 @@ func partAt(t *testing.T, w *Worker, path ...string) TreeNode {
 }
 
 // pathsOf returns the paths of a part and those below it. Jobs come and go, and are no parts of the worker.
-func pathsOf(p TreeNode, above string) []string {
+func pathsOf(p supervisor.Node, above string) []string {
 	path := above + p.Name
 	paths := []string{path}
-	if p.Kind == string(supervisor.KindDynamic) {
+	if p.Kind == supervisor.KindDynamic {
 		return paths
 	}
 	for _, c := range p.Children {
@@ -146,7 +142,7 @@ func killUnderLoad(t *testing.T, s *natstest.Server, path string) {
 	ends := l.finish(t)
 	for id, runs := range ends {
 		for _, err := range runs[:len(runs)-1] {
-			if !errors.Is(err, ErrHandedBack) || !together && name != "runner" {
+			if !errors.Is(err, millhand.ErrHandedBack) || !together && name != "runner" {
 				t.Errorf("job %s ran %d times: %v", id, len(runs), runs)
 			}
 		}
@@ -196,10 +192,10 @@ var errGone = errors.New("the goroutine ended")
 
 // loaded is a worker under load, and a record of what its handlers did.
 type loaded struct {
-	*Worker
+	*worker.Worker
 	faults *faults
-	client *Client
-	refs   map[string]Ref
+	client *millhand.Client
+	refs   map[string]millhand.Ref
 	stop   context.CancelFunc
 	ended  chan error
 
@@ -212,24 +208,15 @@ type loaded struct {
 func load(t *testing.T, s *natstest.Server, jobs int) *loaded {
 	t.Helper()
 	l := &loaded{
-		faults: newFaults(), ends: make(map[string][]error), ended: make(chan error, 1), refs: make(map[string]Ref),
+		faults: newFaults(), ends: make(map[string][]error), ended: make(chan error, 1), refs: make(map[string]millhand.Ref),
 	}
-	mux := NewMux()
-	mux.HandleFunc("work", l.handle)
-	mux.HandleFunc("other", l.handle)
-	var err error
-	l.Worker, err = newWorker(s.Connect(t), WorkerConfig{
-		Mux: mux, Concurrency: 10, Config: Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
-	}, l.faults.instrument)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l.Worker = newWorker(t, s.Connect(t), worker.Config{
+		Types: handled(l.handle, "work", "other"), Concurrency: 10, Instrument: l.faults.instrument,
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	l.stop = cancel
 	go func() { l.ended <- l.Run(ctx) }()
-	if l.client, err = NewClient(s.Connect(t), Config{}); err != nil {
-		t.Fatal(err)
-	}
+	l.client = newClient(t, s.Connect(t))
 	for _, ref := range enqueueMany(t, l.client, jobs) {
 		l.refs[ref.ID] = ref
 	}
@@ -237,7 +224,7 @@ func load(t *testing.T, s *natstest.Server, jobs int) *loaded {
 }
 
 // handle takes from 0.1 s to 0.6 s.
-func (l *loaded) handle(ctx context.Context, j *Job[Raw]) ([]byte, error) {
+func (l *loaded) handle(ctx context.Context, j *queue.Delivery, _ int) ([]byte, error) {
 	err := errGone
 	defer func() {
 		l.mu.Lock()
@@ -295,7 +282,7 @@ func (l *loaded) finish(t *testing.T) map[string][]error {
 func (l *loaded) expect(t *testing.T, id string, attempt int) {
 	t.Helper()
 	info, err := l.client.Get(t.Context(), l.refs[id])
-	if err != nil || info.State != Succeeded || info.Crashes > 0 || info.Attempt != attempt {
+	if err != nil || info.State != millhand.Succeeded || info.Crashes > 0 || info.Attempt != attempt {
 		t.Errorf("job %s: %s, attempt %d, crashes %d, %v; want attempt %d", id, info.State, info.Attempt, info.Crashes, err, attempt)
 	}
 }
@@ -310,9 +297,9 @@ func (l *loaded) end(t *testing.T) {
 	}
 }
 
-func (l *loaded) expectRunning(t *testing.T, p TreeNode) {
+func (l *loaded) expectRunning(t *testing.T, p supervisor.Node) {
 	t.Helper()
-	if p.State != string(supervisor.StateRunning) {
+	if p.State != supervisor.StateRunning {
 		t.Errorf("%s is %s, want it running", p.Name, p.State)
 	}
 	for _, c := range p.Children {
@@ -320,11 +307,11 @@ func (l *loaded) expectRunning(t *testing.T, p TreeNode) {
 	}
 }
 
-func enqueueMany(t *testing.T, c *Client, n int) []Ref {
+func enqueueMany(t *testing.T, c *millhand.Client, n int) []millhand.Ref {
 	t.Helper()
-	batch := make([]Request, n)
+	batch := make([]millhand.Request, n)
 	for i := range batch {
-		batch[i] = Request{Args: Raw{Name: "work"}, Options: []EnqueueOption{WithID(fmt.Sprintf("job-%0*d", 1+i%9, i))}}
+		batch[i] = millhand.Request{Args: millhand.Raw{Name: "work"}, Options: []millhand.EnqueueOption{millhand.WithID(fmt.Sprintf("job-%0*d", 1+i%9, i))}}
 	}
 	refs, err := c.EnqueueMany(t.Context(), batch)
 	if err != nil {

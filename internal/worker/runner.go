@@ -1,4 +1,4 @@
-package millhand
+package worker
 
 import (
 	"context"
@@ -97,7 +97,8 @@ func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the stage's.
 func (r *runner) start(stop context.Context, h *queue.Delivery, ended func(error)) error {
-	a := &attempt{runner: r, held: h, stop: stop, ended: ended, settings: r.worker.cfg.Types[h.Type].forJob(h)}
+	typ := r.worker.cfg.Types[h.Type]
+	a := &attempt{runner: r, held: h, stop: stop, ended: ended, handler: typ.Handler, settings: typ.Settings.forJob(h)}
 	// Detached, so that the handler sees why it is to stop in this package's terms.
 	a.ctx, a.cancel = context.WithCancelCause(r.detach(stop))
 	err := r.jobs.StartFunc(h.ID, func() { r.run(a) }) //nolint:contextcheck // the stop of an attempt is in it
@@ -127,7 +128,7 @@ func (r *runner) handBack(stop context.Context) {
 	r.mu.Unlock()
 	for _, a := range attempts {
 		if a.stop == stop {
-			a.end(ErrHandedBack)
+			a.end(job.ErrHandedBack)
 		}
 	}
 }
@@ -161,7 +162,7 @@ func (r *runner) run(a *attempt) {
 	r.running[a.held] = a
 	r.mu.Unlock()
 	if a.stop.Err() != nil { // handBack may have missed it
-		a.end(ErrHandedBack)
+		a.end(job.ErrHandedBack)
 	}
 	var end ending
 	returned := false

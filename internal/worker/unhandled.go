@@ -1,4 +1,4 @@
-package millhand
+package worker
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func (w *Worker) census(ctx context.Context, name string) error {
 		return err
 	}
 	known := make(map[string]bool)
-	for _, t := range w.cfg.Mux.Types() {
+	for _, t := range w.types {
 		known[t] = true
 	}
 	named := 0

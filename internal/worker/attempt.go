@@ -1,4 +1,4 @@
-package millhand
+package worker
 
 import (
 	"context"
@@ -23,7 +23,8 @@ type ending struct {
 type attempt struct {
 	runner   *runner
 	held     *queue.Delivery
-	settings TypeConfig
+	handler  Handler
+	settings Settings
 	stop     context.Context //nolint:containedctx // its end has the job handed back
 	ended    func(error)     // to be called once, by whoever takes the attempt from those that run
 
@@ -53,15 +54,23 @@ func (a *attempt) run() ending {
 	defer a.held.OnLost(func(error) {})
 	ctx := a.ctx
 	if a.settings.Timeout > 0 {
-		timed, cancel := context.WithTimeoutCause(ctx, a.settings.Timeout, ErrTimeout)
+		timed, cancel := context.WithTimeoutCause(ctx, a.settings.Timeout, job.ErrTimeout)
 		defer cancel()
-		defer context.AfterFunc(timed, func() { a.end(ErrTimeout) })()
+		defer context.AfterFunc(timed, func() { a.end(job.ErrTimeout) })()
 		ctx = timed
 	}
 	return endingOf(a.held, a.call(ctx))
 }
 
-func (a *attempt) lost(cause error) { a.end(publicCause(cause)) }
+func (a *attempt) lost(cause error) { a.end(causeOf(cause)) }
+
+// causeOf tells a handler why it is to stop.
+func causeOf(cause error) error {
+	if errors.Is(cause, queue.ErrGrantLost) {
+		return job.ErrGrantLost
+	}
+	return job.ErrLeaseLost
+}
 
 // end cancels the handler's context. If the handler ignores that for too long, it is given up.
 func (a *attempt) end(cause error) {
@@ -100,7 +109,7 @@ func (a *attempt) unreturned() ending {
 }
 
 // forJob returns the settings that hold for one job: its own come first.
-func (t TypeConfig) forJob(h *queue.Delivery) TypeConfig {
+func (t Settings) forJob(h *queue.Delivery) Settings {
 	if h.Timeout > 0 {
 		t.Timeout = h.Timeout
 	}
@@ -123,7 +132,7 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 			o = outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 		}
 	}()
-	result, err := a.runner.worker.cfg.Mux.handlers[h.Type](ctx, h, a.settings.MaxAttempts)
+	result, err := a.handler(ctx, h, a.settings.MaxAttempts)
 	if err == nil {
 		return queue.Outcome{Kind: job.EventSucceeded, Result: result, Silent: a.settings.SilentSuccess}
 	}
@@ -138,28 +147,28 @@ type panicError struct {
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // outcome decides what follows an attempt that ended with err, its context with cause.
-func outcome(attempt int, settings TypeConfig, err, cause error) queue.Outcome {
+func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 	var (
 		panicked, _  = errors.AsType[*panicError](err)
-		permanent, _ = errors.AsType[*permanentError](err)
-		malformed, _ = errors.AsType[*malformedError](err)
-		back, _      = errors.AsType[*handBackError](err)
-		later, _     = errors.AsType[*laterError](err)
+		permanent, _ = errors.AsType[*job.PermanentError](err)
+		malformed, _ = errors.AsType[*job.MalformedError](err)
+		back, _      = errors.AsType[*job.HandBackError](err)
+		later, _     = errors.AsType[*job.LaterError](err)
 	)
 	o := queue.Outcome{Kind: job.EventRetrying, Error: err.Error()}
 	if panicked != nil {
 		o.Stack = panicked.stack
 	}
-	if errors.Is(cause, ErrTimeout) {
+	if errors.Is(cause, job.ErrTimeout) {
 		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)
 	}
 	switch {
-	case (errors.Is(cause, ErrHandedBack) || errors.Is(cause, ErrGrantLost)) && panicked == nil && permanent == nil:
+	case (errors.Is(cause, job.ErrHandedBack) || errors.Is(cause, job.ErrGrantLost)) && panicked == nil && permanent == nil:
 		return queue.Outcome{Kind: job.EventHandedBack}
 	case back != nil: // a timeout that came meanwhile is part of the trouble
 		return queue.Outcome{Kind: job.EventHandedBack, Error: err.Error()}
-	case later != nil && !later.attempt:
-		return queue.Outcome{Kind: job.EventSnoozed, Delay: max(later.delay, time.Millisecond)}
+	case later != nil && !later.Attempt:
+		return queue.Outcome{Kind: job.EventSnoozed, Delay: max(later.Delay, time.Millisecond)}
 	case malformed != nil:
 		o.Kind, o.Reason = job.EventDead, job.ReasonMalformed
 	case permanent != nil:
@@ -167,9 +176,9 @@ func outcome(attempt int, settings TypeConfig, err, cause error) queue.Outcome {
 	case attempt >= settings.MaxAttempts:
 		o.Kind, o.Reason = job.EventDead, job.ReasonExhausted
 	case later != nil:
-		o.Delay = max(later.delay, 0)
+		o.Delay = max(later.Delay, 0)
 	default:
-		o.Delay = job.Backoff(settings.Backoff).Delay(attempt, rand.Float64())
+		o.Delay = settings.Backoff.Delay(attempt, rand.Float64())
 	}
 	return o
 }

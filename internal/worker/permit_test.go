@@ -1,4 +1,4 @@
-package millhand
+package worker_test
 
 import (
 	"context"
@@ -8,37 +8,38 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/queue"
-	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // permitted is a worker of two types, the jobs of one of which need permits.
 type permitted struct {
-	*Worker
+	*worker.Worker
 	t      *testing.T
-	client *Client
+	client *millhand.Client
 	pool   *queue.Pool
 	end    chan struct{} // of those handlers of "quota" that ignore their context
 
 	mu     sync.Mutex
 	ran    map[string]int // by type
 	causes []error        // of "quota"
-	lost   []Ref
+	lost   []string
 }
 
 func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) {
 	t.Helper()
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		p := &permitted{t: t, ran: make(map[string]int), end: make(chan struct{})}
-		mux := NewMux()
-		mux.HandleFunc("free", func(context.Context, *Job[Raw]) ([]byte, error) {
+		types := handled(func(context.Context, *queue.Delivery, int) ([]byte, error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.ran["free"]++
 			return nil, nil
-		})
-		mux.HandleFunc("quota", func(ctx context.Context, _ *Job[Raw]) ([]byte, error) {
+		}, "free")
+		types["quota"] = worker.Type{Handler: func(ctx context.Context, _ *queue.Delivery, _ int) ([]byte, error) {
 			p.mu.Lock()
 			p.ran["quota"]++
 			p.mu.Unlock()
@@ -55,23 +56,19 @@ func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) 
 			case <-time.After(5 * time.Second):
 				return nil, nil
 			}
-		})
-		var err error
-		p.Worker, err = newWorker(s.Connect(t), WorkerConfig{
-			Mux: mux, Concurrency: 4, MaxStuck: 100,
-			OnOverrun: func(jobs []Ref) {
+		}}
+		p.Worker = newWorker(t, s.Connect(t), worker.Config{
+			Types: types, MaxStuck: 100,
+			OnOverrun: func(jobs []job.Record) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
-				p.lost = append(p.lost, jobs...)
+				for _, j := range jobs {
+					p.lost = append(p.lost, j.ID)
+				}
 			},
-		}, func(c supervisor.Child) supervisor.Child { return c })
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.client, err = NewClient(s.Connect(t), Config{}); err != nil {
-			t.Fatal(err)
-		}
-		p.pool = p.gate.Pool(queue.PoolKey{Kind: queue.TypePool, Name: "quota"})
+		})
+		p.client = newClient(t, s.Connect(t))
+		p.pool = p.Pool(queue.PoolKey{Kind: queue.TypePool, Name: "quota"})
 		p.pool.Allow(0, time.Now().Add(time.Hour))
 		ctx, stop := context.WithCancel(context.Background())
 		var ended sync.WaitGroup
@@ -86,10 +83,10 @@ func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) 
 	})
 }
 
-func (p *permitted) enqueue(typ string, n int) (refs []Ref) {
+func (p *permitted) enqueue(typ string, n int) (refs []millhand.Ref) {
 	p.t.Helper()
 	for range n {
-		ref, err := p.client.Enqueue(p.t.Context(), Raw{Name: typ})
+		ref, err := p.client.Enqueue(p.t.Context(), millhand.Raw{Name: typ})
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -105,7 +102,7 @@ func (p *permitted) runs(typ string) int {
 }
 
 // reported returns what OnOverrun was called with.
-func (p *permitted) reported() []Ref {
+func (p *permitted) reported() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.lost)
@@ -131,8 +128,8 @@ func TestLostPermitHandsJobsBack(t *testing.T) {
 		p.mu.Lock()
 		told := slices.Clone(p.causes)
 		p.mu.Unlock()
-		if len(told) != 2 || !errors.Is(told[0], ErrGrantLost) || !errors.Is(told[1], ErrGrantLost) {
-			t.Errorf("told %v, want ErrGrantLost twice", told)
+		if len(told) != 2 || !errors.Is(told[0], millhand.ErrGrantLost) || !errors.Is(told[1], millhand.ErrGrantLost) {
+			t.Errorf("told %v, want millhand.ErrGrantLost twice", told)
 		}
 		p.enqueue("free", 5)
 		time.Sleep(5 * time.Second)
@@ -171,12 +168,12 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 			t.Errorf("reported after %v", time.Since(until))
 		}
 		time.Sleep(grace)
-		if lost := p.reported(); !slices.Equal(lost, refs) {
-			t.Errorf("reported %v, want %v", lost, refs)
+		if lost := p.reported(); len(lost) != 1 || lost[0] != refs[0].ID {
+			t.Errorf("reported %v, want %v", lost, refs[0].ID)
 		}
 		p.pool.Allow(1, time.Now().Add(time.Hour))
 		p.enqueue("quota", 1)
-		time.Sleep(2 * handlerGrace)
+		time.Sleep(2 * worker.HandlerGrace)
 		if used, _, _ := p.pool.Use(); used != 1 || p.Health().Stuck != 1 {
 			t.Errorf("%d permits used with %d handlers stuck", used, p.Health().Stuck)
 		}
@@ -197,25 +194,17 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 // A job's lease ends with its permit, for those who stop it from outside.
 func TestLeaseEndsWithThePermit(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
-		mux := NewMux()
 		left := make(chan time.Duration, 1)
-		mux.HandleFunc("quota", func(_ context.Context, j *Job[Raw]) ([]byte, error) {
-			left <- time.Until(j.LeaseUntil())
+		w := newWorker(t, s.Connect(t), worker.Config{Types: handled(func(_ context.Context, h *queue.Delivery, _ int) ([]byte, error) {
+			left <- time.Until(h.LeaseUntil())
 			return nil, nil
-		})
-		w, err := NewWorker(s.Connect(t), WorkerConfig{Mux: mux})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.gate.Pool(queue.PoolKey{Kind: queue.QueuePool, Name: "default"}).Allow(1, time.Now().Add(10*time.Second))
+		}, "quota")})
+		w.Pool(queue.PoolKey{Kind: queue.QueuePool, Name: "default"}).Allow(1, time.Now().Add(10*time.Second))
 		ctx, stop := context.WithCancel(context.Background())
 		var ended sync.WaitGroup
 		ended.Go(func() { _ = w.Run(ctx) })
-		c, err := NewClient(s.Connect(t), Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Enqueue(t.Context(), Raw{Name: "quota"}); err != nil {
+		c := newClient(t, s.Connect(t))
+		if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "quota"}); err != nil {
 			t.Fatal(err)
 		}
 		if got := <-left; got > 10*time.Second || got < 8*time.Second {

@@ -1,0 +1,42 @@
+package job
+
+import (
+	"errors"
+	"time"
+)
+
+// Causes of the end of a handler's context. The public package shows them as they are.
+var (
+	ErrLeaseLost  = errors.New("millhand: lease lost")
+	ErrHandedBack = errors.New("millhand: worker is stopping")
+	ErrGrantLost  = errors.New("millhand: permit lost")
+	ErrTimeout    = errors.New("millhand: job timed out")
+)
+
+// A PermanentError is a failure that no further attempt will mend.
+type PermanentError struct{ Err error }
+
+func (e *PermanentError) Error() string { return e.Err.Error() }
+func (e *PermanentError) Unwrap() error { return e.Err }
+
+// A MalformedError says that a payload is not what the type's handler decodes.
+type MalformedError struct{ Err error }
+
+func (e *MalformedError) Error() string { return "payload: " + e.Err.Error() }
+func (e *MalformedError) Unwrap() error { return e.Err }
+
+// A HandBackError is trouble of the worker and not of the job.
+type HandBackError struct{ Err error }
+
+func (e *HandBackError) Error() string { return e.Err.Error() }
+func (e *HandBackError) Unwrap() error { return e.Err }
+
+// A LaterError says when the job is to run again.
+type LaterError struct {
+	Err     error
+	Delay   time.Duration
+	Attempt bool // the run counts as an attempt
+}
+
+func (e *LaterError) Error() string { return e.Err.Error() }
+func (e *LaterError) Unwrap() error { return e.Err }

@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// build puts the tree together, in start order: what is stopped last comes first.
+func (w *Worker) build() (*supervisor.Supervisor, error) {
+	agent, err := w.newAgent()
+	if err != nil {
+		return nil, err
+	}
+	w.agent = agent
+	children := []supervisor.Child{
+		{Name: "registry", Part: agent, StopTimeout: settleGrace},
+		{Name: "store", Run: w.watch.Run},
+		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
+		{Name: "renewer", Run: w.renewer.Run},
+	}
+	for _, q := range w.queues {
+		s, err := w.buildQueue(q)
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, supervisor.Child{Name: "queue " + q, Part: s})
+	}
+	return w.supervise(supervisor.Spec{
+		Name: "worker", Strategy: supervisor.RestForOne,
+		MaxRestarts: new(10), Within: 10 * time.Minute, // a queue that fails for good gives up every half minute
+		Children: children,
+	})
+}
+
+// buildQueue has consumers before producers, so that a stop ends the pulling first.
+func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
+	r, err := newRunner(w, name)
+	if err != nil {
+		return nil, err
+	}
+	w.runners = append(w.runners, r)
+	children := []supervisor.Child{
+		{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace},
+	}
+	for _, typ := range w.types {
+		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name], name, typ), name, typ)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.subscribe(p); err != nil {
+			return nil, err
+		}
+		children = append(children, supervisor.Child{Name: "puller " + typ, Run: w.pull(p), StopTimeout: pullGrace})
+	}
+	sweeper, err := queue.NewSweeper(w.store, name, w.types)
+	if err != nil {
+		return nil, err
+	}
+	children = append(children, supervisor.Child{Name: "sweeper", Run: sweeper.Run})
+	listener, err := queue.NewListener(w.store, w.gate, name)
+	if err != nil {
+		return nil, err
+	}
+	children = append(children, supervisor.Child{Name: "listener", Run: listener.Run})
+	census := func(ctx context.Context) error { return w.census(ctx, name) }
+	children = append(children, supervisor.Child{Name: "census", Run: census})
+	return w.supervise(supervisor.Spec{
+		Name:        "queue " + name,
+		MaxRestarts: new(10), Within: time.Minute,
+		Children: children,
+	})
+}
+
+// supervise returns a supervisor with what all of a worker have in common.
+func (w *Worker) supervise(s supervisor.Spec) (*supervisor.Supervisor, error) {
+	for i, c := range s.Children {
+		s.Children[i] = w.cfg.Instrument(c)
+	}
+	s.Backoff = supervisor.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
+	s.OnEvent = w.logEvent
+	return supervisor.New(s)
+}
+
+// logEvent keeps the log to what is out of the ordinary: first starts and ordered stops
+// are for debugging.
+func (w *Worker) logEvent(e supervisor.Event) {
+	level := e.Level()
+	if e.Kind == supervisor.ChildStopped || e.Kind == supervisor.ChildStarted && e.Restarts == 0 {
+		level = slog.LevelDebug
+	}
+	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
+}
+
+// pull is a puller's run, whose errors that will not pass end the worker: to start it again
+// could only delay what its operator has to see.
+func (w *Worker) pull(p *queue.Puller) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := p.Run(ctx)
+		if queue.Final(err) {
+			w.failOnce.Do(func() {
+				w.failure = err
+				w.log.ErrorContext(ctx, "the worker cannot go on with this broker: draining", slog.Any("err", err))
+				close(w.failed)
+			})
+		}
+		return err
+	}
+}

@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/supervisor"
+)
+
+// What [Worker.Run] returns. The public package shows them as they are.
+var (
+	ErrDrainTimeout = errors.New("millhand: drain timed out, jobs were handed back")
+	ErrStuck        = errors.New("millhand: too many handlers are stuck")
+)
+
+// A Handler runs one attempt of a job in hand.
+type Handler func(ctx context.Context, h *queue.Delivery, maxAttempts int) ([]byte, error)
+
+// A Type says how the jobs of a type are run.
+type Type struct {
+	Handler Handler
+	Settings
+}
+
+// Settings hold for the jobs of a type that do not say otherwise themselves.
+type Settings struct {
+	Timeout       time.Duration // of one run; 0: none
+	MaxAttempts   int           // 0: [job.DefaultMaxAttempts]
+	Backoff       job.Backoff
+	SilentSuccess bool
+}
+
+// A Config says what a worker runs. It is checked and complete: there are no defaults here.
+type Config struct {
+	ID           string // unique per start
+	Name         string
+	Queues       map[string]int // queue to weight
+	Strict       bool
+	Concurrency  int
+	Types        map[string]Type
+	Limits       map[registry.PoolKey]registry.Limit // to be set when the worker starts
+	Keys         map[string]string                   // type to key, likewise
+	PermitTTL    time.Duration                       // 0: the registry's default
+	OnOverrun    func([]job.Record)                  // nil: jobs overrun their limit
+	MaxStuck     int
+	DrainTimeout time.Duration
+	Logger       *slog.Logger
+
+	// Instrument changes every part of the tree before it starts: tests make them fail. Nil:
+	// it does not.
+	Instrument func(supervisor.Child) supervisor.Child
+}
+
+// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, and for each
+// queue its pullers and a runner.
+type Worker struct {
+	nc       *nats.Conn
+	cfg      Config
+	queues   []string // sorted, as are types
+	types    []string
+	log      *slog.Logger
+	store    *queue.Store
+	registry *registry.Store
+
+	agent   *registry.Agent
+	waits   atomic.Pointer[string] // what the start waits for; nil: it is over
+	host    string
+	started time.Time
+	ends    ends
+	runners []*runner // complete before the tree runs
+
+	gate     *queue.Gate
+	renewer  *queue.Renewer
+	watch    *queue.Watch
+	ready    readiness
+	settler  *queue.Settler
+	tree     *supervisor.Supervisor
+	slots    chan struct{}
+	draining chan struct{} // closed when a drain begins
+	handBack chan struct{}
+	stuck    atomic.Int64  // handlers given up that still run
+	failed   chan struct{} // closed when the worker cannot go on
+	failOnce sync.Once
+	failure  error // why, once failed is closed
+}
+
+// Grace of a worker that stops.
+const (
+	handlerGrace = 10 * time.Second // for a handler to return once its context ended
+	pullGrace    = 10 * time.Second // for the last pull to be closed by the broker
+	settleGrace  = 10 * time.Second // for what is settled to be confirmed
+	openPause    = 500 * time.Millisecond
+	openPauseMax = 5 * time.Second
+)
+
+// New returns a worker over a connection and its two stores, of which it closes the first when
+// it ends.
+func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*Worker, error) {
+	if cfg.Instrument == nil {
+		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
+	}
+	host, _ := os.Hostname() // for people
+	gate := queue.NewGate(cfg.Concurrency)
+	if cfg.Strict {
+		gate = queue.NewStrictGate(cfg.Concurrency)
+	}
+	w := &Worker{
+		nc: nc, cfg: cfg, queues: slices.Sorted(maps.Keys(cfg.Queues)), types: slices.Sorted(maps.Keys(cfg.Types)),
+		store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
+		gate:     gate,
+		renewer:  queue.NewRenewer(store, gate),
+		slots:    make(chan struct{}, cfg.Concurrency),
+		draining: make(chan struct{}),
+		handBack: make(chan struct{}, 1),
+		failed:   make(chan struct{}),
+	}
+	w.settler = queue.NewSettler(store, w.renewer)
+	w.watch = queue.NewWatch(store, gate, w.queues)
+	var err error
+	w.tree, err = w.build()
+	return w, err
+}
+
+// Run works until ctx ends and then drains: no new job is pulled, and running ones may
+// finish until the drain timeout. What then still runs has its context cancelled with
+// [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
+// after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
+// broker did not take the ends of jobs, [ErrStuck] after too many
+// handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
+// runs once: the second time is [ErrInvalid].
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.store.Close()
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	starting, started := context.WithCancel(ctx)
+	defer started()
+	defer w.waitsFor("")
+	telling.Go(func() { w.tellWaits(starting) })
+	if err := w.open(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	w.waitsFor("the registry: the limits and pauses there are, and a first answer about permits")
+	tree, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop() // first, whatever happens: it is what ends the tree
+	wg.Go(func() {
+		ended <- w.tree.RunReady(tree, func() {
+			w.waitsFor("")
+			started()
+			w.log.InfoContext(ctx, "worker started", slog.Any("queues", w.queues),
+				slog.Any("types", w.types), slog.Int("concurrency", w.cfg.Concurrency))
+		})
+	})
+
+	closed := w.nc.StatusChanged(nats.CLOSED)
+	defer w.nc.RemoveStatusListener(closed)
+	var failed error
+	select {
+	case err := <-ended:
+		return err
+	case <-closed:
+		stop()
+		return errors.Join(nats.ErrConnectionClosed, <-ended)
+	case <-w.failed:
+		failed = w.failure
+	case <-ctx.Done():
+	}
+	drained := w.drain(ctx)
+	stop()
+	err := <-ended
+	left := w.settler.Left()
+	switch {
+	case failed != nil:
+		return failed
+	case !drained && left != nil:
+		return fmt.Errorf("%w: %w", ErrDrainTimeout, left)
+	case !drained:
+		return ErrDrainTimeout
+	case left != nil:
+		return left
+	case err != nil:
+		return err
+	}
+	w.log.InfoContext(ctx, "worker drained")
+	return nil
+}
+
+// onStuck counts a handler that was given up. Too many of them, and the worker ends in
+// order to be started anew by whoever runs the process.
+func (w *Worker) onStuck() {
+	if n := w.stuck.Add(1); n > int64(w.cfg.MaxStuck) {
+		w.failOnce.Do(func() {
+			w.failure = ErrStuck
+			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
+			close(w.failed)
+		})
+	}
+}
+
+// HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.
+func (w *Worker) HandBack() {
+	select {
+	case w.handBack <- struct{}{}:
+	default:
+	}
+}
+
+// drain reports whether everything in hand was finished.
+func (w *Worker) drain(ctx context.Context) bool {
+	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.gate.InHand()))
+	w.gate.Close()
+	close(w.draining)
+	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
+	defer timeout.Stop()
+	select {
+	case <-w.gate.Idle():
+		return true
+	case <-timeout.C:
+	case <-w.handBack:
+	}
+	n := w.gate.InHand()
+	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))
+	w.settler.Hurry()
+	return n == 0
+}
