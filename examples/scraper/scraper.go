@@ -47,7 +47,7 @@ func newScraper(url string, log *journal) (*scraper, error) {
 	s.fetcher, err = stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[string]{
 		Start:       s.start,
 		Restart:     stages.Transient,
-		MaxRestarts: retries,
+		MaxRestarts: new(retries),
 		OnGiveUp:    func(page string, _ error) { log.fate(page, "given up") },
 		OnFree:      s.freed,
 	})
@@ -65,7 +65,7 @@ func newScraper(url string, log *journal) (*scraper, error) {
 // terms let a consumer outlive its producer, and find it again.
 func terms(maxDemand int) stages.SubscribeOptions[string] {
 	return stages.SubscribeOptions[string]{
-		MaxDemand: maxDemand, MinDemand: stages.NoMinDemand, Cancel: stages.Temporary, Resubscribe: true,
+		MaxDemand: maxDemand, MinDemand: new(0), Cancel: stages.Temporary, Resubscribe: true,
 	}
 }
 

@@ -74,7 +74,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 	}
 	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Delivery]{
 		// What nobody has asked for is handed back to the broker, not kept under lease.
-		OutletConfig: stages.OutletConfig[*Delivery]{Buffer: stages.Unbuffered},
+		OutletConfig: stages.OutletConfig[*Delivery]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []*Delivery) ([]*Delivery, error) {
 			p.asked.Add(int64(n))
 			select {

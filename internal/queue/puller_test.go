@@ -48,7 +48,7 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *st
 		s.t.Fatalf("puller: %v", err)
 	}
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Delivery]{
-		Restart: stages.Temporary, Grace: time.Nanosecond,
+		Restart: stages.Temporary, Grace: new(time.Duration(0)),
 		Start: func(_ context.Context, h *Delivery, ended func(error)) error {
 			st.ended.Go(func() {
 				defer ended(nil)

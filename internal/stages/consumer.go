@@ -13,8 +13,8 @@ type ConsumerConfig[T any] struct {
 	// is valid until it returns. An error ends the consumer; the batch is not handled again.
 	Handle func(ctx context.Context, batch []T) error
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; 0: as long as they need.
-	Grace time.Duration
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	Grace *time.Duration
 }
 
 // A Consumer handles events, no more of them than it has asked for.
@@ -22,7 +22,7 @@ type Consumer[T any] struct {
 	*intake[T]
 	sole
 	handle func(ctx context.Context, batch []T) error
-	grace  time.Duration
+	grace  *time.Duration
 }
 
 // NewConsumer returns a consumer that is not running yet. The error wraps ErrInvalidOption.
@@ -73,14 +73,17 @@ func (c *Consumer[T]) handleAll(ctx, handling context.Context) error {
 	}
 }
 
-// graceful returns a context that outlives ctx by grace, or for as long as needed if grace is 0.
-func graceful(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// graceful returns a context that outlives ctx by grace, or for as long as needed if grace is nil.
+func graceful(ctx context.Context, grace *time.Duration) (context.Context, context.CancelFunc) {
+	if grace != nil && *grace <= 0 {
+		return context.WithCancel(ctx)
+	}
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if grace == 0 {
+	if grace == nil {
 		return lasting, cancel
 	}
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(grace)
+		timer := time.NewTimer(*grace)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

@@ -26,15 +26,15 @@ type ConsumerSupervisorConfig[T any] struct {
 	// is started again with the same event in the same slot. Permanent is refused: no event would ever be done.
 	Restart Mode
 
-	// MaxRestarts is how often the child of one event is started again; 0: DefaultMaxRestarts. It is a budget for each
+	// MaxRestarts is how often the child of one event is started again; nil: DefaultMaxRestarts. It is a budget for each
 	// event, not a common one as GenStage's: one poisonous event must not end the work on the others.
-	MaxRestarts int
+	MaxRestarts *int
 
 	OnFree   func(slots int)          // So many children have ended, or failed to start.
 	OnGiveUp func(event T, err error) // The child failed for good: it could not be started, or not again.
 
-	// Grace is how long children go on after the context of Run was cancelled, before theirs is; 0: as long as they need.
-	Grace time.Duration
+	// Grace is how long children go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	Grace *time.Duration
 }
 
 // DefaultMaxRestarts is Elixir's max_restarts.
@@ -65,10 +65,10 @@ func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSuper
 		return nil, invalid("a consumer supervisor needs Run or Start, one of them")
 	case c.Restart != Transient && c.Restart != Temporary:
 		return nil, invalid("restart mode of an event's child is permanent, want Transient or Temporary")
-	case c.MaxRestarts < 0:
-		return nil, invalid("max restarts is %d", c.MaxRestarts)
-	case c.MaxRestarts == 0:
-		c.MaxRestarts = DefaultMaxRestarts
+	case c.MaxRestarts == nil:
+		c.MaxRestarts = new(DefaultMaxRestarts)
+	case *c.MaxRestarts < 0:
+		return nil, invalid("max restarts is %d", *c.MaxRestarts)
 	}
 	if c.Run != nil {
 		c.Start = starter(c.Run)
@@ -142,7 +142,7 @@ func (s *ConsumerSupervisor[T]) ended(ctx context.Context, c *child[T], err erro
 	switch {
 	case Clean(err):
 		s.free(c.sub)
-	case s.config.Restart == Transient && c.restarts < s.config.MaxRestarts:
+	case s.config.Restart == Transient && c.restarts < *s.config.MaxRestarts:
 		c.restarts++
 		s.start(ctx, c)
 	default:
@@ -164,7 +164,7 @@ func (s *ConsumerSupervisor[T]) free(sub *Subscription[T]) {
 		return
 	}
 	sub.finished++
-	if sub.finished >= sub.options.MinDemand {
+	if sub.finished >= sub.account.min {
 		sub.from.post(order[T]{kind: orderAsk, link: sub.link, n: sub.finished})
 		sub.finished = 0
 	}

@@ -204,7 +204,7 @@ func startError(s *scene) {
 // poison: the budget is the event's own, so the others go on.
 func poison(s *scene) {
 	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Transient, MaxRestarts: s.number("max_restarts")})
+	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Transient, MaxRestarts: new(s.number("max_restarts"))})
 	must(c.Subscribe(p, demand(s.number("max_demand"), 0)))
 	synctest.Wait()
 	long := &job{id: "long", takes: time.Second, results: []error{nil}}
@@ -271,7 +271,7 @@ func drainAfterProducer(s *scene) {
 func stopSupervisor(s *scene) {
 	p := s.producer("p", nil, stages.OutletConfig[any]{})
 	grace := time.Duration(s.number("shutdown_ms")) * time.Millisecond
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary, Grace: grace})
+	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary, Grace: &grace})
 	must(c.Subscribe(p, demand(2, 0)))
 	s.happened()
 	s.push(p, &job{id: "short", takes: 60 * time.Millisecond, results: []error{nil}},

@@ -20,7 +20,7 @@ func TestChildrenKeepTheirSlotsOverTheProducersRestart(t *testing.T) {
 		r := s.start(p)
 		c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary})
 		must(c.Subscribe(p, stages.SubscribeOptions[any]{
-			MaxDemand: 3, MinDemand: stages.NoMinDemand, Cancel: stages.Temporary, Resubscribe: true,
+			MaxDemand: 3, MinDemand: new(0), Cancel: stages.Temporary, Resubscribe: true,
 		}))
 		synctest.Wait()
 		s.push(p, work(1), work(2))
@@ -105,7 +105,7 @@ func TestConsumerSupervisorOptions(t *testing.T) {
 	start := func(context.Context, int, func(error)) error { return nil }
 	for _, c := range []stages.ConsumerSupervisorConfig[int]{
 		{Restart: stages.Temporary},
-		{Restart: stages.Transient, Start: start, MaxRestarts: -1},
+		{Restart: stages.Transient, Start: start, MaxRestarts: new(-1)},
 	} {
 		if _, err := stages.NewConsumerSupervisor(c); !errors.Is(err, stages.ErrInvalidOption) {
 			t.Errorf("NewConsumerSupervisor(%+v) = %v, want ErrInvalidOption", c, err)

@@ -59,9 +59,13 @@ func TestStoppedConsumerHandlesWhatWasDelivered(t *testing.T) {
 }
 
 func TestHandlersContextOutlivesRunsByGrace(t *testing.T) {
-	for _, test := range []struct{ grace, want time.Duration }{
-		{grace: 0, want: time.Hour},
-		{grace: time.Second, want: time.Second},
+	for name, test := range map[string]struct {
+		grace *time.Duration
+		want  time.Duration
+	}{
+		"as long as needed": {grace: nil, want: time.Hour},
+		"a second":          {grace: new(time.Second), want: time.Second},
+		"none":              {grace: new(time.Duration(0)), want: 0},
 	} {
 		bubble(t, func(s *scene) {
 			p := s.producer("p", upTo(1), stages.OutletConfig[any]{})
@@ -82,7 +86,7 @@ func TestHandlersContextOutlivesRunsByGrace(t *testing.T) {
 			r.stop()
 			<-r.done
 			if took := time.Since(stopped); took != test.want {
-				s.Errorf("grace %v: Run returned after %v, want %v", test.grace, took, test.want)
+				s.Errorf("%s: Run returned after %v, want %v", name, took, test.want)
 			}
 		})
 	}

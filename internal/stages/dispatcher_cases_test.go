@@ -223,7 +223,10 @@ func hiddenBuffer(s *scene) {
 // parity is a producer with the partitions even (0) and odd (1).
 func parity(s *scene, config stages.PartitionConfig[any]) *stages.Producer[any] {
 	config.Partitions = 2
-	config.Hash = func(event any) (any, int) { return event, event.(int) % 2 }
+	config.Hash = func(event any) (any, int, bool) {
+		i := event.(int) % 2
+		return event, i, i >= 0
+	}
 	return s.producer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(config))
 	}})
@@ -269,7 +272,7 @@ func commonDemand(s *scene) {
 
 // partitionLeft: queued events wait for the partition's next consumer, also over a restart of the producer.
 func partitionLeft(s *scene) {
-	config := stages.PartitionConfig[any]{Partitions: 2, Hash: func(event any) (any, int) { return event, event.(int) % 2 }}
+	config := stages.PartitionConfig[any]{Partitions: 2, Hash: func(event any) (any, int, bool) { return event, event.(int) % 2, true }}
 	p := s.idleProducer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(config))
 	}})
@@ -306,12 +309,12 @@ func partitionErrors(s *scene) {
 		}
 	}
 	s.happened()
-	s.push(p, -3, 1) // -3 % 2 is -1: None. See PartitionConfig.Hash.
+	s.push(p, -3, 1) // -3 % 2 is -1, which the hash drops.
 	s.same("delivered", []entry{{"batch", "odd", []int{1}}}, deliveries(s.happened()))
 
 	p = s.producer("q", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(stages.PartitionConfig[any]{
-			Partitions: 1, Hash: func(event any) (any, int) { return event, event.(int) },
+			Partitions: 1, Hash: func(event any) (any, int, bool) { return event, event.(int), true },
 			OnStray: func(event any, _ int) { stray = append(stray, event) },
 		}))
 	}})
@@ -324,7 +327,7 @@ func partitionErrors(s *scene) {
 
 func partitionConfigErrors(s *scene) {
 	for _, config := range []stages.PartitionConfig[int]{
-		{Hash: func(event int) (int, int) { return event, 0 }},
+		{Hash: func(event int) (int, int, bool) { return event, 0, true }},
 		{Partitions: 2},
 	} {
 		if _, err := stages.NewPartitionDispatcher(config); !errors.Is(err, stages.ErrInvalidOption) {
@@ -343,7 +346,7 @@ func partitionStalls(s *scene) {
 		return events
 	}, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(stages.PartitionConfig[any]{
-			Partitions: 2, Hash: func(event any) (any, int) { return event, event.(int) % 2 },
+			Partitions: 2, Hash: func(event any) (any, int, bool) { return event, event.(int) % 2, true },
 		}))
 	}})
 	blocked := s.terms()
@@ -370,7 +373,7 @@ func partitionOrder(s *scene) {
 	n := s.number("partitions")
 	p := s.producer("p", upTo(s.number("events")), stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(stages.PartitionConfig[any]{
-			Partitions: n, Hash: func(event any) (any, int) { return event, event.(int) % n },
+			Partitions: n, Hash: func(event any) (any, int, bool) { return event, event.(int) % n, true },
 		}))
 	}})
 	for i := range n {

@@ -13,16 +13,13 @@ var (
 	ErrNoPartition = errors.New("stages: no such partition")
 )
 
-// None is the partition of an event that nobody is to get.
-const None = -1
-
 // PartitionConfig describes a PartitionDispatcher.
 type PartitionConfig[T any] struct {
 	Partitions int // >= 1; they are numbered from 0.
 
-	// Hash returns an event's partition, or None to drop it, and the event as it is to be delivered. It is called once
-	// an event, by the producer, when there is demand.
-	Hash func(T) (T, int)
+	// Hash returns an event as it is to be delivered, and its partition; or false, to drop it. It is called once an
+	// event, by the producer, when there is demand.
+	Hash func(T) (event T, partition int, ok bool)
 
 	// OnStray is told of an event whose Hash is not a partition. It is dropped.
 	OnStray func(event T, partition int)
@@ -122,13 +119,14 @@ func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n int, out Outbox[T]) {
 func (d *PartitionDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	taken := 0
 	for taken < len(events) && d.waiting > 0 {
-		event, i := d.config.Hash(events[taken])
+		event, i, ok := d.config.Hash(events[taken])
 		taken++
 		switch {
+		case !ok:
 		case i >= 0 && i < len(d.partitions):
 			d.waiting--
 			d.partitions[i].batch = append(d.partitions[i].batch, event)
-		case i != None && d.config.OnStray != nil:
+		case d.config.OnStray != nil:
 			d.config.OnStray(event, i)
 		}
 	}

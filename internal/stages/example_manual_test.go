@@ -19,7 +19,7 @@ type puller struct {
 func newPuller(slots int, jobs ...string) *puller {
 	p := &puller{pulls: make(chan int, slots), jobs: jobs}
 	p.stage, _ = stages.NewProducer(stages.ProducerConfig[string]{
-		OutletConfig: stages.OutletConfig[string]{Buffer: stages.Unbuffered},
+		OutletConfig: stages.OutletConfig[string]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []string) ([]string, error) {
 			p.pulls <- n // A pull request of batch n is sent.
 			return out, nil

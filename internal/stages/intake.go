@@ -117,7 +117,7 @@ func (s *Subscription[T]) attached() bool { return s.link != nil }
 
 // attach opens a subscription. One to a producer that has stopped ends at once.
 func (in *intake[T]) attach(s *Subscription[T]) {
-	s.link = &link[T]{sub: s, account: demand{max: s.options.MaxDemand, min: s.options.MinDemand}}
+	s.link = &link[T]{sub: s, account: s.account}
 	s.asked = 0
 	if !s.from.post(order[T]{kind: orderSubscribe, link: s.link}) {
 		in.ready = append(in.ready, notice[T]{kind: noticeCancelled, link: s.link, err: ErrNotRunning})

@@ -39,7 +39,7 @@ func newRig(t *rapid.T, dispatcher Dispatcher[int]) *rig {
 	r := &rig{T: t, discarded: map[int]bool{}, received: map[int]int{}}
 	o, err := newOutlet(OutletConfig[int]{
 		Dispatcher: func() Dispatcher[int] { return dispatcher },
-		Buffer:     rapid.SampledFrom([]int{Unlimited, 7, Unbuffered}).Draw(t, "buffer"),
+		Buffer:     new(rapid.SampledFrom([]int{Unlimited, 7, 0}).Draw(t, "buffer")),
 		Keep:       rapid.SampledFrom([]Keep{KeepLast, KeepFirst}).Draw(t, "keep"),
 	}, newBell(), DefaultBuffer)
 	if err != nil {
@@ -278,7 +278,7 @@ func after(events []int, from int) []int {
 func TestPartitionDispatcherInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, err := NewPartitionDispatcher(PartitionConfig[int]{
-			Partitions: 3, Hash: func(event int) (int, int) { return event, event % 3 },
+			Partitions: 3, Hash: func(event int) (int, int, bool) { return event, event % 3, true },
 		})
 		if err != nil {
 			t.Fatal(err)

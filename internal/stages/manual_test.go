@@ -30,7 +30,7 @@ type jobQueue struct {
 func newJobQueue() *jobQueue {
 	q := &jobQueue{bell: make(chan struct{}, 1)}
 	q.stage = must(stages.NewProducer(stages.ProducerConfig[int]{
-		OutletConfig: stages.OutletConfig[int]{Buffer: stages.Unbuffered},
+		OutletConfig: stages.OutletConfig[int]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []int) ([]int, error) {
 			q.mu.Lock()
 			defer q.mu.Unlock()

@@ -248,11 +248,8 @@ func TestPartitionDispatcherIsTheOriginal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, err := NewPartitionDispatcher(PartitionConfig[int]{
 			Partitions: 3, OnOrphans: func(int, []int) {},
-			Hash: func(event int) (int, int) {
-				if event%7 == 0 {
-					return event, None
-				}
-				return event, event % 3
+			Hash: func(event int) (int, int, bool) {
+				return event, event % 3, event%7 != 0
 			},
 		})
 		if err != nil {

@@ -50,7 +50,7 @@ const (
 // OutletConfig is what producing stages have in common. The zero value is usable.
 type OutletConfig[T any] struct {
 	Dispatcher func() Dispatcher[T] // Makes the dispatcher of each Run; nil: a DemandDispatcher.
-	Buffer     int                  // Events kept for lack of demand; 0: the stage's default; else Unlimited or Unbuffered.
+	Buffer     *int                 // Events kept for lack of demand; nil: the stage's default; 0: surplus is refused, or discarded.
 	Keep       Keep                 // What to keep of too many.
 	Paused     bool                 // Begin each Run paused.
 
@@ -65,11 +65,11 @@ type OutletConfig[T any] struct {
 }
 
 func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T], error) {
-	if c.Buffer == 0 {
-		c.Buffer = defaultBuffer
+	if c.Buffer == nil {
+		c.Buffer = &defaultBuffer
 	}
-	if c.Buffer < Unbuffered || c.Keep > KeepFirst {
-		return nil, invalid("buffer of %d events, keep %d", c.Buffer, c.Keep)
+	if *c.Buffer < 0 || c.Keep > KeepFirst {
+		return nil, invalid("buffer of %d events, keep %d", *c.Buffer, c.Keep)
 	}
 	if c.Dispatcher == nil {
 		c.Dispatcher = func() Dispatcher[T] { return new(DemandDispatcher[T]) }
@@ -80,11 +80,7 @@ func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T],
 	if c.Name != "" {
 		c.Log = c.Log.With(slog.String("stage", c.Name))
 	}
-	limit := c.Buffer
-	if limit == Unbuffered {
-		limit = 0
-	}
-	return &outlet[T]{bell: b, config: c, buffer: buffer[T]{limit: limit, keep: c.Keep}}, nil
+	return &outlet[T]{bell: b, config: c, buffer: buffer[T]{limit: *c.Buffer, keep: c.Keep}}, nil
 }
 
 func (o *outlet[T]) source() *outlet[T] { return o }

@@ -42,7 +42,7 @@ func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
 	taken := o.dispatcher.Dispatch(events, o.outbox())
 	switch surplus := events[taken:]; {
 	case len(surplus) == 0:
-	case refusable && o.config.Buffer == Unbuffered:
+	case refusable && o.buffer.limit == 0:
 		err = &SurplusError{Events: len(surplus)}
 	default:
 		o.store(surplus)

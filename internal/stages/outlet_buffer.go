@@ -1,6 +1,9 @@
 package stages
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Keep says which events stay when a buffer is full.
 type Keep uint8
@@ -11,18 +14,15 @@ const (
 	KeepFirst             // Discard the newly emitted events.
 )
 
-// Limits of a buffer that are no numbers of events.
-const (
-	Unlimited  = -1
-	Unbuffered = -2 // What is emitted without demand is refused, or discarded.
-)
-
 // DefaultBuffer is the number of events a producer keeps for lack of demand.
 const DefaultBuffer = 10_000
 
+// Unlimited is a buffer that never discards: memory is its only limit.
+const Unlimited = math.MaxInt
+
 // buffer holds what was emitted without demand: a ring that grows up to its limit and keeps its memory.
 type buffer[T any] struct {
-	limit int // Events; negative: none.
+	limit int // Events.
 	keep  Keep
 	ring  []T
 	head  int // Index of the oldest event.
@@ -32,9 +32,7 @@ type buffer[T any] struct {
 
 // store appends events and returns how many events were discarded, old or new ones according to keep.
 func (b *buffer[T]) store(events []T) (discarded int) {
-	if b.limit >= 0 {
-		discarded = max(b.size+len(events)-b.limit, 0)
-	}
+	discarded = max(b.size+len(events)-b.limit, 0)
 	switch {
 	case discarded == 0:
 	case b.keep == KeepFirst:

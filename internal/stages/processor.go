@@ -9,14 +9,14 @@ import (
 // ProcessorConfig describes a Processor.
 type ProcessorConfig[In, Out any] struct {
 	Hooks[In]
-	OutletConfig[Out] // Buffer 0: Unlimited, since a handler may turn one event into many and must not lose any.
+	OutletConfig[Out] // Buffer nil: Unlimited, since a handler may turn one event into many and must not lose any.
 
 	// Handle turns a batch of events into others, which it appends to out and returns, from the goroutine of Run. Both
 	// slices are the stage's: they are valid until it returns. An error ends the processor.
 	Handle func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; 0: as long as they need.
-	Grace time.Duration
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	Grace *time.Duration
 }
 
 // A Processor is a consumer and a producer: GenStage's producer_consumer. It asks for new events as it handles events,
@@ -26,7 +26,7 @@ type Processor[In, Out any] struct {
 	*outlet[Out]
 	sole
 	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
-	grace   time.Duration
+	grace   *time.Duration
 	scratch []Out // What Handle appends to.
 	made    int   // How many events it made last.
 }

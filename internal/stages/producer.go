@@ -117,7 +117,7 @@ func (p *Producer[T]) produce(ctx context.Context, n int) error {
 // buffered; the slice is the caller's again then. It waits while the producer is paused or has not run yet.
 //
 // If ctx is done first none of the events were taken, and neither if the error is ErrNotRunning. A SurplusError tells that
-// an Unbuffered producer had less demand than events: the last ones were not taken.
+// a producer without a buffer had less demand than events: the last ones were not taken.
 func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 	e := &emission[T]{events: events, reply: make(chan error, 1)}
 	if !p.post(order[T]{kind: orderEmit, emission: e}) {

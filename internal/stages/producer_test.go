@@ -95,7 +95,7 @@ func TestCompletionDeliversTheBufferFirst(t *testing.T) {
 		}))
 		r := s.start(p)
 		c := s.gated("c")
-		must(c.Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: 2, MinDemand: stages.NoMinDemand}))
+		must(c.Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: 2, MinDemand: new(0)}))
 		synctest.Wait()
 		s.release(c)
 		if r.ended() {
@@ -180,7 +180,7 @@ func TestGiveBack(t *testing.T) {
 		"demand": {}, "broadcast": broadcast(),
 		"partition": {Dispatcher: func() stages.Dispatcher[any] {
 			return must(stages.NewPartitionDispatcher(stages.PartitionConfig[any]{
-				Partitions: 2, Hash: func(event any) (any, int) { return event, 0 },
+				Partitions: 2, Hash: func(event any) (any, int, bool) { return event, 0, true },
 			}))
 		}},
 	} {
@@ -303,7 +303,7 @@ func TestSelectorThatRejectsEverything(t *testing.T) {
 }
 
 func TestProducerOptions(t *testing.T) {
-	for _, c := range []stages.OutletConfig[int]{{Buffer: -3}, {Keep: stages.KeepFirst + 1}} {
+	for _, c := range []stages.OutletConfig[int]{{Buffer: new(-1)}, {Keep: stages.KeepFirst + 1}} {
 		if _, err := stages.NewProducer(stages.ProducerConfig[int]{OutletConfig: c}); !errors.Is(err, stages.ErrInvalidOption) {
 			t.Errorf("NewProducer(%+v) = %v, want ErrInvalidOption", c, err)
 		}

@@ -67,7 +67,7 @@ func newWorld(t *rapid.T) *world {
 	w := &world{T: t, limit: 200, got: map[string][]int{}, lost: map[int]bool{}, failing: map[string]bool{}}
 	w.stages = map[string]*actor{}
 	p := must(stages.NewProducer(stages.ProducerConfig[int]{
-		OutletConfig: stages.OutletConfig[int]{Buffer: stages.Unlimited},
+		OutletConfig: stages.OutletConfig[int]{Buffer: new(stages.Unlimited)},
 		Demand: func(_ context.Context, n int, out []int) ([]int, error) {
 			if err := w.handle("p", nil); err != nil {
 				return nil, err
@@ -117,11 +117,8 @@ const maxTerms = 8
 func (w *world) terms() stages.SubscribeOptions[int] {
 	maxDemand := rapid.IntRange(1, maxTerms).Draw(w.T, "max")
 	minDemand := rapid.IntRange(0, maxDemand-1).Draw(w.T, "min")
-	if minDemand == 0 {
-		minDemand = stages.NoMinDemand
-	}
 	return stages.SubscribeOptions[int]{
-		MaxDemand: maxDemand, MinDemand: minDemand, Cancel: stages.Temporary, Resubscribe: true,
+		MaxDemand: maxDemand, MinDemand: &minDemand, Cancel: stages.Temporary, Resubscribe: true,
 	}
 }
 

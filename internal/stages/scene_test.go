@@ -185,10 +185,7 @@ func (s *scene) terms() stages.SubscribeOptions[any] {
 
 // demand are the options of a temporary subscription.
 func demand(maxDemand, minDemand int) stages.SubscribeOptions[any] {
-	if minDemand == 0 {
-		minDemand = stages.NoMinDemand
-	}
-	return stages.SubscribeOptions[any]{MaxDemand: maxDemand, MinDemand: minDemand, Cancel: stages.Temporary}
+	return stages.SubscribeOptions[any]{MaxDemand: maxDemand, MinDemand: &minDemand, Cancel: stages.Temporary}
 }
 
 // run is one Run of a stage.

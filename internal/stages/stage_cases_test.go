@@ -178,7 +178,7 @@ func bufferDefault(s *scene) {
 }
 
 func unbuffered(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: stages.Unbuffered})
+	p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: new(0)})
 	c := s.consumer("c")
 	must(c.Subscribe(p, demand(2, 0)))
 	synctest.Wait()
@@ -192,7 +192,7 @@ func unbuffered(s *scene) {
 func bufferKeep(s *scene, keep stages.Keep) {
 	discarded := 0
 	p := s.producer("p", nil, stages.OutletConfig[any]{
-		Buffer: s.number("buffer_size"), Keep: keep, OnDiscard: func(n int) bool {
+		Buffer: new(s.number("buffer_size")), Keep: keep, OnDiscard: func(n int) bool {
 			discarded += n
 			return false
 		},
@@ -216,7 +216,7 @@ func discardCallback(s *scene) {
 	} {
 		var log strings.Builder
 		p := s.producer("p", nil, stages.OutletConfig[any]{
-			Buffer: s.number("buffer_size"), Keep: stages.KeepFirst, OnDiscard: hook,
+			Buffer: new(s.number("buffer_size")), Keep: stages.KeepFirst, OnDiscard: hook,
 			Name: "pages", Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		s.push(p, numbers(1, 8)...)
@@ -276,7 +276,7 @@ func bufferBeforeDemand(s *scene) {
 }
 
 func bufferUnlimited(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: stages.Unlimited})
+	p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: new(stages.Unlimited)})
 	var counts []int
 	for _, events := range [][]any{{"a", "b", "c", "d", "e"}, {"f", "g", "h"}} {
 		s.push(p, events...)

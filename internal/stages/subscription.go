@@ -19,7 +19,7 @@ const DefaultMaxDemand = 1000
 // keeps between 500 and 1000 events asked for.
 type SubscribeOptions[T any] struct {
 	MaxDemand   int  // Most events asked for and not received, >= 1; 0: DefaultMaxDemand.
-	MinDemand   int  // Asks again when this few are outstanding, < MaxDemand; 0: MaxDemand/2, NoMinDemand: none.
+	MinDemand   *int // Asks again when this few are outstanding, < MaxDemand; nil: MaxDemand/2.
 	Manual      bool // The stage asks for nothing by itself; Subscription.Ask does. Each delivery is one batch.
 	Cancel      Mode // What the end of the subscription means for the consumer.
 	Resubscribe bool // If the consumer lives on when the producer ends: subscribe again as soon as it runs again.
@@ -30,25 +30,19 @@ type SubscribeOptions[T any] struct {
 	stage any // Which stage subscribes.
 }
 
-// NoMinDemand asks again only when nothing is outstanding (GenStage: min_demand 0).
-const NoMinDemand = -1
-
 // withDefaults returns the options with every default filled in, or an error that wraps ErrInvalidOption.
 func (o SubscribeOptions[T]) withDefaults() (SubscribeOptions[T], error) {
 	if o.MaxDemand == 0 {
 		o.MaxDemand = DefaultMaxDemand
 	}
-	switch o.MinDemand {
-	case 0:
-		o.MinDemand = o.MaxDemand / 2
-	case NoMinDemand:
-		o.MinDemand = 0
+	if o.MinDemand == nil {
+		o.MinDemand = new(o.MaxDemand / 2)
 	}
 	switch {
 	case o.MaxDemand < 1:
 		return o, invalid("max demand is %d, want at least 1", o.MaxDemand)
-	case o.MinDemand < 0 || o.MinDemand >= o.MaxDemand:
-		return o, invalid("min demand is %d, want 0 to %d", o.MinDemand, o.MaxDemand-1)
+	case *o.MinDemand < 0 || *o.MinDemand >= o.MaxDemand:
+		return o, invalid("min demand is %d, want 0 to %d", *o.MinDemand, o.MaxDemand-1)
 	case o.Cancel > Temporary:
 		return o, invalid("cancel mode is %d, want Permanent, Transient or Temporary", o.Cancel)
 	}
@@ -61,6 +55,7 @@ type Subscription[T any] struct {
 	from    *outlet[T]
 	to      *intake[T]
 	options SubscribeOptions[T]
+	account demand // What that of each attachment begins with.
 
 	// The rest is owned by the goroutine of the consumer's Run.
 	link      *link[T] // The present attachment; nil: none.
@@ -141,5 +136,6 @@ func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T
 		return nil, err
 	}
 	o.stage = to
-	return &Subscription[T]{from: from, to: to, options: o, settled: make(chan struct{})}, nil
+	account := demand{max: o.MaxDemand, min: *o.MinDemand}
+	return &Subscription[T]{from: from, to: to, options: o, account: account, settled: make(chan struct{})}, nil
 }

@@ -76,7 +76,7 @@ func subscribeErrors(s *scene) {
 	p := s.producer("p", nil, stages.OutletConfig[any]{})
 	c := s.consumer("c")
 	for _, o := range []stages.SubscribeOptions[any]{
-		{MaxDemand: -1}, {MaxDemand: 10, MinDemand: 10}, {MinDemand: 2000}, {Cancel: stages.Temporary + 1},
+		{MaxDemand: -1}, {MaxDemand: 10, MinDemand: new(10)}, {MinDemand: new(2000)}, {MinDemand: new(-1)}, {Cancel: stages.Temporary + 1},
 	} {
 		if _, err := c.Subscribe(p, o); !errors.Is(err, stages.ErrInvalidOption) {
 			s.Errorf("Subscribe(%+v) = %v, want ErrInvalidOption", o, err)

@@ -209,7 +209,7 @@ func TestWaitUntilSubscribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{T: t}
 		t.Cleanup(s.all.Wait)
-		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: 1, OnDiscard: func(n int) bool {
+		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: new(1), OnDiscard: func(n int) bool {
 			t.Errorf("%d events were discarded", n)
 			return false
 		}})
@@ -246,7 +246,7 @@ func TestBufferLeavesInOnePiece(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{T: t}
 		t.Cleanup(s.all.Wait)
-		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: 5, OnDiscard: func(int) bool { return false }})
+		p := s.producer("p", nil, stages.OutletConfig[any]{Buffer: new(5), OnDiscard: func(int) bool { return false }})
 		c := s.consumer("c")
 		sub := must(c.Subscribe(p, stages.SubscribeOptions[any]{Manual: true, Cancel: stages.Temporary}))
 		for first := 0; first < 70; first += 7 {
@@ -262,7 +262,7 @@ func TestTakenPartitionIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{T: t}
 		t.Cleanup(s.all.Wait)
-		p := parity(s, stages.PartitionConfig[any]{Partitions: 2, Hash: func(e any) (any, int) { return e, e.(int) % 2 }})
+		p := parity(s, stages.PartitionConfig[any]{Partitions: 2, Hash: func(e any) (any, int, bool) { return e, e.(int) % 2, true }})
 		o := demand(5, 0)
 		o.Resubscribe = true
 		first := must(s.consumer("first").Subscribe(p, o))

@@ -77,6 +77,9 @@ func TestBufferVectors(t *testing.T) {
 	}
 	for i, v := range vectors[vector](t, "buffer.json") {
 		b := buffer[int]{limit: v.Capacity}
+		if v.Capacity < 0 {
+			b.limit = Unlimited
+		}
 		if v.Keep == "first" {
 			b.keep = KeepFirst
 		}
@@ -260,11 +263,8 @@ func TestPartitionDispatcherVectors(t *testing.T) {
 			}
 			d, err := NewPartitionDispatcher(PartitionConfig[int]{
 				Partitions: v.Partitions,
-				Hash: func(event int) (int, int) {
-					if event%7 == 0 {
-						return event, None
-					}
-					return event, event % 3
+				Hash: func(event int) (int, int, bool) {
+					return event, event % 3, event%7 != 0
 				},
 				OnOrphans: func(int, []int) {},
 			})

@@ -44,7 +44,7 @@ func newRunner(w *Worker, queueName string) (*runner, error) {
 	}
 	r.stage, err = stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*queue.Delivery]{
 		Start: r.start, Restart: stages.Temporary,
-		Grace: time.Nanosecond, // a job is told at once that its runner stops
+		Grace: new(time.Duration(0)), // a job is told at once that its runner stops
 		Hooks: stages.Hooks[*queue.Delivery]{
 			OnSubscribe: func(s *stages.Subscription[*queue.Delivery]) { r.inlets[s].Open(s.Ask) },
 			OnCancel:    func(s *stages.Subscription[*queue.Delivery], _ error) { r.inlets[s].Shut() },
