@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of the jobs whose handler has returned and whose end is not yet written; with more,
@@ -54,7 +55,7 @@ type Settler struct {
 	wake    chan struct{}
 	turn    chan struct{} // held by Run
 	frame   *frame        // of Run's goroutine
-	ingest  ingest
+	batcher *stream.Batcher[*settlement]
 	debug   func() bool // whether anybody reads what is logged at that level
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
@@ -79,7 +80,7 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 		crowd: crowdedLane,
 		frame: newFrame(),
 	}
-	t.ingest = ingest{nc: s.nc, settler: t}
+	t.batcher = stream.NewBatcher(s.nc, t.stored, t.unsure)
 	return t
 }
 
@@ -153,7 +154,7 @@ func (s *Settler) wakeRun() {
 func (s *Settler) Run(ctx context.Context) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
-	defer s.ingest.close()
+	defer s.batcher.Close()
 	work, giveUp := context.WithCancelCause(context.WithoutCancel(ctx)) // a drain ends with everything written
 	defer giveUp(nil)
 	defer context.AfterFunc(ctx, func() {

@@ -146,7 +146,7 @@ func (s *Settler) overdue(now time.Time) bool {
 		}
 	}
 	s.mu.Unlock()
-	s.ingest.expire(now)
+	s.batcher.Expire(now)
 	for _, token := range lost {
 		s.store.publisher.forget(token)
 	}
@@ -189,7 +189,7 @@ func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err erro
 	f.expected[0] = strconv.FormatUint(t.lastEvent, 10)
 	f.msg.Subject = s.store.names.event(t.place)
 	f.msg.Data = f.body
-	if crowded && s.ingest.send(&f.msg, t, t.lane.sent) {
+	if crowded && s.batcher.Send(&f.msg, t, t.lane.sent) {
 		return 0, nil
 	}
 	return s.store.publisher.send(&f.msg, t)

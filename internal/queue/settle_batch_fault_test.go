@@ -29,7 +29,7 @@ func (w *swarm) befall(nth int, fate natstest.Fate) {
 func (w *swarm) recovers() {
 	w.t.Helper()
 	w.settled()
-	time.Sleep(ingestPauseMax)
+	time.Sleep(batchesResume)
 	w.scene.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
 	w.burst(40)
 	w.allEnded()
