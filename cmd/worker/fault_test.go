@@ -18,8 +18,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
-	"github.com/millhand/millhand/internal/broker"
-	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -28,16 +26,15 @@ var errInjected = errors.New("killed by the test")
 // Whatever part of the process fails under load, it comes back after its backoff, no other part is restarted, every
 // job ends once and no handler runs twice: an outage of the broker that is shorter than the lease interrupts nobody.
 //
-// The parts are those of the tree, so a new one is in the test. The worker is not: it supervises itself, and its end
-// is the process's. This is in real time, as a broker's sockets are, so the backoff is what the log says of it.
+// The parts are those of the tree, so a new one is in the test, but for those whose end is the process's. This is in real time, as a broker's sockets are, so the backoff is what the log says of it.
 func TestEveryPartOfTheProcessHealsUnderLoad(t *testing.T) {
 	t.Parallel()
 	names := func() (names []string) {
 		p := startLoaded(t, 1)
 		defer p.end(t)
-		for _, n := range p.session.tree.Tree().Children {
-			if n.Name != workerPart {
-				names = append(names, n.Name)
+		for _, c := range p.process.parts() {
+			if !c.Significant {
+				names = append(names, c.Name)
 			}
 		}
 		return names
@@ -54,12 +51,12 @@ func TestEveryPartOfTheProcessHealsUnderLoad(t *testing.T) {
 				until(t, "jobs run", func() bool { return p.done() >= (n+1)*jobs/(kills+2) })
 				p.kill(t, name)
 				until(t, "it is back", func() bool {
-					part := part(t, p.session.health(p.worker).Tree, name)
-					return part.Restarts == n+1 && part.State == "running"
+					part := p.part(t, name)
+					return part.Restarts == n+1 && part.State == supervisor.StateRunning
 				})
 			}
 			p.expectHandledOnce(t, jobs)
-			for _, n := range p.session.tree.Tree().Children {
+			for _, n := range p.process.tree.Tree().Children {
 				if want := map[bool]int{true: kills}[n.Name == name]; n.Restarts != want || n.State != supervisor.StateRunning {
 					t.Errorf("%s = %+v, want it running after %d restarts", n.Name, n, want)
 				}
@@ -79,10 +76,19 @@ func TestEveryPartOfTheProcessHealsUnderLoad(t *testing.T) {
 	}
 }
 
+// Nothing heals a connection that somebody closed: the process ends, and says why.
+func TestClosedConnectionEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	p := startLoaded(t, 1)
+	p.process.conn.Close()
+	if err := <-p.ended; !errors.Is(err, errConnectionClosed) {
+		t.Errorf("run = %v, want %v", err, errConnectionClosed)
+	}
+}
+
 // loaded is the whole of a worker's process, with jobs to do.
 type loaded struct {
-	session *session
-	worker  *millhand.Worker
+	process *process
 	log     *logBuffer
 	web     string
 	stop    context.CancelFunc
@@ -99,28 +105,20 @@ func startLoaded(t *testing.T, jobs int) *loaded {
 		log: &logBuffer{}, ended: make(chan error, 1), runs: make(map[string]int), kills: make(map[string]context.CancelCauseFunc),
 	}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	b, err := broker.Start(broker.Config{Store: t.TempDir(), Port: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Shutdown)
-	nc, err := nats.Connect("", append(cli.WorkerOptions(log), nats.InProcessServer(b))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
 	mux := millhand.NewMux()
 	mux.HandleFunc("work", p.handle)
-	p.worker, err = millhand.NewWorker(nc, millhand.WorkerConfig{
-		Config: millhand.Config{Logger: log}, Mux: mux, Concurrency: 4, AckWait: 9 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
+	p.process = &process{
+		log: log, store: t.TempDir(), listen: "127.0.0.1:0", http: "127.0.0.1:0", httpGiven: true, instrument: p.instrument,
+		config: millhand.WorkerConfig{Config: millhand.Config{Logger: log}, Mux: mux, Concurrency: 4, AckWait: 9 * time.Second},
 	}
-	c, err := millhand.NewClient(nc, millhand.Config{Logger: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.process.connect = p.process.connectOwn
+	ctx, cancel := context.WithCancel(t.Context())
+	p.stop = cancel
+	go func() { p.ended <- p.process.run(ctx) }()
+	until(t, "the worker starts", func() bool { return p.log.find("worker started") != "" })
+	_, url, _ := strings.Cut(p.log.find("serving health checks"), "url=")
+	p.web = strings.TrimSpace(url) + "/healthz"
+	c := connectTestClient(t, p.process.broker.Load().ClientURL())
 	batch := make([]millhand.Request, jobs)
 	for i := range batch {
 		batch[i] = millhand.Request{Args: millhand.Raw{Name: "work"}}
@@ -128,15 +126,6 @@ func startLoaded(t *testing.T, jobs int) *loaded {
 	if _, err := c.EnqueueMany(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	p.session = &session{
-		command: &command{http: "127.0.0.1:0", httpSet: true}, log: log, broker: b, instrument: p.instrument,
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	p.stop = cancel
-	go func() { p.ended <- p.session.work(ctx, p.worker, nc) }()
-	until(t, "the worker starts", func() bool { return p.log.find("worker started") != "" })
-	_, url, _ := strings.Cut(p.log.find("serving health checks"), "url=")
-	p.web = strings.TrimSpace(url) + "/healthz"
 	return p
 }
 
@@ -162,17 +151,19 @@ func (p *loaded) done() int {
 
 // instrument makes a part end as if it had failed by itself.
 func (p *loaded) instrument(c supervisor.Child) supervisor.Child {
-	run := c.Run
+	run := c.RunReady
 	if run == nil {
-		return c // and kill says so
+		plain := c.Run
+		run = func(ctx context.Context, ready func()) error { ready(); return plain(ctx) }
 	}
-	c.Run = func(ctx context.Context) error {
+	c.Run = nil
+	c.RunReady = func(ctx context.Context, ready func()) error {
 		ctx, kill := context.WithCancelCause(ctx)
 		defer kill(nil)
 		p.mu.Lock()
 		p.kills[c.Name] = kill
 		p.mu.Unlock()
-		err := run(ctx)
+		err := run(ctx, ready)
 		if errors.Is(context.Cause(ctx), errInjected) {
 			return errInjected
 		}
@@ -181,11 +172,22 @@ func (p *loaded) instrument(c supervisor.Child) supervisor.Child {
 	return c
 }
 
+func (p *loaded) part(t *testing.T, name string) supervisor.Node {
+	t.Helper()
+	for _, n := range p.process.tree.Tree().Children {
+		if n.Name == name {
+			return n
+		}
+	}
+	t.Fatalf("no part %q", name)
+	return supervisor.Node{}
+}
+
 // kill makes a part fail. The end of its context is the broker's last one, so its server is ended.
 func (p *loaded) kill(t *testing.T, name string) {
 	t.Helper()
 	if name == "broker" {
-		srv := reflect.ValueOf(p.session.broker).Elem().FieldByName("srv") // nothing shipped can do this
+		srv := reflect.ValueOf(p.process.broker.Load()).Elem().FieldByName("srv") // nothing shipped can do this
 		s := (*atomic.Pointer[server.Server])(unsafe.Pointer(srv.UnsafeAddr())).Load()
 		s.Shutdown()
 		s.WaitForShutdown()
@@ -206,7 +208,7 @@ func (p *loaded) expectHandledOnce(t *testing.T, jobs int) {
 	var nc *nats.Conn
 	until(t, "the broker lets in", func() (ok bool) {
 		var err error
-		nc, err = nats.Connect(p.session.broker.ClientURL())
+		nc, err = nats.Connect(p.process.broker.Load().ClientURL())
 		return err == nil
 	})
 	defer nc.Close()
@@ -244,6 +246,6 @@ func (p *loaded) end(t *testing.T) {
 	t.Helper()
 	p.stop()
 	if err := <-p.ended; err != nil {
-		t.Errorf("work = %v", err)
+		t.Errorf("run = %v", err)
 	}
 }

@@ -4,14 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 func TestHealthzOfAStoppedWorker(t *testing.T) {
@@ -20,19 +22,18 @@ func TestHealthzOfAStoppedWorker(t *testing.T) {
 		mux := millhand.NewMux()
 		addBuiltin(mux)
 		log := slog.New(slog.DiscardHandler)
-		w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: millhand.Config{Logger: log}, Mux: mux})
-		if err != nil {
-			t.Fatal(err)
+		p := &process{
+			log: log, remote: true, config: millhand.WorkerConfig{Config: millhand.Config{Logger: log}, Mux: mux},
+			connect: func(context.Context) (*nats.Conn, error) { return nc, nil },
 		}
-		session := &session{command: &command{}, log: log}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- session.work(ctx, w, nc) }()
+		go func() { ended <- p.run(ctx) }()
 		synctest.Wait()
 		check := func(wantStatus int, wantState string) {
 			t.Helper()
 			rec := httptest.NewRecorder()
-			session.handler(w).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+			p.healthChecks().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 			var h millhand.Health
 			if err := json.Unmarshal(rec.Body.Bytes(), &h); err != nil {
 				t.Fatal(err)
@@ -52,28 +53,23 @@ func TestHealthzOfAStoppedWorker(t *testing.T) {
 }
 
 func TestHealthChecksAreServedAgainAfterARestart(t *testing.T) {
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
+	p := &process{log: slog.New(slog.DiscardHandler)}
+	var err error
+	if p.tree, err = supervisor.New(supervisor.Spec{Name: "process"}); err != nil {
 		t.Fatal(err)
 	}
-	w := &web{listener: l, address: l.Addr().String(), handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		answer(rw, http.StatusOK, map[string]string{})
-	})}
-	for i := range 2 {
+	w := &web{process: p, address: "127.0.0.1:0"}
+	for i, last := 0, ""; i < 2; i, last = i+1, w.address {
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- w.run(ctx) }()
-		until(t, "it answers", func() bool {
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", w.address)
-			if err != nil {
-				return false
-			}
-			_ = conn.Close()
-			return true
-		})
-		var body map[string]string
-		if got := fetch(t, "http://"+w.address, &body); got != http.StatusOK {
-			t.Errorf("run %d: %d, want %d", i+1, got, http.StatusOK)
+		ready, ended := make(chan struct{}), make(chan error, 1)
+		go func() { ended <- w.run(ctx, func() { close(ready) }) }()
+		<-ready
+		if last != "" && w.address != last {
+			t.Errorf("run %d listens on %s, want %s as before", i+1, w.address, last)
+		}
+		var h millhand.Health
+		if got := fetch(t, "http://"+w.address+"/healthz", &h); got != http.StatusOK || h.State != stateStarting {
+			t.Errorf("run %d: %d, %q, want %d, %q", i+1, got, h.State, http.StatusOK, stateStarting)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -2,25 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
-	"github.com/millhand/millhand/internal/broker"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/minder"
-	"github.com/millhand/millhand/internal/supervisor"
 )
 
 const (
@@ -49,15 +44,12 @@ type command struct {
 	store        string
 	listen       string
 	http         string
-	httpSet      bool
 	quotas       []string
 	rates        []string
 	permitTTL    time.Duration
 	ackWait      time.Duration
-	ackWaitSet   bool
 	drainTimeout time.Duration
 	maxStuck     int
-	maxStuckSet  bool
 	given        func(flag string) bool // though it may be empty
 
 	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
@@ -76,13 +68,10 @@ func execute(
 		Example: examples,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.ackWaitSet = cmd.Flags().Changed("ack-wait")
 			c.given = cmd.Flags().Changed
 			if err := cli.CheckNotEmpty(cmd.Flags(), "store", "config", "listen"); err != nil {
 				return err
 			}
-			c.httpSet = cmd.Flags().Changed("http")
-			c.maxStuckSet = cmd.Flags().Changed("max-stuck")
 			return c.run(cmd.Context())
 		},
 	}
@@ -108,7 +97,7 @@ func execute(
 	return cli.Execute(ctx, root, args, stderr)
 }
 
-// run sets up what the flags ask for and works until a signal.
+// run turns the flags into a process, and runs it until it is told to stop.
 func (c *command) run(ctx context.Context) error {
 	log := c.logs.Logger(c.stderr)
 	cfg, err := c.readConfig()
@@ -127,53 +116,40 @@ func (c *command) run(ctx context.Context) error {
 	}
 	m := minder.New(log)
 	defer m.Close()
-	wc, err := cfg.worker(log, m, c.builtin)
+	worker, err := c.workerConfig(cfg, m, log)
 	if err != nil {
 		return err
 	}
 	cfg.checkDescriptors(log, descriptorLimit())
+	p := &process{
+		log: log, signals: c.signals, config: worker,
+		store: c.store, listen: c.listen, http: c.http, httpGiven: c.given("http"),
+	}
+	p.connect = p.connectOwn
+	if target.Remote {
+		p.connect = func(ctx context.Context) (*nats.Conn, error) { return target.ConnectWorker(ctx, log) }
+		p.remote = true
+	}
+	return p.run(ctx)
+}
+
+// workerConfig is what flags and file say of the worker itself.
+func (c *command) workerConfig(cfg config, m *minder.Minder, log *slog.Logger) (millhand.WorkerConfig, error) {
+	wc, err := cfg.worker(log, m, c.builtin)
+	if err != nil {
+		return wc, err
+	}
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
 	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1
 	}
 	wc.OnOverrun = func(jobs []millhand.Ref) {
-		log.ErrorContext(ctx, "handlers run on without a permit of their quota: ending the process, to be started anew", slog.Any("jobs", jobs))
+		log.Error("handlers still run although they lost the permit of their quota: ending the process, so that no other worker runs more than the quota allows",
+			slog.Any("jobs", jobs))
 		os.Exit(cli.ExitRuntime)
 	}
-
-	ctx, drain := context.WithCancel(ctx)
-	defer drain()
-	s := &session{command: c, log: log, drain: drain}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	done := make(chan struct{})
-	defer close(done)
-	wg.Go(func() { s.watchSignals(done) })
-	nc, err := s.connect(ctx, target)
-	if s.broker != nil {
-		defer s.broker.Shutdown() // the tree did that, if it came so far
-	}
-	if nc != nil {
-		defer nc.Close()
-	}
-	if ctx.Err() != nil {
-		return nil // told to stop before there was anything to drain
-	}
-	if err != nil {
-		return err
-	}
-	w, err := millhand.NewWorker(nc, wc)
-	if errors.Is(err, millhand.ErrInvalid) {
-		return cli.Usagef("%w", err)
-	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.worker = w
-	s.mu.Unlock()
-	return s.work(ctx, w, nc)
+	return wc, nil
 }
 
 func (c *command) readConfig() (config, error) {
@@ -188,7 +164,7 @@ func (c *command) readConfig() (config, error) {
 		n := count(c.concurrency)
 		cfg.Concurrency = &n
 	}
-	if c.maxStuckSet {
+	if c.given("max-stuck") {
 		if err := checkMaxStuck(c.maxStuck); err != nil {
 			return cfg, cli.Usagef("--max-stuck %d: %w", c.maxStuck, err)
 		}
@@ -209,7 +185,7 @@ func (c *command) checkFlags() error {
 	if c.drainTimeout < 0 {
 		return cli.Usagef("--drain-timeout must not be negative")
 	}
-	if c.ackWaitSet && c.ackWait < millhand.MinAckWait {
+	if c.given("ack-wait") && c.ackWait < millhand.MinAckWait {
 		return cli.Usagef("--ack-wait %v: must be at least %v", c.ackWait, millhand.MinAckWait)
 	}
 	if c.permitTTL < 2*time.Second || c.permitTTL > time.Hour || c.permitTTL%time.Second != 0 {
@@ -242,173 +218,4 @@ func splitAddress(address string) (host string, port int, err error) {
 		return "", 0, fmt.Errorf("%q is no port", text)
 	}
 	return host, port, nil
-}
-
-// session is one run of the command.
-type session struct {
-	*command
-	log    *slog.Logger
-	drain  context.CancelFunc
-	broker *broker.Broker // nil if a server was given, or another worker's is used
-	tree   *supervisor.Supervisor
-	ended  atomic.Bool // the worker has returned
-
-	instrument func(supervisor.Child) supervisor.Child // every part passes through it: tests make them fail; nil: none
-
-	mu     sync.Mutex
-	worker *millhand.Worker // once there is one
-}
-
-// watchSignals drains at the first signal, hands back at the second and ends the
-// process at the third.
-func (s *session) watchSignals(done <-chan struct{}) {
-	for all := (stops{}); ; {
-		select {
-		case <-done:
-			return
-		case sig := <-s.signals:
-			switch all.next(sig) {
-			case 0: // it drains already
-			case 1:
-				s.log.Info("draining; a second signal hands running jobs back", slog.String("signal", sig.String()))
-				s.drain()
-			case 2:
-				s.log.Warn("handing running jobs back; a third signal ends the process at once")
-				s.mu.Lock()
-				if s.worker != nil {
-					s.worker.HandBack()
-				}
-				s.mu.Unlock()
-			default:
-				os.Exit(cli.ExitInterrupted)
-			}
-		}
-	}
-}
-
-// connect finds the broker: the one given, one of our own, or that of another worker
-// on this host.
-func (s *session) connect(ctx context.Context, target cli.Target) (*nats.Conn, error) {
-	if target.Remote {
-		return target.ConnectWorker(ctx, s.log)
-	}
-	b, err := s.shareBroker(ctx)
-	switch {
-	case err == nil:
-		s.broker = b
-		return nats.Connect("", append(cli.WorkerOptions(s.log), nats.InProcessServer(b))...)
-	case s.store == "" && errors.Is(err, broker.ErrAddressInUse):
-		nc, connectErr := cli.Target{URL: "nats://" + withHost(s.listen)}.Connect(ctx, cli.WorkerOptions(s.log)...)
-		if connectErr != nil {
-			return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", err, connectErr)
-		}
-		s.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", cli.Redact(nc.ConnectedUrl())))
-		return nc, nil
-	}
-	return nil, err
-}
-
-// How long a worker waits for one that has the default store and does not listen yet, or not
-// any more, and how often it looks.
-const (
-	shareWithin = 10 * time.Second
-	sharePause  = 100 * time.Millisecond
-)
-
-// shareBroker starts a broker, or returns an error that is [broker.ErrAddressInUse] if there
-// is one to be used. Of workers that are started together, one has the store some time before
-// it listens; and one that stops has it some time after.
-func (s *session) shareBroker(ctx context.Context) (*broker.Broker, error) {
-	tick := time.NewTicker(sharePause)
-	defer tick.Stop()
-	for end := time.Now().Add(shareWithin); ; {
-		b, err := s.startBroker()
-		if s.store != "" || !errors.Is(err, broker.ErrStoreLocked) || errors.Is(err, broker.ErrAddressInUse) || time.Now().After(end) {
-			return b, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *session) startBroker() (*broker.Broker, error) {
-	host, port, err := splitAddress(s.listen)
-	if err != nil {
-		return nil, cli.Usagef("--listen: %w", err)
-	}
-	store := s.store
-	if store == "" {
-		if store, err = broker.DefaultStore(); err != nil {
-			return nil, err
-		}
-	}
-	return broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: s.log})
-}
-
-// work runs the tree until the worker has drained: the broker stops after it.
-func (s *session) work(ctx context.Context, w *millhand.Worker, nc *nats.Conn) error {
-	var ended error // of the worker, which is not restarted: it supervises itself
-	children := []supervisor.Child{}
-	if s.broker != nil {
-		children = append(children, supervisor.Child{Name: "broker", Run: s.broker.Run, StopTimeout: time.Minute})
-	}
-	web, err := s.listenHTTP(ctx, w)
-	if err != nil {
-		return err
-	}
-	if web != nil {
-		children = append(children, supervisor.Child{Name: "http", Run: web.run})
-	}
-	children = append(children, supervisor.Child{
-		Name: workerPart, Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
-		Run: func(ctx context.Context) error {
-			ended = w.Run(ctx)
-			s.ended.Store(true)
-			nc.Close() // before the broker goes
-			s.sayGoodbye()
-			return ended
-		},
-	})
-	if s.instrument != nil {
-		for i, c := range children {
-			children[i] = s.instrument(c)
-		}
-	}
-	s.tree, err = supervisor.New(supervisor.Spec{
-		Name: "process", AutoShutdown: supervisor.AnySignificant, Children: children,
-		MaxRestarts: new(5), Within: time.Minute, Backoff: supervisor.Backoff{First: time.Second, Max: 10 * time.Second},
-		OnEvent: func(e supervisor.Event) {
-			if e.Level() > slog.LevelInfo { // the rest is for those who look at the tree
-				s.log.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
-			}
-		},
-	})
-	if err != nil {
-		return err
-	}
-	err = s.tree.Run(ctx)
-	switch {
-	case errors.Is(ended, millhand.ErrDrainTimeout):
-		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: ended}
-	case errors.Is(ended, millhand.ErrStuck):
-		return fmt.Errorf("%w: the log shows where each of them hangs; start the worker anew", ended)
-	case ended != nil:
-		return ended
-	case errors.Is(err, supervisor.ErrIntensity):
-		return err
-	}
-	return nil
-}
-
-// sayGoodbye warns those whose broker stops with this worker.
-func (s *session) sayGoodbye() {
-	if s.broker == nil {
-		return
-	}
-	if n := s.broker.ForeignClients(); n > 0 {
-		s.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("clients", n))
-	}
 }

@@ -196,11 +196,11 @@ func find(ts *testscript.TestScript, r *running, text string) string {
 	return ""
 }
 
-// signal NAME INT|TERM signals a worker.
+// signal NAME HUP|INT|TERM signals a worker.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
-	sig := syscall.SIGTERM
-	if args[1] == "INT" {
-		sig = syscall.SIGINT
+	sig, ok := map[string]os.Signal{"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[args[1]]
+	if !ok {
+		ts.Fatalf("no signal %s", args[1])
 	}
 	ts.Check(named(ts, args[0]).cmd.Process.Signal(sig))
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/millhand/millhand/internal/cli"
 )
 
 // notify returns the signals that stop the command. A log whose reader went away, as that of
@@ -31,4 +35,30 @@ func (s *stops) next(sig os.Signal) int {
 	}
 	s.n++
 	return s.n
+}
+
+// watchSignals drains at the first signal, hands running jobs back at the second, and ends
+// the process at the third.
+func (p *process) watchSignals(ctx context.Context) error {
+	for all := (stops{}); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case sig := <-p.signals:
+			switch all.next(sig) {
+			case 0: // it drains already
+			case 1:
+				p.log.InfoContext(ctx, "draining; a second signal hands running jobs back", slog.String("signal", sig.String()))
+				p.stop()
+			case 2:
+				p.log.WarnContext(ctx, "handing running jobs back; a third signal ends the process at once", slog.String("signal", sig.String()))
+				p.handedBack.Store(true)
+				if w := p.worker.Load(); w != nil {
+					w.HandBack()
+				}
+			default:
+				os.Exit(cli.ExitInterrupted)
+			}
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
@@ -29,12 +30,12 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 		var out, log bytes.Buffer
 		cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		nc := s.Connect(t)
-		w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
-			Config: cfg, Mux: mux, Concurrency: 2, MaxStuck: 2,
-			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
-		})
-		if err != nil {
-			t.Fatal(err)
+		p := &process{
+			log: cfg.Logger, remote: true, connect: func(context.Context) (*nats.Conn, error) { return nc, nil },
+			config: millhand.WorkerConfig{
+				Config: cfg, Mux: mux, Concurrency: 2, MaxStuck: 2,
+				Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
+			},
 		}
 		c, err := millhand.NewClient(s.Connect(t), cfg)
 		if err != nil {
@@ -45,9 +46,8 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		session := &session{command: &command{}, log: cfg.Logger}
 		root := &cobra.Command{Use: "worker", RunE: func(cmd *cobra.Command, _ []string) error {
-			return session.work(cmd.Context(), w, nc)
+			return p.run(cmd.Context())
 		}}
 		if code := cli.Execute(t.Context(), root, nil, &out); code != cli.ExitRuntime {
 			t.Errorf("exit code %d, want %d", code, cli.ExitRuntime)

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
-	"github.com/millhand/millhand/internal/cli"
 )
 
 // Of workers that are started together on a host, one has the broker and the others use it.
@@ -22,27 +25,35 @@ func TestWorkersStartedTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	const workers = 6
-	sessions := make([]*session, workers)
-	var wg sync.WaitGroup
-	for i := range sessions {
-		sessions[i] = &session{command: &command{listen: address}, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
-		wg.Go(func() {
-			nc, err := sessions[i].connect(t.Context(), cli.Target{})
-			if err != nil {
+	processes := make([]*process, workers)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var started, ended sync.WaitGroup
+	for i := range processes {
+		p := &process{listen: address, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		processes[i] = p
+		started.Add(1)
+		p.config = millhand.WorkerConfig{Config: millhand.Config{Logger: p.log}, Mux: millhand.NewMux()}
+		addBuiltin(p.config.Mux)
+		p.connect = func(ctx context.Context) (*nats.Conn, error) {
+			defer started.Done()
+			return p.connectOwn(ctx)
+		}
+		ended.Go(func() {
+			if err := p.run(ctx); err != nil {
 				t.Errorf("worker %d: %v", i, err)
-				return
 			}
-			nc.Close()
 		})
 	}
-	wg.Wait()
+	started.Wait()
 	brokers := 0
-	for _, s := range sessions {
-		if s.broker != nil {
+	for _, p := range processes {
+		if p.broker.Load() != nil {
 			brokers++
-			s.broker.Shutdown()
 		}
 	}
+	stop()
+	ended.Wait()
 	if brokers != 1 {
 		t.Errorf("%d brokers, want 1", brokers)
 	}
@@ -59,13 +70,13 @@ func TestWorkerWaitsForTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{command: &command{listen: "127.0.0.1:0"}, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
-	if _, err := s.startBroker(); err == nil {
+	p := &process{listen: "127.0.0.1:0", log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	if _, err := p.startBroker(); err == nil {
 		t.Fatal("two brokers on one store")
 	}
 	started := make(chan error, 1)
 	go func() {
-		b, err := s.shareBroker(t.Context())
+		b, err := p.shareBroker(t.Context())
 		if err == nil {
 			b.Shutdown()
 		}

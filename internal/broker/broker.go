@@ -113,7 +113,7 @@ func Start(cfg Config) (*Broker, error) {
 	}
 	if !loopback(cfg.Host) {
 		b.log.Warn("broker asks nobody for credentials and can be reached from other hosts: see to it that only friends do",
-			slog.String("url", b.ClientURL()))
+			slog.String("address", address(b.cfg.Host, b.cfg.Port)))
 	}
 	return b, nil
 }
@@ -143,7 +143,11 @@ func (b *Broker) Shutdown() {
 	b.shutdown.Do(func() {
 		b.closed.Store(true)
 		if b.health() == nil {
-			b.takeStock(b.ForeignClients() == 0)
+			clients := b.ForeignClients()
+			if clients > 0 {
+				b.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("clients", clients))
+			}
+			b.takeStock(clients == 0)
 		}
 		stop(b.srv.Load())
 		if err := b.lock.Close(); err != nil {
@@ -152,9 +156,9 @@ func (b *Broker) Shutdown() {
 	})
 }
 
-// ClientURL is where clients reach the broker.
+// ClientURL is where clients on this host reach the broker.
 func (b *Broker) ClientURL() string {
-	return "nats://" + address(b.cfg.Host, b.cfg.Port)
+	return "nats://" + Reachable(address(b.cfg.Host, b.cfg.Port))
 }
 
 // InProcessConn returns a connection that uses no socket: to the server started last, so

@@ -300,6 +300,35 @@ func TestOpenDoorIsLogged(t *testing.T) {
 	}
 }
 
+func TestClientURLAnswers(t *testing.T) {
+	for _, host := range []string{"", "0.0.0.0", "::"} {
+		b := start(t, Config{Store: t.TempDir(), Host: host, Port: -1})
+		nc, err := nats.Connect(b.ClientURL())
+		if err != nil {
+			t.Errorf("host %q: %s: %v", host, b.ClientURL(), err)
+			continue
+		}
+		nc.Close()
+	}
+}
+
+func TestReachable(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"0.0.0.0:4222":    "127.0.0.1:4222",
+		"[::]:4222":       "[::1]:4222",
+		"127.0.0.1:4222":  "127.0.0.1:4222",
+		"10.1.2.3:4222":   "10.1.2.3:4222",
+		"[fe80::1]:4222":  "[fe80::1]:4222",
+		"nats.example:80": "nats.example:80",
+		"nonsense":        "nonsense",
+	} {
+		if got := Reachable(address); got != want {
+			t.Errorf("Reachable(%s) = %s, want %s", address, got, want)
+		}
+	}
+}
+
 func TestDefaultStore(t *testing.T) {
 	t.Setenv("HOME", "/home/x")
 	for xdg, want := range map[string]string{

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/cli"
+)
+
+// connectOwn connects to the broker of this process, or to that of another worker on this host.
+func (p *process) connectOwn(ctx context.Context) (*nats.Conn, error) {
+	if b := p.broker.Load(); b != nil {
+		return nats.Connect("", append(cli.WorkerOptions(p.log), nats.InProcessServer(b))...)
+	}
+	nc, err := cli.Target{URL: "nats://" + withHost(p.listen)}.Connect(ctx, cli.WorkerOptions(p.log)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", p.shared, err)
+	}
+	p.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", cli.Redact(nc.ConnectedUrl())))
+	return nc, nil
+}
+
+// How long a worker waits for one that has the default store and does not listen yet, or not
+// any more, and how often it tries.
+const (
+	shareWithin = 10 * time.Second
+	sharePause  = 100 * time.Millisecond
+)
+
+// shareBroker starts a broker, or returns an error that is [broker.ErrAddressInUse] if there
+// is one to be used. Of workers that are started together, one has the store some time before
+// it listens; and one that stops has it some time after.
+func (p *process) shareBroker(ctx context.Context) (*broker.Broker, error) {
+	tick := time.NewTicker(sharePause)
+	defer tick.Stop()
+	for end := time.Now().Add(shareWithin); ; {
+		b, err := p.startBroker()
+		if p.store != "" || !errors.Is(err, broker.ErrStoreLocked) || errors.Is(err, broker.ErrAddressInUse) || time.Now().After(end) {
+			return b, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *process) startBroker() (*broker.Broker, error) {
+	host, port, err := splitAddress(p.listen)
+	if err != nil {
+		return nil, cli.Usagef("--listen: %w", err)
+	}
+	store := p.store
+	if store == "" {
+		if store, err = broker.DefaultStore(); err != nil {
+			return nil, err
+		}
+	}
+	return broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: p.log})
+}
