@@ -55,9 +55,10 @@ func TestRefsAreCheckedAtTheBorder(t *testing.T) {
 				continue
 			}
 			for what, err := range map[string]error{
-				"Pause":    c.Pause(t.Context(), ref.Queue),
-				"Resume":   c.Resume(t.Context(), ref.Queue),
-				"SetQuota": c.SetQuota(t.Context(), millhand.Quota{Queue: ref.Queue, Limit: 1}),
+				"Pause":      c.Pause(t.Context(), ref.Queue),
+				"Resume":     c.Resume(t.Context(), ref.Queue),
+				"ResetQuota": c.ResetQuota(t.Context(), millhand.Quota{Queue: ref.Queue}),
+				"SetQuota":   c.SetQuota(t.Context(), millhand.Quota{Queue: ref.Queue, Limit: 1}),
 			} {
 				if !errors.Is(err, millhand.ErrInvalid) {
 					t.Errorf("%s of %.60q: %v", what, ref.Queue, err)

@@ -22,15 +22,52 @@ type Quota struct {
 	Per   time.Duration
 }
 
-// SetQuota sets or changes a limit while everything runs: workers heed it within a second.
-// What runs above a lowered limit goes on to its end. The limit of a type has nothing to do
-// with that of its key or queue: all hold. It returns [ErrInvalid] for a quota that breaks a
-// rule.
+// SetQuota sets, changes or removes a limit while everything runs: workers act on it within a
+// second. What runs above a lowered limit goes on to its end. The limits of a type, its key and
+// its queue are independent: all of them hold.
+//
+// What SetQuota sets stays until it is removed or handed back with [Client.ResetQuota]. No
+// worker's configuration replaces it, so a limit that was changed in an emergency survives a
+// rolling restart. A limit that was removed is set again by the next worker that starts with it
+// in its configuration; to lift such a limit for longer, set a high one.
+//
+// It returns [ErrInvalid] for a quota that breaks a rule.
 func (c *Client) SetQuota(ctx context.Context, q Quota) error {
 	if err := q.check(); err != nil {
 		return err
 	}
 	return publicError(q.set(ctx, c.registry))
+}
+
+// ResetQuota hands a limit that a person set back to the configuration of the workers, and so it
+// does with the key of each of q.Types. The limit holds as it is until a worker with a limit of
+// its own for the same jobs replaces it: within a second if one runs, else when one starts. If no
+// worker has one, it stays.
+//
+// Limit is ignored, and Per matters only as zero for a quota and anything else for a rate. A
+// limit that no person set, or none at all, is left alone. It returns [ErrInvalid] for a quota
+// that breaks a rule.
+func (c *Client) ResetQuota(ctx context.Context, q Quota) error {
+	q.Limit = 0
+	if err := q.check(); err != nil {
+		return err
+	}
+	if err := c.registry.ResetLimit(ctx, q.pool()); err != nil {
+		return publicError(err)
+	}
+	for _, t := range q.Types {
+		if err := c.registry.ResetKey(ctx, t); err != nil {
+			return publicError(err)
+		}
+	}
+	return nil
+}
+
+// Paused returns the queues that are paused, each with the time when it was. That is zero for a
+// pause that another program wrote in a way that cannot be read: it holds all the same.
+func (c *Client) Paused(ctx context.Context) (map[string]time.Time, error) {
+	paused, err := c.registry.Paused(ctx)
+	return paused, publicError(err)
 }
 
 // Pause keeps all workers from taking jobs of a queue, until [Client.Resume]: workers heed it
@@ -102,11 +139,23 @@ func (q Quota) set(ctx context.Context, s *registry.Store) error {
 // use it, and used by a job that runs, or that is about to.
 type QuotaUsage struct {
 	Quota
+	Source  QuotaSource  `json:"source"` // who set it
+	SetAt   time.Time    `json:"set_at"` // when, by the broker's clock
 	Held    int          `json:"held"`
 	Used    int          `json:"used"`
 	Wanted  int          `json:"wanted"` // what workers could use now, those in use included
 	Workers []QuotaShare `json:"workers"`
 }
+
+// A QuotaSource says who set a limit, and so who may change it.
+type QuotaSource string
+
+// The sources of limits.
+const (
+	SetByPerson QuotaSource = "person" // with SetQuota, or by another program: it stays until a person removes it or hands it back
+	SetByConfig QuotaSource = "config" // by a worker's configuration, which may replace it when a worker starts
+	SetByReset  QuotaSource = "reset"  // by a person who handed it back: the next configuration replaces it
+)
 
 // A QuotaShare is a worker's part in a limit, as of its last word.
 type QuotaShare struct {
@@ -130,7 +179,16 @@ func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
 }
 
 func usageOf(p registry.Pool) QuotaUsage {
-	u := QuotaUsage{Quota: Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types}, Workers: []QuotaShare{}}
+	u := QuotaUsage{
+		Quota:  Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types},
+		Source: SetByPerson, SetAt: p.Set, Workers: []QuotaShare{},
+	}
+	switch p.Source {
+	case registry.ByConfig:
+		u.Source = SetByConfig
+	case registry.HandedBack:
+		u.Source = SetByReset
+	}
 	switch p.Kind {
 	case registry.OfType:
 		u.Type = p.Name

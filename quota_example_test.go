@@ -43,6 +43,73 @@ func ExampleClient_SetQuota() {
 	// crm-api 10 0s [push sync]
 }
 
+// What a person sets stays, also when workers restart with another limit in their configuration,
+// until it is handed back.
+func ExampleClient_ResetQuota() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
+	config := millhand.WorkerConfig{Mux: mux, Quotas: []millhand.Quota{{Type: "resize", Limit: 10}}}
+	restart := func() {
+		defer work(nc, config)()
+		for range client.WatchWorkers(ctx) {
+			break // it is there
+		}
+	}
+	show := func() {
+		quotas, err := client.Quotas(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(quotas[0].Limit, quotas[0].Source)
+	}
+	restart()
+	show()
+	if err := client.SetQuota(ctx, millhand.Quota{Type: "resize", Limit: 2}); err != nil { // an emergency
+		log.Fatal(err)
+	}
+	restart()
+	show()
+	if err := client.ResetQuota(ctx, millhand.Quota{Type: "resize"}); err != nil { // it is over
+		log.Fatal(err)
+	}
+	restart()
+	show()
+	// Output:
+	// 10 config
+	// 2 person
+	// 10 config
+}
+
+// A queue that is paused keeps its jobs until it is resumed.
+func ExampleClient_Paused() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := client.Pause(ctx, "low"); err != nil {
+		log.Fatal(err)
+	}
+	paused, err := client.Paused(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for queue, since := range paused {
+		fmt.Println(queue, time.Since(since) < time.Minute)
+	}
+	// Output:
+	// low true
+}
+
 // A caller who would rather be refused than wait says so.
 func ExampleWithRejectAtQuota() {
 	nc, stop := connect()

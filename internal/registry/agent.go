@@ -22,6 +22,11 @@ type AgentConfig struct {
 	TTL           time.Duration // of presence and grants, whole seconds; default 10 s
 	Queues, Types []string      // that the node serves: it takes part in their pools only
 
+	// Limits and Keys, by type, are what the node's configuration says. They are written when
+	// a person hands a setting back; before that, [Store.ConfigureLimit] writes them.
+	Limits map[PoolKey]Limit
+	Keys   map[string]string
+
 	// Valve returns where the permits of a pool are used. Per is the period of a rate; when
 	// it changes, Valve is called again.
 	Valve    func(pool PoolKey, per time.Duration) Valve
@@ -167,7 +172,7 @@ func (hinted) isMessage()  {}
 func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
 	st := &state{
 		Agent: a, self: self, log: a.cfg.Logger,
-		acted: make(chan struct{}), limits: make(map[PoolKey]setting), keys: make(map[string]string), pools: make(map[PoolKey]*pool),
+		acted: make(chan struct{}), limits: make(map[PoolKey]knownLimit), keys: make(map[string]string), pools: make(map[PoolKey]*pool), takes: make(map[setting][]byte),
 	}
 	st.cancel = self.After(idleLook, tick{})
 	return st, nil

@@ -27,11 +27,12 @@ type state struct {
 	log    *slog.Logger
 	cancel func() bool // takes back the next tick
 
-	limits map[PoolKey]setting // all there are
-	keys   map[string]string   // by type
-	pools  map[PoolKey]*pool   // that concern this node
-	order  []*pool             // of them, whose turn it is first
-	left   []*pool             // whose limit is gone: their grants are to be removed
+	limits map[PoolKey]knownLimit // all there are
+	keys   map[string]string      // by type
+	pools  map[PoolKey]*pool      // that concern this node
+	order  []*pool                // of them, whose turn it is first
+	left   []*pool                // whose limit is gone: their grants are to be removed
+	takes  map[setting][]byte     // what was handed back to configurations, and this node's is to be written
 
 	known     bool          // all settings were read once
 	presentAt time.Time     // when presence is to be written again
@@ -40,7 +41,8 @@ type state struct {
 	acted     chan struct{} // closed once what is due at the start was tried
 }
 
-type setting struct {
+// A knownLimit is a limit as it was last read.
+type knownLimit struct {
 	Limit
 	rev    uint64
 	closed bool // it cannot be read, and was never known: nothing may start
@@ -112,6 +114,7 @@ func (s *state) turn(ctx context.Context, now time.Time) {
 	defer cancel()
 	each(s.left, func(p *pool) { p.remove(ctx) }) // before a pool of the same key writes anything
 	s.left = nil
+	s.takeBack(ctx)
 
 	var silent atomic.Bool
 	var due []*turn
@@ -200,9 +203,13 @@ func (s *state) reportPermits(ctx context.Context) {
 func (s *state) apply(ctx context.Context, e stream.Entry) {
 	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
 		s.applyLimit(pool, e)
+		s.offer(settingOf(pool), e, func() ([]byte, bool) { l, ok := s.cfg.Limits[pool]; return encodeLimit(l, ByConfig), ok })
 	}
-	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok && slices.Contains(s.cfg.Types, typ) {
-		s.applyKey(typ, e)
+	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok {
+		if slices.Contains(s.cfg.Types, typ) {
+			s.applyKey(typ, e)
+		}
+		s.offer(keySetting(typ), e, func() ([]byte, bool) { key, ok := s.cfg.Keys[typ]; return encodeKey(key, ByConfig), ok })
 	}
 	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
 		s.applyPause(queue, e)
@@ -210,6 +217,28 @@ func (s *state) apply(ctx context.Context, e stream.Entry) {
 	if s.known {
 		s.reconcile(ctx)
 		s.soon()
+	}
+}
+
+// offer notes that a setting was handed back, or is not any more, if the node's configuration has it.
+func (s *state) offer(what setting, e stream.Entry, configured func() (value []byte, ok bool)) {
+	delete(s.takes, what)
+	if e.Value == nil || sourceOf(e.Value) != HandedBack {
+		return
+	}
+	if value, ok := configured(); ok {
+		s.takes[what] = value
+	}
+}
+
+// takeBack writes this node's configuration of what was handed back, until it is written.
+func (s *state) takeBack(ctx context.Context) {
+	for what, value := range s.takes {
+		if err := s.store.setOnce(ctx, what, takenBack(value)); err != nil {
+			s.log.DebugContext(ctx, "tries again to write what was handed back", slog.String("key", what.key), slog.Any("err", err))
+			return
+		}
+		delete(s.takes, what)
 	}
 }
 
@@ -229,7 +258,7 @@ func (s *state) applyLimit(pool PoolKey, e stream.Entry) {
 	}
 	limit, ok := decodeLimitOf(pool, e.Value)
 	if ok {
-		s.limits[pool] = setting{Limit: limit, rev: e.Rev}
+		s.limits[pool] = knownLimit{Limit: limit, rev: e.Rev}
 		return
 	}
 	known, before := s.limits[pool]
@@ -265,7 +294,7 @@ func (s *state) applyKey(typ string, e stream.Entry) {
 		effect := "the last one known holds"
 		if s.keys[typ] == "" {
 			effect, key = "no job of the type starts", brokenKey
-			s.limits[PoolKey{Kind: OfKey, Name: brokenKey}] = setting{closed: true}
+			s.limits[PoolKey{Kind: OfKey, Name: brokenKey}] = knownLimit{closed: true}
 		} else {
 			key = s.keys[typ]
 		}
@@ -323,7 +352,7 @@ func (s *state) logLimit(ctx context.Context, key PoolKey, l Limit) {
 
 // join begins with no permit. What runs already, if anything, may go on for as long as a
 // grant lasts, but for no longer than it was told before the server crashed.
-func (s *state) join(ctx context.Context, now time.Time, key PoolKey, l setting) {
+func (s *state) join(ctx context.Context, now time.Time, key PoolKey, l knownLimit) {
 	s.logLimit(ctx, key, l.Limit)
 	p := &pool{
 		key: key, node: s.cfg.Node, ttl: s.cfg.TTL, store: s.store, log: s.log,

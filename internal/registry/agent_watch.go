@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/millhand/millhand/internal/stream"
@@ -83,20 +82,40 @@ func (w *settingsWatcher) Lost(ctx context.Context, entries []stream.Entry) erro
 // bucket went the grants, but not at once what they allow: until that is over, nobody gets
 // anything, since somebody who is not there has it all.
 func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
-	writes := []stream.Write{{Key: e.Key, Value: e.Value, On: e.Key}}
+	what := setting{e.Key, e.Key}
 	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
+		what = settingOf(pool)
 		l, _ := decodeLimitOf(pool, e.Value)
 		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Need: l.Jobs, Want: l.Jobs})
 		if err != nil {
 			return err
 		}
-		key := pool.grantKey(lostToken)
-		writes = slices.Insert(writes, 0, stream.Write{Key: key, Value: all, TTL: keyTTL(a.cfg.TTL, l), On: key})
-	}
-	for _, w := range writes {
-		if _, err := a.store.bucket.Put(ctx, w); err != nil && !errors.Is(err, stream.ErrConflict) {
+		w := stream.Write{Key: pool.grantKey(lostToken), Value: all, TTL: keyTTL(a.cfg.TTL, l)}
+		if err := a.store.putFirst(ctx, w); err != nil && !errors.Is(err, stream.ErrConflict) {
 			return err
 		}
 	}
-	return nil
+	err := a.store.putFirst(ctx, stream.Write{Key: e.Key, Value: e.Value})
+	if errors.Is(err, stream.ErrConflict) {
+		return a.putBackOver(ctx, what, e)
+	}
+	return err
+}
+
+// putBackOver has what a person set before the bucket was lost replace what a worker that just
+// started has written into the new one from its configuration.
+func (a *Agent) putBackOver(ctx context.Context, what setting, e stream.Entry) error {
+	if sourceOf(e.Value) != ByPerson {
+		return nil
+	}
+	there, err := a.store.bucket.Get(ctx, e.Key)
+	if errors.Is(err, stream.ErrNotFound) { // somebody removed it from the new bucket
+		return nil
+	}
+	if err != nil || sourceOf(there.Value) == ByPerson {
+		return err
+	}
+	return a.store.setOnce(ctx, what, func(there stream.Entry) ([]byte, bool) {
+		return e.Value, there.Value != nil && sourceOf(there.Value) != ByPerson
+	})
 }

@@ -49,7 +49,7 @@ func TestRateOfAnotherPeriodWaitsForTheWatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &pool{key: mails, node: "x", limit: tt.old, limitRev: 1, log: slog.New(slog.DiscardHandler)}
-			p.survey([]stream.Entry{{Key: mails.limitKey(), Value: encodeLimit(tt.set), Rev: 2}})
+			p.survey([]stream.Entry{{Key: mails.limitKey(), Value: encodeLimit(tt.set, ByPerson), Rev: 2}})
 			if want := (Limit{Jobs: tt.want, Per: tt.old.Per}); p.limit != want {
 				t.Errorf("%+v became %+v by a read of %+v, want %+v", tt.old, p.limit, tt.set, want)
 			}

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -95,6 +96,14 @@ func parsePool(key string) (p PoolKey, last string, ok bool) {
 type Limit struct {
 	Jobs int
 	Per  time.Duration
+}
+
+// String is the limit as people write it, "5" or "100/1m0s".
+func (l Limit) String() string {
+	if l.Per == 0 {
+		return strconv.Itoa(l.Jobs)
+	}
+	return strconv.Itoa(l.Jobs) + "/" + l.Per.String()
 }
 
 // The bounds of a limit.

@@ -40,12 +40,14 @@ type node struct {
 
 type nodeConfig struct {
 	concurrency int
-	queue       string        // default "default"
-	types       []string      // default import and email
-	jobs        time.Duration // how long a job takes, on average; 0: there are none
-	ttl         time.Duration // default 10 s
-	look        time.Duration // how often it looks for jobs; default 2 ms
-	deaf        bool          // hints do not reach it, nor leave it
+	queue       string            // default "default"
+	types       []string          // default import and email
+	jobs        time.Duration     // how long a job takes, on average; 0: there are none
+	ttl         time.Duration     // default 10 s
+	look        time.Duration     // how often it looks for jobs; default 2 ms
+	deaf        bool              // hints do not reach it, nor leave it
+	limits      map[PoolKey]Limit // its configuration
+	configKeys  map[string]string // by type
 	instrument  func(supervisor.Child) supervisor.Child
 }
 
@@ -103,6 +105,7 @@ func (s *scene) newFarNode(id string, roundTrip time.Duration, cfg nodeConfig) *
 	n.agent, err = NewAgent(store, AgentConfig{
 		Node: id, TTL: cfg.ttl, Queues: []string{cfg.queue}, Types: cfg.types, Logger: s.logger().With(slog.String("node", id)),
 		Valve: n.valve, SetKey: n.setKey, Pause: n.pause, Snapshot: n.snapshot, Instrument: cfg.instrument,
+		Limits: cfg.limits, Keys: cfg.configKeys,
 	})
 	if err != nil {
 		s.t.Fatalf("agent: %v", err)

@@ -22,6 +22,7 @@ func (w *Worker) newAgent() (*registry.Agent, error) {
 	}
 	return registry.NewAgent(w.registry, registry.AgentConfig{
 		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Queues: w.queues, Types: w.types,
+		Limits: w.cfg.Limits, Keys: w.cfg.Keys,
 		Valve:  w.valve,
 		SetKey: w.gate.SetKey,
 		Pause: func(queue string, on bool) {

@@ -67,17 +67,17 @@ func (w *Worker) openAll(ctx context.Context) error {
 	}
 }
 
-// setLimits puts the configured limits into the registry: first all limits, so that no type
+// setLimits puts the configured limits into the registry where no person has set others: first all limits, so that no type
 // belongs to a key without one.
 func (w *Worker) setLimits(ctx context.Context) error {
 	err := together(ctx, maps.Keys(w.cfg.Limits), func(ctx context.Context, p registry.PoolKey) error {
-		return w.registry.SetLimit(ctx, p, w.cfg.Limits[p])
+		return w.registry.ConfigureLimit(ctx, p, w.cfg.Limits[p])
 	})
 	if err != nil {
 		return err
 	}
 	return together(ctx, maps.Keys(w.cfg.Keys), func(ctx context.Context, typ string) error {
-		return w.registry.SetKey(ctx, typ, w.cfg.Keys[typ])
+		return w.registry.ConfigureKey(ctx, typ, w.cfg.Keys[typ])
 	})
 }
 

@@ -1,0 +1,134 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"github.com/millhand/millhand/internal/stream"
+	"math/rand/v2"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+const (
+	setWithin = 5 * time.Second       // how long a setting is tried to be written
+	setPause  = 50 * time.Millisecond // between two tries, up to twice that
+)
+
+// SetLimit sets the limit of a pool for all nodes, or removes it if it is of zero jobs. It is a
+// person's word: no worker's configuration replaces it. A limit that is so already is left
+// alone. The error is about a rule that p or l breaks, or says that the broker did not answer.
+func (s *Store) SetLimit(ctx context.Context, p PoolKey, l Limit) error {
+	if err := CheckLimit(p, l); err != nil {
+		return err
+	}
+	return s.set(ctx, settingOf(p), to(encodeLimit(l, ByPerson)))
+}
+
+// SetKey makes a type share the limits of a key, or none if that is empty: a person's word, as
+// [Store.SetLimit] is.
+func (s *Store) SetKey(ctx context.Context, typ, key string) error {
+	if err := checkKey(typ, key); err != nil {
+		return err
+	}
+	return s.set(ctx, keySetting(typ), to(encodeKey(key, ByPerson)))
+}
+
+func checkKey(typ, key string) error {
+	if err := job.CheckType(typ); err != nil || key == "" {
+		return err
+	}
+	return job.CheckKey(key)
+}
+
+// Pause keeps all nodes from taking jobs of a queue, until Resume. What runs goes on.
+func (s *Store) Pause(ctx context.Context, queue string) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	pause := encode(pauseValue{Since: time.Now().UTC()})
+	return s.set(ctx, pauseSetting(queue), func(there stream.Entry) ([]byte, bool) {
+		return pause, there.Value == nil // the first one says since when
+	})
+}
+
+// Resume ends a pause.
+func (s *Store) Resume(ctx context.Context, queue string) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	return s.set(ctx, pauseSetting(queue), to(nil))
+}
+
+// A setting is a key that people and configurations write.
+type setting struct {
+	key string
+	on  string // what must not be written between the read and the write, wildcards allowed
+}
+
+// settingOf is that of a limit. Its condition covers all grants: one that was computed from the
+// old limit must not come after the new one, nor in the same moment.
+func settingOf(p PoolKey) setting { return setting{p.limitKey(), p.all()} }
+
+func keySetting(typ string) setting     { return setting{keyOf(typ), keyOf(typ)} }
+func pauseSetting(queue string) setting { return setting{pauseOf(queue), pauseOf(queue)} }
+
+// An edit decides from what is there, a nil value if nothing is, what a setting becomes: nil to
+// remove it. It may be asked several times, until what it read is still there when it is written.
+type edit func(there stream.Entry) (value []byte, change bool)
+
+// to is the edit to a value, whatever is there.
+func to(value []byte) edit {
+	return func(there stream.Entry) ([]byte, bool) { return value, differs(there, value) }
+}
+
+// differs reports whether a setting is anything but value, nil for none.
+func differs(there stream.Entry, value []byte) bool {
+	return (there.Value == nil) != (value == nil) || string(there.Value) != string(value)
+}
+
+// set edits a setting. It tries again while others write or the broker does not answer; a
+// refusal it returns at once.
+func (s *Store) set(ctx context.Context, what setting, e edit) error {
+	ctx, cancel := context.WithTimeout(ctx, setWithin)
+	defer cancel()
+	if _, err := s.bucket.Open(ctx); err != nil {
+		return err
+	}
+	for {
+		err := s.setOnce(ctx, what, e)
+		if err == nil || stream.IsRefusal(err) {
+			return err
+		}
+		if stream.Sleep(ctx, setPause+rand.N(setPause)) != nil {
+			return err
+		}
+	}
+}
+
+// setOnce reads what it is to edit and the newest revision of its condition, and nothing else:
+// who has grants of a limit, and how many have, does not matter for changing it. The revision
+// comes first, so that whatever is written after the edit was decided refuses the write.
+func (s *Store) setOnce(ctx context.Context, what setting, e edit) error {
+	newest, err := s.bucket.Last(ctx, what.on)
+	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		return err
+	}
+	there, err := s.bucket.Get(ctx, what.key)
+	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		return err
+	}
+	value, change := e(there)
+	if !change {
+		return nil
+	}
+	_, err = s.bucket.Put(ctx, stream.Write{Key: what.key, Value: value, Remove: value == nil, On: what.on, Rev: newest.Rev})
+	return err
+}
+
+// putFirst writes a key that was never written, or returns [stream.ErrConflict].
+func (s *Store) putFirst(ctx context.Context, w stream.Write) error {
+	w.On, w.Rev = w.Key, 0
+	_, err := s.bucket.Put(ctx, w)
+	return err
+}
