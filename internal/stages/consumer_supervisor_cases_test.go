@@ -173,7 +173,7 @@ func transientCrash(s *scene) {
 // shutdownExit: in whose words a child was shut down does not matter.
 func shutdownExit(s *scene) {
 	for _, shutdown := range []error{
-		stages.ErrShutdown, supervisor.ErrShutdown, context.Canceled, fmt.Errorf("stopped: %w", supervisor.ErrShutdown),
+		supervisor.ErrShutdown, supervisor.ErrShutdown, context.Canceled, fmt.Errorf("stopped: %w", supervisor.ErrShutdown),
 	} {
 		c, log := single(s, stages.Transient, &job{id: 1, results: []error{shutdown}}, &job{id: 2, results: []error{nil}})
 		s.wantSequence("events", children(log))
@@ -262,7 +262,7 @@ func drainAfterProducer(s *scene) {
 	}
 	log := s.later()
 	s.same("children", []entry{{"stop", 1}, {"stop", 2}}, children(log))
-	if !errors.Is(c.run.result(), stages.ErrShutdown) {
+	if !errors.Is(c.run.result(), supervisor.ErrShutdown) {
 		s.Errorf("ended with %v, want ErrShutdown", c.run.result())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 func TestFailedHandlerLeavesTheRestForTheNextRun(t *testing.T) {
@@ -145,7 +146,7 @@ func TestShutdownCarriesItsCause(t *testing.T) {
 		synctest.Wait()
 		stop(cause)
 		synctest.Wait()
-		if err := c.run.result(); !errors.Is(err, cause) || !errors.Is(err, stages.ErrShutdown) || !stages.Clean(err) {
+		if err := c.run.result(); !errors.Is(err, cause) || !errors.Is(err, supervisor.ErrShutdown) || !stages.Clean(err) {
 			s.Errorf("the consumer ended with %v, want ErrShutdown because of %v", err, cause)
 		}
 	})

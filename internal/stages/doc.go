@@ -60,7 +60,7 @@
 //
 // Run returns when its context is cancelled, and then:
 //
-//   - a Producer stops at once. Its buffer waits for the next Run; its subscribers are given [ErrShutdown].
+//   - a Producer stops at once. Its buffer waits for the next Run; its subscribers are given [supervisor.ErrShutdown].
 //   - a Consumer asks its producers to stop delivering, handles everything delivered until they have, and returns.
 //   - a Processor does the same and hands on what is asked for; the rest waits in its buffer for the next Run.
 //   - a ConsumerSupervisor starts a child for what was delivered, and returns when all children have ended. A Start that

@@ -14,11 +14,6 @@ var (
 	// producer's Run returns nil.
 	ErrDone = errors.New("stages: no more events")
 
-	// ErrShutdown is the reason subscribers are given when a stage's context was cancelled; the context's cause is
-	// wrapped beside it. It matches [supervisor.ErrShutdown] and context.Canceled, and so does every reason made to wrap
-	// it: to stages and to supervisors it is the same clean end.
-	ErrShutdown = fmt.Errorf("stages: %w: %w", supervisor.ErrShutdown, context.Canceled)
-
 	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes to Run's caller. A
 	// child of a ConsumerSupervisor or a selector that panicked ends with an error that matches it, too.
 	ErrCrashed = errors.New("stages: handler panicked")
@@ -39,8 +34,8 @@ func (e *SurplusError) Error() string {
 	return fmt.Sprintf("stages: %d events were emitted without demand", e.Events)
 }
 
-// Clean reports whether a stage or a child that ended for this reason did what it should: nil, or a shutdown, in the
-// words of this package, of package supervisor or of package context. Every other reason is abnormal, also a panic
+// Clean reports whether a stage or a child that ended for this reason did what it should: nil, or a shutdown, which
+// is [supervisor.ErrShutdown] or [context.Canceled]. Every other reason is abnormal, also a panic
 // whatever its value: it ends the consumers of a transient subscription.
 func Clean(reason error) bool {
 	if panicked := errors.Is(reason, ErrCrashed); panicked {
@@ -66,13 +61,17 @@ func crash(v any) error {
 	return crashed(&supervisor.PanicError{Value: v, Stack: debug.Stack()})
 }
 
-// stopped is the reason of a stage whose context is done. It matches the cause, so that a supervisor knows its own again.
+// stopped is the reason of a stage whose context is done: supervisor.ErrShutdown, and the cause if that says more.
 func stopped(ctx context.Context) error {
 	cause := context.Cause(ctx)
-	if errors.Is(ErrShutdown, cause) {
-		return ErrShutdown
+	switch {
+	case errors.Is(cause, supervisor.ErrShutdown):
+		return cause
+	case errors.Is(cause, context.Canceled):
+		return supervisor.ErrShutdown
+	default:
+		return fmt.Errorf("%w: %w", supervisor.ErrShutdown, cause)
 	}
-	return fmt.Errorf("%w: %w", ErrShutdown, cause)
 }
 
 func invalid(format string, args ...any) error {

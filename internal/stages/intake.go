@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // Hooks tell a consuming stage about its subscriptions. They are called from the goroutine of Run, between batches; any
@@ -138,7 +140,7 @@ func (in *intake[T]) detach(s *Subscription[T], reason error) {
 func (in *intake[T]) accepted(l *link[T]) {
 	s := l.sub
 	if s.link != l {
-		s.from.post(order[T]{kind: orderCancel, link: l, err: ErrShutdown}) // Of a Run that has ended.
+		s.from.post(order[T]{kind: orderCancel, link: l, err: supervisor.ErrShutdown}) // Of a Run that has ended.
 		return
 	}
 	if l.closing {
@@ -208,7 +210,7 @@ func (in *intake[T]) cancelled(l *link[T], reason error) {
 		in.attach(s)
 		return
 	}
-	s.settle(cmp.Or(reason, ErrShutdown))
+	s.settle(cmp.Or(reason, supervisor.ErrShutdown))
 }
 
 func (in *intake[T]) forget(s *Subscription[T]) {

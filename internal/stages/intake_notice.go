@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"slices"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // notice is a message to a consuming stage.
@@ -77,7 +79,7 @@ func (in *intake[T]) act(n notice[T]) {
 		n.sub.cancelled = true
 		if n.sub.link == nil {
 			in.forget(n.sub)
-			n.sub.settle(cmp.Or(n.err, ErrShutdown))
+			n.sub.settle(cmp.Or(n.err, supervisor.ErrShutdown))
 		}
 		in.detach(n.sub, n.err)
 	case noticeAsk:

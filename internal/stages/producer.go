@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // ProducerConfig describes a Producer.
@@ -59,7 +61,7 @@ func (p *Producer[T]) RunReady(ctx context.Context, ready func()) error {
 
 // result turns the reason why a stage ended into what its Run returns: to have been told to stop is no error.
 func result(ctx context.Context, reason error) error {
-	if ctx.Err() != nil && errors.Is(reason, ErrShutdown) {
+	if ctx.Err() != nil && errors.Is(reason, supervisor.ErrShutdown) {
 		return nil
 	}
 	return reason

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // bubble plays a scene without a recorded case.
@@ -135,7 +136,7 @@ func TestPipelineDrainsBehindItsProducer(t *testing.T) {
 			s.Errorf("%d batches of 1 were handled, %d events emitted", len(got), emitted)
 		}
 		for _, run := range []*run{processing, c.run} {
-			if !errors.Is(run.result(), stages.ErrShutdown) {
+			if !errors.Is(run.result(), supervisor.ErrShutdown) {
 				s.Errorf("a permanent stage ended with %v, want ErrShutdown", run.result())
 			}
 		}

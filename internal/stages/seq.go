@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // FromSeq returns a producer of seq's events, drawn from it as they are asked for. It completes with seq; each Run starts
@@ -31,7 +33,7 @@ func FromSeq[T any](seq iter.Seq[T], c ProducerConfig[T]) (*Producer[T], error) 
 }
 
 // errHalted ends the consumer of a Stream whose loop was left.
-var errHalted = fmt.Errorf("%w: stream was left", ErrShutdown)
+var errHalted = fmt.Errorf("%w: stream was left", supervisor.ErrShutdown)
 
 // Stream subscribes to src on the given terms and returns its events as a sequence, which ends with the subscription or
 // with ctx. Leaving the loop cancels the subscription. A pair with an error is the last one: what the producer failed with.

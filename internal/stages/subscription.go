@@ -90,7 +90,7 @@ func (s *Subscription[T]) Ask(n int) {
 
 // Wait returns when the producer has accepted the subscription for the first time: from then on what it emits is for this
 // consumer too. Before both stages run it waits, at most until ctx is done. An error is the reason why the subscription
-// ended before; it matches ErrShutdown if it was cancelled for no other.
+// ended before; it matches [supervisor.ErrShutdown] if it was cancelled for no other.
 func (s *Subscription[T]) Wait(ctx context.Context) error {
 	select {
 	case <-s.settled:

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 func fromSeq(s *scene) {
@@ -109,13 +110,13 @@ func subscribeMissing(s *scene) {
 
 var (
 	errBoom      = errors.New("boom")
-	errShutdownX = fmt.Errorf("%w: x", stages.ErrShutdown)
+	errShutdownX = fmt.Errorf("%w: x", supervisor.ErrShutdown)
 )
 
 // ending is a producer that ends for a reason when it is asked for something.
 func ending(s *scene, reason string) *stages.Producer[any] {
 	results := map[string]error{
-		"normal": stages.ErrDone, "shutdown": stages.ErrShutdown, "shutdown_x": errShutdownX, "boom": errBoom,
+		"normal": stages.ErrDone, "shutdown": supervisor.ErrShutdown, "shutdown_x": errShutdownX, "boom": errBoom,
 	}
 	p := must(stages.NewProducer(stages.ProducerConfig[any]{Demand: func(context.Context, int, []any) ([]any, error) {
 		if reason == "kill" {
@@ -136,7 +137,7 @@ func fate(r *run) string {
 		return "normal"
 	case errors.Is(r.result(), errShutdownX):
 		return "shutdown_x"
-	case errors.Is(r.result(), stages.ErrShutdown):
+	case errors.Is(r.result(), supervisor.ErrShutdown):
 		return "shutdown"
 	case errors.Is(r.result(), stages.ErrCrashed):
 		return "killed"
@@ -165,7 +166,7 @@ func cancelModes(s *scene, mode stages.Mode) {
 			s.Errorf("producer ended %s: consumer is %s, want %s", row.Reason, got, row.Consumer)
 		}
 	}
-	reasons := map[string]error{"normal": nil, "shutdown": stages.ErrShutdown, "boom": errBoom}
+	reasons := map[string]error{"normal": nil, "shutdown": supervisor.ErrShutdown, "boom": errBoom}
 	for _, row := range rows("explicit_cancel") {
 		c := s.consumer("c")
 		sub := must(c.Subscribe(s.producer("p", nil, stages.OutletConfig[any]{}), stages.SubscribeOptions[any]{Cancel: mode}))

@@ -174,8 +174,9 @@ func TestChildThatEndsTwice(t *testing.T) {
 // To a supervisor and to stages a clean end is the same, whoever's words it is told in.
 func TestOneShutdown(t *testing.T) {
 	for name, reason := range map[string]error{
-		"stages": stages.ErrShutdown, "supervisor": supervisor.ErrShutdown,
-		"wrapped": fmt.Errorf("job: %w", stages.ErrShutdown),
+		"bare":    supervisor.ErrShutdown,
+		"wrapped": fmt.Errorf("job: %w", supervisor.ErrShutdown),
+		"told":    reasonOfAStoppedProducer(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !stages.Clean(reason) {
@@ -202,6 +203,25 @@ func TestOneShutdown(t *testing.T) {
 			t.Errorf("%s: Clean(%v) = true", name, reason)
 		}
 	}
+}
+
+// reasonOfAStoppedProducer is what a producer tells its consumers when it was stopped.
+func reasonOfAStoppedProducer(t *testing.T) (told error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := must(stages.NewProducer(stages.ProducerConfig[int]{}))
+		c := must(stages.NewConsumer(stages.ConsumerConfig[int]{Handle: func(context.Context, []int) error { return nil }}))
+		must(c.Subscribe(p, stages.SubscribeOptions[int]{}))
+		stop := must(supervisor.Start(t.Context(), p))
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(t.Context()) }()
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Errorf("stop = %v", err)
+		}
+		told = <-ended
+	})
+	return told
 }
 
 // A consumer that waits until its subscription is open misses nothing, however small the buffer.
@@ -235,7 +255,7 @@ func TestWaitUntilSubscribed(t *testing.T) {
 		}
 		idle := must(c.Subscribe(s.idleProducer("idle", nil, stages.OutletConfig[any]{}), demand(5, 0)))
 		idle.Cancel(nil)
-		if err := idle.Wait(t.Context()); !errors.Is(err, stages.ErrShutdown) {
+		if err := idle.Wait(t.Context()); !errors.Is(err, supervisor.ErrShutdown) {
 			t.Errorf("Wait for a subscription that was cancelled = %v, want ErrShutdown", err)
 		}
 	})

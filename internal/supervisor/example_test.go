@@ -88,3 +88,33 @@ func ExampleStream() {
 	// 4 16 <nil>
 	// <nil>
 }
+
+// A program that goes on while its supervisor runs starts it, and stops it when it is done.
+func ExampleStart() {
+	sup, err := supervisor.New(supervisor.Spec{Name: "program", Children: []supervisor.Child{{
+		Name: "cache",
+		RunReady: func(ctx context.Context, ready func()) error {
+			fmt.Println("cache filled")
+			ready()
+			<-ctx.Done()
+			fmt.Println("cache emptied:", context.Cause(ctx))
+			return nil
+		},
+	}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stop, err := supervisor.Start(context.Background(), sup)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("work")
+	fmt.Println("stopped:", stop())
+	// Output:
+	// cache filled
+	// work
+	// cache emptied: shutdown
+	// stopped: <nil>
+}
