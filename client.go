@@ -41,6 +41,7 @@ func (c Config) jetStream(nc *nats.Conn) (*stream.Client, error) {
 
 // A Client enqueues jobs and asks about them. It is safe for concurrent use.
 type Client struct {
+	js       *stream.Client
 	store    *queue.Store
 	registry *registry.Store
 }
@@ -58,7 +59,7 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 		return nil, publicError(err)
 	}
 	r := registry.NewStore(js, cfg.logger())
-	return &Client{store: queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()}), registry: r}, nil
+	return &Client{js: js, store: queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()}), registry: r}, nil
 }
 
 // errNoConnection says that there is nothing to work over.
@@ -66,7 +67,7 @@ var errNoConnection = fmt.Errorf("%w: the connection is nil", ErrInvalid)
 
 // Close lets go of what the client keeps on its connection, which stays open. It is for those
 // that make many clients over one connection: others close the connection.
-func (c *Client) Close() { c.store.Close() }
+func (c *Client) Close() { c.js.Close() }
 
 // Enqueue stores a job and returns when the broker has it on its terms of durability.
 //

@@ -16,6 +16,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -71,6 +72,7 @@ const (
 // A Worker runs jobs.
 type Worker struct {
 	id     string // unique per start
+	js     *stream.Client
 	worker *worker.Worker
 	ran    atomic.Bool
 }
@@ -98,7 +100,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return &Worker{id: id, worker: w}, nil
+	return &Worker{id: id, js: js, worker: w}, nil
 }
 
 // worker returns c, whose defaults are filled in, as the worker itself knows it.
@@ -221,6 +223,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return fmt.Errorf("%w: a worker runs once: make a new one", ErrInvalid)
 	}
+	defer w.js.Close()
 	err := w.worker.Run(ctx)
 	if errors.Is(err, ErrDrainTimeout) || errors.Is(err, ErrStuck) {
 		return err

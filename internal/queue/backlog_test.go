@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // cpuTime is what the process has used so far. A bubble's clock does not move while the
@@ -59,7 +60,7 @@ func TestBacklogIsFree(t *testing.T) {
 	cost := func(waiting int, pinned bool, jobs int) (each time.Duration) {
 		inScene(t, func(t *testing.T, s *scene) {
 			if !pinned {
-				m, err := s.store.last(s.ctx, s.store.names.queueStream(queueName()), s.store.names.pin(queueName()))
+				m, err := s.store.client.Last(s.ctx, s.store.names.queueStream(queueName()), s.store.names.pin(queueName()))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -95,7 +96,7 @@ func (s *scene) remove(t *testing.T, seq uint64) {
 // consumer ever gets it.
 func TestPin(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
-		pin := func() *stored {
+		pin := func() *stream.Message {
 			t.Helper()
 			msgs := s.all(s.store.names.queueStream(queueName()))
 			if len(msgs) == 0 || msgs[0].Subject != "millhand.q.pin" {

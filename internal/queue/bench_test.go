@@ -75,7 +75,7 @@ func BenchmarkDecodeDelivery(b *testing.B) {
 		Subject: s.names.ready(p), Header: r.Header(), Data: r.Payload,
 		Reply: "$JS.ACK.millhand-queue-default.email.1.1234567.1234566.1795359845123456789.99999",
 	}
-	m.Header[headerMsgID] = []string{r.Life}
+	m.Header[stream.HeaderMsgID] = []string{r.Life}
 	sent := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {

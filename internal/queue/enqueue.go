@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // enqueueWithin bounds how long an enqueue tries to get an answer.
@@ -36,7 +37,7 @@ func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 	if err := s.client.CheckConnected(); err != nil {
 		return err
 	}
-	return s.enqueue(ctx, e, forAWhile(enqueueWithin))
+	return s.enqueue(ctx, e, stream.Within(enqueueWithin))
 }
 
 func notSent(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx)) }
@@ -51,7 +52,7 @@ func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) erro
 	}
 	for {
 		_, err = s.confirm(ctx, m, alive)
-		if !errors.Is(err, errConflict) {
+		if !errors.Is(err, stream.ErrConflict) {
 			return Refusal(err)
 		}
 		err = s.resolveConflict(ctx, e.Record)
@@ -85,9 +86,9 @@ func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 	}
 	r.SetHeader(m.Header)
 	m.Subject, m.Data = s.names.ready(place), r.Payload
-	m.Header[headerMsgID] = append(m.Header[headerMsgID], r.Life) // a fresh one per call, so a lost answer may be asked for again
+	m.Header[stream.HeaderMsgID] = append(m.Header[stream.HeaderMsgID], r.Life) // a fresh one per call, so a lost answer may be asked for again
 	if e.Once {
-		expect(m, 0, s.names.check(place))
+		stream.Expect(m, 0, s.names.check(place))
 	}
 	return nil
 }
@@ -96,9 +97,9 @@ func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
 	m := &nats.Msg{Subject: s.names.ready(p), Header: r.Header(), Data: r.Payload}
 	if !runAt.IsZero() {
-		m.Header[headerTarget] = []string{m.Subject}
+		m.Header[stream.HeaderTarget] = []string{m.Subject}
 		// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
-		m.Header[headerSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
+		m.Header[stream.HeaderSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
 		m.Subject = s.names.later(p)
 	}
 	return m
@@ -145,7 +146,7 @@ func (s *Store) Find(ctx context.Context, p job.Place) (*Message, error) {
 
 // message returns the newest message of an id on subject, or [ErrNotFound].
 func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Message, error) {
-	got, err := s.last(ctx, s.names.queueStream(p.Queue), subject)
+	got, err := s.client.Last(ctx, s.names.queueStream(p.Queue), subject)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Mess
 	if m.EnqueuedAt.IsZero() {
 		m.EnqueuedAt = got.Time
 	}
-	if at, ok := cutSchedule(got.Header.Get(headerSchedule)); ok {
+	if at, ok := cutSchedule(got.Header.Get(stream.HeaderSchedule)); ok {
 		m.RunAt = at
 	}
 	return m, nil

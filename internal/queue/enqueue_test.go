@@ -12,6 +12,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 func TestEnqueueStoresThePayloadAsItIs(t *testing.T) {
@@ -270,7 +271,7 @@ func TestEnqueueAgainstADeadBroker(t *testing.T) {
 			fail(l)
 			began := time.Now()
 			err := store.Enqueue(s.ctx, Enqueue{Record: s.record("a"), Once: true})
-			if took := time.Since(began); err == nil || took > 5*time.Second+requestTimeout {
+			if took := time.Since(began); err == nil || took > 5*time.Second+stream.RequestTimeout {
 				t.Errorf("%s: Enqueue = %v after %v", name, err, took)
 			}
 			if err != nil && (strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "no answer from the broker")) {
@@ -326,7 +327,7 @@ func TestSubjectsNobodyPullsAreRefused(t *testing.T) {
 			"millhand.q.ready.t.a.b", "millhand.q.ready.t", "millhand.q.ready", "millhand.q", "millhand.q.taken.t.a",
 			"millhand.q.pin.x", "millhand.event.q.t", "millhand.dead.q.t.a.b",
 		} {
-			_, err := s.store.publish(s.ctx, &nats.Msg{Subject: subject})
+			_, err := s.store.client.Publish(s.ctx, &nats.Msg{Subject: subject})
 			if !errors.Is(err, nats.ErrNoResponders) {
 				t.Errorf("publish to %s: %v, want no answer from any stream", subject, err)
 			}
@@ -339,7 +340,7 @@ func TestSubjectsNobodyPullsAreRefused(t *testing.T) {
 func TestTTLOnAJobIsRefused(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		m := &nats.Msg{Subject: "millhand.q.ready.t.a", Header: nats.Header{"Nats-TTL": {"1s"}}}
-		if _, err := s.store.publish(s.ctx, m); err == nil {
+		if _, err := s.store.client.Publish(s.ctx, m); err == nil {
 			t.Error("a job that would vanish by itself was accepted")
 		}
 	})

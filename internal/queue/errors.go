@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -27,12 +25,6 @@ var (
 	// ErrAckWait says that a consumer exists with another lease than the one asked for.
 	ErrAckWait = errors.New("ack wait differs")
 )
-
-// errConflict says that a conditional write was refused: the broker knows a newer message.
-var errConflict = stream.ErrConflict
-
-// errSubjectTooLong says that something was not sent. Checked names never lead to it.
-var errSubjectTooLong = errors.New("subject is too long for the broker")
 
 // A DuplicateError says that a job with the chosen id is alive.
 type DuplicateError struct {
@@ -61,26 +53,15 @@ func (e *TooLargeError) Error() string {
 
 // Codes of the broker that this package decides on (nats-server: errors.json).
 const (
-	codeWrongLastSeq     = 10071 // definite
-	codeWrongLastSeqBusy = 10164 // R3, another write in flight: try again
-	codeNoMessage        = 10037
-	codeStreamNotFound   = 10059
-	codeNoResources      = 10023
-	codeNoPeers          = 10005 // the cluster has fewer nodes than copies, so far
-	codeUnavailable      = 10008 // no leader at the moment
-	codeNotEnabled       = 10076 // also while a server starts
-	codeMessageTooLarge  = 10054 // over the stream's max_msg_size
-	codeHeadersTooLarge  = 10097 // over 64 KiB
-	codeStreamSealed     = 10109
-	codeIDInProcess      = 10158 // R3: the same message id is being stored
-	codeTooManyRequests  = 10167 // the stream's inbound queue is full
-	codeScheduleInvalid  = 10189
-	codeTargetInvalid    = 10190
+	codeNoResources     = 10023
+	codeNoPeers         = 10005 // the cluster has fewer nodes than copies, so far
+	codeUnavailable     = 10008 // no leader at the moment
+	codeNotEnabled      = 10076 // also while a server starts
+	codeMessageTooLarge = 10054 // over the stream's max_msg_size
+	codeHeadersTooLarge = 10097 // over 64 KiB
+	codeStreamSealed    = 10109
+	codeIDInProcess     = 10158 // R3: the same message id is being stored
+	codeTooManyRequests = 10167 // the stream's inbound queue is full
+	codeScheduleInvalid = 10189
+	codeTargetInvalid   = 10190
 )
-
-func apiCode(err error) jetstream.ErrorCode {
-	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return e.ErrorCode
-	}
-	return 0
-}

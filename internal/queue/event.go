@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // An Event is what happened to a job, as the events stream keeps it. The last one of
@@ -128,7 +129,7 @@ func (e *Event) overtaken() bool { return e.Overtaken || e.Reason == job.ReasonS
 
 // readEvent decodes m. What is no event, because somebody else wrote to the stream,
 // is one of no life and no sequence: older than every job.
-func readEvent(m *stored) *Event {
+func readEvent(m *stream.Message) *Event {
 	e := new(Event)
 	if err := json.Unmarshal(m.Data, e); err != nil {
 		e = new(Event)
@@ -139,7 +140,7 @@ func readEvent(m *stored) *Event {
 
 // LastEvent returns the newest event of an id, of whichever life, or [ErrNotFound].
 func (s *Store) LastEvent(ctx context.Context, p job.Place) (*Event, error) {
-	m, err := s.last(ctx, s.names.eventStream(), s.names.event(p))
+	m, err := s.client.Last(ctx, s.names.eventStream(), s.names.event(p))
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +180,7 @@ func (e *Event) resultBytes() int { return len(e.Result) + len(e.ResultBase64) }
 func (s *Store) eachEvent(ctx context.Context, p job.Place, f func(*Event) bool) error {
 	subject := s.names.event(p)
 	for from := uint64(1); ; {
-		m, err := s.next(ctx, s.names.eventStream(), subject, from)
+		m, err := s.client.Next(ctx, s.names.eventStream(), subject, from)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A JobEvent is an event with the job that it is about.
@@ -130,13 +131,13 @@ func (s *Store) follow(ctx context.Context, cfg jetstream.OrderedConsumerConfig)
 // never answer: the next one is placed elsewhere.
 func retryTransient[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	for {
-		try, cancel := context.WithTimeout(ctx, setupTimeout)
+		try, cancel := context.WithTimeout(ctx, stream.SetupTimeout)
 		v, err := ask(try)
 		cancel()
 		if err == nil || !Passing(err) || ctx.Err() != nil {
 			return v, err
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := stream.Sleep(ctx, stream.RetryPause); err != nil {
 			var none T
 			return none, err
 		}
@@ -149,6 +150,6 @@ func (s *Store) jobEvent(m jetstream.Msg) (JobEvent, bool) {
 	if !ok || err != nil {
 		return JobEvent{}, false
 	}
-	e := readEvent(&stored{Seq: md.Sequence.Stream, Data: m.Data(), Header: m.Headers()})
+	e := readEvent(&stream.Message{Seq: md.Sequence.Stream, Data: m.Data(), Header: m.Headers()})
 	return JobEvent{Queue: r.Queue, Type: r.Type, ID: r.ID, Event: *e}, e.Kind.State() != job.State("")
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A result that is JSON stands as it is, other text as a JSON string, bytes as base64.
@@ -78,7 +79,7 @@ func TestEventIsStrictJSON(t *testing.T) {
 		if err != nil || !utf8.Valid(b) || !json.Valid(b) {
 			t.Fatalf("event = %q, %v", b, err)
 		}
-		got := readEvent(&stored{Data: b})
+		got := readEvent(&stream.Message{Data: b})
 		if got.Kind != e.Kind || !bytes.Equal(got.Result, e.Result) || !bytes.Equal(got.ResultBase64, e.ResultBase64) {
 			t.Fatalf("came back as %+v", got)
 		}
@@ -108,7 +109,7 @@ func TestEventComesBack(t *testing.T) {
 	if err != nil || bytes.ContainsRune(b, '\n') {
 		t.Fatalf("encode = %s, %v", b, err)
 	}
-	got := readEvent(&stored{Seq: 99, Data: b})
+	got := readEvent(&stream.Message{Seq: 99, Data: b})
 	want.Sequence = 99
 	again, _ := encode(got)
 	if !bytes.Equal(again, b) || got.Sequence != 99 {
@@ -119,7 +120,7 @@ func TestEventComesBack(t *testing.T) {
 // Whoever writes rubbish to the events stream has not written about any life.
 func TestForeignEventIsOfNoLife(t *testing.T) {
 	for _, data := range []string{"", "hello", `[]`, `{"seq":-1,"life":"x"}`, `{"life":7}`, `null`, `{"time":"soon","life":"x","event":"succeeded"}`} {
-		e := readEvent(&stored{Seq: 5, Data: []byte(data)})
+		e := readEvent(&stream.Message{Seq: 5, Data: []byte(data)})
 		if e.Life != "" || e.Seq != 0 || e.Kind.Final() || e.Sequence != 5 {
 			t.Errorf("readEvent(%s) = %+v", data, e)
 		}

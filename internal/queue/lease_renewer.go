@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A Renewer renews the leases of all jobs in hand, each a third of its AckWait
@@ -136,7 +138,7 @@ func (r *renewals) answered(m *nats.Msg) {
 	asked, ok := r.waiting[token]
 	delete(r.waiting, token)
 	r.mu.Unlock()
-	if ok && m.Header.Get(headerStatus) == "" {
+	if ok && m.Header.Get(stream.HeaderStatus) == "" {
 		asked.held.lease.renewed(asked.sent, time.Now())
 	}
 }

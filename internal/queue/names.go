@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/millhand/millhand/internal/job"
@@ -64,19 +63,6 @@ func (n names) join(tokens ...string) string {
 	return string(b)
 }
 
-// fits returns an error for what the broker would end the connection for, instead of refusing
-// it: more than the line that names a message's subjects may have.
-func fits(subject, reply string) error {
-	if n := len(subject) + len(reply); n > maxSubjects {
-		return fmt.Errorf("%w: %d bytes, beginning with %q", errSubjectTooLong, n, head(subject, maxSubjectShown))
-	}
-	return nil
-}
-
-// maxSubjects leaves room beside the subjects for the rest of a control line of 4,096 bytes,
-// which is as much as a broker accepts unless configured.
-const maxSubjects = 4096 - 64
-
 // place reads queue, type and id from a subject of a queue's stream, unchecked.
 func (n names) place(subject string) (r job.Record, ok bool) {
 	rest, ok := n.cut(subject)
@@ -112,18 +98,8 @@ func (n names) eventPlace(subject string) (r job.Record, ok bool) {
 	return job.Record{Queue: t[0], Type: t[1], ID: t[2]}, true
 }
 
-// Headers of the broker and of events.
+// Headers of events and dead records.
 const (
-	headerExpectedSeq   = "Nats-Expected-Last-Subject-Sequence"
-	headerExpectedOn    = "Nats-Expected-Last-Subject-Sequence-Subject"
-	headerMsgID         = "Nats-Msg-Id"
-	headerSchedule      = "Nats-Schedule"
-	headerTarget        = "Nats-Schedule-Target"
-	headerScheduler     = "Nats-Scheduler"
-	headerScheduleNext  = "Nats-Schedule-Next"
-	headerStatus        = "Status"
-	headerDescription   = "Description"
-	headerPendingMsgs   = "Nats-Pending-Messages"
 	headerEvent         = "Millhand-Event"
 	headerReason        = "Millhand-Reason"
 	headerErrors        = "Millhand-Errors"

@@ -24,7 +24,7 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 	if err := s.client.CheckConnected(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stream.SetupTimeout)
 	defer cancel()
 	name := s.names.queueStream(queue)
 	cfg := jetstream.ConsumerConfig{
@@ -42,11 +42,11 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 	c, err := s.js.Consumer(ctx, name, typ.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		c, err = s.js.CreateConsumer(ctx, name, cfg)
-		if apiCode(err) == consumerExistsAsIs { // made meanwhile, with another lease
+		if stream.Code(err) == consumerExistsAsIs { // made meanwhile, with another lease
 			c, err = s.js.Consumer(ctx, name, typ.String())
 		}
 	}
-	if apiCode(err) == consumerLimit {
+	if stream.Code(err) == consumerLimit {
 		return nil, fmt.Errorf("consumer %s of queue %s cannot be made: the account or the stream %s allows no more; each type of a queue takes one: raise max_consumers (%w)",
 			typ, queue, name, err)
 	}
@@ -62,7 +62,7 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 
 // look returns a type's consumer as it is now.
 func (s *Store) look(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
 	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ.String())
 	if err != nil {

@@ -31,7 +31,7 @@ func (p *Puller) open(ctx context.Context) error {
 		p.inlet.Empty() // no other queue is to wait for this one meanwhile
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
-		if sleep(ctx, pause) != nil {
+		if stream.Sleep(ctx, pause) != nil {
 			return nil // asked to stop: no failure
 		}
 	}

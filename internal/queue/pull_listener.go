@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // An Listener hears of jobs that are put into a queue, while this worker has free slots and more
@@ -83,7 +84,7 @@ func (l *Listener) Run(ctx context.Context) error {
 			continue
 		case <-l.wake:
 		}
-		if sleep(ctx, listenPause) != nil {
+		if stream.Sleep(ctx, listenPause) != nil {
 			return nil
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // How long a standing request waits, and how much longer its closing status may take.
@@ -82,7 +84,7 @@ func (p *Puller) tooLarge(m *nats.Msg) {
 	if p.pull == nil {
 		return
 	}
-	n, err := strconv.Atoi(m.Header.Get(headerPendingMsgs))
+	n, err := strconv.Atoi(m.Header.Get(stream.HeaderPendingMsgs))
 	if err != nil || n > p.pull.left {
 		n = p.pull.left
 	}
@@ -165,7 +167,7 @@ func (p *Puller) heard() {
 // backOff waits a little longer each time before the pull is given up.
 func (p *Puller) backOff(ctx context.Context) error {
 	p.pause = min(max(2*p.pause, reopenPause), reopenPauseMax)
-	if sleep(ctx, p.pause) != nil {
+	if stream.Sleep(ctx, p.pause) != nil {
 		return nil //nolint:nilerr // asked to stop: no failure
 	}
 	return p.reopen(ctx)
@@ -179,7 +181,7 @@ const (
 
 // status handles a message of the broker about the pull itself.
 func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
-	status, reason := m.Header.Get(headerStatus), m.Header.Get(headerDescription)
+	status, reason := m.Header.Get(stream.HeaderStatus), m.Header.Get(stream.HeaderDescription)
 	switch {
 	case status == "100", reason == reasonComplete: // nothing new
 		return p.send(ctx)
@@ -204,7 +206,7 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 
 // closing takes in a status while no more is asked for.
 func (p *Puller) closing(m *nats.Msg) {
-	switch m.Header.Get(headerDescription) {
+	switch m.Header.Get(stream.HeaderDescription) {
 	case reasonComplete:
 	case reasonTooLarge:
 		p.tooLarge(m)

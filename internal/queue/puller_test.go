@@ -14,6 +14,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // station is a node with a puller, and a consumer that takes all it is asked to.
@@ -212,7 +213,7 @@ func TestBadMessagesEndDead(t *testing.T) {
 			}
 			lives[lifeOf(s.publish(b.id, b.header, "payload of "+name))] = name
 		}
-		ok := s.publish("fine", nats.Header{headerStatus: {"100"}, headerDescription: {"looks like the broker's"}}, "x")
+		ok := s.publish("fine", nats.Header{stream.HeaderStatus: {"100"}, stream.HeaderDescription: {"looks like the broker's"}}, "x")
 		late := s.publish("in-time", nats.Header{job.HeaderExpires: {"1h"}}, "x")
 		s.sleep(2 * time.Minute)
 		st := s.station("n", 4, succeed)

@@ -119,7 +119,7 @@ func (s *scene) enqueue(id string) *job.Record {
 func (s *scene) publish(id string, header nats.Header, data string) (seq uint64) {
 	s.t.Helper()
 	m := &nats.Msg{Subject: subjectOf(id), Header: header, Data: []byte(data)}
-	seq, err := s.store.publish(s.ctx, m)
+	seq, err := s.store.client.Publish(s.ctx, m)
 	if err != nil {
 		s.t.Fatalf("publish %s: %v", id, err)
 	}
@@ -266,22 +266,22 @@ func (n *node) crashAt(write int, fate natstest.Fate) {
 }
 
 // all returns what a stream holds, in order.
-func (s *scene) all(stream string) (msgs []*stored) {
+func (s *scene) all(name string) (msgs []*stream.Message) {
 	s.t.Helper()
 	for from := uint64(1); ; {
-		m, err := s.store.next(s.ctx, stream, ">", from)
+		m, err := s.store.client.Next(s.ctx, name, ">", from)
 		if errors.Is(err, ErrNotFound) {
 			return msgs
 		}
 		if err != nil {
-			s.t.Fatalf("read %s: %v", stream, err)
+			s.t.Fatalf("read %s: %v", name, err)
 		}
 		msgs, from = append(msgs, m), m.Seq+1
 	}
 }
 
 // waiting returns the messages of the queue but for the pin, newest last.
-func (s *scene) waiting() (msgs []*stored) {
+func (s *scene) waiting() (msgs []*stream.Message) {
 	s.t.Helper()
 	pinned := false
 	for _, m := range s.all(s.store.names.queueStream(queueName())) {
@@ -319,9 +319,9 @@ func (s *scene) kinds(life string) string {
 }
 
 // records returns the dead records of each life.
-func (s *scene) records() map[string][]*stored {
+func (s *scene) records() map[string][]*stream.Message {
 	s.t.Helper()
-	lives := make(map[string][]*stored)
+	lives := make(map[string][]*stream.Message)
 	for _, m := range s.all(s.store.names.deadStream()) {
 		life := m.Header.Get(job.HeaderLife)
 		lives[life] = append(lives[life], m)

@@ -26,7 +26,7 @@ const (
 const settleWithin = 8 * time.Second
 
 // overdueEvery is how often it is looked whether answers are overdue.
-const overdueEvery = requestTimeout / 4
+const overdueEvery = stream.RequestTimeout / 4
 
 // An Outcome is how one run of a job ended, and what becomes of the job.
 type Outcome struct {

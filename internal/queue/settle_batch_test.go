@@ -125,7 +125,7 @@ func (s *scene) precede(h *Delivery) (life string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := s.store.publish(s.ctx, m); err != nil {
+	if _, err := s.store.client.Publish(s.ctx, m); err != nil {
 		s.t.Fatal(err)
 	}
 	return life

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A Failure is one failed attempt of a dead job.
@@ -53,7 +54,7 @@ func (t *settlement) recallPayload(ctx context.Context) error {
 	if t.shed == 0 {
 		return nil
 	}
-	m, err := readFor(ctx, t, "payload", func(ctx context.Context) (*stored, error) {
+	m, err := readFor(ctx, t, "payload", func(ctx context.Context) (*stream.Message, error) {
 		return t.store.client.Get(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -74,14 +75,14 @@ func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
 	once := []string{fmt.Sprintf("%s.%s.%s.%s", t.Queue, t.Type, t.ID, t.Life)}
 	reason := []string{head(t.Reason, maxReasonText)}
 	full := nats.Header(t.Header())
-	full[headerMsgID] = once
+	full[stream.HeaderMsgID] = once
 	full[headerReason] = reason
 	encoded, omitted := encodeFailures(failures)
 	full[headerErrors] = []string{encoded}
 	if omitted > 0 {
 		full[headerErrorsOmitted] = []string{strconv.Itoa(omitted)}
 	}
-	short := nats.Header{headerMsgID: once, headerReason: reason, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
+	short := nats.Header{stream.HeaderMsgID: once, headerReason: reason, job.HeaderLife: {t.Life}, headerErrorsOmitted: {strconv.Itoa(len(failures))}}
 	if t.origin != "" {
 		full[headerSubject] = []string{t.origin}
 		short[headerSubject] = full[headerSubject]
@@ -149,7 +150,7 @@ func (t *settlement) buried(ctx context.Context) (bool, error) {
 	return readFor(ctx, t, "dead record", func(ctx context.Context) (bool, error) {
 		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.place)
 		for from := uint64(1); ; { // other lives of the id may have died since
-			m, err := t.store.next(ctx, stream, subject, from)
+			m, err := t.store.client.Next(ctx, stream, subject, from)
 			if errors.Is(err, ErrNotFound) {
 				return false, nil
 			}

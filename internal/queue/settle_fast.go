@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A lane says where on the express lane a settlement is.
@@ -50,8 +51,8 @@ func (s *Settler) depart(ts []*settlement, crowded bool) {
 	s.acknowledge(silent)
 }
 
-// answered implements [sender]: the event of t is stored, or was refused.
-func (t *settlement) answered(_ uint64, err error) {
+// Answered implements [stream.Receiver]: the event of t is stored, or was refused.
+func (t *settlement) Answered(_ uint64, err error) {
 	one := [...]*settlement{t}
 	if err != nil {
 		t.settler.unsure(one[:])
@@ -140,7 +141,7 @@ func (s *Settler) overdue(now time.Time) bool {
 	s.mu.Lock()
 	busy := s.express > 0
 	for t := range s.open {
-		if t.lane.at == flying && now.Sub(t.lane.sent) >= requestTimeout {
+		if t.lane.at == flying && now.Sub(t.lane.sent) >= stream.RequestTimeout {
 			s.leave(t)
 			lost = append(lost, t.lane.token)
 		}
@@ -148,7 +149,7 @@ func (s *Settler) overdue(now time.Time) bool {
 	s.mu.Unlock()
 	s.batcher.Expire(now)
 	for _, token := range lost {
-		s.store.publisher.forget(token)
+		s.store.client.Forget(token)
 	}
 	if len(lost) > 0 {
 		s.wakeRun()
@@ -168,7 +169,7 @@ const maxFrame = 16 << 10
 
 func newFrame() *frame {
 	expected := []string{""}
-	header := nats.Header{headerEvent: {string(job.EventSucceeded)}, headerExpectedSeq: expected}
+	header := nats.Header{headerEvent: {string(job.EventSucceeded)}, stream.HeaderExpectedSeq: expected}
 	return &frame{msg: nats.Msg{Header: header}, expected: expected}
 }
 
@@ -192,5 +193,5 @@ func (s *Settler) sendEvent(t *settlement, crowded bool) (token uint64, err erro
 	if crowded && s.batcher.Send(&f.msg, t, t.lane.sent) {
 		return 0, nil
 	}
-	return s.store.publisher.send(&f.msg, t)
+	return s.store.client.Send(&f.msg, t)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A settlement is one job on its way out of this worker's hand. Every write is
@@ -79,7 +80,7 @@ func (t *settlement) ack(ctx context.Context) error {
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := stream.Sleep(ctx, stream.RetryPause); err != nil {
 			return err
 		}
 	}
@@ -114,7 +115,7 @@ func (t *settlement) tryEventOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	expect(m, t.lastEvent, m.Subject)
+	stream.Expect(m, t.lastEvent, m.Subject)
 	_, err = t.write(ctx, m, "event "+string(t.Kind))
 	return err
 }
@@ -127,13 +128,13 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 		return err
 	}
 	for {
-		expect(m, t.lastEvent, m.Subject)
+		stream.Expect(m, t.lastEvent, m.Subject)
 		seq, err := t.write(ctx, m, "event "+string(t.Kind))
 		switch {
 		case err == nil:
 			t.lastEvent = seq
 			return nil
-		case !errors.Is(err, errConflict):
+		case !errors.Is(err, stream.ErrConflict):
 			return fmt.Errorf("event %s: %w", t.Kind, err)
 		}
 		last, err := t.readLastEvent(ctx)

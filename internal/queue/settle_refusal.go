@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // How long a write of an end pauses at most before it is tried again, and how often it is
@@ -27,57 +29,61 @@ var errUnwritable = errors.New("cannot be encoded")
 // again, it is refused again. This is the whole list. Whatever else a broker or a connection
 // says may be otherwise later, and an end that is given up too early costs a second run.
 func final(err error) bool {
-	switch apiCode(err) {
+	switch stream.Code(err) {
 	case codeStreamSealed, // a stream that is sealed stays so
 		codeScheduleInvalid, codeTargetInvalid:
 		return true
 	}
 	return tooLarge(err) ||
 		errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrInvalidMsg) ||
-		errors.Is(err, errUnwritable) || errors.Is(err, errSubjectTooLong)
+		errors.Is(err, errUnwritable) || errors.Is(err, stream.ErrSubjectTooLong)
 }
 
 // tooLarge reports whether a message is over a limit of the broker's or a stream's, so that
 // a smaller one may be taken.
 func tooLarge(err error) bool {
-	switch apiCode(err) {
+	switch stream.Code(err) {
 	case codeMessageTooLarge, codeHeadersTooLarge:
 		return true
 	}
 	return errors.Is(err, nats.ErrMaxPayload)
 }
 
-// notPassing reports whether an error is an answer for somebody who waits for one: other than
-// the end of a job, a new one can be tried again by its caller.
-func notPassing(err error) bool { return !passing(err) }
-
-// A retryPolicy says how long a write is tried again, and after which errors.
-type retryPolicy struct {
-	alive    func() error     // asked before each attempt; its error ends them
-	final    func(error) bool // reports whether an error ends them
-	maxPause time.Duration    // between two attempts
-	refused  func(error)      // is told of every error that does not end them; may be nil
-}
-
 // write publishes m, a part of what becomes of the job, until the stream has taken it or
 // refuses it for good, for as long as the lease lives. Besides the error of the lost lease it
-// returns [errConflict] and what is [final].
+// returns [stream.ErrConflict] and what is [final].
 func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint64, error) {
-	refused := &t.store.refused
-	seq, err := t.store.confirmWith(ctx, m, retryPolicy{
-		alive: t.Alive, final: final, maxPause: settlePauseMax,
-		refused: func(err error) { refused.add(t, what, t.store.denied(m.Subject, err)) },
-	})
+	seq, err := t.store.client.Confirm(ctx, m, &endWrite{settlement: t, subject: m.Subject, what: what}, settlePauseMax)
 	if ctx.Err() == nil {
-		refused.drop(t)
+		t.store.refused.drop(t)
 	}
 	return seq, err
+}
+
+// An endWrite is the policy of a write of a settlement: it is tried for as long as the lease
+// lives, unless the broker will never take it.
+type endWrite struct {
+	*settlement
+	subject string
+	what    string // is written
+}
+
+// Final implements [stream.RetryPolicy].
+func (w *endWrite) Final(err error) bool { return final(err) }
+
+// Restore implements [stream.RetryPolicy].
+func (w *endWrite) Restore(ctx context.Context) error { return w.store.restore(ctx) }
+
+// Failed implements [stream.RetryPolicy].
+func (w *endWrite) Failed(err error) {
+	w.store.refused.add(w.settlement, w.what, w.store.denied(w.subject, err))
+	w.store.Doubt()
 }
 
 // readFor reads what a settlement has to know, for as long as its lease lives.
 func readFor[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
 	refused := &t.store.refused
-	v, err := retryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
+	v, err := stream.RetryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
 		v, err := read(ctx)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			refused.add(t, what, err)
@@ -127,7 +133,7 @@ func (r *refusals) add(t *settlement, what string, err error) {
 	}
 	r.waiting[t] = obstacle{since: known.since, what: what, err: err}
 	// A connection that was lost comes back mostly; an answer is one.
-	unanswered := apiCode(err) == 0 && !errors.Is(err, nats.ErrPermissionViolation)
+	unanswered := stream.Code(err) == 0 && !errors.Is(err, nats.ErrPermissionViolation)
 	if now.Sub(r.said) < refusalEvery || unanswered && now.Sub(known.since) < refusalEvery {
 		return
 	}
@@ -171,7 +177,7 @@ func advice(err error) string {
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		return "allow this worker's user to publish it: docs/wire.md lists what a worker needs"
 	}
-	switch apiCode(err) {
+	switch stream.Code(err) {
 	case 0:
 		return "see whether the broker answers, and its log: it goes on by itself once it does"
 	case codeNoResources, codeAccountFull, codeStorageFull, codeStoreFailed:
@@ -186,7 +192,7 @@ func advice(err error) string {
 // denied is err or, of a write that had no answer because it is not allowed, the reason: the
 // server tells that apart from any request.
 func (s *Store) denied(subject string, err error) error {
-	if apiCode(err) != 0 || !errors.Is(err, context.DeadlineExceeded) {
+	if stream.Code(err) != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	said := s.nc.LastError()

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // refusing are the ways in which a broker takes no more for a while.
@@ -202,20 +203,20 @@ func TestFinalRefusals(t *testing.T) {
 		}
 	}
 	for _, err := range []error{
-		nil, context.DeadlineExceeded, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrPermissionViolation, errConflict, io.ErrClosedPipe,
-		api(codeNoResources), api(codeAccountFull), api(codeStoreFailed), api(codeTooManyRequests), api(codeIDInProcess), api(codeWrongLastSeqBusy),
+		nil, context.DeadlineExceeded, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrPermissionViolation, stream.ErrConflict, io.ErrClosedPipe,
+		api(codeNoResources), api(codeAccountFull), api(codeStoreFailed), api(codeTooManyRequests), api(codeIDInProcess), api(stream.CodeWrongLastSeqBusy),
 		api(codeNotEnabled), api(codeUnavailable), api(10047), api(10999),
 	} {
 		if final(err) {
 			t.Errorf("%v: final", err)
 		}
 	}
-	for _, code := range []jetstream.ErrorCode{codeIDInProcess, codeTooManyRequests, codeWrongLastSeqBusy} {
+	for _, code := range []jetstream.ErrorCode{codeIDInProcess, codeTooManyRequests, stream.CodeWrongLastSeqBusy} {
 		if !passing(api(code)) {
 			t.Errorf("%d: an enqueue is not tried again", code)
 		}
 	}
-	if !slices.IsSorted([]time.Duration{retryPause, retryPauseMax, settlePauseMax}) {
+	if !slices.IsSorted([]time.Duration{stream.RetryPause, stream.MaxRetryPause, settlePauseMax}) {
 		t.Error("pauses do not grow")
 	}
 }
@@ -227,7 +228,7 @@ func TestAnEndIsSaidOnceThoughTheSettlerStopsBehindIt(t *testing.T) {
 		r := s.enqueue("a")
 		n := s.node("n")
 		s.limit(s.store.names.deadStream(), func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
-		if _, err := s.store.publish(s.ctx, &nats.Msg{Subject: "millhand.dead.q.t.other"}); err != nil {
+		if _, err := s.store.client.Publish(s.ctx, &nats.Msg{Subject: "millhand.dead.q.t.other"}); err != nil {
 			t.Fatal(err)
 		}
 		h := n.pull()

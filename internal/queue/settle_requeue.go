@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // requeue publishes the job's next message under the condition that the one in hand
@@ -23,14 +24,14 @@ func (t *settlement) requeue(ctx context.Context) error {
 	m := t.successor()
 	expected := t.Seq
 	for {
-		expect(m, expected, t.store.names.check(t.place))
+		stream.Expect(m, expected, t.store.names.check(t.place))
 		_, err := t.write(ctx, m, "next message")
 		switch {
 		case err == nil:
 			return nil
 		case final(err):
 			return t.cannotGoOn(ctx, err)
-		case !errors.Is(err, errConflict):
+		case !errors.Is(err, stream.ErrConflict):
 			return fmt.Errorf("successor: %w", err)
 		}
 		newest, err := t.newestMessage(ctx)
@@ -47,7 +48,7 @@ func (t *settlement) requeue(ctx context.Context) error {
 		case newest.Life == t.Life && newest.Seq == t.Seq:
 			// What stood in the way has left between the refusal and this look.
 			expected = t.Seq
-			if err := sleep(ctx, retryPause); err != nil {
+			if err := stream.Sleep(ctx, stream.RetryPause); err != nil {
 				return err
 			}
 		case newest.Life == t.Life:
@@ -145,7 +146,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		}
 		err = t.tryEventOnce(ctx)
 		switch {
-		case errors.Is(err, errConflict):
+		case errors.Is(err, stream.ErrConflict):
 		case final(err):
 			t.logUnwritten(ctx, err)
 			return nil

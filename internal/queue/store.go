@@ -26,7 +26,6 @@ const (
 	eventsPerSubject   = 64        // the attempts of one id that stay readable
 	dedupWindow        = 30 * time.Second
 	maxWaitingPulls    = 4_096 // one per worker and type
-	setupTimeout       = 5 * time.Second
 	defaultAckWait     = 30 * time.Second
 	consumerExistsAsIs = 10148
 	consumerLimit      = 10026
@@ -55,9 +54,6 @@ type Store struct {
 	cfg    Config
 	log    *slog.Logger
 
-	publisher  *publisher
-	leave      sync.Once
-	waiters    waiters
 	refused    refusals // ends that do not get through
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
@@ -80,13 +76,10 @@ type Store struct {
 func NewStore(c *stream.Client, cfg Config) *Store {
 	return &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
-		publisher: sharedPublishers.join(c.Conn()), refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 }
-
-// Close lets go of what the store keeps on its connection.
-func (s *Store) Close() { s.leave.Do(s.publisher.leave) }
 
 // Know notes that a queue is used, so that its stream is made when it is found missing.
 func (s *Store) Know(queue string) error {
@@ -206,9 +199,9 @@ func (s *Store) queueConfig(queue job.Name) jetstream.StreamConfig {
 func (s *Store) drivePin(ctx context.Context, queue job.Name) error {
 	pin := s.names.pin(queue)
 	m := &nats.Msg{Subject: pin, Header: nats.Header{}, Data: []byte("keeps deliveries fast; do not remove")}
-	expect(m, 0, pin)
-	_, err := s.confirm(ctx, m, forAWhile(setupTimeout))
-	if errors.Is(err, errConflict) {
+	stream.Expect(m, 0, pin)
+	_, err := s.confirm(ctx, m, stream.Within(stream.SetupTimeout))
+	if errors.Is(err, stream.ErrConflict) {
 		return nil // it is there
 	}
 	return wrap(err, "pin of queue %s", queue)
@@ -225,24 +218,6 @@ func (s *Store) restore(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// forAWhile is an alive func for writes that no lease bounds.
-func forAWhile(d time.Duration) func() error {
-	end := time.Now().Add(d)
-	return func() error {
-		if time.Now().After(end) {
-			return &noAnswerError{within: d}
-		}
-		return nil
-	}
-}
-
-// A noAnswerError ends a write that the broker did not take in time.
-type noAnswerError struct{ within time.Duration }
-
-func (e *noAnswerError) Error() string {
-	return fmt.Sprintf("no answer from the broker within %v", e.within)
 }
 
 func wrap(err error, format string, args ...any) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -46,12 +47,12 @@ func (c *Census) Take(ctx context.Context) error {
 	return errors.Join(err, queueErr, eventsErr)
 }
 
-func (c *Census) look(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+func (c *Census) look(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
-	st, err := c.store.js.Stream(ctx, stream)
+	st, err := c.store.js.Stream(ctx, name)
 	if err != nil {
-		return nil, wrap(err, "look up stream %s", stream)
+		return nil, wrap(err, "look up stream %s", name)
 	}
 	return st.CachedInfo(), nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -26,7 +27,7 @@ func (w *Sweeper) buryMisplaced(ctx context.Context, now time.Time) error {
 	}
 	w.odd = !w.odd
 	for range sweepMisplaced {
-		m, err := w.store.next(ctx, stream, ">", from) // a filter of our subjects does not find a ">" in them
+		m, err := w.store.client.Next(ctx, stream, ">", from) // a filter of our subjects does not find a ">" in them
 		if errors.Is(err, ErrNotFound) {
 			w.place = 0
 			return nil
@@ -44,7 +45,7 @@ func (w *Sweeper) buryMisplaced(ctx context.Context, now time.Time) error {
 }
 
 // buryIfMisplaced buries m, if its subject is no job's and no consumer was handed it for a while.
-func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time) (misplaced bool, err error) {
+func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stream.Message, now time.Time) (misplaced bool, err error) {
 	if _, ok := w.store.names.place(m.Subject); !ok {
 		return false, nil // the pin, or of a newer version
 	}
@@ -81,7 +82,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stored, now time.Time)
 }
 
 // typeOf is the type that a misplaced message names, or one that stands for none.
-func (w *Sweeper) typeOf(m *stored) (job.Name, error) {
+func (w *Sweeper) typeOf(m *stream.Message) (job.Name, error) {
 	if r, ok := w.store.names.place(m.Subject); ok {
 		if typ, err := job.TypeName(r.Type); err == nil {
 			return typ, nil

@@ -38,7 +38,7 @@ func (s *Store) Probe(ctx context.Context, queues ...string) error {
 
 // try returns what is wrong with the streams of the probes, nil for those that store.
 func (s *Store) try(ctx context.Context, probes []probe) []error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
 	s.litter.Store(true)
 	return each(probes, func(p probe) error { return wrap(s.probe(ctx, p), "%s", p.what) })
@@ -95,7 +95,7 @@ func each(probes []probe, do func(probe) error) []error {
 
 // probe writes what says nothing to anybody, without a header.
 func (s *Store) probe(ctx context.Context, p probe) error {
-	_, err := s.publish(ctx, &nats.Msg{Subject: p.subject})
+	_, err := s.client.Publish(ctx, &nats.Msg{Subject: p.subject})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), p.subject) {

@@ -99,7 +99,7 @@ func (r *reserve) forget(ctx context.Context) bool {
 	}
 	state := st.CachedInfo().State
 	from := state.FirstSeq + (state.LastSeq-min(state.FirstSeq, state.LastSeq))/historyShare + 1
-	m, err := s.next(ctx, s.names.eventStream(), ">", from)
+	m, err := s.client.Next(ctx, s.names.eventStream(), ">", from)
 	keep := historyKeep + max(s.cfg.AckWait, defaultAckWait, s.longestLease())
 	if err != nil || time.Since(m.Time) < keep {
 		return false

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of sweeping. Every worker sweeps: all writes are on conditions, so that several do no
@@ -122,7 +123,7 @@ func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) e
 	}
 	stream, filter := w.store.names.queueStream(w.queue), w.store.names.allLater(w.queue)
 	for range reads {
-		m, err := w.store.next(ctx, stream, filter, w.later)
+		m, err := w.store.client.Next(ctx, stream, filter, w.later)
 		if errors.Is(err, ErrNotFound) {
 			w.later, w.thorough = 0, false
 			return nil
@@ -149,8 +150,8 @@ func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) e
 
 // overdue reports whether a job should have been made ready before now, which is the broker's.
 // Other schedules than those of workers are their publisher's concern.
-func overdue(m *stored, now time.Time) bool {
-	schedule := m.Header.Get(headerSchedule)
+func overdue(m *stream.Message, now time.Time) bool {
+	schedule := m.Header.Get(stream.HeaderSchedule)
 	if schedule == "" {
 		return now.Sub(m.Time) > sweepOverdue
 	}
@@ -159,7 +160,7 @@ func overdue(m *stored, now time.Time) bool {
 }
 
 // fire makes a waiting job ready, on the condition that it is the newest message of its id.
-func (w *Sweeper) fire(ctx context.Context, m *stored) error {
+func (w *Sweeper) fire(ctx context.Context, m *stream.Message) error {
 	s := w.store
 	r, ok := s.names.place(m.Subject)
 	if !ok {
@@ -178,13 +179,13 @@ func (w *Sweeper) fire(ctx context.Context, m *stored) error {
 	if ready.Header.Get(job.HeaderLife) == "" {
 		ready.Header[job.HeaderLife] = []string{lifeOf(m.Seq)}
 	}
-	expect(ready, m.Seq, s.names.check(p))
-	scheduled := m.Header.Get(headerSchedule) != ""
+	stream.Expect(ready, m.Seq, s.names.check(p))
+	scheduled := m.Header.Get(stream.HeaderSchedule) != ""
 	var fired bool
 	if scheduled { // which the broker removes then, in the same write
-		ready.Header[headerScheduler] = []string{m.Subject}
-		ready.Header[headerScheduleNext] = []string{"purge"}
-		_, err = s.publish(ctx, ready)
+		ready.Header[stream.HeaderScheduler] = []string{m.Subject}
+		ready.Header[stream.HeaderScheduleNext] = []string{"purge"}
+		_, err = s.client.Publish(ctx, ready)
 		fired = err == nil
 	} else {
 		fired, err = w.move(ctx, p, m, ready)
@@ -193,7 +194,7 @@ func (w *Sweeper) fire(ctx context.Context, m *stored) error {
 		w.log.WarnContext(ctx, "a job's time had come and the broker had not made it ready: made it ready",
 			slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("had_a_time", scheduled))
 	}
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, stream.ErrConflict) {
 		return nil // it was fired meanwhile, or another job has its id
 	}
 	return err
@@ -201,17 +202,17 @@ func (w *Sweeper) fire(ctx context.Context, m *stored) error {
 
 // move makes m, which has no time, ready and removes it. Another sweeper, or an earlier pass,
 // may have done the one and not the other.
-func (w *Sweeper) move(ctx context.Context, p job.Place, m *stored, ready *nats.Msg) (moved bool, err error) {
+func (w *Sweeper) move(ctx context.Context, p job.Place, m *stream.Message, ready *nats.Msg) (moved bool, err error) {
 	s := w.store
 	over, err := w.hasEnded(ctx, p, m)
 	if err != nil {
 		return false, err
 	}
 	if !over {
-		_, err = s.publish(ctx, ready)
+		_, err = s.client.Publish(ctx, ready)
 		moved = err == nil
 	}
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, stream.ErrConflict) {
 		newest, err := s.Find(ctx, p)
 		if err != nil || newest.Seq == m.Seq || newest.Life != lifeIn(m) {
 			return false, err
@@ -251,7 +252,7 @@ func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[ui
 	floor := c.CachedInfo().AckFloor.Stream
 	from := uint64(0)
 	for range sweepFinished {
-		m, err := s.next(ctx, stream, s.names.readyOf(w.queue, typ), from)
+		m, err := s.client.Next(ctx, stream, s.names.readyOf(w.queue, typ), from)
 		if errors.Is(err, ErrNotFound) || err == nil && m.Seq > floor {
 			return nil
 		}
@@ -272,7 +273,7 @@ func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[ui
 
 // settleAcked removes a message of which the consumer says that it was acknowledged. If nothing
 // says what became of the job it was not, whatever the consumer says, and the job runs.
-func (w *Sweeper) settleAcked(ctx context.Context, m *stored) error {
+func (w *Sweeper) settleAcked(ctx context.Context, m *stream.Message) error {
 	s := w.store
 	r, ok := s.names.place(m.Subject)
 	if !ok {
@@ -294,9 +295,9 @@ func (w *Sweeper) settleAcked(ctx context.Context, m *stored) error {
 			}
 		}
 		again.Header[job.HeaderLife] = []string{lifeIn(m)}
-		expect(again, m.Seq, s.names.check(p))
-		if _, err := s.publish(ctx, again); err != nil {
-			if errors.Is(err, errConflict) {
+		stream.Expect(again, m.Seq, s.names.check(p))
+		if _, err := s.client.Publish(ctx, again); err != nil {
+			if errors.Is(err, stream.ErrConflict) {
 				return nil
 			}
 			return err
@@ -311,7 +312,7 @@ func (w *Sweeper) settleAcked(ctx context.Context, m *stored) error {
 }
 
 // isOver reports whether the life of m has ended, or goes on in a newer message.
-func (w *Sweeper) isOver(ctx context.Context, p job.Place, m *stored) (bool, error) {
+func (w *Sweeper) isOver(ctx context.Context, p job.Place, m *stream.Message) (bool, error) {
 	newest, err := w.store.Find(ctx, p)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -325,7 +326,7 @@ func (w *Sweeper) isOver(ctx context.Context, p job.Place, m *stored) (bool, err
 }
 
 // hasEnded reports whether the life of m has, by the last event of its id.
-func (w *Sweeper) hasEnded(ctx context.Context, p job.Place, m *stored) (bool, error) {
+func (w *Sweeper) hasEnded(ctx context.Context, p job.Place, m *stream.Message) (bool, error) {
 	last, err := w.store.LastEvent(ctx, p)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
@@ -334,7 +335,7 @@ func (w *Sweeper) hasEnded(ctx context.Context, p job.Place, m *stored) (bool, e
 }
 
 // lifeIn returns the life that a stored message is of.
-func lifeIn(m *stored) string {
+func lifeIn(m *stream.Message) string {
 	if life := m.Header.Get(job.HeaderLife); life != "" {
 		return life
 	}

@@ -42,7 +42,7 @@ func TestOverdueJobIsFired(t *testing.T) {
 		if err := n.settle(n.pull(), Outcome{Kind: job.EventRetrying, Error: "e", Delay: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.store.publish(s.ctx, &nats.Msg{Subject: "millhand.dead.q.t.large", Data: make([]byte, 64<<10)}); err != nil {
+		if _, err := s.store.client.Publish(s.ctx, &nats.Msg{Subject: "millhand.dead.q.t.large", Data: make([]byte, 64<<10)}); err != nil {
 			t.Fatal(err)
 		}
 		s.server.Stop()
@@ -98,7 +98,7 @@ func TestWaitingForNothingIsRun(t *testing.T) {
 			{Subject: "millhand.q.later.~.other"},
 			{Subject: s.store.names.probe(queueName())}, // which a worker that was killed left
 		} {
-			if _, err := s.store.publish(s.ctx, m); err != nil {
+			if _, err := s.store.client.Publish(s.ctx, m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -182,7 +182,7 @@ func TestWaitingForNothingIsRunOnce(t *testing.T) {
 		n, w := s.node("n"), s.sweeper()
 		for _, kind := range []string{"later", "ready"} {
 			m := &nats.Msg{Subject: "millhand.q." + kind + ".t.plain", Data: []byte("1"), Header: nats.Header{job.HeaderLife: {"mine"}}}
-			if _, err := s.store.publish(s.ctx, m); err != nil {
+			if _, err := s.store.client.Publish(s.ctx, m); err != nil {
 				t.Fatal(err)
 			}
 			s.sleep(sweepOverdue + time.Second)
@@ -217,7 +217,7 @@ func TestRoomIsNotMadeOfYoungHistory(t *testing.T) {
 		}
 		for i := range 8 {
 			m := &nats.Msg{Subject: fmt.Sprintf("millhand.event.q.t.old-%d", i), Data: []byte("{}")}
-			if _, err := s.store.publish(s.ctx, m); err != nil {
+			if _, err := s.store.client.Publish(s.ctx, m); err != nil {
 				t.Fatal(err)
 			}
 		}

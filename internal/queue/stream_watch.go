@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -82,7 +84,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			w.hold(ctx)
 			fill.Reset(reservePause)
 			w.tidy(ctx)
-			_ = sleep(ctx, watchPause) // others may have doubts of the same cause
+			_ = stream.Sleep(ctx, watchPause) // others may have doubts of the same cause
 		case <-fill.C:
 			fill.Reset(w.reserve.fill(ctx))
 			w.tidy(ctx)
@@ -167,7 +169,9 @@ func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all
 	}
 	w.gate.Hold(all, held...)
 	if errors.Is(errors.Join(errs...), nats.ErrNoResponders) {
-		w.store.restoreSoon(ctx)
+		soon, cancel := context.WithTimeout(ctx, stream.MaxRetryPause)
+		_ = w.store.restore(soon) // what it could not do shows in the next round
+		cancel()
 	}
 	_ = w.store.removeProbes(ctx, stored) // else those of the next round are removed with them
 	return all

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -130,24 +129,8 @@ func (b *Bucket) Put(ctx context.Context, w Write) (rev uint64, err error) {
 func (b *Bucket) put(ctx context.Context, m *nats.Msg) (rev uint64, err error) {
 	short, cancel := context.WithTimeout(ctx, bucketTimeout)
 	defer cancel()
-	r, err := b.client.nc.RequestMsgWithContext(short, m)
-	if err != nil {
-		return 0, b.remake(ctx, b.client.Denied(m.Subject, err))
-	}
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-		Seq   uint64              `json:"seq"`
-	}
-	if err := json.Unmarshal(r.Data, &ack); err != nil {
-		return 0, err
-	}
-	switch {
-	case ack.Error == nil:
-		return ack.Seq, nil
-	case ack.Error.ErrorCode == CodeWrongLastSeq:
-		return 0, ErrConflict
-	}
-	return 0, ack.Error
+	rev, err = b.client.Publish(short, m)
+	return rev, b.remake(ctx, b.client.Denied(m.Subject, err))
 }
 
 // Purge removes a key at once and leaves no trace of it, and returns how many entries there were.

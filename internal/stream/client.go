@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,10 @@ type Client struct {
 	api string // prefix of the JetStream API
 	cfg Config
 	log *slog.Logger
+
+	publisher *publisher
+	waiters   waiters
+	leave     sync.Once
 }
 
 // New returns a client over nc, which stays the caller's to close. It does no I/O. The error
@@ -58,8 +63,13 @@ func New(nc *nats.Conn, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
+	c.publisher = sharedPublishers.join(nc)
 	return c, nil
 }
+
+// Close lets go of what the client keeps on its connection. With the last client of a connection
+// goes the subscription to answers.
+func (c *Client) Close() { c.leave.Do(c.publisher.leave) }
 
 // Conn returns the connection.
 func (c *Client) Conn() *nats.Conn { return c.nc }
@@ -73,8 +83,9 @@ func (c *Client) Namespace() string { return c.cfg.Namespace }
 // API returns the subject of a request to JetStream, such as STREAM.INFO.NAME.
 func (c *Client) API(request string) string { return c.api + request }
 
-// requestTimeout is how long one request waits for its answer, if its context does not end before.
-const requestTimeout = 2 * time.Second
+// RequestTimeout is how long one request or write waits for its answer, if its context does not
+// end before.
+const RequestTimeout = 2 * time.Second
 
 // Request asks JetStream once and decodes the JSON answer. If the server does not answer because
 // the request is not allowed, the error is a [nats.ErrPermissionViolation].
@@ -84,7 +95,7 @@ func (c *Client) Request(ctx context.Context, request string, query, answer any)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	r, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: body})
 	if err != nil {

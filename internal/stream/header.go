@@ -8,10 +8,16 @@ import (
 
 // Headers of the server.
 const (
-	HeaderExpectedSeq = "Nats-Expected-Last-Subject-Sequence"
-	HeaderExpectedOn  = "Nats-Expected-Last-Subject-Sequence-Subject"
-	HeaderStatus      = "Status"
-	HeaderDescription = "Description"
+	HeaderExpectedSeq  = "Nats-Expected-Last-Subject-Sequence"
+	HeaderExpectedOn   = "Nats-Expected-Last-Subject-Sequence-Subject"
+	HeaderMsgID        = "Nats-Msg-Id"
+	HeaderSchedule     = "Nats-Schedule"
+	HeaderTarget       = "Nats-Schedule-Target"
+	HeaderScheduler    = "Nats-Scheduler"
+	HeaderScheduleNext = "Nats-Schedule-Next"
+	HeaderPendingMsgs  = "Nats-Pending-Messages"
+	HeaderStatus       = "Status"
+	HeaderDescription  = "Description"
 
 	headerSubject   = "Nats-Subject"
 	headerSequence  = "Nats-Sequence"

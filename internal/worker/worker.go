@@ -142,7 +142,6 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once: the second time is [ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
-	defer w.store.Close()
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	starting, started := context.WithCancel(ctx)

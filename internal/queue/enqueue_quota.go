@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A QuotaError says that as many jobs of a type are alive in a queue as may run at once.
@@ -58,9 +59,9 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 		if err := s.belowLimit(ctx, place, e.Limit); err != nil {
 			return err
 		}
-		expect(m, seq, s.names.checkType(place.Queue, place.Type))
+		stream.Expect(m, seq, s.names.checkType(place.Queue, place.Type))
 		_, err = s.confirm(ctx, m, alive)
-		if !errors.Is(err, errConflict) {
+		if !errors.Is(err, stream.ErrConflict) {
 			return err
 		}
 	}
@@ -69,8 +70,8 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 // lastOfType returns the last sequence of its type, 0 if there is none. A queue that has no
 // stream yet gets one.
 func (s *Store) lastOfType(ctx context.Context, p job.Place, alive func() error) (uint64, error) {
-	m, err := retryRead(ctx, alive, func(ctx context.Context) (*stored, error) {
-		return s.last(ctx, s.names.queueStream(p.Queue), s.names.checkType(p.Queue, p.Type))
+	m, err := stream.RetryRead(ctx, alive, func(ctx context.Context) (*stream.Message, error) {
+		return s.client.Last(ctx, s.names.queueStream(p.Queue), s.names.checkType(p.Queue, p.Type))
 	})
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
@@ -83,7 +84,7 @@ func (s *Store) lastOfType(ctx context.Context, p job.Place, alive func() error)
 
 // belowLimit returns a [*QuotaError] if limit jobs of its type are alive.
 func (s *Store) belowLimit(ctx context.Context, p job.Place, limit int) error {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stream.SetupTimeout)
 	defer cancel()
 	n, err := s.roughly(ctx, p)
 	if err == nil && n < countExactly*(limit+1) {
@@ -126,7 +127,7 @@ func (s *Store) alive(ctx context.Context, p job.Place) (int, error) {
 		return 0, err
 	}
 	switch e := answer.Error; {
-	case e != nil && e.ErrorCode == codeStreamNotFound:
+	case e != nil && e.ErrorCode == stream.CodeStreamNotFound:
 		return 0, nil
 	case e != nil:
 		return 0, e

@@ -30,7 +30,7 @@ func (s *Store) WaitingTypes(ctx context.Context, queue string) ([]string, error
 	types := make(map[string]bool)
 	from := state.FirstSeq + 1 // behind the pin
 	for range waitingSample {
-		m, err := s.next(ctx, stream, filter, from)
+		m, err := s.client.Next(ctx, stream, filter, from)
 		if errors.Is(err, ErrNotFound) {
 			break
 		}

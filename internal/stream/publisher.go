@@ -1,8 +1,9 @@
-package queue
+package stream
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -16,13 +17,13 @@ import (
 
 // A publisher has any number of writes to streams in flight at once. Their answers come
 // to one inbox with one subscription, and each is told on the connection's goroutine to
-// whoever sent the write: no goroutine, timer or context belongs to a write. It retries
-// nothing and knows no timeouts; whoever has waited long enough says [publisher.forget].
+// its receiver: no goroutine, timer or context belongs to a write. It retries
+// nothing and knows no timeouts; somebody who has waited long enough calls [publisher.forget].
 type publisher struct {
 	nc *nats.Conn
 
 	mu    sync.Mutex
-	users int                // stores that are not closed
+	users int                // clients that are not closed
 	sub   *nats.Subscription // nil until the first write
 	inbox string             // with the dot before the token
 	calls []call
@@ -30,7 +31,7 @@ type publisher struct {
 	count uint64   // of writes so far
 }
 
-// publishers are the publishers of connections: one for all stores over a connection, since a
+// publishers are the publishers of connections: one for all clients of a connection, since a
 // program may make a client for each of its requests. It keeps none of them alive.
 type publishers struct {
 	mu sync.Mutex
@@ -40,7 +41,7 @@ type publishers struct {
 //nolint:gochecknoglobals // a connection has no place for what is shared over it
 var sharedPublishers = publishers{of: make(map[weak.Pointer[nats.Conn]]weak.Pointer[publisher])}
 
-// join returns the publisher of nc, for one store more.
+// join returns the publisher of nc, for one client more.
 func (s *publishers) join(nc *nats.Conn) *publisher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +67,7 @@ func (s *publishers) sweep(key weak.Pointer[nats.Conn]) {
 	}
 }
 
-// leave tells that a store is closed. With the last one goes the subscription; a write after
+// leave says that a client is closed. With the last one goes the subscription; a write after
 // that makes a new one.
 func (p *publisher) leave() {
 	p.mu.Lock()
@@ -84,18 +85,19 @@ func (p *publisher) leave() {
 // A call is a write in flight, or a place for one.
 type call struct {
 	token uint64 // 0: a free place
-	to    sender
+	to    Receiver
 }
 
-// A sender is told how its write was answered, once, on a goroutine it must not hold up.
-type sender interface{ answered(seq uint64, err error) }
+// A Receiver is told how a write was answered, once, on a goroutine that it must not hold up: the
+// sequence of the stored message, or an error such as [ErrConflict].
+type Receiver interface{ Answered(seq uint64, err error) }
 
 // placeBits is how much of a token names its place.
 const placeBits = 20
 
 // send publishes m, whose reply subject it sets. Unless it returns an error, to will have
 // an answer or is to be forgotten by the token.
-func (p *publisher) send(m *nats.Msg, to sender) (token uint64, err error) {
+func (p *publisher) send(m *nats.Msg, to Receiver) (token uint64, err error) {
 	p.mu.Lock()
 	if p.sub == nil || !p.sub.IsValid() {
 		if err := p.subscribe(); err != nil {
@@ -144,7 +146,7 @@ func (p *publisher) forget(token uint64) bool {
 	return ok
 }
 
-func (p *publisher) take(token uint64) (to sender, ok bool) {
+func (p *publisher) take(token uint64) (to Receiver, ok bool) {
 	place := token & (1<<placeBits - 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +165,7 @@ func (p *publisher) receive(m *nats.Msg) {
 		return
 	}
 	if to, ok := p.take(token); ok {
-		to.answered(readPubAck(m))
+		to.Answered(readPubAck(m))
 	}
 }
 
@@ -175,7 +177,7 @@ func (p *publisher) closed(sub *nats.Subscription) {
 		return
 	}
 	p.sub = nil
-	var waiting []sender
+	var waiting []Receiver
 	for place, c := range p.calls {
 		if c.token != 0 {
 			waiting = append(waiting, c.to)
@@ -185,7 +187,7 @@ func (p *publisher) closed(sub *nats.Subscription) {
 	}
 	p.mu.Unlock()
 	for _, to := range waiting {
-		to.answered(0, nats.ErrConnectionClosed)
+		to.Answered(0, nats.ErrConnectionClosed)
 	}
 }
 
@@ -194,7 +196,7 @@ func readPubAck(m *nats.Msg) (seq uint64, err error) {
 	if seq, ok := storedAs(m.Data); ok {
 		return seq, nil
 	}
-	if len(m.Data) == 0 && m.Header.Get(headerStatus) == "503" {
+	if len(m.Data) == 0 && m.Header.Get(HeaderStatus) == StatusNoResponders {
 		return 0, nats.ErrNoResponders
 	}
 	var ack struct {
@@ -206,8 +208,8 @@ func readPubAck(m *nats.Msg) (seq uint64, err error) {
 		return 0, fmt.Errorf("answer of a stream: %w", err)
 	case ack.Error == nil:
 		return ack.Seq, nil
-	case ack.Error.ErrorCode == codeWrongLastSeq:
-		return 0, errConflict
+	case ack.Error.ErrorCode == CodeWrongLastSeq:
+		return 0, ErrConflict
 	}
 	return 0, ack.Error
 }
@@ -235,3 +237,22 @@ func storedAs(answer []byte) (seq uint64, ok bool) {
 
 // maxDigits is how many digits always fit 64 bits.
 const maxDigits = 19
+
+// ErrSubjectTooLong says that something was not sent. Checked names never lead to it.
+var ErrSubjectTooLong = errors.New("subject is too long for the broker")
+
+// maxSubjects leaves room beside the subjects for the rest of a control line of 4,096 bytes,
+// which is as much as a broker accepts unless configured.
+const maxSubjects = 4096 - 64
+
+// maxSubjectShown is how much of a subject an error repeats, bytes.
+const maxSubjectShown = 80
+
+// fits returns an error for what the broker would end the connection for, instead of refusing
+// it: more than the line that names a message's subjects may have.
+func fits(subject, reply string) error {
+	if n := len(subject) + len(reply); n > maxSubjects {
+		return fmt.Errorf("%w: %d bytes, beginning with %q", ErrSubjectTooLong, n, subject[:min(len(subject), maxSubjectShown)])
+	}
+	return nil
+}

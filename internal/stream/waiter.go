@@ -1,4 +1,4 @@
-package queue
+package stream
 
 import (
 	"sync"
@@ -16,9 +16,10 @@ type answer struct {
 	err error
 }
 
-func (w *waiter) answered(seq uint64, err error) { w.answer <- answer{seq: seq, err: err} }
+// Answered implements [Receiver].
+func (w *waiter) Answered(seq uint64, err error) { w.answer <- answer{seq: seq, err: err} }
 
-// waiters are those of one store that nobody uses. A pool of the process would carry
+// waiters are those of one client that nobody uses. A pool of the process would carry
 // timers from one test's time into another's.
 type waiters struct {
 	mu   sync.Mutex

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of what one EnqueueMany keeps.
@@ -39,8 +41,8 @@ type bulkItem struct {
 	stored bool
 }
 
-// answered implements [sender].
-func (i *bulkItem) answered(_ uint64, err error) {
+// Answered implements [stream.Receiver].
+func (i *bulkItem) Answered(_ uint64, err error) {
 	b := i.bulk
 	b.mu.Lock()
 	i.stored = err == nil
@@ -84,7 +86,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		// Refused, or not heard of: the single path tells which, and its message
 		// id makes a second send harmless.
 		if alive == nil {
-			alive = forAWhile(enqueueWithin)
+			alive = stream.Within(enqueueWithin)
 		}
 		errs[i] = s.enqueue(ctx, e, alive)
 		if errs[i] == nil || isRefusal(errs[i]) {
@@ -115,7 +117,7 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 		item := &b.items[i]
 		item.bulk, item.size = b, size
 		b.add(1, size)
-		token, err := b.store.publisher.send(m, item)
+		token, err := b.store.client.Send(m, item)
 		item.token = token
 		if err != nil {
 			b.add(-1, -size)
@@ -186,7 +188,7 @@ func (b *bulk) flying() int {
 // forget gives up waiting. An answer that is being told is waited for.
 func (b *bulk) forget() {
 	for i := range b.items {
-		if b.store.publisher.forget(b.items[i].token) {
+		if b.store.client.Forget(b.items[i].token) {
 			b.add(-1, -b.items[i].size)
 		}
 	}
