@@ -30,7 +30,7 @@ type WorkerConfig struct {
 	Concurrency  int                   // jobs at once; default 4 × GOMAXPROCS
 	Types        map[string]TypeConfig // settings of types, over the defaults
 	AckWait      time.Duration         // lease of a running job in a queue that has none yet, from MinAckWait; 0: 30 s there, and what is elsewhere
-	Quotas       []Quota               // limits that all workers share, set when this one starts
+	Quotas       []Quota               // limits across all workers, set when this one starts unless a person set others: see [Client.SetQuota]
 	PermitTTL    time.Duration         // how long the permits of a vanished worker stay taken; whole seconds from 2 s, default 10 s
 	OnOverrun    func([]Ref)           // called with jobs whose handlers ignore that they lost their permit, when others may soon have it: end the process; default nil: they overrun the quota
 	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency, negative: none

@@ -271,7 +271,7 @@ func (s *state) applyLimit(pool PoolKey, e stream.Entry) {
 	if known.closed {
 		effect = "no job of it starts"
 	}
-	s.log.Error("a limit cannot be read: set it anew with SetQuota or a worker's flags, or write its key", slog.String("effect", effect),
+	s.log.Error("a limit cannot be read: set it again with SetQuota, or write or remove its key", slog.String("effect", effect),
 		slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
 }
 
@@ -298,7 +298,7 @@ func (s *state) applyKey(typ string, e stream.Entry) {
 		} else {
 			key = s.keys[typ]
 		}
-		s.log.Error("the key that a type shares limits by cannot be read: set it anew with SetQuota, or write or remove it", slog.String("effect", effect),
+		s.log.Error("the key that a type shares limits by cannot be read: set it again with SetQuota, or write or remove it", slog.String("effect", effect),
 			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"key":"NAME"}`))
 	}
 	delete(s.keys, typ)

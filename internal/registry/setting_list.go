@@ -110,7 +110,7 @@ func (s *Store) Limit(ctx context.Context, p PoolKey) (Limit, bool, error) {
 	}
 	l, ok := decodeLimitOf(p, e.Value)
 	if !ok {
-		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it anew, or remove it", p, e.Key, s.bucket.Name(), e.Value, errUnreadable)
+		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it again, or remove it", p, e.Key, s.bucket.Name(), e.Value, errUnreadable)
 	}
 	return l, true, nil
 }
