@@ -163,7 +163,7 @@ func TestHealthzShowsTheTree(t *testing.T) {
 		{"worker", "queue default"},
 		{"worker", "queue default", "runner"},
 		{"worker", "queue default", "puller hold"},
-		{"worker", "queue default", "census"},
+		{"worker", "queue default", "unhandled"},
 	} {
 		if p := part(t, h.Tree, path...); p.State != "running" || p.Restarts != 0 || p.LastError != "" || p.Since.IsZero() {
 			t.Errorf("%q = %+v, want it running since it was started", path, p)

@@ -28,7 +28,7 @@ func TestGivingUpIsTold(t *testing.T) {
 		go func() { ended <- w.Run(ctx) }()
 		time.Sleep(time.Second)
 		for range 11 { // one more than its supervisor puts up with in a minute
-			f.kill(t, "census")
+			f.kill(t, "unhandled")
 			time.Sleep(time.Second)
 		}
 		time.Sleep(10 * time.Second)
@@ -53,8 +53,8 @@ func TestGivingUpIsTold(t *testing.T) {
 			t.Fatalf("%d lines, want 12:\n%s", len(lines), strings.Join(lines, ""))
 		}
 		for i, wants := range [][]string{
-			{`"child restarting"`, `supervisor="queue default"`, "child=census", `err="killed by the test"`, "restarts=1 ", "strategy=one_for_one", "group=[census]"},
-			10: {`"supervisor gave up"`, `supervisor="queue default"`, "child=census", "killed by the test"},
+			{`"child restarting"`, `supervisor="queue default"`, "child=unhandled", `err="killed by the test"`, "restarts=1 ", "strategy=one_for_one", "group=[unhandled]"},
+			10: {`"supervisor gave up"`, `supervisor="queue default"`, "child=unhandled", "killed by the test"},
 			11: {`"child restarting"`, `supervisor=worker`, `child="queue default"`, "killed by the test", "restarts=1 ", "strategy=rest_for_one", `group="[queue default]"`},
 		} {
 			for _, want := range wants {
@@ -72,7 +72,7 @@ func TestAbandonedPartIsShown(t *testing.T) {
 		var log bytes.Buffer
 		f, end := newFaults(), make(chan struct{})
 		hanging := func(c supervisor.Child) supervisor.Child {
-			if c.Name == "census" {
+			if c.Name == "unhandled" {
 				c.Run = func(ctx context.Context) error {
 					<-end // whatever its context says
 					<-ctx.Done()
@@ -107,7 +107,7 @@ func TestAbandonedPartIsShown(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 		for _, want := range []string{
-			`level=ERROR msg="child abandoned"`, `child=census err="queue default: census: stop timeout expired"`, "TestAbandonedPartIsShown",
+			`level=ERROR msg="child abandoned"`, `child=unhandled err="queue default: unhandled: stop timeout expired"`, "TestAbandonedPartIsShown",
 			`msg="abandoned child returned"`,
 		} {
 			if !strings.Contains(log.String(), want) {

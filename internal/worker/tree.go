@@ -66,8 +66,8 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 		return nil, err
 	}
 	children = append(children, supervisor.Child{Name: "listener", Run: listener.Run})
-	census := func(ctx context.Context) error { return w.census(ctx, name) }
-	children = append(children, supervisor.Child{Name: "census", Run: census})
+	unhandled := func(ctx context.Context) error { return w.watchUnhandled(ctx, name) }
+	children = append(children, supervisor.Child{Name: "unhandled", Run: unhandled})
 	return w.supervise(supervisor.Spec{
 		Name:        "queue " + name,
 		MaxRestarts: new(10), Within: time.Minute,

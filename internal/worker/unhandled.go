@@ -9,15 +9,15 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 )
 
-// censusEvery is how often a worker looks after its queues, and for jobs that nobody handles.
-const censusEvery = 10 * time.Second
+// unhandledEvery is how often a worker looks after its queues, and for jobs that nobody handles.
+const unhandledEvery = 10 * time.Second
 
 // mostUnhandled is how many types of a queue are named that a worker has no handler for.
 const mostUnhandled = 10
 
-// census looks after the queue's stream, and says, once per type, that jobs wait of a type
+// watchUnhandled looks after the queue's stream, and says, once per type, that jobs wait of a type
 // this worker has no handler for.
-func (w *Worker) census(ctx context.Context, name string) error {
+func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
 	c, err := queue.NewCensus(w.store, name)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (w *Worker) census(ctx context.Context, name string) error {
 		known[t] = true
 	}
 	named := 0
-	tick := time.NewTicker(censusEvery)
+	tick := time.NewTicker(unhandledEvery)
 	defer tick.Stop()
 	for {
 		types, err := w.store.WaitingTypes(ctx, name)
