@@ -45,9 +45,9 @@ var (
 
 	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
 	ErrDrainTimeout = worker.ErrDrainTimeout
-	// ErrStuck is what [Worker.Run] returns when more than MaxStuck handlers ignored the end
+	// ErrAbandoned is what [Worker.Run] returns when more than MaxAbandoned handlers ignored the end
 	// of their context: the process is to be started anew.
-	ErrStuck = worker.ErrStuck
+	ErrAbandoned = worker.ErrAbandoned
 )
 
 // A DuplicateError names the living job that is in the way of a new one.

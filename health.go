@@ -10,10 +10,10 @@ import (
 
 // Health is what a worker says of itself. It is made to be shown as JSON.
 type Health struct {
-	Worker string `json:"worker"`
-	State  string `json:"state"` // starting, working, draining or stopped
-	InHand int    `json:"in_hand"`
-	Stuck  int    `json:"stuck"` // handlers that were given up and still run
+	Worker    string `json:"worker"`
+	State     string `json:"state"` // starting, working, draining or stopped
+	InHand    int    `json:"in_hand"`
+	Abandoned int    `json:"stuck"` // handlers that were given up and still run
 	// Unsettled jobs have ended and are not in hand any more, but their ends are not yet all
 	// written. They hold so many bytes.
 	Unsettled      int   `json:"unsettled"`
@@ -68,7 +68,7 @@ func treeOf(n supervisor.Node) TreeNode {
 func (w *Worker) Health() Health {
 	now := w.worker.Health()
 	h := Health{
-		Worker: w.id, State: now.State, InHand: now.InHand, Stuck: now.Stuck,
+		Worker: w.id, State: now.State, InHand: now.InHand, Abandoned: now.Abandoned,
 		Unsettled: now.Unsettled, UnsettledBytes: now.UnsettledBytes,
 		Rebuilt: now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
 	}

@@ -294,7 +294,7 @@ func TestProtocol(t *testing.T) {
 				p := some(t)
 				w.retire(p)
 				if rapid.Bool().Draw(t, "and hands back at once") {
-					p.worker.HandBack()
+					p.worker.StopNow()
 				}
 			},
 			"worker crashes": func(t *rapid.T) { w.violent = true; w.kill(some(t)) },

@@ -78,7 +78,7 @@ func TestHandlerThatWritesAfterItWasGivenUp(t *testing.T) {
 				time.Sleep(time.Microsecond * 500)
 			}
 		})
-		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, MaxStuck: 5, Types: map[string]millhand.TypeConfig{"deaf": {Timeout: time.Second}}})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, MaxAbandoned: 5, Types: map[string]millhand.TypeConfig{"deaf": {Timeout: time.Second}}})
 		c := client(t, s.Connect(t))
 		ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "deaf", Payload: []byte("hello")}, millhand.WithMeta("n", "1"))
 		if err != nil {

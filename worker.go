@@ -33,7 +33,7 @@ type WorkerConfig struct {
 	Quotas       []Quota               // limits across all workers, set when this one starts unless a person set others: see [Client.SetQuota]
 	PermitTTL    time.Duration         // how long the permits of a vanished worker stay taken; whole seconds from 2 s, default 10 s
 	OnOverrun    func([]Ref)           // called with jobs whose handlers ignore that they lost their permit, when others may soon have it: end the process; default nil: they overrun the quota
-	MaxStuck     int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency, negative: none
+	MaxAbandoned int                   // handlers that ignore the end of their context before the worker gives itself up; default Concurrency, negative: none
 	DrainTimeout time.Duration         // how long a drain waits for running jobs; default 30 s, negative: not at all
 }
 
@@ -108,7 +108,7 @@ func (c WorkerConfig) worker(id string) worker.Config {
 	w := worker.Config{
 		ID: id, Name: c.Name, Queues: c.Queues, Strict: c.Strict, Concurrency: c.Concurrency,
 		Types: make(map[string]worker.Type), Limits: make(map[registry.PoolKey]registry.Limit), Keys: make(map[string]string),
-		PermitTTL: c.PermitTTL, MaxStuck: c.MaxStuck, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
+		PermitTTL: c.PermitTTL, MaxAbandoned: c.MaxAbandoned, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
 	}
 	for typ, handler := range c.Mux.handlers {
 		t := c.Types[typ]
@@ -155,8 +155,8 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	if c.Concurrency == 0 {
 		c.Concurrency = 4 * runtime.GOMAXPROCS(0) // which heeds a container's share of the CPUs
 	}
-	if c.MaxStuck == 0 {
-		c.MaxStuck = c.Concurrency
+	if c.MaxAbandoned == 0 {
+		c.MaxAbandoned = c.Concurrency
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
@@ -216,7 +216,7 @@ func (w *Worker) ID() string { return w.id }
 // finish until the drain timeout. What then still runs has its context cancelled with
 // [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
 // after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
-// broker did not take the ends of jobs, [ErrStuck] after too many
+// broker did not take the ends of jobs, [ErrAbandoned] after too many
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once: the second time is [ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
@@ -225,11 +225,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer w.js.Close()
 	err := w.worker.Run(ctx)
-	if errors.Is(err, ErrDrainTimeout) || errors.Is(err, ErrStuck) {
+	if errors.Is(err, ErrDrainTimeout) || errors.Is(err, ErrAbandoned) {
 		return err
 	}
 	return publicError(err)
 }
 
-// HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.
-func (w *Worker) HandBack() { w.worker.HandBack() }
+// StopNow ends a drain early: running handlers are cancelled now and their jobs handed back.
+func (w *Worker) StopNow() { w.worker.StopNow() }

@@ -102,7 +102,7 @@ func TestManyDrainsBurnNothing(t *testing.T) {
 		for range 12 {
 			w, stop := start(t, s.Link().Connect(t), millhand.WorkerConfig{Mux: muxOf(c.waits(time.Hour))})
 			time.Sleep(5 * time.Second)
-			w.HandBack()
+			w.StopNow()
 			if err := stop(); !errors.Is(err, millhand.ErrDrainTimeout) {
 				t.Fatalf("Run = %v, want ErrDrainTimeout", err)
 			}
@@ -279,7 +279,7 @@ func TestPoisonJobEndsDead(t *testing.T) {
 			l.Down()
 			l.Cut()
 			nc.Close()
-			w.HandBack()
+			w.StopNow()
 			_ = stop()
 		}
 		_, err := client.Await(t.Context(), ref)

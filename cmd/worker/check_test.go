@@ -102,8 +102,8 @@ func TestMaxStuckOfAFile(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if w, err := c.worker(nil, nil, addBuiltin); err != nil || w.MaxStuck != want {
-			t.Errorf("%s = %d, %v, want %d", text, w.MaxStuck, err, want)
+		if w, err := c.worker(nil, nil, addBuiltin); err != nil || w.MaxAbandoned != want {
+			t.Errorf("%s = %d, %v, want %d", text, w.MaxAbandoned, err, want)
 		}
 	}
 }

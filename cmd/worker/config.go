@@ -154,7 +154,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		builtin(w.Mux)
 	}
 	if c.MaxStuck != nil {
-		w.MaxStuck = cmp.Or(int(*c.MaxStuck), -1) // there 0 is the default
+		w.MaxAbandoned = cmp.Or(int(*c.MaxStuck), -1) // there 0 is the default
 	}
 	own, secret := newTrouble(log), c.secretVariables()
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {

@@ -114,7 +114,7 @@ func (p *process) result(err error) error {
 		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: errors.New("stopped at a second signal: the jobs that still ran were handed back")}
 	case errors.Is(p.ended, millhand.ErrDrainTimeout):
 		return &cli.ExitError{Code: cli.ExitDrainTimeout, Err: p.ended}
-	case errors.Is(p.ended, millhand.ErrStuck):
+	case errors.Is(p.ended, millhand.ErrAbandoned):
 		return fmt.Errorf("%w: the log shows where each of them hangs; start the worker again", p.ended)
 	case p.ended != nil:
 		return p.ended

@@ -54,7 +54,7 @@ func (p *process) watchSignals(ctx context.Context) error {
 				p.log.WarnContext(ctx, "handing running jobs back; a third signal ends the process at once", slog.String("signal", sig.String()))
 				p.handedBack.Store(true)
 				if w := p.worker.Load(); w != nil {
-					w.HandBack()
+					w.StopNow()
 				}
 			default:
 				os.Exit(cli.ExitInterrupted)

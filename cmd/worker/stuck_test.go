@@ -33,7 +33,7 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 		p := &process{
 			log: cfg.Logger, remote: true, connect: func(context.Context) (*nats.Conn, error) { return nc, nil },
 			config: millhand.WorkerConfig{
-				Config: cfg, Mux: mux, Concurrency: 2, MaxStuck: 2,
+				Config: cfg, Mux: mux, Concurrency: 2, MaxAbandoned: 2,
 				Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
 			},
 		}

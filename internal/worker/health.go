@@ -13,7 +13,7 @@ import (
 type Health struct {
 	State          string // starting, working, draining or stopped
 	InHand         int
-	Stuck          int
+	Abandoned      int
 	Unsettled      int
 	UnsettledBytes int64
 	Refused        *queue.Refused
@@ -27,7 +27,7 @@ type Health struct {
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
 	h := Health{
-		State: "working", InHand: w.gate.InHand(), Stuck: int(w.stuck.Load()), Rebuilt: w.gate.Rebuilt(),
+		State: "working", InHand: w.gate.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.gate.Rebuilt(),
 		Refused: w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
 	}
 	waits := w.waits.Load()

@@ -58,7 +58,7 @@ func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) 
 			}
 		}}
 		p.Worker = newWorker(t, s.Connect(t), worker.Config{
-			Types: types, MaxStuck: 100,
+			Types: types, MaxAbandoned: 100,
 			OnOverrun: func(jobs []job.Record) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
@@ -174,8 +174,8 @@ func TestHandlerThatIgnoresALostPermitIsReported(t *testing.T) {
 		p.pool.Allow(1, time.Now().Add(time.Hour))
 		p.enqueue("quota", 1)
 		time.Sleep(2 * worker.HandlerGrace)
-		if used, _, _ := p.pool.Use(); used != 1 || p.Health().Stuck != 1 {
-			t.Errorf("%d permits used with %d handlers stuck", used, p.Health().Stuck)
+		if used, _, _ := p.pool.Use(); used != 1 || p.Health().Abandoned != 1 {
+			t.Errorf("%d permits used with %d handlers abandoned", used, p.Health().Abandoned)
 		}
 		if got := p.runs("quota"); got != 1 {
 			t.Errorf("%d jobs were started on one permit", got)

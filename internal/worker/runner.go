@@ -172,7 +172,7 @@ func (r *runner) run(a *attempt) {
 		}
 		if !r.leave(a) {
 			a.held.CameBack()
-			r.worker.stuck.Add(-1) // it was given up
+			r.worker.abandoned.Add(-1) // it was given up
 			return
 		}
 		r.settle(a.held, end)
@@ -227,7 +227,7 @@ func (r *runner) abandon(a *attempt, e ending) {
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
 		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)
 	r.settle(h, e)
-	r.worker.onStuck()
+	r.worker.onAbandoned()
 }
 
 // takeSlot waits for a free slot, for a second at most and not beyond a drain.

@@ -26,7 +26,7 @@ func newWorker(t *testing.T, nc *nats.Conn, cfg worker.Config) *worker.Worker {
 	cfg.ID = cmp.Or(cfg.ID, "worker-1")
 	cfg.Queues = map[string]int{job.DefaultQueue: 1}
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 4)
-	cfg.MaxStuck = cmp.Or(cfg.MaxStuck, cfg.Concurrency)
+	cfg.MaxAbandoned = cmp.Or(cfg.MaxAbandoned, cfg.Concurrency)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 30*time.Second)
 	js, err := stream.New(nc, stream.Config{Logger: cfg.Logger})
 	if err != nil {

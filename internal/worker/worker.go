@@ -23,7 +23,7 @@ import (
 // What [Worker.Run] returns. The public package shows them as they are.
 var (
 	ErrDrainTimeout = errors.New("millhand: drain timed out, jobs were handed back")
-	ErrStuck        = errors.New("millhand: too many handlers are stuck")
+	ErrAbandoned    = errors.New("millhand: too many handlers are stuck")
 )
 
 // A Handler runs one attempt of a job in hand.
@@ -55,7 +55,7 @@ type Config struct {
 	Keys         map[string]string                   // type to key, likewise
 	PermitTTL    time.Duration                       // 0: the registry's default
 	OnOverrun    func([]job.Record)                  // nil: jobs overrun their limit
-	MaxStuck     int
+	MaxAbandoned int
 	DrainTimeout time.Duration
 	Logger       *slog.Logger
 
@@ -82,19 +82,19 @@ type Worker struct {
 	ends    ends
 	runners []*runner // complete before the tree runs
 
-	gate     *queue.Gate
-	renewer  *queue.Renewer
-	watch    *queue.Watch
-	ready    readiness
-	settler  *queue.Settler
-	tree     *supervisor.Supervisor
-	slots    chan struct{}
-	draining chan struct{} // closed when a drain begins
-	handBack chan struct{}
-	stuck    atomic.Int64  // handlers given up that still run
-	failed   chan struct{} // closed when the worker cannot go on
-	failOnce sync.Once
-	failure  error // why, once failed is closed
+	gate      *queue.Gate
+	renewer   *queue.Renewer
+	watch     *queue.Watch
+	ready     readiness
+	settler   *queue.Settler
+	tree      *supervisor.Supervisor
+	slots     chan struct{}
+	draining  chan struct{} // closed when a drain begins
+	stopNow   chan struct{}
+	abandoned atomic.Int64  // handlers given up that still run
+	failed    chan struct{} // closed when the worker cannot go on
+	failOnce  sync.Once
+	failure   error // why, once failed is closed
 }
 
 // Grace of a worker that stops.
@@ -124,7 +124,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 		renewer:  queue.NewRenewer(store, gate),
 		slots:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
-		handBack: make(chan struct{}, 1),
+		stopNow:  make(chan struct{}, 1),
 		failed:   make(chan struct{}),
 	}
 	w.settler = queue.NewSettler(store, w.renewer)
@@ -138,7 +138,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 // finish until the drain timeout. What then still runs has its context cancelled with
 // [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
 // after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
-// broker did not take the ends of jobs, [ErrStuck] after too many
+// broker did not take the ends of jobs, [ErrAbandoned] after too many
 // handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
 // runs once: the second time is [ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
@@ -199,22 +199,22 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// onStuck counts a handler that was given up. Too many of them, and the worker ends in
+// onAbandoned counts a handler that was given up. Too many of them, and the worker ends in
 // order to be started anew by whoever runs the process.
-func (w *Worker) onStuck() {
-	if n := w.stuck.Add(1); n > int64(w.cfg.MaxStuck) {
+func (w *Worker) onAbandoned() {
+	if n := w.abandoned.Add(1); n > int64(w.cfg.MaxAbandoned) {
 		w.failOnce.Do(func() {
-			w.failure = ErrStuck
+			w.failure = ErrAbandoned
 			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
 			close(w.failed)
 		})
 	}
 }
 
-// HandBack ends a drain early: running handlers are cancelled now and their jobs handed back.
-func (w *Worker) HandBack() {
+// StopNow ends a drain early: running handlers are cancelled now and their jobs handed back.
+func (w *Worker) StopNow() {
 	select {
-	case w.handBack <- struct{}{}:
+	case w.stopNow <- struct{}{}:
 	default:
 	}
 }
@@ -230,7 +230,7 @@ func (w *Worker) drain(ctx context.Context) bool {
 	case <-w.gate.Idle():
 		return true
 	case <-timeout.C:
-	case <-w.handBack:
+	case <-w.stopNow:
 	}
 	n := w.gate.InHand()
 	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))

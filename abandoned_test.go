@@ -47,14 +47,14 @@ func TestHandlerThatIgnoresItsTimeoutIsGivenUp(t *testing.T) {
 		if _, err := c.Await(t.Context(), quick); err != nil {
 			t.Error(err)
 		}
-		if got := w.Health().Stuck; got != 1 {
-			t.Errorf("Stuck = %d, want 1", got)
+		if got := w.Health().Abandoned; got != 1 {
+			t.Errorf("Abandoned = %d, want 1", got)
 		}
 		close(end)
 	})
 }
 
-func TestTooManyStuckHandlersEndTheWorker(t *testing.T) {
+func TestTooManyAbandonedHandlersEndTheWorker(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		end := make(chan struct{})
 		mux := millhand.NewMux()
@@ -63,7 +63,7 @@ func TestTooManyStuckHandlersEndTheWorker(t *testing.T) {
 			return nil, nil
 		})
 		w, err := millhand.NewWorker(s.Connect(t), millhand.WorkerConfig{
-			Mux: mux, Concurrency: 2, MaxStuck: 3, Config: millhand.Config{Logger: testLog(t)},
+			Mux: mux, Concurrency: 2, MaxAbandoned: 3, Config: millhand.Config{Logger: testLog(t)},
 			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Second, MaxAttempts: 1}},
 		})
 		if err != nil {
@@ -75,8 +75,8 @@ func TestTooManyStuckHandlersEndTheWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := w.Run(t.Context()); !errors.Is(err, millhand.ErrStuck) {
-			t.Errorf("Run = %v, want ErrStuck", err)
+		if err := w.Run(t.Context()); !errors.Is(err, millhand.ErrAbandoned) {
+			t.Errorf("Run = %v, want ErrAbandoned", err)
 		}
 		close(end)
 	})
