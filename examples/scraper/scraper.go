@@ -117,25 +117,26 @@ func (s *scraper) online(ctx context.Context, name string, pages, out []string) 
 	return out
 }
 
-// errCrashed is how a fetch ended that did not return.
-var errCrashed = errors.New("fetch crashed")
-
-// start fetches one page in a supervised child, which outlives a crash of the fetcher. It frees its slot however it ends.
-func (s *scraper) start(_ context.Context, page string, ended func(error)) error {
+// start fetches one page in a supervised child, which outlives a crash of the fetcher. Its slot is free again however it
+// ends.
+func (s *scraper) start(_ context.Context, page string, slot stages.Slot[string]) error {
 	return s.fetches.Start(supervisor.Child{ //nolint:contextcheck // The child's context is its supervisor's.
 		Name:    page,
 		Restart: supervisor.Temporary,
-		Run: func(ctx context.Context) (err error) {
-			err = errCrashed
-			defer func() { ended(err) }()
-			size, err := s.request(ctx, http.MethodGet, page)
-			if err == nil {
-				s.log.say("fetch", "%s has %d bytes", page, size)
-				s.log.fate(page, "fetched")
-			}
-			return err
+		Run: func(ctx context.Context) error {
+			return slot.Run(func() error { return s.fetch(ctx, page) })
 		},
 	})
+}
+
+func (s *scraper) fetch(ctx context.Context, page string) error {
+	size, err := s.request(ctx, http.MethodGet, page)
+	if err != nil {
+		return err
+	}
+	s.log.say("fetch", "%s has %d bytes", page, size)
+	s.log.fate(page, "fetched")
+	return nil
 }
 
 // visit adds pages as soon as any are wanted.

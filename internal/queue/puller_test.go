@@ -50,9 +50,9 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *st
 	}
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Delivery]{
 		Restart: stages.Temporary, Grace: new(time.Duration(0)),
-		Start: func(_ context.Context, h *Delivery, ended func(error)) error {
+		Start: func(_ context.Context, h *Delivery, slot stages.Slot[*Delivery]) error {
 			st.ended.Go(func() {
-				defer ended(nil)
+				defer slot.Ended(nil)
 				defer h.Finished()
 				switch err := h.Start(); {
 				case errors.Is(err, ErrNoPermit):

@@ -16,11 +16,10 @@ type ConsumerSupervisorConfig[T any] struct {
 	// panic or exit, which are failures that match ErrCrashed. A crash of the stage itself cancels its context.
 	Run func(ctx context.Context, event T) error
 
-	// Start, in place of Run, starts a child that lives elsewhere and returns at once, from the goroutine of Run. It sees
-	// to it that ended is called when the child has ended, with what it ended with, from anywhere; calls after the first
-	// do nothing. A child that ends without it keeps its slot for good: call it in a deferred function. Or Start returns
-	// an error, and the child has not been started. ctx is the child's.
-	Start func(ctx context.Context, event T, ended func(error)) error
+	// Start, in place of Run, starts a child that lives elsewhere, such as below a [supervisor.Dynamic], and returns at
+	// once. It is called from the goroutine of Run. The child does its work inside slot.Run, so that its slot comes back
+	// however it ends. Or Start returns an error, and the child has not been started. ctx is the child's.
+	Start func(ctx context.Context, event T, slot Slot[T]) error
 
 	// Restart is Temporary: a child that ended has freed its slot, whatever it ended with; or Transient: one that failed
 	// is started again with the same event in the same slot. Permanent is refused: no event would ever be done.
@@ -77,10 +76,41 @@ func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSuper
 }
 
 // starter returns a Start whose children are calls of run.
-func starter[T any](run func(context.Context, T) error) func(context.Context, T, func(error)) error {
-	return func(ctx context.Context, event T, ended func(error)) error {
-		supervisor.Go(func() error { return run(ctx, event) }, func(err error) { ended(crashed(err)) })
+func starter[T any](run func(context.Context, T) error) func(context.Context, T, Slot[T]) error {
+	return func(ctx context.Context, event T, slot Slot[T]) error {
+		supervisor.Go(func() error { return run(ctx, event) }, func(err error) { slot.Ended(crashed(err)) })
 		return nil
+	}
+}
+
+// A Slot is the place of one event's child among those that may run at the same time. It may be used from anywhere.
+type Slot[T any] struct {
+	stage *ConsumerSupervisor[T]
+	child *child[T]
+	life  int // Which of the child's starts this is.
+}
+
+// Run calls f, which is the child. When f has ended, whatever it did, the slot is free again, or a Transient child that
+// failed is started again in it. Run returns how the child ended: with what f returned or, if it panicked, with an error
+// that matches ErrCrashed and holds the [*supervisor.PanicError]. A runtime.Goexit goes on.
+func (s Slot[T]) Run(f func() error) (err error) {
+	err = supervisor.ErrExited
+	defer func() {
+		if v := recover(); v != nil {
+			err = crash(v)
+		} else {
+			err = crashed(err)
+		}
+		s.Ended(err)
+	}()
+	return f()
+}
+
+// Ended tells that the child has ended, with err or with nil, for one that does not work inside Run or that is no longer
+// waited for. Only the first end of a child counts.
+func (s Slot[T]) Ended(err error) {
+	if s.child.ends.CompareAndSwap(int64(s.life), int64(s.life)+1) {
+		s.stage.post(notice[T]{kind: noticeEnded, child: s.child, err: err})
 	}
 }
 
@@ -121,13 +151,7 @@ func (s *ConsumerSupervisor[T]) RunReady(ctx context.Context, ready func()) erro
 
 // start starts an event's child. It is counted only when Start has returned: one that panics leaves no slot taken.
 func (s *ConsumerSupervisor[T]) start(ctx context.Context, c *child[T]) {
-	life := c.restarts
-	err := s.config.Start(ctx, c.event, func(err error) {
-		if c.ends.CompareAndSwap(int64(life), int64(life)+1) {
-			s.post(notice[T]{kind: noticeEnded, child: c, err: err})
-		}
-	})
-	if err != nil {
+	if err := s.config.Start(ctx, c.event, Slot[T]{stage: s, child: c, life: c.restarts}); err != nil {
 		s.giveUp(c, err)
 		return
 	}

@@ -52,7 +52,7 @@ type crew struct {
 func (s *scene) crew(config stages.ConsumerSupervisorConfig[any]) *crew {
 	s.Helper()
 	c := new(crew)
-	config.Start = func(ctx context.Context, event any, ended func(error)) error {
+	config.Start = func(ctx context.Context, event any, slot stages.Slot[any]) error {
 		j := event.(*job)
 		result := j.results[min(j.starts, len(j.results)-1)]
 		j.starts++
@@ -74,7 +74,7 @@ func (s *scene) crew(config stages.ConsumerSupervisorConfig[any]) *crew {
 			s.mu.Lock()
 			c.active--
 			s.mu.Unlock()
-			ended(result)
+			slot.Ended(result)
 		})
 		return nil
 	}
@@ -227,7 +227,7 @@ func poison(s *scene) {
 
 func permanentRejected(s *scene) {
 	_, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[any]{
-		Start: func(context.Context, any, func(error)) error { return nil },
+		Start: func(context.Context, any, stages.Slot[any]) error { return nil },
 	})
 	if !errors.Is(err, stages.ErrInvalidOption) {
 		s.Errorf("NewConsumerSupervisor = %v, want ErrInvalidOption", err)

@@ -47,12 +47,12 @@ func TestDrainingConsumerSupervisorStillStartsWhatWasDelivered(t *testing.T) {
 		var handedBack []any
 		c := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[any]{
 			Restart: stages.Temporary,
-			Start: func(_ context.Context, _ any, ended func(error)) error {
+			Start: func(_ context.Context, _ any, slot stages.Slot[any]) error {
 				if ctx.Err() != nil {
 					return draining
 				}
 				drain() // The first event's child is started as the worker begins to drain.
-				s.all.Go(func() { ended(nil) })
+				s.all.Go(func() { slot.Ended(nil) })
 				return nil
 			},
 			OnGiveUp: func(event any, _ error) { handedBack = append(handedBack, event) },
@@ -76,12 +76,12 @@ func TestPanickingStartLeavesTheRest(t *testing.T) {
 		started := []any{}
 		c := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[any]{
 			Restart: stages.Temporary,
-			Start: func(_ context.Context, event any, ended func(error)) error {
+			Start: func(_ context.Context, event any, slot stages.Slot[any]) error {
 				if event == "bad" {
 					panic("bad")
 				}
 				started = append(started, event)
-				s.all.Go(func() { ended(nil) })
+				s.all.Go(func() { slot.Ended(nil) })
 				return nil
 			},
 		}))
@@ -102,7 +102,7 @@ func TestPanickingStartLeavesTheRest(t *testing.T) {
 }
 
 func TestConsumerSupervisorOptions(t *testing.T) {
-	start := func(context.Context, int, func(error)) error { return nil }
+	start := func(context.Context, int, stages.Slot[int]) error { return nil }
 	for _, c := range []stages.ConsumerSupervisorConfig[int]{
 		{Restart: stages.Temporary},
 		{Restart: stages.Transient, Start: start, MaxRestarts: new(-1)},

@@ -60,14 +60,14 @@ func Example_manualDemand() {
 	open := 0
 	runner, _ := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[string]{
 		Restart: stages.Temporary,
-		Start: func(_ context.Context, job string, ended func(error)) error {
+		Start: func(_ context.Context, job string, slot stages.Slot[string]) error {
 			jobs.Go(func() {
 				mu.Lock()
 				if done = append(done, job); len(done) == 6 {
 					stop()
 				}
 				mu.Unlock()
-				ended(nil)
+				slot.Ended(nil)
 			})
 			return nil
 		},

@@ -165,7 +165,7 @@ func shareSlots(t *rapid.T) {
 		Hooks:   w.hooks(),
 		Restart: stages.Temporary,
 		OnFree:  func(n int) { w.free += n; w.ask() },
-		Start: func(_ context.Context, job int, ended func(error)) error {
+		Start: func(_ context.Context, job int, slot stages.Slot[int]) error {
 			mu.Lock()
 			defer mu.Unlock()
 			ran[job]++
@@ -177,7 +177,7 @@ func shareSlots(t *rapid.T) {
 				mu.Lock()
 				running--
 				mu.Unlock()
-				ended(nil)
+				slot.Ended(nil)
 			})
 			return nil
 		},

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,105 +67,6 @@ func TestRestForOneHealsACrashedProducer(t *testing.T) {
 			t.Errorf("round %d: one crash cost %d restarts", round, restarts)
 		}
 	}
-}
-
-// The slot of a child comes back whatever the child does, and Run returns.
-func TestChildrenThatEndInAnyWay(t *testing.T) {
-	ends := map[string]func() error{
-		"return": func() error { return nil },
-		"error":  func() error { return errBoom },
-		"panic":  func() error { panic("child") },
-		"goexit": func() error { runtime.Goexit(); return nil },
-	}
-	for name, end := range ends {
-		for _, restart := range []stages.Mode{stages.Temporary, stages.Transient} {
-			t.Run(fmt.Sprint(name, restart), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					var runs, freed atomic.Int64
-					var reasons []error
-					s := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[int]{
-						Restart: restart,
-						Run: func(context.Context, int) error {
-							runs.Add(1)
-							return end()
-						},
-						OnFree:   func(n int) { freed.Add(int64(n)) },
-						OnGiveUp: func(_ int, err error) { reasons = append(reasons, err) },
-					}))
-					p := must(stages.FromSeq(slices.Values([]int{1, 2, 3, 4}), stages.ProducerConfig[int]{}))
-					must(s.Subscribe(p, stages.SubscribeOptions[int]{MaxDemand: 1}))
-					done := make(chan error, 1)
-					go func() { done <- s.Run(t.Context()) }()
-					if err := p.Run(t.Context()); err != nil {
-						t.Error(err)
-					}
-					if err := <-done; err != nil {
-						t.Errorf("Run = %v", err)
-					}
-					if freed.Load() != 4 {
-						t.Errorf("%d of 4 slots came back", freed.Load())
-					}
-					failed, tries := 4, 1
-					if name == "return" {
-						failed = 0
-					} else if restart == stages.Transient {
-						tries = 1 + stages.DefaultMaxRestarts
-					}
-					if len(reasons) != failed || runs.Load() != int64(4*tries) {
-						t.Errorf("%d children were given up after %d runs, want %d after %d", len(reasons), runs.Load(), failed, 4*tries)
-					}
-					for _, err := range reasons {
-						if crashed := name == "panic" || name == "goexit"; errors.Is(err, stages.ErrCrashed) != crashed {
-							t.Errorf("given up for %v", err)
-						}
-					}
-				})
-			})
-		}
-	}
-}
-
-// A child that tells of its end twice frees one slot, and ends no later run of itself.
-func TestChildThatEndsTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var ends []func(error)
-		freed := 0
-		s := must(stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[int]{
-			Restart: stages.Transient,
-			Start: func(_ context.Context, _ int, ended func(error)) error {
-				ends = append(ends, ended)
-				return nil
-			},
-			OnFree: func(n int) { freed += n },
-		}))
-		p := must(stages.NewProducer(stages.ProducerConfig[int]{}))
-		sub := must(s.Subscribe(p, stages.SubscribeOptions[int]{Cancel: stages.Temporary}))
-		go func() { _ = p.Run(t.Context()) }()
-		go func() { _ = s.Run(t.Context()) }()
-		if err := sub.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Emit(t.Context(), []int{1}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		first := ends[0]
-		first(errBoom)
-		first(errBoom)
-		synctest.Wait()
-		first(nil)
-		synctest.Wait()
-		if len(ends) != 2 || freed != 0 {
-			t.Fatalf("%d starts and %d free slots, want 2 and 0", len(ends), freed)
-		}
-		second := ends[1]
-		second(nil)
-		second(nil)
-		synctest.Wait()
-		if freed != 1 {
-			t.Errorf("%d slots are free, want 1", freed)
-		}
-	})
 }
 
 // To a supervisor and to stages a clean end is the same, whoever's words it is told in.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stages"
 )
 
 // ending is how an attempt ended: with an outcome, or with its lease lost, which leaves
@@ -25,8 +26,8 @@ type attempt struct {
 	held     *queue.Delivery
 	handler  Handler
 	settings Settings
-	stop     context.Context //nolint:containedctx // its end has the job handed back
-	ended    func(error)     // to be called once, by whoever takes the attempt from those that run
+	stop     context.Context              //nolint:containedctx // its end has the job handed back
+	slot     stages.Slot[*queue.Delivery] // ended by whoever takes the attempt from those that run
 
 	ctx    context.Context //nolint:containedctx // the handler's
 	cancel context.CancelCauseFunc

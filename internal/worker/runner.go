@@ -96,9 +96,9 @@ func (r *runner) RunReady(ctx context.Context, ready func()) error {
 func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own, whose stop is the stage's.
-func (r *runner) start(stop context.Context, h *queue.Delivery, ended func(error)) error {
+func (r *runner) start(stop context.Context, h *queue.Delivery, slot stages.Slot[*queue.Delivery]) error {
 	typ := r.worker.cfg.Types[h.Type]
-	a := &attempt{runner: r, held: h, stop: stop, ended: ended, handler: typ.Handler, settings: typ.Settings.forJob(h)}
+	a := &attempt{runner: r, held: h, stop: stop, slot: slot, handler: typ.Handler, settings: typ.Settings.forJob(h)}
 	// Detached, so that the handler sees why it is to stop in this package's terms.
 	a.ctx, a.cancel = context.WithCancelCause(r.detach(stop))
 	err := r.jobs.StartFunc(h.ID, func() { r.run(a) }) //nolint:contextcheck // the stop of an attempt is in it
@@ -150,12 +150,12 @@ func (r *runner) run(a *attempt) {
 	defer a.cancel(nil)
 	if !r.takeSlot(a.stop) {
 		r.refuse(a.held)
-		a.ended(nil)
+		a.slot.Ended(nil)
 		return
 	}
 	if end, ok := a.start(); !ok {
 		r.settle(a.held, end)
-		a.ended(nil)
+		a.slot.Ended(nil)
 		return
 	}
 	r.mu.Lock()
@@ -176,7 +176,7 @@ func (r *runner) run(a *attempt) {
 			return
 		}
 		r.settle(a.held, end)
-		a.ended(nil)
+		a.slot.Ended(nil)
 	}()
 	end = a.run()
 	returned = true
@@ -220,7 +220,7 @@ func (r *runner) abandon(a *attempt, e ending) {
 	if !r.leave(a) {
 		return
 	}
-	defer a.ended(nil)
+	defer a.slot.Ended(nil)
 	h := a.held
 	h.GiveUp()
 	e.Stack = r.jobs.Stacks(h.ID)
