@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,5 +64,22 @@ func (p *process) startBroker() (*broker.Broker, error) {
 			return nil, err
 		}
 	}
-	return broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: p.log})
+	b, err := broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: p.log})
+	if err == nil {
+		p.checkMemory(debug.SetMemoryLimit(-1))
+	}
+	return b, err
+}
+
+// brokerMemory is what a worker needs that brings its broker, bytes. The broker keeps what was
+// written in the last seconds in memory. In containers of 96 to 512 MiB, 1,000 jobs of 0.9 MB, 100 at
+// once, ended the process below 384 MiB, of which Go may use nine tenths.
+const brokerMemory = 340 << 20
+
+// checkMemory warns of a memory limit, in bytes, that large jobs may reach.
+func (p *process) checkMemory(limit int64) {
+	if limit < brokerMemory {
+		p.log.Warn("little memory for a worker with its own broker: many large jobs may end the process; "+
+			"give the container 384 MiB, or run a NATS server apart and name it with --server", slog.Int64("memory_limit_mib", limit>>20))
+	}
 }
