@@ -25,20 +25,20 @@ type Delivery struct {
 	Pending   uint64 // how many more of its type waited behind it
 	Malformed error  // why it cannot be run, if so
 
-	holder    string // this delivery, among all of all workers
-	reply     string // where acks go
-	size      int    // of the message, bytes
-	lastEvent uint64 // sequence of the last event known of the id
-	startedAt time.Time
-	seenAt    atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
-	lease     *lease
-	inlet     *Inlet
-	grip      grip
-	repeated  bool        // the broker has handed it out before, or may have
-	left      atomic.Bool // its slot is free: the handler has returned, or was given up
-	end       settlement  // in the settler's hand
-	weight    int64       // bytes, there
-	shed      int         // bytes of the payload, if that was forgotten
+	holder     string // this delivery, among all of all workers
+	reply      string // where acks go
+	size       int    // of the message, bytes
+	lastEvent  uint64 // sequence of the last event known of the id
+	startedAt  time.Time
+	seenAt     atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
+	lease      *lease
+	inlet      *Inlet
+	grip       grip
+	repeated   bool        // the broker has handed it out before, or may have
+	left       atomic.Bool // its slot is free: the handler has returned, or was given up
+	settlement settlement  // in the settler's hand
+	weight     int64       // bytes, there
+	shed       int         // bytes of the payload, if that was forgotten
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at

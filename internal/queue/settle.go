@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ const (
 // Who stops it waits for longer than that, so that it can say what it leaves.
 const settleWithin = 8 * time.Second
 
-// overdueEvery is how often it is looked whether answers are overdue.
+// overdueEvery is how often it is checked whether answers are overdue.
 const overdueEvery = stream.RequestTimeout / 4
 
 // An Outcome is how one run of a job ended, and what becomes of the job.
@@ -39,46 +38,38 @@ type Outcome struct {
 	Silent bool          // a success without a result, of a job without a history, leaves no event
 }
 
-// A Settler writes the ends of runs: event, then effect, then ack, each confirmed
-// before the next, for many jobs at once. What is handed to it stays its own from one
-// Run to the next until it is written or the job's lease is lost.
+// A Settler writes the ends of runs: event, then effect, then ack, each confirmed before the
+// next, for many jobs at once. What is handed to it stays its own from one Run to the next until
+// it is written or the job's lease is lost.
 //
-// Jobs that succeeded take the express lane: the events of those that end together are
-// published together, and the broker's answers let the acks follow, with no goroutine in
-// between. All other ends, and whatever the broker does not confirm at once, have a goroutine
-// each that goes by the rules step by step.
+// Jobs that succeeded take the fast path: the events of those that end together are published
+// together, those of many at a time are confirmed in batches, and the broker's answers let the
+// acks follow, with no goroutine in between. All other ends take the slow path, and so does
+// whatever the broker does not confirm at once: a goroutine for each goes by the rules step by
+// step. A [tracker] says who has which; its states are drawn there.
 type Settler struct {
 	store   *Store
 	renewer *Renewer
 	log     *slog.Logger
 	room    *room
-	wake    chan struct{}
-	turn    chan struct{} // held by Run
-	frame   *frame        // of Run's goroutine
+	running chan struct{} // capacity 1; held by Run
+	tracker *tracker
 	batcher *stream.Batcher[*settlement]
+	frame   *frame      // of Run's goroutine
 	debug   func() bool // whether anybody reads what is logged at that level
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
-
-	mu      sync.Mutex
-	crowd   int  // with more on the express lane, events are confirmed together
-	ending  bool // nothing more comes, so that the last one on the express lane has to wake Run
-	open    map[*settlement]struct{}
-	todo    []*settlement // those of open that Run is to take
-	express int           // how many of open it took for the express lane and have not left it
 }
 
 // NewSettler returns a settler that writes to s and releases settled jobs from k.
 func NewSettler(s *Store, k *Renewer) *Settler {
 	t := &Settler{
 		store: s, renewer: k, log: s.log,
-		room:  newRoom(maxUnsettled, int64(partOfMemory(maxUnsettledBytes))),
-		wake:  make(chan struct{}, 1),
-		turn:  make(chan struct{}, 1),
-		debug: func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
-		open:  make(map[*settlement]struct{}),
-		crowd: crowdedLane,
-		frame: newFrame(),
+		room:    newRoom(maxUnsettled, int64(partOfMemory(maxUnsettledBytes))),
+		running: make(chan struct{}, 1),
+		tracker: newTracker(),
+		frame:   newFrame(),
+		debug:   func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
 	}
 	t.batcher = stream.NewBatcher(s.nc, t.stored, t.unsure)
 	return t
@@ -113,162 +104,90 @@ func (s *Settler) Hurry() { time.AfterFunc(settleWithin, s.room.shut) }
 // Take takes over a job in hand, which has been admitted, with its outcome.
 func (s *Settler) Take(h *Delivery, o Outcome) {
 	o.Delay = min(o.Delay, job.MaxDelay)
-	t := &h.end
+	t := &h.settlement
 	*t = settlement{store: s.store, settler: s, Delivery: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
+	path := queuedSlow
 	if o.Kind == job.EventSucceeded {
-		t.lane.at = boarding
+		path = queuedFast
 	}
-	s.add(t)
+	s.tracker.add(t, path)
 }
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Delivery) {
 	if s.Admit(h, &Outcome{}) {
-		s.add(&settlement{store: s.store, Delivery: h, redelivered: true})
+		s.tracker.add(&settlement{store: s.store, Delivery: h, redelivered: true}, queuedSlow)
 	}
 }
 
-func (s *Settler) add(t *settlement) {
-	s.mu.Lock()
-	s.open[t] = struct{}{}
-	s.todo = append(s.todo, t)
-	first := len(s.todo) == 1
-	s.mu.Unlock()
-	if first {
-		s.wakeRun()
-	}
-}
-
-func (s *Settler) wakeRun() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run settles until ctx ends, and then what is still open: at most for [settleWithin]. What
-// does not get through by then, [Settler.Left] tells. It waits for an earlier one that was given up, since that may still be
-// stuck with the connection, and has what it took.
+// Run settles until ctx ends, and then what is still open, for [settleWithin] at most.
+// [Settler.Left] tells what did not get through by then. Run waits for an earlier one that was
+// given up, since that has what it took and may be stuck with the connection.
 func (s *Settler) Run(ctx context.Context) error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
+	s.running <- struct{}{}
+	defer func() { <-s.running }()
 	defer s.batcher.Close()
 	work, giveUp := context.WithCancelCause(context.WithoutCancel(ctx)) // a drain ends with everything written
 	defer giveUp(nil)
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(settleWithin, func() { giveUp(errStopped) })
 	})()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	s.resume()
-	look := time.NewTimer(overdueEvery)
-	defer look.Stop()
-	looking := true
+	var slowPath sync.WaitGroup
+	defer slowPath.Wait()
+	s.forget(s.tracker.restart())
+	overdue := time.NewTimer(overdueEvery)
+	defer overdue.Stop()
+	checking := true
 	stop := ctx.Done()
 	for {
-		express, others, crowded := s.take()
-		s.depart(express, crowded)
-		for _, t := range others {
-			wg.Go(func() {
-				if err := t.run(work); !gaveUp(work, err) {
-					s.settled(t, err)
-				}
-			})
+		publish, batched, start := s.tracker.take()
+		s.publishEvents(publish, batched)
+		for _, t := range start {
+			slowPath.Go(func() { s.settleSlowly(work, t) })
 		}
-		if ctx.Err() != nil && s.idle() {
+		if ctx.Err() != nil && s.tracker.idle() {
 			return nil
 		}
 		select {
-		case <-s.wake:
+		case <-s.tracker.wake:
 			// Jobs that end at the same time go together, and their slots are free first.
 			runtime.Gosched()
-			if !looking {
-				looking = true
-				look.Reset(overdueEvery)
+			if !checking {
+				checking = true
+				overdue.Reset(overdueEvery)
 			}
-		case now := <-look.C:
+		case now := <-overdue.C:
 			// An idle worker is not to wake up for nothing.
-			if looking = s.overdue(now); looking {
-				look.Reset(overdueEvery)
+			if checking = s.checkOverdue(now); checking {
+				overdue.Reset(overdueEvery)
 			}
 		case <-stop:
 			stop = nil
-			s.end()
+			s.tracker.drain()
 		}
 	}
 }
 
-// errStopped ends what a settler that stops has no more time for. It stays open.
-var errStopped = errors.New("the settler stops")
-
-// gaveUp reports whether a settlement ended with err since its settler has no more time.
-func gaveUp(work context.Context, err error) bool {
-	return work.Err() != nil && (errors.Is(err, errStopped) || errors.Is(err, context.Canceled))
-}
-
-// resume takes up whatever an earlier run left open, by the rules.
-func (s *Settler) resume() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ending = false
-	s.todo = s.todo[:0]
-	for t := range s.open {
-		switch t.lane.at {
-		case flying:
-			s.leave(t)
-		case offLane, boarding:
-			s.todo = append(s.todo, t)
-		case answered: // it goes on by itself
-		}
+// settleSlowly settles t step by step. What a settler has no more time for stays open.
+func (s *Settler) settleSlowly(work context.Context, t *settlement) {
+	err := t.run(work)
+	if work.Err() != nil && (errors.Is(err, errStopped) || errors.Is(err, context.Canceled)) {
+		return
 	}
-}
-
-// end has Run woken when the express lane is empty.
-func (s *Settler) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ending = true
-}
-
-// take returns what is to be worked on: on the express lane, where it may be crowded, and step by step.
-func (s *Settler) take() (express, others []*settlement, crowded bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	express, s.todo = s.todo, nil
-	express = slices.DeleteFunc(express, func(t *settlement) bool {
-		if t.lane.at != boarding {
-			others = append(others, t)
-			return true
-		}
-		t.lane.at = flying
-		s.express++
-		return false
-	})
-	return express, others, s.express > s.crowd
-}
-
-// idle reports whether nothing is to be taken, and nothing is on the express lane.
-func (s *Settler) idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.todo) == 0 && s.express == 0
-}
-
-// settled notes how the settling of t ended.
-func (s *Settler) settled(t *settlement, err error) {
 	s.store.refused.drop(t)
 	s.renewer.Release(t.Delivery)
-	s.mu.Lock()
-	delete(s.open, t)
-	s.mu.Unlock()
 	s.room.leave(t.weight)
+	s.tracker.settled(t)
 	if err == nil && t.Delay > 0 {
 		s.renewer.gate.remind(t.Queue, t.Type, t.Delay)
 	}
 	s.report(t, err)
 }
+
+// errStopped ends what a settler that stops has no more time for.
+var errStopped = errors.New("the settler stops")
 
 func (s *Settler) report(t *settlement, err error) {
 	switch {

@@ -38,9 +38,9 @@ type counts struct {
 func (s *scene) swarm(name string) *swarm {
 	s.t.Helper()
 	w := &swarm{node: s.node(name), tap: s.listen()}
-	w.settler.mu.Lock() // it runs
-	w.settler.crowd = -1
-	w.settler.mu.Unlock()
+	w.settler.tracker.mu.Lock() // it runs
+	w.settler.tracker.batchAbove = -1
+	w.settler.tracker.mu.Unlock()
 	return w
 }
 
@@ -238,7 +238,7 @@ func TestSettlerEndsWithABatchOpen(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		w := s.swarm("n")
 		settler := NewSettler(w.store, w.renewer)
-		settler.crowd = -1
+		settler.tracker.batchAbove = -1
 		n := w.node // whose own settler runs, and has nothing to do
 		w.node = &node{scene: s, name: n.name, link: n.link, nc: n.nc, store: n.store, renewer: n.renewer, settler: settler}
 		ctx, cancel := context.WithCancel(s.ctx)

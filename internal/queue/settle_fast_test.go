@@ -14,7 +14,7 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// hurry settles over the express lane and waits until nothing is open, or for so long.
+// hurry settles on the fast path and waits until nothing is open, or for so long.
 func (n *node) hurry(h *Delivery, most time.Duration) {
 	n.t.Helper()
 	n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)})
@@ -23,7 +23,7 @@ func (n *node) hurry(h *Delivery, most time.Duration) {
 	}
 }
 
-func TestExpressLaneKeepsTheOrder(t *testing.T) {
+func TestFastPathKeepsTheOrder(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		r := s.enqueue("a")
 		n := s.node("n")
@@ -108,7 +108,7 @@ func TestCrashBeforeASilentSuccess(t *testing.T) {
 }
 
 // Between its two writes, and before the first, a crash leaves a job that runs again or is over.
-func TestCrashOnTheExpressLane(t *testing.T) {
+func TestCrashOnTheFastPath(t *testing.T) {
 	for write := 1; write <= 2; write++ {
 		for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
 			t.Run(fmt.Sprintf("%d/%d", write, fate), func(t *testing.T) {
@@ -134,8 +134,8 @@ func TestCrashOnTheExpressLane(t *testing.T) {
 	}
 }
 
-// What the lane cannot finish is finished step by step by the same worker.
-func TestExpressLaneFallsBack(t *testing.T) {
+// What the fast path cannot finish is finished step by step by the same worker.
+func TestFastPathFallsBack(t *testing.T) {
 	tests := map[string]func(s *scene, n *node, h *Delivery){
 		"answer lost": func(_ *scene, n *node, _ *Delivery) {
 			cut := false
@@ -197,7 +197,7 @@ func TestExpressLaneFallsBack(t *testing.T) {
 }
 
 // A worker that wakes between the answer and the ack, its lease lost, sends nothing more.
-func TestLeaseLostOnTheExpressLane(t *testing.T) {
+func TestLeaseLostOnTheFastPath(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		r := s.enqueue("a")
 		n := s.node("n")
@@ -226,9 +226,9 @@ func TestLeaseLostOnTheExpressLane(t *testing.T) {
 	})
 }
 
-// What is on the lane when the settler fails is settled by its next run; what is there
+// What is on the fast path when the settler fails is settled by its next run; what is there
 // when it is to end, by this one.
-func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
+func TestSettlerEndsWithJobsOnTheFastPath(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
@@ -247,7 +247,7 @@ func TestSettlerEndsWithJobsOnTheExpressLane(t *testing.T) {
 					settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded})
 				}
 				if restarted {
-					settler.resume() // as if Run had ended
+					settler.tracker.restart() // as if Run had ended
 				}
 				cancel()
 				<-ended
@@ -323,7 +323,7 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 				settler := NewSettler(n.store, n.renewer)
 				s.enqueue("a")
 				settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded, Silent: silent})
-				if taken, _, _ := settler.take(); len(taken) != 1 {
+				if taken, _, _ := settler.tracker.take(); len(taken) != 1 {
 					t.Fatalf("%d taken", len(taken))
 				}
 				ctx, cancel := context.WithCancel(s.ctx)

@@ -26,7 +26,9 @@ type settlement struct {
 	confirmed   bool // its event is stored, or not wanted: what follows is the effect
 
 	settler *Settler
-	lane    lane
+	state   settleState // the [tracker]'s
+	sent    time.Time   // its event, on the fast path; this and token are of Run's goroutine
+	token   uint64      // of that write; 0 until it is sent, and in a batch
 }
 
 func (t *settlement) run(ctx context.Context) error {

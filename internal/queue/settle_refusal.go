@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -237,20 +236,10 @@ func (s *Settler) Refused() *Refused { return s.store.refused.now() }
 // Left returns an [*UnsettledError] about what was handed to a settler that has stopped and
 // is not written, nil if nothing is.
 func (s *Settler) Left() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := len(s.open) + int(s.turnedAway.Load())
+	ids, open := s.tracker.ids(maxUnsettledNamed)
+	n := open + int(s.turnedAway.Load())
 	if n == 0 {
 		return nil
 	}
-	e := &UnsettledError{Refused: s.store.refused.now()}
-	for t := range s.open {
-		if len(e.Jobs) == maxUnsettledNamed {
-			break
-		}
-		e.Jobs = append(e.Jobs, t.ID)
-	}
-	slices.Sort(e.Jobs)
-	e.More = n - len(e.Jobs)
-	return e
+	return &UnsettledError{Jobs: ids, More: n - len(ids), Refused: s.store.refused.now()}
 }

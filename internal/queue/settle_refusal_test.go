@@ -301,9 +301,9 @@ func TestRefusalInABatch(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		s.limit(s.store.names.eventStream(), maxMsgSize(2000))
 		n := s.node("n")
-		n.settler.mu.Lock()
-		n.settler.crowd = 0 // all in batches
-		n.settler.mu.Unlock()
+		n.settler.tracker.mu.Lock()
+		n.settler.tracker.batchAbove = 0 // all in batches
+		n.settler.tracker.mu.Unlock()
 		var lives []string
 		var held []*Delivery
 		for i := range 100 {

@@ -1,0 +1,210 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// A settleState says who has a settlement.
+//
+//	Take, a success ──► queuedFast ──► inFlight ──► answered ──► settled
+//	                                       │            │
+//	                      the answer is lost            │ not stored, or the lease is lost
+//	                                       ▼            ▼
+//	Take, all others ─────────────────► queuedSlow ◄────┘
+//	                                       │  ▲ Run was restarted
+//	                                       ▼  │
+//	                                       slow ──► settled
+type settleState uint8
+
+const (
+	unowned    settleState = iota // it was not handed to a settler
+	queuedFast                    // Run's, which is to publish its event
+	inFlight                      // whoever claims it first has it: the answer, or Run when that is overdue
+	answered                      // the claimer's, which acknowledges it or queues it again
+	queuedSlow                    // Run's, which is to start a goroutine for it
+	slow                          // its goroutine's, which goes by the rules step by step
+	settled                       // nobody's: it is over
+)
+
+// fast reports whether a settlement is on the fast path, with the broker or with what it said.
+func (s settleState) fast() bool { return s == inFlight || s == answered }
+
+// A tracker knows the settlements that are not over and who has each. All changes of their states
+// are its own. It is safe for concurrent use.
+type tracker struct {
+	wake chan struct{} // capacity 1; Run is to look
+
+	mu         sync.Mutex
+	open       map[*settlement]struct{} // all that are not over
+	queue      []*settlement            // those of open that Run is to take
+	onFastPath int                      // how many of open are inFlight or answered
+	batchAbove int                      // with more of them, events are confirmed in batches
+	draining   bool                     // nothing more comes, so that the last one on the fast path has to wake Run
+}
+
+func newTracker() *tracker {
+	return &tracker{wake: make(chan struct{}, 1), open: make(map[*settlement]struct{}), batchAbove: batchAbove}
+}
+
+// become moves t to a state and keeps the account. It must be called with mu held.
+func (k *tracker) become(t *settlement, next settleState) {
+	if t.state.fast() {
+		k.onFastPath--
+	}
+	t.state = next
+	switch next {
+	case queuedFast, queuedSlow:
+		k.open[t] = struct{}{}
+		k.queue = append(k.queue, t)
+	case inFlight, answered:
+		k.onFastPath++
+	case slow: // in open, and nothing else
+	case settled, unowned:
+		delete(k.open, t)
+	}
+}
+
+// add takes in a settlement, for the fast path or the slow one.
+func (k *tracker) add(t *settlement, queued settleState) {
+	k.mu.Lock()
+	k.become(t, queued)
+	first := len(k.queue) == 1
+	k.mu.Unlock()
+	if first {
+		k.wakeRun()
+	}
+}
+
+// take hands over what is queued: settlements whose events are to be published, in batches if
+// there are many, and those that are to have a goroutine each.
+func (k *tracker) take() (publish []*settlement, batched bool, start []*settlement) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	publish, k.queue = k.queue, nil
+	publish = slices.DeleteFunc(publish, func(t *settlement) bool {
+		if t.state == queuedSlow {
+			k.become(t, slow)
+			start = append(start, t)
+			return true
+		}
+		k.become(t, inFlight)
+		return false
+	})
+	return publish, k.onFastPath > k.batchAbove, start
+}
+
+// claim returns those of ts that are still in flight, and that are the caller's from now on. It
+// uses the slice for them.
+func (k *tracker) claim(ts []*settlement) []*settlement {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.DeleteFunc(ts, func(t *settlement) bool {
+		if t.state != inFlight {
+			return true
+		}
+		k.become(t, answered)
+		return false
+	})
+}
+
+// claimOverdue moves to the slow path what was sent at or before a time and is still in flight. It
+// returns the tokens of these writes, and whether anything was on the fast path.
+func (k *tracker) claimOverdue(sent time.Time) (tokens []uint64, busy bool) {
+	k.mu.Lock()
+	busy = k.onFastPath > 0
+	for t := range k.open {
+		if t.state == inFlight && !t.sent.After(sent) {
+			k.become(t, queuedSlow)
+			tokens = append(tokens, t.token)
+		}
+	}
+	k.mu.Unlock()
+	if len(tokens) > 0 {
+		k.wakeRun()
+	}
+	return tokens, busy
+}
+
+// toSlowPath queues ts, which are the caller's, to be settled step by step.
+func (k *tracker) toSlowPath(ts []*settlement) {
+	if len(ts) == 0 {
+		return
+	}
+	k.mu.Lock()
+	for _, t := range ts {
+		k.become(t, queuedSlow)
+	}
+	k.mu.Unlock()
+	k.wakeRun()
+}
+
+// settled notes that ts, which are the caller's, are over.
+func (k *tracker) settled(ts ...*settlement) {
+	k.mu.Lock()
+	for _, t := range ts {
+		k.become(t, settled)
+	}
+	last := k.draining && k.onFastPath == 0
+	k.mu.Unlock()
+	if last {
+		k.wakeRun()
+	}
+}
+
+// restart has Run take up what an earlier one left, step by step: what was in flight, and what had
+// a goroutine, since that has ended. It returns the tokens of the writes in flight.
+func (k *tracker) restart() (tokens []uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.draining = false
+	for t := range k.open {
+		switch t.state {
+		case inFlight:
+			k.become(t, queuedSlow)
+			tokens = append(tokens, t.token)
+		case slow:
+			k.become(t, queuedSlow)
+		case queuedFast, queuedSlow: // still queued
+		case answered: // goes on by itself
+		case unowned, settled: // not open
+		}
+	}
+	return tokens
+}
+
+// drain has Run woken when the fast path is empty.
+func (k *tracker) drain() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.draining = true
+}
+
+// idle reports whether nothing is queued, and nothing on the fast path.
+func (k *tracker) idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.queue) == 0 && k.onFastPath == 0
+}
+
+// ids returns the ids of jobs that are not settled, most of them at most, and how many there are.
+func (k *tracker) ids(most int) (ids []string, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.open {
+		if len(ids) == most {
+			break
+		}
+		ids = append(ids, t.ID)
+	}
+	slices.Sort(ids)
+	return ids, len(k.open)
+}
+
+func (k *tracker) wakeRun() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
