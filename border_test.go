@@ -119,7 +119,7 @@ func TestMisuseIsRefused(t *testing.T) {
 			"no time":              {enqueue(email{}, millhand.WithTimeout(0)), "timeout 0s"},
 			"zero request":         {many(millhand.Request{Args: email{}}, millhand.Request{}), "1 of 2"},
 			"nil option of many":   {many(millhand.Request{Args: email{}, Options: []millhand.EnqueueOption{nil}}), "option 1 of 1"},
-			"no connection":        {noConnection, "connection is nil"},
+			"no connection":        {noConnection, "connection must not be nil"},
 			"no mux":               {worker(func(c *millhand.WorkerConfig) { c.Mux = nil }), "mux"},
 			"zero mux":             {worker(func(c *millhand.WorkerConfig) { c.Mux = new(millhand.Mux) }), "mux"},
 			"nil func":             {worker(func(c *millhand.WorkerConfig) { c.Mux.HandleFunc("f", nil) }), "handler of type f is nil"},

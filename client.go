@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -39,11 +40,15 @@ func (c Config) jetStream(nc *nats.Conn) (*stream.Client, error) {
 	return stream.New(nc, stream.Config{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger()})
 }
 
-// A Client enqueues jobs and asks about them. It is safe for concurrent use.
+// A Client enqueues jobs and asks about them. It is safe for concurrent use. Make it with
+// [NewClient]: the zero value is not usable.
 type Client struct {
 	js       *stream.Client
 	store    *queue.Store
 	registry *registry.Store
+	log      *slog.Logger
+
+	unlimited unlimitedTypes
 }
 
 // NewClient returns a client over nc, which stays the caller's to close. It does no
@@ -52,18 +57,16 @@ type Client struct {
 // last of them that is closed, or with the connection.
 func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 	if nc == nil {
-		return nil, errNoConnection
+		return nil, noConnection()
 	}
 	js, err := cfg.jetStream(nc)
 	if err != nil {
 		return nil, publicError(err)
 	}
 	r := registry.NewStore(js, cfg.logger())
-	return &Client{js: js, store: queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()}), registry: r}, nil
+	s := queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()})
+	return &Client{js: js, store: s, registry: r, log: cfg.logger()}, nil
 }
-
-// errNoConnection says that there is nothing to work over.
-var errNoConnection = fmt.Errorf("%w: the connection is nil", ErrInvalid)
 
 // Close lets go of what the client keeps on its connection, which stays open. It is for those
 // that make many clients over one connection: others close the connection.
@@ -71,40 +74,20 @@ func (c *Client) Close() { c.js.Close() }
 
 // Enqueue stores a job and returns when the broker has it on its terms of durability.
 //
-// It returns [ErrInvalid] for a job that breaks a rule, [ErrDuplicate] for an id of
-// the caller's choice that is alive, and with [WithRejectAtQuota] an [*ErrQuotaReached]. With
-// [ErrNotSent], since ctx had ended before, it is surely not stored. With any other error it may or may not be; only a caller who chose the id can try again without risk.
+// It returns an [*InvalidError] for a job that breaks a rule, a [*DuplicateError] for an id of
+// the caller's choice that is alive, with [WithRejectAtQuota] a [*QuotaError], [ErrStoreFull]
+// if the broker has no room, and [ErrNotSent] if ctx had ended before. Then the job is
+// certainly not stored. After any other error it may or may not be ([MaybeStored]), and only a
+// caller who chose the id can try again without risk.
 func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
-	e, err := newEnqueue(args, opts)
+	e, err := c.prepare(ctx, args, opts)
 	if err != nil {
-		return Ref{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Ref{}, err
 	}
-	if err := c.enqueue(ctx, e); err != nil {
+	if err := c.store.Enqueue(ctx, e); err != nil {
 		return Ref{}, publicError(err)
 	}
 	return refOf(e.Record), nil
-}
-
-func (c *Client) enqueue(ctx context.Context, e queue.Enqueue) error {
-	if err := c.store.Know(e.Record.Queue); err != nil {
-		return err
-	}
-	if e.Limited {
-		if err := c.findQuota(ctx, &e); err != nil {
-			return err
-		}
-	}
-	return c.store.Enqueue(ctx, e)
-}
-
-// findQuota fills in the quota at which a job is refused. Without one it is not.
-func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
-	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: e.Record.Type})
-	e.Limit, e.Limited = limit.Jobs, limited
-	if _, badName := errors.AsType[*job.NameError](err); badName {
-		return nil // which the job's own check tells
-	}
-	return err
 }
 
 // A Request is one job of an [Client.EnqueueMany].
@@ -123,19 +106,10 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 	var good []queue.Enqueue
 	var at []int // index in batch
 	for i, r := range batch {
-		e, err := newEnqueue(r.Args, r.Options)
-		if err == nil {
-			err = c.store.Know(e.Record.Queue)
-		}
+		e, err := c.prepare(ctx, r.Args, r.Options)
 		if err != nil {
-			errs[i] = fmt.Errorf("%w: %w", ErrInvalid, err)
+			errs[i] = err
 			continue
-		}
-		if e.Limited {
-			if err := c.findQuota(ctx, &e); err != nil {
-				errs[i] = publicError(err)
-				continue
-			}
 		}
 		good, at = append(good, e), append(at, i)
 	}
@@ -153,14 +127,27 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 	return refs, nil
 }
 
+// prepare returns a job as it is sent, or why it cannot be.
+func (c *Client) prepare(ctx context.Context, args Args, opts []EnqueueOption) (queue.Enqueue, error) {
+	e, err := newEnqueue(args, opts)
+	if err == nil {
+		err = c.store.Know(e.Record.Queue)
+	}
+	if err == nil && e.Limited {
+		err = c.findQuota(ctx, &e)
+	}
+	return e, publicError(err)
+}
+
+// newEnqueue checks a job before anything is sent.
 func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
 	if isNil(args) {
-		return queue.Enqueue{}, errors.New("no arguments: they are nil")
+		return queue.Enqueue{}, &job.InvalidError{What: "arguments", Rule: "must not be nil"}
 	}
 	o := enqueueOptions{Record: job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
 	for i, set := range opts {
 		if set == nil {
-			return queue.Enqueue{}, fmt.Errorf("option %d of %d is nil", i+1, len(opts))
+			return queue.Enqueue{}, &job.InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
 		}
 		set(&o)
 	}
@@ -180,18 +167,71 @@ func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
 		return e, err
 	}
 	var err error
-	if raw, ok := args.(Raw); ok {
-		r.Payload = raw.Payload
-	} else if r.Payload, err = json.Marshal(args); err != nil {
-		return e, fmt.Errorf("payload of type %s: %w", r.Type, err)
+	r.Payload, err = payloadOf(args)
+	return e, err
+}
+
+// payloadOf returns the bytes that travel.
+func payloadOf(args Args) ([]byte, error) {
+	switch raw := args.(type) {
+	case Raw:
+		return raw.Payload, nil
+	case *Raw:
+		return raw.Payload, nil
 	}
-	return e, nil
+	b, err := json.Marshal(args)
+	if err != nil {
+		return nil, &job.InvalidError{What: "payload of type " + args.Type(), Rule: "cannot be encoded: " + err.Error()}
+	}
+	return b, nil
 }
 
 // isNil reports whether args are nothing, or a pointer to nothing, which cannot say its type.
 func isNil(args Args) bool {
 	v := reflect.ValueOf(args)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// findQuota fills in the quota at which a job is refused. Without one it is not.
+func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
+	typ := e.Record.Type
+	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: typ})
+	if err != nil {
+		return err
+	}
+	e.Limit, e.Limited = limit.Jobs, limited
+	if c.unlimited.isNews(typ, !limited) {
+		c.log.WarnContext(ctx, "a job was to be refused at its type's quota, and the type has none: it is enqueued in any case",
+			slog.String("type", typ))
+	}
+	return nil
+}
+
+// unlimitedTypes are those that had no quota when jobs were to be refused at it.
+type unlimitedTypes struct {
+	mu    sync.Mutex
+	types map[string]struct{}
+}
+
+// maxUnlimited bounds the memory of a caller that makes up types as it goes.
+const maxUnlimited = 1000
+
+// isNews notes whether a type has no quota, and reports whether its caller is to be told so.
+func (u *unlimitedTypes) isNews(typ string, unlimited bool) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, told := u.types[typ]
+	switch {
+	case !unlimited:
+		delete(u.types, typ)
+		return false
+	case told || len(u.types) == maxUnlimited:
+		return false
+	case u.types == nil:
+		u.types = make(map[string]struct{})
+	}
+	u.types[typ] = struct{}{}
+	return true
 }
 
 // Get returns what is known about a job, [ErrNotFound], or [ErrInvalid] for a ref that can name

@@ -12,19 +12,22 @@ import (
 
 // Errors to compare with [errors.Is].
 var (
-	// ErrInvalid says that a job cannot be enqueued as it is: a name, an option or the
-	// payload breaks a rule, which the text names.
-	ErrInvalid = errors.New("millhand: invalid job")
+	// ErrInvalid says that something given breaks a rule: a job, a name, an option, a setting
+	// or a connection. Nothing was done. [InvalidError] says what breaks which rule.
+	ErrInvalid = errors.New("millhand: invalid")
 	// ErrDuplicate says that a job with the chosen id is alive. [DuplicateError] names it.
 	ErrDuplicate = errors.New("millhand: duplicate job")
-	// ErrNotSent says that a job is surely not stored: the context had ended before it was sent.
+	// ErrQuotaReached says that a job was refused because as many of its type are alive as may
+	// run at once. [QuotaError] has the numbers. Only [WithRejectAtQuota] asks for it.
+	ErrQuotaReached = errors.New("millhand: quota reached")
+	// ErrNotSent says that a job is certainly not stored: the context had ended before it was sent.
 	ErrNotSent = errors.New("millhand: job was not sent")
-	// ErrNotFound says that no such job is known, or none any more.
-	ErrNotFound = errors.New("millhand: job not found")
-	// ErrStoreFull says that the broker has no room for a job, which it has not stored. It is
-	// of use to try again once workers have drained what is there.
+	// ErrStoreFull says that the broker has no room for a job and has not stored it. Try again
+	// once workers have drained what is there.
 	ErrStoreFull = errors.New("millhand: store full")
-	// ErrFailed says that an awaited job is dead. [FailedError] tells why.
+	// ErrNotFound says that no such job is known, or that it is not known any more.
+	ErrNotFound = errors.New("millhand: job not found")
+	// ErrFailed says that an awaited job is dead. [FailedError] says why.
 	ErrFailed = errors.New("millhand: job failed")
 	// ErrCancelled says that an awaited job was cancelled.
 	ErrCancelled = errors.New("millhand: job cancelled")
@@ -35,10 +38,10 @@ var (
 	// ErrHandedBack is the cause of a handler's cancelled context when its worker
 	// stops: the job will run again, with no attempt counted.
 	ErrHandedBack = job.ErrHandedBack
-	// ErrGrantLost is the cause of a handler's cancelled context when its worker lost the
-	// permit of a quota that the job ran on, since it could not renew it: the job will run
-	// again, with no attempt counted, and another may run in its place by now.
-	ErrGrantLost = job.ErrGrantLost
+	// ErrPermitLost is the cause of a handler's cancelled context when its worker could not
+	// renew the permit that the job ran on: another job may run in its place by now. The job
+	// runs again, with no attempt counted.
+	ErrPermitLost = job.ErrPermitLost
 	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
 	// than it may. It counts as a failed attempt.
 	ErrTimeout = job.ErrTimeout
@@ -50,7 +53,20 @@ var (
 	ErrAbandoned = worker.ErrAbandoned
 )
 
-// A DuplicateError names the living job that is in the way of a new one.
+// An InvalidError says what breaks which rule. It is an [ErrInvalid].
+type InvalidError struct {
+	What string // what is at fault, such as "queue", "max attempts" or "the connection"
+	Name string // what it was given, as text; empty if it was given nothing
+	Rule string // the rule, to be read after What and Name: "must be at least 1"
+}
+
+func (e *InvalidError) Error() string { return "millhand: " + (*job.InvalidError)(e).Error() }
+
+// Is makes it an [ErrInvalid].
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// A DuplicateError names the living job that is in the way of a new one. It is an
+// [ErrDuplicate].
 type DuplicateError struct{ Existing Ref }
 
 func (e *DuplicateError) Error() string {
@@ -60,17 +76,20 @@ func (e *DuplicateError) Error() string {
 // Is makes it an [ErrDuplicate].
 func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
 
-// ErrQuotaReached says that a job was refused since as many of its type are alive as may
-// run at once. Its text is fit for people as it is.
-type ErrQuotaReached struct { //nolint:errname // named like the errors to compare with
+// A QuotaError says at which quota a job was refused. It is an [ErrQuotaReached], and its text
+// can be shown to people as it is.
+type QuotaError struct {
 	Type    string
 	Limit   int
 	Running int // alive in the queue; more than the limit if some were enqueued to wait
 }
 
-func (e *ErrQuotaReached) Error() string {
+func (e *QuotaError) Error() string {
 	return fmt.Sprintf("%s quota reached (%d of %d running)", e.Type, e.Running, e.Limit)
 }
+
+// Is makes it an [ErrQuotaReached].
+func (e *QuotaError) Is(target error) bool { return target == ErrQuotaReached }
 
 // A FailedError tells how an awaited job died.
 type FailedError struct {
@@ -88,10 +107,9 @@ func (e *FailedError) Error() string {
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 
 // A BatchError tells which jobs of an [Client.EnqueueMany] were not enqueued. Those without an
-// error were; of those with one that is not [ErrInvalid], [ErrDuplicate], [*ErrQuotaReached] or
-// [ErrNotSent], the broker's word was lost: they may be stored.
+// error were. [MaybeStored] tells those that were refused from those whose answer was lost.
 type BatchError struct {
-	Errs []error // of each job, nil for those that were
+	Errs []error // of each job; nil for those that were enqueued
 }
 
 func (e *BatchError) Error() string {
@@ -101,10 +119,10 @@ func (e *BatchError) Error() string {
 		switch {
 		case err == nil:
 			continue
-		case surelyNot(err):
-			not++
-		default:
+		case MaybeStored(err):
 			unsure++
+		default:
+			not++
 		}
 		if first == nil {
 			first = err
@@ -119,10 +137,19 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, and %d more may not be, first: %v", not, len(e.Errs), unsure, first)
 }
 
-// surelyNot reports whether err says that a job is not stored.
-func surelyNot(err error) bool {
-	_, quota := errors.AsType[*ErrQuotaReached](err)
-	return quota || errors.Is(err, ErrInvalid) || errors.Is(err, ErrDuplicate) || errors.Is(err, ErrNotSent)
+// MaybeStored reports whether an enqueue that returned err may have stored the job
+// nevertheless: the broker's answer was lost, or nobody waited for it. If it returns false for
+// an error, the job is certainly not stored.
+func MaybeStored(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, refused := range []error{ErrInvalid, ErrDuplicate, ErrQuotaReached, ErrNotSent, ErrStoreFull} {
+		if errors.Is(err, refused) {
+			return false
+		}
+	}
+	return true
 }
 
 // notSentError is an [ErrNotSent] with why its context ended.
@@ -183,21 +210,23 @@ func publicError(err error) error {
 	if err == nil {
 		return nil
 	}
+	if i, ok := errors.AsType[*job.InvalidError](err); ok {
+		return (*InvalidError)(i)
+	}
 	if d, ok := errors.AsType[*queue.DuplicateError](err); ok {
 		return &DuplicateError{Existing: Ref{ID: d.ID, Type: d.Type, Queue: d.Queue, Life: d.Life}}
 	}
 	if q, ok := errors.AsType[*queue.QuotaError](err); ok {
-		return &ErrQuotaReached{Type: q.Type, Limit: q.Limit, Running: q.Running}
+		return &QuotaError{Type: q.Type, Limit: q.Limit, Running: q.Running}
 	}
 	err = queue.Refusal(err)
 	if _, full := errors.AsType[*queue.FullError](err); full {
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	}
-	_, badName := errors.AsType[*job.NameError](err)
-	_, tooLarge := errors.AsType[*queue.TooLargeError](err)
+	if l, ok := errors.AsType[*queue.TooLargeError](err); ok {
+		return &InvalidError{What: fmt.Sprintf("%s of %d bytes", l.What, l.Size), Rule: l.Rule()}
+	}
 	switch {
-	case badName, tooLarge:
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	case errors.Is(err, queue.ErrNotFound):
 		return ErrNotFound
 	case errors.Is(err, queue.ErrNotSent):

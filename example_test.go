@@ -35,7 +35,7 @@ func connect() (nc *nats.Conn, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	nc, err = nats.Connect("", nats.InProcessServer(b), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	nc, err = nats.Connect("", append(millhand.ConnectOptions(nil), nats.InProcessServer(b))...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func ExampleClient_EnqueueMany() {
 	}
 	// Output:
 	// resize default true
-	// millhand: invalid job: queue "no dots.please": only A-Z a-z 0-9 _ and - are allowed
+	// millhand: queue "no dots.please": only A-Z a-z 0-9 _ and - are allowed
 }
 
 // Get tells where a job is and how its attempts went.

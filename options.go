@@ -1,7 +1,6 @@
 package millhand
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -15,54 +14,59 @@ type enqueueOptions struct {
 	job.Record
 	chosenID      bool
 	rejectAtQuota bool
-	err           error // of the first option that breaks a rule of its own
+	err           error // of the first option that was given nothing
 }
 
-// refuse keeps an option's error if ok is false.
-func (o *enqueueOptions) refuse(ok bool, format string, args ...any) {
-	if !ok && o.err == nil {
-		o.err = fmt.Errorf(format, args...)
+// refuseZero notes an option that was given the zero value, which means that it was not given
+// where it is kept.
+func (o *enqueueOptions) refuseZero(zero bool, what string, value any, rule string) {
+	if zero && o.err == nil {
+		o.err = job.Invalid(what, value, "%s", rule)
 	}
 }
 
 // WithQueue puts the job into a queue other than "default".
-func WithQueue(name string) EnqueueOption { return func(r *enqueueOptions) { r.Queue = name } }
+func WithQueue(name string) EnqueueOption { return func(o *enqueueOptions) { o.Queue = name } }
 
 // WithID gives the job an id of the caller's choice. While a job of that queue, type
 // and id is alive, another one is refused with [ErrDuplicate].
 func WithID(id string) EnqueueOption {
-	return func(r *enqueueOptions) { r.ID, r.chosenID = id, true }
+	return func(o *enqueueOptions) { o.ID, o.chosenID = id, true }
 }
 
-// WithMaxAttempts bounds the runs that end in an error, over the type's own setting: from 1.
+// WithMaxAttempts bounds the runs that end in an error, from 1. It overrides the type's own
+// setting.
 func WithMaxAttempts(n int) EnqueueOption {
-	return func(r *enqueueOptions) {
-		r.MaxAttempts = n
-		r.refuse(n != 0, "max attempts 0: must be at least 1")
+	return func(o *enqueueOptions) {
+		o.MaxAttempts = n
+		o.refuseZero(n == 0, "max attempts", n, "must be at least 1")
 	}
 }
 
-// WithTimeout bounds one run, over the type's own setting: more than 0.
+// WithTimeout bounds one run of the job, which must be more than 0. It overrides the type's
+// own setting.
 func WithTimeout(d time.Duration) EnqueueOption {
-	return func(r *enqueueOptions) {
-		r.Timeout = d
-		r.refuse(d != 0, "timeout 0s: must be more than 0")
+	return func(o *enqueueOptions) {
+		o.Timeout = d
+		o.refuseZero(d == 0, "timeout", d, "must be more than 0")
 	}
 }
 
-// WithRejectAtQuota refuses the job with an [*ErrQuotaReached] while as many jobs of its type
+// WithRejectAtQuota refuses the job with a [*QuotaError] while as many jobs of its type
 // are alive in its queue as the type's quota lets run at once, instead of having it wait.
 // However many callers ask so at the same time, no more than that get in. Jobs that are
-// enqueued without this option are counted and not refused. It has no effect on a type
-// without a quota.
-func WithRejectAtQuota() EnqueueOption { return func(r *enqueueOptions) { r.rejectAtQuota = true } }
+// enqueued without this option are counted and not refused.
+//
+// A type without a quota refuses nothing. Since a misspelled type or a removed limit looks
+// the same, the client logs a warning that names the type, once until the type has a quota.
+func WithRejectAtQuota() EnqueueOption { return func(o *enqueueOptions) { o.rejectAtQuota = true } }
 
 // WithMeta adds a key and value that reach the handler beside the payload.
 func WithMeta(key, value string) EnqueueOption {
-	return func(r *enqueueOptions) {
-		if r.Meta == nil {
-			r.Meta = make(map[string]string)
+	return func(o *enqueueOptions) {
+		if o.Meta == nil {
+			o.Meta = make(map[string]string)
 		}
-		r.Meta[key] = value
+		o.Meta[key] = value
 	}
 }

@@ -124,7 +124,7 @@ func ExampleWithRejectAtQuota() {
 	}
 	for _, image := range []string{"mill.jpg", "wheel.jpg"} {
 		_, err := client.Enqueue(ctx, Resize{Image: image}, millhand.WithRejectAtQuota())
-		if full, ok := errors.AsType[*millhand.ErrQuotaReached](err); ok {
+		if full, ok := errors.AsType[*millhand.QuotaError](err); ok {
 			fmt.Printf("%s: %v\n", image, full)
 		} else if err != nil {
 			log.Fatal(err)

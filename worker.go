@@ -77,13 +77,12 @@ type Worker struct {
 	ran    atomic.Bool
 }
 
-// NewWorker returns a worker over nc, which stays the caller's to close and should
-// reconnect for ever and buffer nothing while it is disconnected
-// (nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)). It returns an error that is
-// [ErrInvalid] for a configuration that breaks a rule.
+// NewWorker returns a worker over nc, which stays the caller's to close. It returns an
+// [*InvalidError] for a configuration that breaks a rule, and for a connection that gives up
+// reconnecting or that buffers while it is disconnected: connect with [ConnectOptions].
 func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
-	if nc == nil {
-		return nil, errNoConnection
+	if err := checkConnection(nc); err != nil {
+		return nil, err
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {

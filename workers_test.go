@@ -41,8 +41,8 @@ func (m *mill) start(ctx context.Context, typ string, opts ...millhand.EnqueueOp
 }
 
 func isFull(err error, typ string, running, limit int) bool {
-	q, ok := errors.AsType[*millhand.ErrQuotaReached](err)
-	return ok && *q == millhand.ErrQuotaReached{Type: typ, Limit: limit, Running: running}
+	q, ok := errors.AsType[*millhand.QuotaError](err)
+	return ok && *q == millhand.QuotaError{Type: typ, Limit: limit, Running: running}
 }
 
 // Conformance cases quota-book, quota-frees, quota-select and quota-duplicate-id: five

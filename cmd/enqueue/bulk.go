@@ -300,7 +300,7 @@ func (b *bulk) flush(ctx context.Context) error {
 	}
 	var unanswered, unprinted error // the first ones
 	if isBatch {
-		unanswered = b.countUnknown(lines, failed.Errs)
+		unanswered = b.unanswered(lines, failed.Errs)
 	}
 	plain := b.out
 	page := bufio.NewWriter(plain) // a write for every id would cost more than its job
@@ -335,36 +335,37 @@ func outlive(ctx context.Context, while time.Duration) (context.Context, context
 	return longer, func() { stop(); cancel() }
 }
 
-// countUnknown counts the jobs that the broker did not answer for. The error is about
-// the first one, nil if there is none.
-func (b *bulk) countUnknown(lines []int, errs []error) error {
-	first := 0
+// unanswered returns why the bulk cannot go on, nil if it can: jobs that may or may not be
+// enqueued, which it counts, or jobs that are not though nothing is wrong with them.
+func (b *bulk) unanswered(lines []int, errs []error) error {
+	first, unsent := 0, 0
 	for i, err := range errs {
-		if isUnknown(err) {
+		switch {
+		case millhand.MaybeStored(err):
 			if b.unknown == 0 {
 				first = i
 			}
 			b.unknown++
+		case errors.Is(err, millhand.ErrStoreFull), errors.Is(err, millhand.ErrNotSent):
+			if b.unknown+unsent == 0 {
+				first = i
+			}
+			unsent++
 		}
 	}
-	switch b.unknown {
-	case 0:
-		return nil
-	case 1:
+	last := lines[len(lines)-1]
+	switch {
+	case b.unknown == 1:
 		return fmt.Errorf("line %d may or may not be enqueued, what follows it is not: %w", lines[first], errs[first])
+	case b.unknown > 1:
+		return fmt.Errorf("line %d and %d more up to line %d may or may not be enqueued, what follows is not: %w",
+			lines[first], b.unknown-1, last, errs[first])
+	case unsent == 1:
+		return fmt.Errorf("line %d is not enqueued, nor is what follows it: %w", lines[first], errs[first])
+	case unsent > 1:
+		return fmt.Errorf("line %d and %d more up to line %d are not enqueued, nor is what follows: %w", lines[first], unsent-1, last, errs[first])
 	}
-	return fmt.Errorf("line %d and %d more up to line %d may or may not be enqueued, what follows is not: %w",
-		lines[first], b.unknown-1, lines[len(lines)-1], errs[first])
-}
-
-// isUnknown tells an error of the broker from a refusal of the job.
-func isUnknown(err error) bool {
-	return err != nil && !errors.Is(err, millhand.ErrDuplicate) && !errors.Is(err, millhand.ErrInvalid) && !isQuota(err)
-}
-
-func isQuota(err error) bool {
-	_, ok := errors.AsType[*millhand.ErrQuotaReached](err)
-	return ok
+	return nil
 }
 
 // done counts and prints what became of a job. The error is one of printing.
@@ -384,7 +385,7 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 	case isDuplicate:
 		b.duplicate++
 		return b.printDuplicate(ctx, b.client, d)
-	case errors.Is(err, millhand.ErrInvalid), isQuota(err):
+	case errors.Is(err, millhand.ErrInvalid), errors.Is(err, millhand.ErrQuotaReached):
 		b.refuse(number, err)
 	}
 	return nil

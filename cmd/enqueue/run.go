@@ -304,8 +304,8 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		}
 		return &cli.ExitError{Code: cli.ExitRefused, Err: err}
 	}
-	if q, ok := errors.AsType[*millhand.ErrQuotaReached](err); ok {
-		return &cli.ExitError{Code: cli.ExitRefused, Err: q}
+	if errors.Is(err, millhand.ErrQuotaReached) {
+		return &cli.ExitError{Code: cli.ExitRefused, Err: err}
 	}
 	if err != nil {
 		return asUsage(err)

@@ -187,7 +187,7 @@ func setQuota(ts *testscript.TestScript, _ bool, args []string) {
 
 // work QUEUE... starts a worker of types to wait for, until the end of the script.
 func work(ts *testscript.TestScript, _ bool, args []string) {
-	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
 	ts.Check(err)
 	queues := make(map[string]int)
 	for _, q := range args {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,7 +67,7 @@ func TestBackoffOfAFile(t *testing.T) {
 
 // What the command lets pass, the package must not refuse: by then the broker runs.
 func TestNamesAreCheckedAsThePackageDoes(t *testing.T) {
-	nc, err := nats.Connect(startTestBroker(t, t.TempDir(), 0).ClientURL())
+	nc, err := nats.Connect(startTestBroker(t, t.TempDir(), 0).ClientURL(), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.Shutdown()
-	nc, err := nats.Connect("", append(cli.WorkerOptions(d.log), nats.InProcessServer(b))...)
+	nc, err := nats.Connect("", append(millhand.ConnectOptions(d.log), nats.InProcessServer(b))...)
 	if err != nil {
 		return err
 	}

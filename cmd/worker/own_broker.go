@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
 	"github.com/millhand/millhand/internal/cli"
 )
@@ -17,9 +18,9 @@ import (
 // connectOwn connects to the broker of this process, or to that of another worker on this host.
 func (p *process) connectOwn(ctx context.Context) (*nats.Conn, error) {
 	if b := p.broker.Load(); b != nil {
-		return nats.Connect("", append(cli.WorkerOptions(p.log), nats.InProcessServer(b))...)
+		return nats.Connect("", append(millhand.ConnectOptions(p.log), nats.InProcessServer(b))...)
 	}
-	nc, err := cli.Target{URL: "nats://" + withHost(p.listen)}.Connect(ctx, cli.WorkerOptions(p.log)...)
+	nc, err := cli.Target{URL: "nats://" + withHost(p.listen)}.Connect(ctx, millhand.ConnectOptions(p.log)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", p.shared, err)
 	}

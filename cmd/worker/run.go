@@ -127,7 +127,9 @@ func (c *command) run(ctx context.Context) error {
 	}
 	p.connect = p.connectOwn
 	if target.Remote {
-		p.connect = func(ctx context.Context) (*nats.Conn, error) { return target.ConnectWorker(ctx, log) }
+		p.connect = func(ctx context.Context) (*nats.Conn, error) {
+			return target.ConnectWorker(ctx, log, millhand.ConnectOptions(log)...)
+		}
 		p.remote = true
 	}
 	return p.run(ctx)

@@ -35,7 +35,7 @@ func (fileArgs) Type() string { return "checksum" }
 
 // work runs a worker until ctx ends, and hands back at once what then still runs.
 func work(ctx context.Context, b *broker.Broker) error {
-	nc, err := nats.Connect("", nats.InProcessServer(b), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect("", append(millhand.ConnectOptions(quiet().Logger), nats.InProcessServer(b))...)
 	if err != nil {
 		return err
 	}

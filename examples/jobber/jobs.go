@@ -76,7 +76,7 @@ type jobber struct {
 	letGo  chan struct{} // has one long job end
 }
 
-// StartJob starts a job, or returns a [*millhand.ErrQuotaReached] if it is an import too many.
+// StartJob starts a job, or returns a [*millhand.QuotaError] if it is an import too many.
 func (j *jobber) StartJob(ctx context.Context, args millhand.Args, opts ...millhand.EnqueueOption) (millhand.Ref, error) {
 	return j.client.Enqueue(ctx, args, append(opts, millhand.WithRejectAtQuota())...)
 }
@@ -88,7 +88,7 @@ func (j *jobber) startWhenFree(ctx context.Context, args millhand.Args) (millhan
 	defer again.Stop()
 	for {
 		ref, err := j.StartJob(ctx, args)
-		if _, full := errors.AsType[*millhand.ErrQuotaReached](err); !full {
+		if _, full := errors.AsType[*millhand.QuotaError](err); !full {
 			return ref, err
 		}
 		select {
@@ -143,7 +143,7 @@ func (j *jobber) startJobs(ctx context.Context, n int, args millhand.Args) (star
 			ref, failed := j.StartJob(ctx, args)
 			mu.Lock()
 			defer mu.Unlock()
-			if _, full := errors.AsType[*millhand.ErrQuotaReached](failed); full {
+			if _, full := errors.AsType[*millhand.QuotaError](failed); full {
 				refused++
 			} else if failed != nil {
 				err = failed

@@ -42,7 +42,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer b.Shutdown()
-	nc, err := nats.Connect("", nats.InProcessServer(b), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect("", append(millhand.ConnectOptions(nil), nats.InProcessServer(b))...)
 	if err != nil {
 		return err
 	}

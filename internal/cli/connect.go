@@ -23,14 +23,10 @@ const tlsAlertOp = "remote error"
 const (
 	connectBudget = 4500 * time.Millisecond // to fail within 5 s, whatever the servers do
 
-	reconnectWait   = 500 * time.Millisecond // between two rounds through the servers
-	reconnectJitter = 500 * time.Millisecond // so that a thousand workers do not come at once
-	firstRetryMax   = 5 * time.Second        // between two attempts to connect for the first time
-
-	// A worker must notice a dead connection well within its 30 s lease, to renew it over
-	// a new one: after at most 3 × 2 s, as the embedded broker does on its side.
-	pingInterval = 2 * time.Second
-	maxPingsOut  = 2
+	// Between two attempts of a worker to connect for the first time, and as much again at
+	// random, so that a thousand do not come at once.
+	firstRetry    = 500 * time.Millisecond
+	firstRetryMax = 5 * time.Second
 )
 
 // Target is a server and how to connect to it. One with only a URL is usable.
@@ -87,20 +83,19 @@ func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, e
 	return nc, nil
 }
 
-// ConnectWorker connects as a worker does: with [WorkerOptions], and it waits for the
-// server as long as it takes, or until ctx ends. It gives up only when waiting cannot
-// help: the URL cannot be used, the server refuses our credentials, or one side the
-// other's certificate.
+// ConnectWorker connects as a worker does: it waits for the server as long as it takes, or
+// until ctx ends. It gives up only when waiting cannot help: the URL cannot be used, the
+// server refuses our credentials, or one side the other's certificate. That the connection
+// outlives later outages is up to opts.
 func (t Target) ConnectWorker(ctx context.Context, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
-	opts = append(WorkerOptions(log), opts...)
-	wait := reconnectWait
+	wait := firstRetry
 	for {
 		nc, err := t.Connect(ctx, opts...)
 		if err == nil || ctx.Err() != nil || refused(err) {
 			return nc, err
 		}
 		log.WarnContext(ctx, "no server yet, still trying", slog.Any("err", err))
-		timer := time.NewTimer(wait + rand.N(reconnectJitter))
+		timer := time.NewTimer(wait + rand.N(firstRetry))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -108,35 +103,6 @@ func (t Target) ConnectWorker(ctx context.Context, log *slog.Logger, opts ...nat
 		case <-timer.C:
 		}
 		wait = min(2*wait, firstRetryMax)
-	}
-}
-
-// WorkerOptions are what a worker's connection needs on top of where and who, also when
-// the broker is in its own process: it outlives any outage, and while it is down nothing
-// is buffered, for an acknowledgement sent after the lease was lost would be a lie.
-func WorkerOptions(log *slog.Logger) []nats.Option {
-	server := func(nc *nats.Conn) slog.Attr { return slog.String("server", Redact(nc.ConnectedUrl())) } // nats.go's own way shows tokens
-	return []nats.Option{
-		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // an auth service can be down for a while, too
-		nats.ReconnectBufSize(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
-		nats.PingInterval(pingInterval),
-		nats.MaxPingsOutstanding(maxPingsOut),
-		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if !nc.IsClosed() {
-				log.Warn("server lost, reconnecting", slog.Any("err", err))
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("server found again", server(nc)) }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			log := log
-			if sub != nil {
-				log = log.With(slog.String("subject", sub.Subject))
-			}
-			log.Warn("server reports an error", slog.Any("err", err))
-		}),
 	}
 }
 

@@ -24,6 +24,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/millhand/millhand"
 )
 
 func TestConnectWithPassword(t *testing.T) {
@@ -134,7 +136,8 @@ func TestWorkerWaitsForServer(t *testing.T) {
 
 	connected := make(chan *nats.Conn, 1)
 	go func() {
-		nc, err := target.ConnectWorker(ctx, slog.New(slog.NewTextHandler(log, nil)))
+		l := slog.New(slog.NewTextHandler(log, nil))
+		nc, err := target.ConnectWorker(ctx, l, millhand.ConnectOptions(l)...)
 		if err != nil {
 			t.Error(err)
 		}
@@ -209,7 +212,8 @@ func checkRefused(t *testing.T, want string, args ...string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	nc, err := target.ConnectWorker(ctx, slog.New(slog.DiscardHandler))
+	discard := slog.New(slog.DiscardHandler)
+	nc, err := target.ConnectWorker(ctx, discard, millhand.ConnectOptions(discard)...)
 	if err == nil {
 		nc.Close()
 		t.Errorf("%q connects, want an error", args)

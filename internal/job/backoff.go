@@ -2,7 +2,6 @@ package job
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"time"
 )
@@ -44,20 +43,20 @@ func (b Backoff) Delay(attempts int, random float64) time.Duration {
 // 64 bits, which end in April 2262: a time after that would be one long gone.
 const MaxDelay = 100 * 365 * 24 * time.Hour
 
-// Check returns an error that names the rule which b breaks, if any.
+// Check returns an [*InvalidError] that names the rule which b breaks, if any.
 func (b Backoff) Check() error {
 	full := b.WithDefaults()
 	switch { // the comparisons are so that NaN is refused
 	case b.Initial < 0:
-		return fmt.Errorf("initial %v: must be more than 0", b.Initial)
+		return Invalid("initial", b.Initial, "must be more than 0")
 	case b.Max < 0:
-		return fmt.Errorf("max %v: must be more than 0", b.Max)
+		return Invalid("max", b.Max, "must be more than 0")
 	case b.Initial > full.Max: // a lower max alone is for all delays, the first as well
-		return fmt.Errorf("initial %v: is more than max, %v", b.Initial, full.Max)
+		return Invalid("initial", b.Initial, "is more than max, %v", full.Max)
 	case !(full.Factor >= 1) || math.IsInf(full.Factor, 0):
-		return fmt.Errorf("factor %v: must be a number from 1", b.Factor)
+		return Invalid("factor", b.Factor, "must be a number from 1")
 	case !(full.Jitter < 1):
-		return fmt.Errorf("jitter %v: must be less than 1", b.Jitter)
+		return Invalid("jitter", b.Jitter, "must be from 0 to less than 1")
 	}
 	return nil
 }

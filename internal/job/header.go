@@ -168,7 +168,7 @@ func CheckMeta(m map[string]string) error {
 		return bad
 	}
 	if size > maxMeta {
-		return fmt.Errorf("meta: %d bytes, at most %d are allowed", size, maxMeta)
+		return &InvalidError{What: "meta", Rule: fmt.Sprintf("has %d bytes, at most %d are allowed", size, maxMeta)}
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func checkMeta(k, v string) error {
 		return err
 	}
 	if !writable(v) {
-		return fmt.Errorf("meta %s: a value has no line breaks and no space around it", k)
+		return &InvalidError{What: "meta", Name: k, Rule: "a value has no line breaks and no space around it"}
 	}
 	return nil
 }

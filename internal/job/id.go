@@ -11,49 +11,36 @@ const (
 	maxID   = 128
 )
 
-// A NameError says which rule a queue, type, key, id or namespace breaks.
-type NameError struct {
-	What string // "queue", "type", "key", "id" or "namespace"
-	Name string
-	Rule string
-}
+// reservedRule names the queues that nobody may have. Some are for features to come: to
+// reserve a name later would take it from somebody's queue.
+const reservedRule = "is reserved (as are event, dead, control, stats, state, workflow, " +
+	"ready, later, pin, once, cron, spent and retry)"
 
-func (e *NameError) Error() string {
-	name := e.Name
-	if len(name) > maxShown {
-		name = name[:maxShown] + "…"
-	}
-	return fmt.Sprintf("%s %q: %s", e.What, name, e.Rule)
-}
-
-// maxShown is how much of a name an error repeats, which may be as long as a subject.
-const maxShown = 80
-
-// CheckQueue returns a [*NameError] if name cannot be a queue.
+// CheckQueue returns an [*InvalidError] if name cannot be a queue.
 func CheckQueue(name string) error {
 	switch name {
-	case "event", "dead", "control", // subjects of events, dead jobs and wake-ups
+	case "event", "dead", "control", "stats", "state", "workflow", // stand in subjects where a queue's name does
 		// A permission on "millhand.*.ready.>" would else be one on the events of a queue
 		// of that name, and so for each kind of subject that a queue has.
-		"ready", "later", "pin":
-		return &NameError{What: "queue", Name: name, Rule: "is reserved (as are event, dead, control, ready, later and pin)"}
+		"ready", "later", "pin", "once", "cron", "spent", "retry":
+		return &InvalidError{What: "queue", Name: name, Rule: reservedRule}
 	}
 	return check("queue", name, maxName)
 }
 
-// CheckType returns a [*NameError] if name cannot be a job type.
+// CheckType returns an [*InvalidError] if name cannot be a job type.
 func CheckType(name string) error { return check("type", name, maxName) }
 
-// CheckKey returns a [*NameError] if name cannot be a key that types share.
+// CheckKey returns an [*InvalidError] if name cannot be a key that types share.
 func CheckKey(name string) error { return check("key", name, maxName) }
 
-// CheckID returns a [*NameError] if id cannot be a job's id.
+// CheckID returns an [*InvalidError] if id cannot be a job's id.
 func CheckID(id string) error { return check("id", id, maxID) }
 
-// CheckNamespace returns a [*NameError] if name cannot be a namespace.
+// CheckNamespace returns an [*InvalidError] if name cannot be a namespace.
 func CheckNamespace(name string) error { return check("namespace", name, maxName) }
 
-// CheckDomain returns a [*NameError] if name cannot be a JetStream domain, which stands in
+// CheckDomain returns an [*InvalidError] if name cannot be a JetStream domain, which stands in
 // subjects as one token.
 func CheckDomain(name string) error { return check("domain", name, maxID) }
 
@@ -71,7 +58,7 @@ func check(what, name string, most int) error {
 	default:
 		return nil
 	}
-	return &NameError{What: what, Name: name, Rule: rule}
+	return &InvalidError{What: what, Name: name, Rule: rule}
 }
 
 // A Name is a checked queue, type or id: one token, fit for a subject and for a stream's or
@@ -82,13 +69,13 @@ type Name struct{ s string }
 // String returns the name as it was checked.
 func (n Name) String() string { return n.s }
 
-// QueueName returns the name of a queue, or a [*NameError].
+// QueueName returns the name of a queue, or an [*InvalidError].
 func QueueName(s string) (Name, error) { return named(s, CheckQueue(s)) }
 
-// TypeName returns the name of a type, or a [*NameError].
+// TypeName returns the name of a type, or an [*InvalidError].
 func TypeName(s string) (Name, error) { return named(s, CheckType(s)) }
 
-// IDName returns a job's id, or a [*NameError].
+// IDName returns a job's id, or an [*InvalidError].
 func IDName(s string) (Name, error) { return named(s, CheckID(s)) }
 
 func named(s string, err error) (Name, error) {
@@ -101,7 +88,7 @@ func named(s string, err error) (Name, error) {
 // A Place is where all messages and events of an id are.
 type Place struct{ Queue, Type, ID Name }
 
-// PlaceOf returns a job's place, or a [*NameError] for the first part that breaks its rule.
+// PlaceOf returns a job's place, or an [*InvalidError] for the first part that breaks its rule.
 func PlaceOf(queue, typ, id string) (p Place, err error) {
 	if p.Queue, err = QueueName(queue); err != nil {
 		return Place{}, err

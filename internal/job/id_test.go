@@ -49,17 +49,20 @@ func TestNames(t *testing.T) {
 				}
 				continue
 			}
-			e, ok := errors.AsType[*NameError](err)
+			e, ok := errors.AsType[*InvalidError](err)
 			if !ok || e.What != c.what || e.Name != tt.name || !strings.Contains(e.Rule, tt.rule) {
-				t.Errorf("%s %q: error %v, want a *NameError with %q", c.what, tt.name, err, tt.rule)
+				t.Errorf("%s %q: error %v, want an *InvalidError with %q", c.what, tt.name, err, tt.rule)
 			}
 		}
 	}
 }
 
 func TestReservedQueues(t *testing.T) {
-	for _, name := range []string{"event", "dead", "control", "ready", "later", "pin"} {
-		if err := CheckQueue(name); err == nil || !strings.Contains(err.Error(), "reserved") {
+	for _, name := range []string{
+		"event", "dead", "control", "stats", "state", "workflow", "ready", "later", "pin", "once", "cron", "spent", "retry",
+	} {
+		err, ok := errors.AsType[*InvalidError](CheckQueue(name))
+		if !ok || !strings.HasPrefix(err.Rule, "is reserved") || !strings.Contains(err.Rule, name) {
 			t.Errorf("CheckQueue(%q) = %v, want a refusal", name, err)
 		}
 		if err := CheckType(name); err != nil {

@@ -3,10 +3,7 @@
 // It is pure and imports the standard library only.
 package job
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Defaults of a job that says nothing itself.
 const (
@@ -47,7 +44,7 @@ type Record struct {
 	Payload []byte
 }
 
-// Place returns where r is, or a [*NameError] if that cannot be.
+// Place returns where r is, or an [*InvalidError] if that cannot be.
 func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) }
 
 // Expired reports whether the job was to be started before now. One that was started once, and
@@ -57,7 +54,7 @@ func (r *Record) Expired(now time.Time) bool {
 	return !started && r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
 }
 
-// Check returns an error that names the rule which r breaks, if any.
+// Check returns an [*InvalidError] that names the rule which r breaks, if any.
 func (r *Record) Check() error {
 	if _, err := r.Place(); err != nil {
 		return err
@@ -67,11 +64,11 @@ func (r *Record) Check() error {
 	}
 	switch {
 	case r.MaxAttempts < 0 || r.MaxAttempts > maxAttempts:
-		return fmt.Errorf("max attempts %d: must be from 1 to %d", r.MaxAttempts, maxAttempts)
+		return Invalid("max attempts", r.MaxAttempts, "must be from 1 to %d", maxAttempts)
 	case r.Timeout < 0:
-		return fmt.Errorf("timeout %v: must not be negative", r.Timeout)
+		return Invalid("timeout", r.Timeout, "must not be negative")
 	case r.Expires < 0:
-		return fmt.Errorf("expires %v: must not be negative", r.Expires)
+		return Invalid("expires", r.Expires, "must not be negative")
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 var (
 	ErrLeaseLost  = errors.New("millhand: lease lost")
 	ErrHandedBack = errors.New("millhand: worker is stopping")
-	ErrGrantLost  = errors.New("millhand: permit lost")
+	ErrPermitLost = errors.New("millhand: permit lost")
 	ErrTimeout    = errors.New("millhand: job timed out")
 )
 

@@ -140,7 +140,7 @@ func (h *Delivery) LeaseUntil() time.Time {
 }
 
 // OnLost has f called when the lease is lost ([ErrLeaseLost]) or a permit
-// ([ErrGrantLost]), at once if it is. Only one f is kept.
+// ([ErrPermitLost]), at once if it is. Only one f is kept.
 func (h *Delivery) OnLost(f func(cause error)) { h.lease.watch(f) }
 
 // Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].

@@ -14,9 +14,9 @@ var (
 	ErrNotFound = stream.ErrNotFound
 	// ErrLeaseLost says that the job may run elsewhere by now: nothing about it may be written.
 	ErrLeaseLost = errors.New("lease lost")
-	// ErrGrantLost says that the node lost the permits of a limit that the job runs under: it
+	// ErrPermitLost says that the node lost the permits of a limit that the job runs under: it
 	// is to stop, and is handed back.
-	ErrGrantLost = errors.New("permits lost")
+	ErrPermitLost = errors.New("permits lost")
 	// ErrNoPermit says that a job in hand may not start: its queue is paused, or the permit
 	// that it was asked for with is gone.
 	ErrNoPermit = errors.New("no permit")
@@ -44,7 +44,12 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	text := fmt.Sprintf("%s of %d bytes is over the limit of %d bytes (%d KiB)", e.What, e.Size, e.Limit, e.Limit>>10)
+	return fmt.Sprintf("%s of %d bytes %s", e.What, e.Size, e.Rule())
+}
+
+// Rule says which limit it is over, and what to do.
+func (e *TooLargeError) Rule() string {
+	text := fmt.Sprintf("is over the limit of %d bytes (%d KiB)", e.Limit, e.Limit>>10)
 	if e.MaxPayload > 0 && e.Limit < job.MaxPayload {
 		text += fmt.Sprintf(", which the server's max_payload of %d bytes leaves", e.MaxPayload)
 	}

@@ -75,7 +75,7 @@ func (l *lease) revoke() {
 	l.revoked, l.onLost = true, nil
 	l.mu.Unlock()
 	if tell != nil {
-		tell(ErrGrantLost)
+		tell(ErrPermitLost)
 	}
 }
 
@@ -141,6 +141,6 @@ func (l *lease) watch(onLost func(cause error)) {
 	case lost:
 		onLost(ErrLeaseLost)
 	case revoked:
-		onLost(ErrGrantLost)
+		onLost(ErrPermitLost)
 	}
 }

@@ -77,7 +77,7 @@ func TestPlace(t *testing.T) {
 
 // No queue can be named so that its subjects are another stream's.
 func TestSubjectsOfStreamsDoNotOverlap(t *testing.T) {
-	for _, reserved := range []string{"event", "dead", "control", "ready", "later", "pin"} {
+	for _, reserved := range []string{"event", "dead", "control", "stats", "state", "workflow", "ready", "later", "pin"} {
 		if job.CheckQueue(reserved) == nil {
 			t.Errorf("%s may be a queue: its subjects are those of another stream", reserved)
 		}

@@ -67,8 +67,8 @@ func (a *attempt) lost(cause error) { a.end(causeOf(cause)) }
 
 // causeOf tells a handler why it is to stop.
 func causeOf(cause error) error {
-	if errors.Is(cause, queue.ErrGrantLost) {
-		return job.ErrGrantLost
+	if errors.Is(cause, queue.ErrPermitLost) {
+		return job.ErrPermitLost
 	}
 	return job.ErrLeaseLost
 }
@@ -164,7 +164,7 @@ func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)
 	}
 	switch {
-	case (errors.Is(cause, job.ErrHandedBack) || errors.Is(cause, job.ErrGrantLost)) && panicked == nil && permanent == nil:
+	case (errors.Is(cause, job.ErrHandedBack) || errors.Is(cause, job.ErrPermitLost)) && panicked == nil && permanent == nil:
 		return queue.Outcome{Kind: job.EventHandedBack}
 	case back != nil: // a timeout that came meanwhile is part of the trouble
 		return queue.Outcome{Kind: job.EventHandedBack, Error: err.Error()}

@@ -128,8 +128,8 @@ func TestLostPermitHandsJobsBack(t *testing.T) {
 		p.mu.Lock()
 		told := slices.Clone(p.causes)
 		p.mu.Unlock()
-		if len(told) != 2 || !errors.Is(told[0], millhand.ErrGrantLost) || !errors.Is(told[1], millhand.ErrGrantLost) {
-			t.Errorf("told %v, want millhand.ErrGrantLost twice", told)
+		if len(told) != 2 || !errors.Is(told[0], millhand.ErrPermitLost) || !errors.Is(told[1], millhand.ErrPermitLost) {
+			t.Errorf("told %v, want millhand.ErrPermitLost twice", told)
 		}
 		p.enqueue("free", 5)
 		time.Sleep(5 * time.Second)
