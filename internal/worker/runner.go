@@ -68,28 +68,15 @@ func (r *runner) subscribe(p *queue.Puller) error {
 
 // RunReady implements [supervisor.Part]: the stage starts children for as long as they
 // are admitted, so both run and end together.
-func (r *runner) RunReady(ctx context.Context, ready func()) error {
-	staging, stopStage := context.WithCancel(ctx)
-	defer stopStage()
-	admitting, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopJobs()
-	admitted := make(chan struct{})
-	var jobsErr error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer stopStage()
-		jobsErr = r.jobs.RunReady(admitting, func() { close(admitted) })
-	})
-	var err error
-	select {
-	case <-admitted:
-		ready()
-		err = r.stage.Run(staging)
-	case <-staging.Done():
+func (r *runner) RunReady(ctx context.Context, ready func()) (err error) {
+	// Detached: the children are stopped after the stage that starts them.
+	stopJobs, err := supervisor.Start(context.WithoutCancel(ctx), r.jobs)
+	if err != nil {
+		return err
 	}
-	stopJobs()
-	wg.Wait()
-	return errors.Join(err, jobsErr)
+	defer func() { err = errors.Join(err, stopJobs()) }()
+	ready()
+	return r.stage.Run(ctx)
 }
 
 // Tree implements [supervisor.Part].
