@@ -21,12 +21,9 @@ func TestHandlerThatIgnoresItsTimeoutIsGivenUp(t *testing.T) {
 		mux.HandleFunc("hang", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
 			hang(end)
 			return nil, nil
-		})
+		}, millhand.TypeConfig{Timeout: time.Minute, MaxAttempts: 1})
 		mux.HandleFunc("quick", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
-		w, _ := start(t, s.Connect(t), millhand.WorkerConfig{
-			Mux: mux, Concurrency: 1,
-			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
-		})
+		w, _ := start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: 1})
 		c := client(t, s.Connect(t))
 		stuck, err := c.Enqueue(t.Context(), millhand.Raw{Name: "hang"})
 		if err != nil {
@@ -61,10 +58,9 @@ func TestTooManyAbandonedHandlersEndTheWorker(t *testing.T) {
 		mux.HandleFunc("hang", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
 			hang(end)
 			return nil, nil
-		})
+		}, millhand.TypeConfig{Timeout: time.Second, MaxAttempts: 1})
 		w, err := millhand.NewWorker(s.Connect(t), millhand.WorkerConfig{
 			Mux: mux, Concurrency: 2, MaxAbandoned: 3, Config: millhand.Config{Logger: testLog(t)},
-			Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Second, MaxAttempts: 1}},
 		})
 		if err != nil {
 			t.Fatal(err)

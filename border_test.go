@@ -98,8 +98,11 @@ func TestMisuseIsRefused(t *testing.T) {
 		}
 		backoff := func(b millhand.Backoff) error {
 			return worker(func(c *millhand.WorkerConfig) {
-				c.Types = map[string]millhand.TypeConfig{"email": {Backoff: b}}
+				c.Mux.HandleFunc("backoff", succeed, millhand.TypeConfig{Backoff: b})
 			})
+		}
+		configured := func(c ...millhand.TypeConfig) error {
+			return worker(func(w *millhand.WorkerConfig) { w.Mux.HandleFunc("configured", succeed, c...) })
 		}
 		_, noConnection := millhand.NewClient(nil, millhand.Config{})
 		for what, tt := range map[string]struct {
@@ -128,17 +131,29 @@ func TestMisuseIsRefused(t *testing.T) {
 			"nanoseconds":          {worker(func(c *millhand.WorkerConfig) { c.AckWait = 30 }), "at least 1s"},
 			"nearly a second":      {worker(func(c *millhand.WorkerConfig) { c.AckWait = time.Second - 1 }), "at least 1s"},
 			"permits of a moment":  {worker(func(c *millhand.WorkerConfig) { c.PermitTTL = 10 }), ""},
-			"reserved queue of it": {worker(func(c *millhand.WorkerConfig) { c.Queues = map[string]int{"later": 1} }), "reserved"},
-			"weightless queue":     {worker(func(c *millhand.WorkerConfig) { c.Queues = map[string]int{"a": 0} }), "weight 0"},
-			"heavy queue":          {worker(func(c *millhand.WorkerConfig) { c.Queues = map[string]int{"a": math.MaxInt} }), "weight"},
-			"too many at once":     {worker(func(c *millhand.WorkerConfig) { c.Concurrency = math.MaxInt }), "concurrency"},
-			"domain":               {worker(func(c *millhand.WorkerConfig) { c.Domain = "a.>" }), "domain"},
-			"much jitter":          {backoff(millhand.Backoff{Jitter: 5}), "jitter"},
-			"jitter of NaN":        {backoff(millhand.Backoff{Jitter: math.NaN()}), "jitter"},
-			"shrinking":            {backoff(millhand.Backoff{Factor: 0.1}), "factor"},
-			"growing without end":  {backoff(millhand.Backoff{Factor: math.Inf(1)}), "factor"},
-			"first above most":     {backoff(millhand.Backoff{Initial: time.Hour, Max: time.Second}), "initial"},
-			"negative first":       {backoff(millhand.Backoff{Initial: -1}), "initial"},
+			"reserved queue of it": {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "later"}} }), "reserved"},
+			"nameless queue":       {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{}} }), "queue"},
+			"weightless queue":     {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a", Weight: -1}} }), "weight -1"},
+			"queue less than none": {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a", Concurrency: -1}} }), "concurrency -1"},
+			"queue named twice":    {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a"}, {Name: "a", Weight: 2}} }), "named twice"},
+			"two configurations":   {configured(millhand.TypeConfig{}, millhand.TypeConfig{}), "2 configurations"},
+			"time less than none":  {configured(millhand.TypeConfig{Timeout: -1}), "timeout -1ns"},
+			"runs less than none":  {configured(millhand.TypeConfig{MaxAttempts: -1}), "max attempts -1"},
+			"quota of a queue":     {configured(millhand.TypeConfig{Quotas: []millhand.Quota{{Queue: "a", Limit: 1}}}), "of this type"},
+			"quota of another":     {configured(millhand.TypeConfig{Quotas: []millhand.Quota{{Type: "email", Limit: 1}}}), "of this type"},
+			"nil middleware":       {worker(func(c *millhand.WorkerConfig) { c.Mux.Use(nil) }), "middleware is nil"},
+			"middleware of none": {worker(func(c *millhand.WorkerConfig) {
+				c.Mux.Use(func(millhand.HandlerFunc) millhand.HandlerFunc { return nil })
+			}), "middleware 1 of 1"},
+			"heavy queue":         {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a", Weight: math.MaxInt}} }), "weight"},
+			"too many at once":    {worker(func(c *millhand.WorkerConfig) { c.Concurrency = math.MaxInt }), "concurrency"},
+			"domain":              {worker(func(c *millhand.WorkerConfig) { c.Domain = "a.>" }), "domain"},
+			"much jitter":         {backoff(millhand.Backoff{Jitter: 5}), "jitter"},
+			"jitter of NaN":       {backoff(millhand.Backoff{Jitter: math.NaN()}), "jitter"},
+			"shrinking":           {backoff(millhand.Backoff{Factor: 0.1}), "factor"},
+			"growing without end": {backoff(millhand.Backoff{Factor: math.Inf(1)}), "factor"},
+			"first above most":    {backoff(millhand.Backoff{Initial: time.Hour, Max: time.Second}), "initial"},
+			"negative first":      {backoff(millhand.Backoff{Initial: -1}), "initial"},
 		} {
 			if !errors.Is(tt.err, millhand.ErrInvalid) || !strings.Contains(tt.err.Error(), tt.text) {
 				t.Errorf("%s: error %v, want an ErrInvalid with %q", what, tt.err, tt.text)

@@ -33,8 +33,8 @@ func TestWaitsBeyondTheEndOfTime(t *testing.T) {
 				millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error {
 					runs.Add(1)
 					return tt.err
-				})
-				start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Types: map[string]millhand.TypeConfig{"email": {Backoff: tt.backoff}}})
+				}, millhand.TypeConfig{Backoff: tt.backoff})
+				start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
 				c := client(t, s.Connect(t))
 				ref, err := c.Enqueue(t.Context(), email{})
 				if err != nil {
@@ -80,11 +80,8 @@ func TestStartedJobsDoNotExpire(t *testing.T) {
 				}
 				cfg := func() millhand.WorkerConfig {
 					mux := millhand.NewMux()
-					millhand.Handle(mux, handler)
-					return millhand.WorkerConfig{
-						Mux: mux, DrainTimeout: -1,
-						Types: map[string]millhand.TypeConfig{"email": {Backoff: millhand.Backoff{Initial: 3 * time.Minute}}},
-					}
+					millhand.Handle(mux, handler, millhand.TypeConfig{Backoff: millhand.Backoff{Initial: 3 * time.Minute}})
+					return millhand.WorkerConfig{Mux: mux, DrainTimeout: -1}
 				}
 				link := s.Link()
 				_, stop := start(t, link.Connect(t), cfg())

@@ -176,10 +176,8 @@ func ExampleClient_Get() {
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(_ context.Context, j *millhand.Job[Resize]) error {
 		return fmt.Errorf("attempt %d: image server is down", j.Attempt)
-	})
-	defer work(nc, millhand.WorkerConfig{Mux: mux, Types: map[string]millhand.TypeConfig{
-		"resize": {MaxAttempts: 2, Backoff: millhand.Backoff{Initial: time.Millisecond}},
-	}})()
+	}, millhand.TypeConfig{MaxAttempts: 2, Backoff: millhand.Backoff{Initial: time.Millisecond}})
+	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 	client, err := millhand.NewClient(nc, quiet())
 	if err != nil {
 		log.Fatal(err)

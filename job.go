@@ -37,6 +37,7 @@ type Job[T any] struct {
 	Crashes     int               // how often the job lost its worker
 	EnqueuedAt  time.Time         // by the broker's clock
 	Meta        map[string]string // as enqueued; a copy
+	Trace       map[string]string // traceparent and tracestate of W3C Trace Context, as enqueued; a copy
 	Args        T
 
 	held *queue.Delivery
@@ -56,7 +57,15 @@ func (j *Job[T]) LeaseUntil() time.Time {
 func newJob[T any](h *queue.Delivery, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: maps.Clone(h.Meta), held: h,
+		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
+	}
+}
+
+// jobOf is j as the handler of a type sees it, but for its arguments.
+func jobOf[T any](j *Job[Raw]) *Job[T] {
+	return &Job[T]{
+		Ref: j.Ref, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Crashes: j.Crashes,
+		EnqueuedAt: j.EnqueuedAt, Meta: j.Meta, Trace: j.Trace, held: j.held,
 	}
 }
 

@@ -32,9 +32,9 @@ func TestLatencyOfManyTypes(t *testing.T) {
 						return nil, nil
 					})
 				}
-				queues := make(map[string]int)
+				var queues []millhand.Queue
 				for i := range tt.queues {
-					queues[fmt.Sprintf("q%d", i)] = 1
+					queues = append(queues, millhand.Queue{Name: fmt.Sprintf("q%d", i)})
 				}
 				c, link := client(t, s.Connect(t)), s.Link()
 				var asked atomic.Int64
@@ -142,10 +142,10 @@ func TestBrokerFarAway(t *testing.T) {
 			}
 			return natstest.Pass
 		})
-		queues := map[string]int{"q0": 1, "q1": 1, "q2": 1}
-		for q := range queues {
+		queues := []millhand.Queue{{Name: "q0"}, {Name: "q1"}, {Name: "q2"}}
+		for _, q := range queues {
 			for i := range 20 * slots {
-				if _, err := c.Enqueue(t.Context(), email{To: strconv.Itoa(i)}, millhand.WithQueue(q)); err != nil {
+				if _, err := c.Enqueue(t.Context(), email{To: strconv.Itoa(i)}, millhand.WithQueue(q.Name)); err != nil {
 					t.Fatal(err)
 				}
 			}

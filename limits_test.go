@@ -264,7 +264,7 @@ func TestQuotaOfKeysAndQueues(t *testing.T) {
 		m.enqueue(t, 2000, "push")
 		m.enqueue(t, 500, "email", millhand.WithQueue("low"))
 		for i := range 3 {
-			m.hire(t, i, 50*time.Millisecond, millhand.WorkerConfig{Queues: map[string]int{"default": 1, "low": 1}}, "sync", "push", "email")
+			m.hire(t, i, 50*time.Millisecond, millhand.WorkerConfig{Queues: []millhand.Queue{{Name: "default"}, {Name: "low"}}}, "sync", "push", "email")
 		}
 		time.Sleep(4 * time.Second) // until each worker has heard where jobs wait, with two permits for nine types
 		synced, pushed, mailed := 0.0, 0.0, 0.0
@@ -366,9 +366,9 @@ func TestPause(t *testing.T) {
 		m := newMill(t, s)
 		m.enqueue(t, 20_000, "import")
 		m.enqueue(t, 20_000, "import", millhand.WithQueue("low"))
-		queues := map[string]int{"default": 1, "low": 1}
+		queues := []millhand.Queue{{Name: "default"}, {Name: "low"}}
 		m.hire(t, 0, 50*time.Millisecond, millhand.WorkerConfig{Queues: queues}, "import")
-		m.hire(t, 1, 50*time.Millisecond, millhand.WorkerConfig{Queues: map[string]int{"low": 1}}, "import")
+		m.hire(t, 1, 50*time.Millisecond, millhand.WorkerConfig{Queues: []millhand.Queue{{Name: "low"}}}, "import")
 		time.Sleep(time.Second)
 		if err := m.client.Pause(t.Context(), "low"); err != nil {
 			t.Fatal(err)
@@ -380,7 +380,7 @@ func TestPause(t *testing.T) {
 		if n := m.use("import", time.Second); n < 28 {
 			t.Errorf("%.2f jobs of the other queue run, want all 30 slots in use", n)
 		}
-		m.hire(t, 2, 50*time.Millisecond, millhand.WorkerConfig{Queues: map[string]int{"low": 1}}, "import")
+		m.hire(t, 2, 50*time.Millisecond, millhand.WorkerConfig{Queues: []millhand.Queue{{Name: "low"}}}, "import")
 		time.Sleep(time.Second)
 		if n := m.of(2); n != 0 {
 			t.Errorf("a worker that came later runs %d jobs of a paused queue", n)

@@ -88,10 +88,8 @@ func TestHandBackIsNoAttempt(t *testing.T) {
 			}
 			<-ctx.Done()
 			return nil, fmt.Errorf("outer: %w", millhand.HandBack(errors.New("no descriptors")))
-		})
-		start(t, s.Connect(t), millhand.WorkerConfig{
-			Mux: mux, Types: map[string]millhand.TypeConfig{"work": {Timeout: time.Second, MaxAttempts: 1}},
-		})
+		}, millhand.TypeConfig{Timeout: time.Second, MaxAttempts: 1})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
 		c := client(t, s.Connect(t))
 		ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "work"})
 		if err != nil {

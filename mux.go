@@ -14,11 +14,19 @@ import (
 	"github.com/millhand/millhand/internal/worker"
 )
 
-// A Mux maps types of jobs to their handlers. Fill it before a worker runs with it. The zero
+// A Mux maps types of jobs to their handlers. Fill it before a worker is made with it. The zero
 // value is empty and ready to use.
 type Mux struct {
-	handlers map[string]worker.Handler
-	err      error // of what was registered: the worker's to tell
+	types      map[string]registered
+	middleware []Middleware
+	err        error // the first mistake in what was registered: the worker's to tell
+}
+
+// registered is a type with its handler.
+type registered struct {
+	config TypeConfig
+	direct worker.Handler // the handler without middleware
+	inner  HandlerFunc    // the handler as the innermost middleware calls it
 }
 
 // A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
@@ -26,48 +34,101 @@ type Mux struct {
 type HandlerFunc func(ctx context.Context, j *Job[Raw]) ([]byte, error)
 
 // NewMux returns an empty mux.
-func NewMux() *Mux { return &Mux{handlers: make(map[string]worker.Handler)} }
+func NewMux() *Mux { return &Mux{} }
 
-// HandleFunc registers the handler of a type that is known as bytes. It panics if the
-// type's name breaks the rules or has a handler already. A nil handler is an [ErrInvalid] of
-// [NewWorker].
-func (m *Mux) HandleFunc(typ string, h HandlerFunc) {
+// HandleFunc registers the handler of a type that is known as bytes, with at most one
+// [TypeConfig]. It panics if the type's name breaks the rules or has a handler already. A nil
+// handler, and a configuration that breaks a rule, is an [ErrInvalid] of [NewWorker].
+func (m *Mux) HandleFunc(typ string, h HandlerFunc, config ...TypeConfig) {
 	m.check(typ, h == nil)
-	m.handle(typ, func(ctx context.Context, held *queue.Delivery, maxAttempts int) ([]byte, error) {
-		j := newJob[Raw](held, maxAttempts)
-		// A copy: what the handler does to it, now or after it was given up, is not to reach
-		// the job's next message.
-		j.Args = Raw{Name: held.Type, Payload: bytes.Clone(held.Payload)}
-		return h(ctx, j)
+	m.add(typ, config, registered{
+		inner: h,
+		direct: func(ctx context.Context, d *queue.Delivery, maxAttempts int) ([]byte, error) {
+			return h(ctx, newRawJob(d, maxAttempts))
+		},
 	})
+}
+
+// newRawJob has a copy of the payload: what the handler does to it, now or after it was given
+// up, is not to reach the job's next message.
+func newRawJob(d *queue.Delivery, maxAttempts int) *Job[Raw] {
+	j := newJob[Raw](d, maxAttempts)
+	j.Args = Raw{Name: d.Type, Payload: bytes.Clone(d.Payload)}
+	return j
 }
 
 // check notes that a handler is nil.
 func (m *Mux) check(typ string, isNil bool) {
-	if isNil && m.err == nil {
-		m.err = fmt.Errorf("the handler of type %s is nil", typ)
+	if isNil {
+		m.refuse(fmt.Errorf("the handler of type %s is nil", typ))
 	}
 }
 
-func (m *Mux) handle(typ string, h worker.Handler) {
+// refuse notes the first mistake.
+func (m *Mux) refuse(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}
+
+func (m *Mux) add(typ string, config []TypeConfig, r registered) {
 	if err := job.CheckType(typ); err != nil {
 		panic(fmt.Sprintf("millhand: %v", err))
 	}
-	if _, ok := m.handlers[typ]; ok {
+	if _, ok := m.types[typ]; ok {
 		panic(fmt.Sprintf("millhand: type %s has two handlers", typ))
 	}
-	if m.handlers == nil {
-		m.handlers = make(map[string]worker.Handler)
+	switch len(config) {
+	case 0:
+	case 1:
+		r.config = config[0]
+		if err := r.config.check(typ); err != nil {
+			m.refuse(fmt.Errorf("type %s: %w", typ, err))
+		}
+	default:
+		m.refuse(fmt.Errorf("type %s: %d configurations, at most one is allowed", typ, len(config)))
 	}
-	m.handlers[typ] = h
+	if m.types == nil {
+		m.types = make(map[string]registered)
+	}
+	m.types[typ] = r
 }
 
 // Types returns the names of the types that have a handler, sorted.
-func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.handlers)) }
+func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.types)) }
 
-// Handle registers the handler of a type whose payload decodes into T. A payload that
-// does not is a malformed job, which is dead at once. Handle panics like
-// [Mux.HandleFunc].
+// build returns the types as a worker runs them, or the first mistake.
+func (m *Mux) build() (map[string]worker.Type, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	if len(m.types) == 0 {
+		return nil, errNoHandler
+	}
+	types := make(map[string]worker.Type)
+	for typ, r := range m.types {
+		h, err := m.wrap(r)
+		if err != nil {
+			return nil, err
+		}
+		types[typ] = worker.Type{Handler: h, Settings: r.config.settings()}
+	}
+	return types, nil
+}
+
+// quotas returns those that stand beside handlers.
+func (m *Mux) quotas() (all []Quota) {
+	for _, typ := range m.Types() {
+		for _, q := range m.types[typ].config.Quotas {
+			all = append(all, q.of(typ))
+		}
+	}
+	return all
+}
+
+// Handle registers the handler of a type whose payload decodes into T, with at most one
+// [TypeConfig]. A payload that does not is a malformed job, which is dead at once. Handle panics
+// like [Mux.HandleFunc].
 //
 // The handler may be called for the same job again, after a crash even at the same time:
 // it must be idempotent, and the job's id is the key for that. A nil error ends the job.
@@ -75,21 +136,20 @@ func (m *Mux) Types() []string { return slices.Sorted(maps.Keys(m.handlers)) }
 // attempts left; [Permanent], [RetryAfter], [Snooze] and [HandBack] say otherwise. The context ends
 // when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses
 // it ([ErrLeaseLost]); a handler that ignores that holds its slot until it returns.
-func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error) {
+func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error, config ...TypeConfig) {
 	m.check(newArgs[T]().Type(), h == nil)
 	HandleResult(m, func(ctx context.Context, j *Job[T]) (struct{}, error) {
 		return struct{}{}, h(ctx, j)
-	})
+	}, config...)
 }
 
 // HandleResult is [Handle] for a handler with a result, which is stored as JSON with the
 // job's end and returned by [AwaitResult].
-func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error)) {
+func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, error), config ...TypeConfig) {
 	typ := newArgs[T]().Type()
 	m.check(typ, h == nil)
-	m.handle(typ, func(ctx context.Context, held *queue.Delivery, maxAttempts int) ([]byte, error) {
-		j := newJob[T](held, maxAttempts)
-		if err := json.Unmarshal(held.Payload, &j.Args); err != nil {
+	run := func(ctx context.Context, j *Job[T], payload []byte) ([]byte, error) {
+		if err := json.Unmarshal(payload, &j.Args); err != nil {
 			return nil, &job.MalformedError{Err: err}
 		}
 		if isNil(j.Args) { // the payload is null
@@ -99,15 +159,28 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 		if err != nil {
 			return nil, err
 		}
-		if _, none := any(result).(struct{}); none {
-			return nil, nil
-		}
-		b, err := json.Marshal(result)
-		if err != nil {
-			return nil, Permanent(fmt.Errorf("encode result: %w", err))
-		}
-		return b, nil
+		return encode(result)
+	}
+	m.add(typ, config, registered{
+		direct: func(ctx context.Context, d *queue.Delivery, maxAttempts int) ([]byte, error) {
+			return run(ctx, newJob[T](d, maxAttempts), d.Payload)
+		},
+		inner: func(ctx context.Context, j *Job[Raw]) ([]byte, error) {
+			return run(ctx, jobOf[T](j), j.Args.Payload)
+		},
 	})
+}
+
+// encode returns a handler's result as it is stored, nil for struct{}.
+func encode(result any) ([]byte, error) {
+	if _, none := result.(struct{}); none {
+		return nil, nil
+	}
+	b, err := json.Marshal(result)
+	if err != nil {
+		return nil, Permanent(fmt.Errorf("encode result: %w", err))
+	}
+	return b, nil
 }
 
 // newArgs returns arguments that are zero; if T is a pointer, a pointer to what is zero.

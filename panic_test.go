@@ -26,10 +26,8 @@ func TestPanicTouchesNoOtherJob(t *testing.T) {
 		mux.HandleFunc("wild", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
 			<-time.After(time.Second)
 			panic("wild")
-		})
-		w, _ := start(t, s.Connect(t), millhand.WorkerConfig{
-			Mux: mux, Concurrency: 20, Types: map[string]millhand.TypeConfig{"wild": {MaxAttempts: 1}},
-		})
+		}, millhand.TypeConfig{MaxAttempts: 1})
+		w, _ := start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: 20})
 		c := client(t, s.Connect(t))
 		var steady, wild []millhand.Ref
 		for range 10 {

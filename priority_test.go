@@ -23,8 +23,8 @@ type queues struct {
 func startQueues(t *testing.T, s *natstest.Server, cfg millhand.WorkerConfig, n int) *queues {
 	t.Helper()
 	q := &queues{client: client(t, s.Connect(t))}
-	for name := range cfg.Queues {
-		q.enqueue(t, name, n)
+	for _, served := range cfg.Queues {
+		q.enqueue(t, served.Name, n)
 	}
 	cfg.Mux = millhand.NewMux()
 	cfg.Mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
@@ -75,7 +75,7 @@ func TestStrictPriority(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		const slots, jobs, late = 4, 20, 20
 		q := startQueues(t, s, millhand.WorkerConfig{
-			Strict: true, Concurrency: slots, Queues: map[string]int{"critical": 6, "default": 3, "low": 1},
+			Strict: true, Concurrency: slots, Queues: []millhand.Queue{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
 		}, jobs)
 		time.Sleep(11 * time.Second)
 		order := q.order()
@@ -104,7 +104,7 @@ func TestQueuesShareByWeight(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		const slots, seconds = 10, 20
 		q := startQueues(t, s, millhand.WorkerConfig{
-			Concurrency: slots, Queues: map[string]int{"critical": 6, "default": 3, "low": 1},
+			Concurrency: slots, Queues: []millhand.Queue{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
 		}, 200)
 		time.Sleep(3 * time.Second) // all have been heard
 		before := len(q.order())

@@ -109,12 +109,12 @@ func (w *world) start() {
 	p := &process{name: fmt.Sprintf("w%d", len(w.workers)+len(w.retired)), link: w.server.Link(), ended: make(chan error, 1)}
 	p.nc = p.link.Connect(w)
 	mux := millhand.NewMux()
-	mux.HandleFunc("t", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return w.handle(ctx, p, j) })
+	mux.HandleFunc("t", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return w.handle(ctx, p, j) },
+		millhand.TypeConfig{MaxAttempts: maxAttempts, Backoff: millhand.Backoff{Initial: time.Second, Jitter: -1}})
 	var err error
 	p.worker, err = millhand.NewWorker(p.nc, millhand.WorkerConfig{
 		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)},
 		Mux:    mux, Name: p.name, Concurrency: 2, AckWait: lease, DrainTimeout: 4 * time.Second,
-		Types: map[string]millhand.TypeConfig{"t": {MaxAttempts: maxAttempts, Backoff: millhand.Backoff{Initial: time.Second, Jitter: -1}}},
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -77,8 +77,8 @@ func TestHandlerThatWritesAfterItWasGivenUp(t *testing.T) {
 				j.Args.Payload[0]++
 				time.Sleep(time.Microsecond * 500)
 			}
-		})
-		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, MaxAbandoned: 5, Types: map[string]millhand.TypeConfig{"deaf": {Timeout: time.Second}}})
+		}, millhand.TypeConfig{Timeout: time.Second})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, MaxAbandoned: 5})
 		c := client(t, s.Connect(t))
 		ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "deaf", Payload: []byte("hello")}, millhand.WithMeta("n", "1"))
 		if err != nil {

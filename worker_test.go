@@ -89,10 +89,8 @@ func TestFailedJobIsRetriedThenDead(t *testing.T) {
 		millhand.Handle(mux, func(_ context.Context, j *millhand.Job[email]) error {
 			runs = append(runs, time.Now())
 			return fmt.Errorf("no route, attempt %d", j.Attempt)
-		})
-		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Types: map[string]millhand.TypeConfig{
-			"email": {MaxAttempts: 4, Backoff: millhand.Backoff{Initial: 10 * time.Second, Jitter: -1}},
-		}})
+		}, millhand.TypeConfig{MaxAttempts: 4, Backoff: millhand.Backoff{Initial: 10 * time.Second, Jitter: -1}})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
 		c := client(t, s.Connect(t))
 		ref, err := c.Enqueue(t.Context(), email{})
 		if err != nil {
@@ -114,3 +112,6 @@ func TestFailedJobIsRetriedThenDead(t *testing.T) {
 		}
 	})
 }
+
+// succeed is a handler with nothing to do.
+func succeed(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil }

@@ -39,16 +39,18 @@ func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, pay
 
 func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(context.Context, job) error) error {
 	mux := millhand.NewMux()
-	settings := make(map[string]millhand.TypeConfig)
 	for _, t := range spec.Types {
-		settings[t] = millhand.TypeConfig{SilentSuccess: spec.Silent}
 		mux.HandleFunc(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 			return nil, handle(ctx, job{typ: t, payload: j.Args.Payload, attempt: j.Attempt})
-		})
+		}, millhand.TypeConfig{SilentSuccess: spec.Silent})
+	}
+	var queues []millhand.Queue
+	for name, weight := range spec.Queues {
+		queues = append(queues, millhand.Queue{Name: name, Weight: weight})
 	}
 	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{ //nolint:contextcheck // a worker is not made for one call
 		Config: millhand.Config{Logger: quiet()},
-		Mux:    mux, Types: settings, Queues: spec.Queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
+		Mux:    mux, Queues: queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
 	})
 	if err != nil {
 		return err

@@ -189,9 +189,9 @@ func setQuota(ts *testscript.TestScript, _ bool, args []string) {
 func work(ts *testscript.TestScript, _ bool, args []string) {
 	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
 	ts.Check(err)
-	queues := make(map[string]int)
+	var queues []millhand.Queue
 	for _, q := range args {
-		queues[q] = 1
+		queues = append(queues, millhand.Queue{Name: q})
 	}
 	mux := millhand.NewMux()
 	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {

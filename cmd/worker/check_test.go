@@ -78,7 +78,7 @@ func TestNamesAreCheckedAsThePackageDoes(t *testing.T) {
 		"", "a", "A-z_09", "a b", "a.b", "ä", "*", `"`, "event", "dead", "control", "ready", "later", "pin", "events",
 		strings.Repeat("a", 64), strings.Repeat("a", 65),
 	} {
-		_, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Queues: map[string]int{name: 1}})
+		_, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Queues: []millhand.Queue{{Name: name}}})
 		ours := checkQueue(name)
 		if (ours == nil) != (err == nil) || ours != nil && !strings.HasSuffix(err.Error(), ": "+ours.Error()) {
 			t.Errorf("queue %q: %v, the package says %v", name, ours, err)

@@ -144,11 +144,10 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		return millhand.WorkerConfig{}, cli.Usagef("--config: %w", err)
 	}
 	w := millhand.WorkerConfig{
-		Mux: millhand.NewMux(), Queues: make(map[string]int), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
-		Types: make(map[string]millhand.TypeConfig),
+		Mux: millhand.NewMux(), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
 	}
 	for name, q := range c.Queues {
-		w.Queues[name] = int(q.Weight)
+		w.Queues = append(w.Queues, millhand.Queue{Name: name, Weight: int(q.Weight)})
 	}
 	if len(c.Types) == 0 {
 		builtin(w.Mux)
@@ -163,10 +162,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		if err != nil {
 			return w, cli.Usagef("type %s: %w", name, err)
 		}
-		w.Mux.HandleFunc(name, h)
-		w.Types[name] = millhand.TypeConfig{
-			Timeout: t.timeout(), MaxAttempts: int(valueOr(t.MaxAttempts, 0)), Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
-		}
+		w.Mux.HandleFunc(name, h, t.settings())
 	}
 	return w, nil
 }
@@ -184,6 +180,12 @@ func (t typeConfig) handler(m *minder.Minder, own *trouble, secret func(string) 
 	}
 	c := &commandType{minder: m, trouble: own, argv: t.Exec, env: t.inherited(os.Environ(), secret)}
 	return c.handle, nil
+}
+
+func (t typeConfig) settings() millhand.TypeConfig {
+	return millhand.TypeConfig{
+		Timeout: t.timeout(), MaxAttempts: int(valueOr(t.MaxAttempts, 0)), Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
+	}
 }
 
 func (t typeConfig) timeout() time.Duration {

@@ -158,14 +158,16 @@ func (d *demo) work(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	mux := millhand.NewMux()
-	addBuiltin(mux)
+	again := millhand.TypeConfig{Backoff: millhand.Backoff{Initial: 500 * time.Millisecond}}
+	mux.HandleFunc("echo", echo)
+	millhand.Handle(mux, nap)
+	millhand.HandleResult(mux, fail, again)
+	millhand.Handle(mux, crash, again)
 	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
 		return nil, millhand.Permanent(errors.New("no such customer"))
 	})
-	quick := millhand.Backoff{Initial: 500 * time.Millisecond}
 	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
 		Config: cfg, Mux: mux, Concurrency: 100, DrainTimeout: demoDrain,
-		Types: map[string]millhand.TypeConfig{"flaky": {Backoff: quick}, "crash": {Backoff: quick}},
 	})
 	if err != nil {
 		return err

@@ -45,8 +45,8 @@ types:
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}
-	if wc, err := c.worker(nil, nil, nil); err != nil || !wc.Types["email"].SilentSuccess || wc.Types["push"].SilentSuccess {
-		t.Errorf("types = %+v, %v", wc.Types, err)
+	if email, push := c.Types["email"].settings(), c.Types["push"].settings(); !email.SilentSuccess || push.SilentSuccess {
+		t.Errorf("email = %+v, push = %+v, want the first silent", email, push)
 	}
 	if w := c.Queues["low"].Weight; w != 2 {
 		t.Errorf("weight of low = %d, want that of the flag", w)

@@ -26,7 +26,7 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 		mux.HandleFunc("hang", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
 			<-end
 			return nil, nil
-		})
+		}, millhand.TypeConfig{Timeout: time.Minute, MaxAttempts: 1})
 		var out, log bytes.Buffer
 		cfg := millhand.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		nc := s.Connect(t)
@@ -34,7 +34,6 @@ func TestTooManyStuckHandlersExitOne(t *testing.T) {
 			log: cfg.Logger, remote: true, connect: func(context.Context) (*nats.Conn, error) { return nc, nil },
 			config: millhand.WorkerConfig{
 				Config: cfg, Mux: mux, Concurrency: 2, MaxAbandoned: 2,
-				Types: map[string]millhand.TypeConfig{"hang": {Timeout: time.Minute, MaxAttempts: 1}},
 			},
 		}
 		c, err := millhand.NewClient(s.Connect(t), cfg)

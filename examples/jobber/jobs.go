@@ -174,15 +174,14 @@ func (j *jobber) awaitAll(ctx context.Context, refs ...millhand.Ref) (outcomes [
 // newWorker returns a worker for both types.
 func newWorker(nc *nats.Conn, letGo <-chan struct{}) (*millhand.Worker, error) {
 	mux := millhand.NewMux()
-	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Import]) error { return do(ctx, j.Args.Work, letGo) })
-	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error { return do(ctx, j.Args.Work, letGo) })
 	terms := millhand.TypeConfig{
 		MaxAttempts: 1 + maxRetries,
 		Backoff:     millhand.Backoff{Initial: interval, Factor: 1, Jitter: -1},
 	}
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error { return do(ctx, j.Args.Work, letGo) }, terms)
+	terms.Quotas = []millhand.Quota{{Limit: maxImports}}
+	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Import]) error { return do(ctx, j.Args.Work, letGo) }, terms)
 	return millhand.NewWorker(nc, millhand.WorkerConfig{
 		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux, Concurrency: 20,
-		Types:  map[string]millhand.TypeConfig{Import{}.Type(): terms, Email{}.Type(): terms},
-		Quotas: []millhand.Quota{{Type: Import{}.Type(), Limit: maxImports}},
 	})
 }

@@ -129,7 +129,7 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	h := a.held
 	defer func() {
 		if v := recover(); v != nil {
-			err := &panicError{value: v, stack: string(debug.Stack())}
+			err := &job.PanicError{Value: v, Stack: string(debug.Stack())}
 			o = outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 		}
 	}()
@@ -140,17 +140,10 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	return outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 }
 
-type panicError struct {
-	value any
-	stack string
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
 // outcome decides what follows an attempt that ended with err, its context with cause.
 func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 	var (
-		panicked, _  = errors.AsType[*panicError](err)
+		panicked, _  = errors.AsType[*job.PanicError](err)
 		permanent, _ = errors.AsType[*job.PermanentError](err)
 		malformed, _ = errors.AsType[*job.MalformedError](err)
 		back, _      = errors.AsType[*job.HandBackError](err)
@@ -158,7 +151,7 @@ func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 	)
 	o := queue.Outcome{Kind: job.EventRetrying, Error: err.Error()}
 	if panicked != nil {
-		o.Stack = panicked.stack
+		o.Stack = panicked.Stack
 	}
 	if errors.Is(cause, job.ErrTimeout) {
 		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)

@@ -24,7 +24,7 @@ func newWorker(t *testing.T, nc *nats.Conn, cfg worker.Config) *worker.Worker {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	cfg.ID = cmp.Or(cfg.ID, "worker-1")
-	cfg.Queues = map[string]int{job.DefaultQueue: 1}
+	cfg.Queues = []worker.Queue{{Name: job.DefaultQueue, Weight: 1}}
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 4)
 	cfg.MaxAbandoned = cmp.Or(cfg.MaxAbandoned, cfg.Concurrency)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 30*time.Second)

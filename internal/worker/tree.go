@@ -22,12 +22,12 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
 		{Name: "renewer", Run: w.renewer.Run},
 	}
-	for _, q := range w.queues {
+	for _, q := range w.cfg.Queues {
 		s, err := w.buildQueue(q)
 		if err != nil {
 			return nil, err
 		}
-		children = append(children, supervisor.Child{Name: "queue " + q, Part: s})
+		children = append(children, supervisor.Child{Name: "queue " + q.Name, Part: s})
 	}
 	return w.supervise(supervisor.Spec{
 		Name: "worker", Strategy: supervisor.RestForOne,
@@ -37,8 +37,8 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 }
 
 // buildQueue has consumers before producers, so that a stop ends the pulling first.
-func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
-	r, err := newRunner(w, name)
+func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
+	r, err := newRunner(w, q.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 		{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace},
 	}
 	for _, typ := range w.types {
-		p, err := queue.NewPuller(w.settler, w.gate.Inlet(w.cfg.Queues[name], name, typ), name, typ)
+		p, err := queue.NewPuller(w.settler, w.gate.Inlet(q.Weight, q.Name, typ), q.Name, typ)
 		if err != nil {
 			return nil, err
 		}
@@ -56,20 +56,20 @@ func (w *Worker) buildQueue(name string) (*supervisor.Supervisor, error) {
 		}
 		children = append(children, supervisor.Child{Name: "puller " + typ, Run: w.pull(p), StopTimeout: pullGrace})
 	}
-	sweeper, err := queue.NewSweeper(w.store, name, w.types)
+	sweeper, err := queue.NewSweeper(w.store, q.Name, w.types)
 	if err != nil {
 		return nil, err
 	}
 	children = append(children, supervisor.Child{Name: "sweeper", Run: sweeper.Run})
-	listener, err := queue.NewListener(w.store, w.gate, name)
+	listener, err := queue.NewListener(w.store, w.gate, q.Name)
 	if err != nil {
 		return nil, err
 	}
 	children = append(children, supervisor.Child{Name: "listener", Run: listener.Run})
-	unhandled := func(ctx context.Context) error { return w.watchUnhandled(ctx, name) }
+	unhandled := func(ctx context.Context) error { return w.watchUnhandled(ctx, q.Name) }
 	children = append(children, supervisor.Child{Name: "unhandled", Run: unhandled})
 	return w.supervise(supervisor.Spec{
-		Name:        "queue " + name,
+		Name:        "queue " + q.Name,
 		MaxRestarts: new(10), Within: time.Minute,
 		Children: children,
 	})

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,11 +44,18 @@ type Settings struct {
 	SilentSuccess bool
 }
 
+// A Queue is a queue that a worker takes jobs from.
+type Queue struct {
+	Name        string
+	Weight      int
+	Concurrency int // of its own, here; 0: none
+}
+
 // A Config says what a worker runs. It is checked and complete: there are no defaults here.
 type Config struct {
 	ID           string // unique per start
 	Name         string
-	Queues       map[string]int // queue to weight
+	Queues       []Queue
 	Strict       bool
 	Concurrency  int
 	Types        map[string]Type
@@ -69,7 +77,7 @@ type Config struct {
 type Worker struct {
 	nc       *nats.Conn
 	cfg      Config
-	queues   []string // sorted, as are types
+	queues   []string // their names, sorted, as are types
 	types    []string
 	log      *slog.Logger
 	store    *queue.Store
@@ -109,6 +117,7 @@ const (
 // New returns a worker over a connection and its two stores, of which it closes the first when
 // it ends.
 func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*Worker, error) {
+	cfg.Queues = slices.SortedFunc(slices.Values(cfg.Queues), func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) })
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
@@ -118,7 +127,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 		gate = queue.NewStrictGate(cfg.Concurrency)
 	}
 	w := &Worker{
-		nc: nc, cfg: cfg, queues: slices.Sorted(maps.Keys(cfg.Queues)), types: slices.Sorted(maps.Keys(cfg.Types)),
+		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
 		store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
 		gate:     gate,
 		renewer:  queue.NewRenewer(store, gate),
@@ -126,6 +135,9 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 		draining: make(chan struct{}),
 		stopNow:  make(chan struct{}, 1),
 		failed:   make(chan struct{}),
+	}
+	for _, q := range cfg.Queues {
+		w.queues = append(w.queues, q.Name)
 	}
 	w.settler = queue.NewSettler(store, w.renewer)
 	w.watch = queue.NewWatch(store, gate, w.queues)

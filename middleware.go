@@ -1,0 +1,73 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
+)
+
+// A Middleware wraps the handlers of all types: what it returns is called in place of next, and
+// calls next to go on.
+//
+// It sees every run of a job as bytes, whatever the handler's own types are. It may pass on a
+// context of its own, a job with another payload, and return another result or error: next
+// decodes the payload, and what the outermost one returns is how the run ended.
+// A payload that next cannot decode and a handler's panic, which is a [*PanicError], come back as
+// errors; the other ones are the handler's own, so that [errors.Is] and [errors.As] find what it
+// returned. A panic of a middleware is a failed attempt like one of a handler.
+type Middleware func(next HandlerFunc) HandlerFunc
+
+// Use has middleware around the handlers of all types, of those registered before as well. The first
+// one is the outermost: it is called first and returns last. Further calls add inner ones. A nil
+// one is an [ErrInvalid] of [NewWorker].
+func (m *Mux) Use(middleware ...Middleware) {
+	if slices.ContainsFunc(middleware, func(w Middleware) bool { return w == nil }) {
+		m.refuse(errors.New("a middleware is nil"))
+	}
+	m.middleware = append(m.middleware, middleware...)
+}
+
+// wrap returns what runs a job: the handler itself, or the middleware around it.
+func (m *Mux) wrap(r registered) (worker.Handler, error) {
+	if len(m.middleware) == 0 {
+		return r.direct, nil
+	}
+	h := contain(r.inner)
+	for i, wrap := range slices.Backward(m.middleware) {
+		if h = wrap(h); h == nil {
+			return nil, fmt.Errorf("middleware %d of %d returned a nil handler", i+1, len(m.middleware))
+		}
+	}
+	return func(ctx context.Context, d *queue.Delivery, maxAttempts int) ([]byte, error) {
+		return h(ctx, newRawJob(d, maxAttempts))
+	}, nil
+}
+
+// A PanicError is a handler's panic as a [Middleware] sees it.
+type PanicError struct {
+	Value any    // what the handler panicked with
+	Stack string // of its goroutine
+}
+
+func (e *PanicError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns what a worker knows a panic by.
+func (e *PanicError) Unwrap() error { return &job.PanicError{Value: e.Value, Stack: e.Stack} }
+
+// contain returns h with its panics turned into errors.
+func contain(h HandlerFunc) HandlerFunc {
+	return func(ctx context.Context, j *Job[Raw]) (result []byte, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				result, err = nil, &PanicError{Value: v, Stack: string(debug.Stack())}
+			}
+		}()
+		return h(ctx, j)
+	}
+}

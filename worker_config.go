@@ -1,0 +1,204 @@
+package millhand
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/worker"
+)
+
+// A WorkerConfig says what belongs to the process: which queues it serves, how much it does at
+// once and how it stops. What belongs to a type of job stands beside its handler, in a
+// [TypeConfig]. Only Mux is needed.
+type WorkerConfig struct {
+	Config
+
+	// Mux has the handlers. It must have at least one.
+	Mux *Mux
+
+	// Name names the worker in logs and in [Client.Workers], beside a part that is unique to
+	// each start. Characters other than A-Z a-z 0-9 _ - become -, and it is cut at 40.
+	// Defaults to the host's name.
+	Name string
+
+	// Queues are the queues that the worker takes jobs from, each named once. Defaults to the
+	// queue "default" alone.
+	Queues []Queue
+
+	// Strict gives a queue no slot while jobs wait in a queue of more weight. By default slots
+	// are shared by weight.
+	Strict bool
+
+	// Concurrency is how many jobs run at once, from 1 to 100,000. Defaults to 4 × GOMAXPROCS,
+	// which heeds a container's share of the CPUs. Negative is invalid.
+	Concurrency int
+
+	// AckWait is for how long a job is this worker's without a renewal, and so how soon the
+	// jobs of a crashed worker run elsewhere. At least [MinAckWait]. It is used for a queue
+	// that this worker is the first to take jobs from. Defaults to 30 s there, and to
+	// what was chosen before elsewhere. Less than the minimum is invalid, negative included.
+	AckWait time.Duration
+
+	// Quotas are limits across all workers of keys and queues; those of a type stand in its
+	// TypeConfig. They are set when the worker starts, and replace what a worker's
+	// configuration said before, but not what a person set with [Client.SetQuota].
+	Quotas []Quota
+
+	// PermitTTL is how long the permits of a worker that vanished stay taken. Whole seconds,
+	// from 2 s to 1 h. Defaults to 10 s.
+	PermitTTL time.Duration
+
+	// OnOverrun is called with jobs whose handlers are still running although their permit is
+	// about to pass to another worker. It should end the process. If nil, such handlers may
+	// exceed the quota.
+	OnOverrun func([]Ref)
+
+	// MaxAbandoned is how many handlers may ignore the end of their context and still run. With
+	// one more, the worker drains and [Worker.Run] returns [ErrAbandoned], so that the process
+	// is started again. Defaults to Concurrency. Negative allows none.
+	MaxAbandoned int
+
+	// DrainTimeout is how long a worker that stops waits for its running jobs before it hands
+	// them back. Defaults to 30 s. Negative means not to wait.
+	DrainTimeout time.Duration
+}
+
+// A Queue is a queue that a worker takes jobs from.
+type Queue struct {
+	// Name is the queue's: see [CheckQueue].
+	Name string
+
+	// Weight is the queue's share of the slots while jobs wait in several queues, beside the
+	// weights of the others; with Strict it is their order. From 1 to 1,000,000. Defaults to 1.
+	// Negative is invalid.
+	Weight int
+
+	// Concurrency is how many jobs of this queue this worker runs at once, within its own
+	// Concurrency. For a limit across all workers use a [Quota]. Defaults to no limit of its
+	// own. Negative is invalid.
+	Concurrency int
+}
+
+// MinAckWait is the shortest lease that a broker keeps: it counts in seconds.
+const MinAckWait = queue.MinAckWait
+
+// Bounds of a worker, far above what is of use and far below what its sums can hold.
+const (
+	maxConcurrency = 100_000
+	maxWeight      = 1_000_000
+)
+
+// check returns the types as they run, or an error that names the rule which c breaks.
+func (c WorkerConfig) check() (map[string]worker.Type, error) {
+	if c.Mux == nil {
+		return nil, errNoHandler
+	}
+	types, err := c.Mux.build()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkQueues(c.Queues); err != nil {
+		return nil, err
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		return nil, fmt.Errorf("concurrency %d: must be from 1 to %d", c.Concurrency, maxConcurrency)
+	}
+	if c.AckWait != 0 && c.AckWait < MinAckWait {
+		return nil, fmt.Errorf("ack wait %v: must be at least %v", c.AckWait, MinAckWait)
+	}
+	for _, q := range c.Quotas {
+		if err := q.check(); err != nil {
+			return nil, err
+		}
+	}
+	return types, nil
+}
+
+// errNoHandler says that a worker has nothing to do.
+var errNoHandler = errors.New("a worker needs a mux with at least one handler")
+
+func checkQueues(queues []Queue) error {
+	named := make(map[string]bool)
+	for _, q := range queues {
+		if err := job.CheckQueue(q.Name); err != nil {
+			return err
+		}
+		switch {
+		case named[q.Name]:
+			return fmt.Errorf("queue %s: named twice", q.Name)
+		case q.Weight < 0 || q.Weight > maxWeight:
+			return fmt.Errorf("queue %s: weight %d, must be from 1 to %d", q.Name, q.Weight, maxWeight)
+		case q.Concurrency < 0 || q.Concurrency > maxConcurrency:
+			return fmt.Errorf("queue %s: concurrency %d, must be from 1 to %d", q.Name, q.Concurrency, maxConcurrency)
+		}
+		named[q.Name] = true
+	}
+	return nil
+}
+
+// withDefaults returns c with its zero fields filled.
+func (c WorkerConfig) withDefaults() WorkerConfig {
+	c.Logger = c.logger()
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // a worker without a name is no reason to stop
+	}
+	c.Name = nodeName(c.Name)
+	if len(c.Queues) == 0 {
+		c.Queues = []Queue{{Name: job.DefaultQueue}}
+	}
+	c.Queues = slices.Clone(c.Queues)
+	for i := range c.Queues {
+		c.Queues[i].Weight = cmp.Or(c.Queues[i].Weight, 1)
+	}
+	c.Concurrency = cmp.Or(c.Concurrency, 4*runtime.GOMAXPROCS(0))
+	c.MaxAbandoned = cmp.Or(c.MaxAbandoned, c.Concurrency)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
+	return c
+}
+
+// nodeName makes a host's name fit for logs, headers and keys.
+func nodeName(host string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 128 && (r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+			return r
+		}
+		return '-'
+	}, host[:min(len(host), 40)])
+}
+
+// worker returns c, whose defaults are filled in, as the worker itself knows it.
+func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Config {
+	w := worker.Config{
+		ID: id, Name: c.Name, Strict: c.Strict, Concurrency: c.Concurrency, Types: types,
+		Limits: make(map[registry.PoolKey]registry.Limit), Keys: make(map[string]string),
+		PermitTTL: c.PermitTTL, MaxAbandoned: c.MaxAbandoned, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
+	}
+	for _, q := range c.Queues {
+		w.Queues = append(w.Queues, worker.Queue(q))
+	}
+	for _, q := range slices.Concat(c.Mux.quotas(), c.Quotas) { // of two for the same jobs the last one counts
+		w.Limits[q.pool()] = q.limit()
+		for _, t := range q.Types {
+			w.Keys[t] = q.Key
+		}
+	}
+	if c.OnOverrun != nil {
+		w.OnOverrun = func(jobs []job.Record) {
+			refs := make([]Ref, 0, len(jobs))
+			for _, j := range jobs {
+				refs = append(refs, refOf(&j))
+			}
+			c.OnOverrun(refs)
+		}
+	}
+	return w
+}
