@@ -13,11 +13,13 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A Delivery is a job's message in the hand of this worker, under a lease.
 type Delivery struct {
 	job.Record
+	slots.Ticket
 	place     job.Place
 	origin    string // the subject, as header text, of a message that has no usable place and got one of ours
 	Seq       uint64 // of the message in the queue's stream
@@ -27,13 +29,10 @@ type Delivery struct {
 
 	holder     string // this delivery, among all of all workers
 	reply      string // where acks go
-	size       int    // of the message, bytes
 	lastEvent  uint64 // sequence of the last event known of the id
 	startedAt  time.Time
 	seenAt     atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
 	lease      *lease
-	inlet      *Inlet
-	grip       grip
 	repeated   bool        // the broker has handed it out before, or may have
 	left       atomic.Bool // its slot is free: the handler has returned, or was given up
 	settlement settlement  // in the settler's hand
@@ -56,7 +55,6 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
-	h.size = m.Size()
 	h.lease = &both.lease
 	h.Malformed = cmp.Or(h.ReadHeader(m.Header), unreadable(m))
 	h.Payload = m.Data
@@ -132,7 +130,7 @@ func (h *Delivery) Alive() error { return h.lease.alive() }
 
 // LeaseUntil is when the lease ends, or a permit that the job runs on, unless renewed.
 func (h *Delivery) LeaseUntil() time.Time {
-	lease, permit := h.lease.until(), h.inlet.until(h)
+	lease, permit := h.lease.until(), h.PermitUntil()
 	if !permit.IsZero() && permit.Before(lease) {
 		return permit
 	}
@@ -140,16 +138,16 @@ func (h *Delivery) LeaseUntil() time.Time {
 }
 
 // OnLost has f called when the lease is lost ([ErrLeaseLost]) or a permit
-// ([ErrPermitLost]), at once if it is. Only one f is kept.
+// ([slots.ErrPermitLost]), at once if it is. Only one f is kept.
 func (h *Delivery) OnLost(f func(cause error)) { h.lease.watch(f) }
 
-// Start notes that the handler starts now, or returns [ErrLeaseLost] or [ErrNoPermit].
+// Start notes that the handler starts now, or returns [ErrLeaseLost] or [slots.ErrNoPermit].
 func (h *Delivery) Start() error {
 	now := time.Now()
 	if err := h.lease.check(now); err != nil {
 		return err
 	}
-	if err := h.inlet.start(h); err != nil {
+	if err := h.Ticket.Start(); err != nil {
 		return err
 	}
 	h.startedAt = now
@@ -166,23 +164,12 @@ func (h *Delivery) StartedAt() time.Time {
 	return time.Unix(0, at)
 }
 
-// Returned notes that the handler has returned: it does nothing any more, though its end is
-// not settled yet.
-func (h *Delivery) Returned() { h.grip.returned.Store(true) }
-
-// GiveUp notes that the handler does not return: its slot is given back with
-// [Delivery.Finished], its permit not before [Delivery.CameBack].
-func (h *Delivery) GiveUp() { h.inlet.giveUp(h) }
-
-// CameBack notes that a handler that was given up has returned after all.
-func (h *Delivery) CameBack() { h.inlet.cameBack(h) }
-
-// Finished gives the job's slot back to the gate, and its permit.
+// Finished gives the job's slot back, and its permit unless its handler was given up.
 func (h *Delivery) Finished() {
 	var ran time.Duration
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)
 	}
 	h.left.Store(true)
-	h.inlet.finished(h, ran)
+	h.Ticket.Finished(ran)
 }

@@ -14,12 +14,6 @@ var (
 	ErrNotFound = stream.ErrNotFound
 	// ErrLeaseLost says that the job may run elsewhere by now: nothing about it may be written.
 	ErrLeaseLost = errors.New("lease lost")
-	// ErrPermitLost says that the node lost the permits of a limit that the job runs under: it
-	// is to stop, and is handed back.
-	ErrPermitLost = errors.New("permits lost")
-	// ErrNoPermit says that a job in hand may not start: its queue is paused, or the permit
-	// that it was asked for with is gone.
-	ErrNoPermit = errors.New("no permit")
 	// ErrNotSent says that a job is surely not stored: the context had ended before it was sent.
 	ErrNotSent = errors.New("job was not sent")
 	// ErrAckWait says that a consumer exists with another lease than the one asked for.

@@ -3,6 +3,8 @@ package queue
 import (
 	"sync"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A lease is a worker's right to a job that it holds: until AckWait after the last
@@ -38,12 +40,6 @@ func (l *lease) wait() time.Duration {
 // void reports whether the broker has forgotten the lease.
 func (l *lease) void() bool { return l.tenure != nil && l.tenure.over.Load() }
 
-// elapsed is the larger of monotonic and wall time: Go's monotonic clock stands
-// still while a machine is suspended, and the wall clock may be set back.
-func elapsed(since, now time.Time) time.Duration {
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
-}
-
 // margin covers what passes between a check and the write it allows, and that a broker
 // which restarts knows its leases only to the second, rounded down.
 func margin(ackWait time.Duration) time.Duration {
@@ -55,7 +51,7 @@ const storedPrecision = time.Second // nats-server: encodeConsumerState
 // check returns [ErrLeaseLost] from the deadline on.
 func (l *lease) check(now time.Time) error {
 	l.mu.Lock()
-	if wait := l.wait(); !l.lost && !l.void() && elapsed(l.since, now) < wait-margin(wait) {
+	if wait := l.wait(); !l.lost && !l.void() && slots.Elapsed(l.since, now) < wait-margin(wait) {
 		l.mu.Unlock()
 		return nil
 	}
@@ -68,14 +64,14 @@ func (l *lease) check(now time.Time) error {
 	return ErrLeaseLost
 }
 
-// revoke tells that a permit was lost.
-func (l *lease) revoke() {
+// Revoke tells that a permit was lost.
+func (l *lease) Revoke() {
 	l.mu.Lock()
 	tell := l.onLost
 	l.revoked, l.onLost = true, nil
 	l.mu.Unlock()
 	if tell != nil {
-		tell(ErrPermitLost)
+		tell(slots.ErrPermitLost)
 	}
 }
 
@@ -126,7 +122,7 @@ func (l *lease) until() time.Time {
 func (l *lease) due(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.lost && (!l.kept || elapsed(l.since, now) >= l.wait()/3)
+	return !l.lost && (!l.kept || slots.Elapsed(l.since, now) >= l.wait()/3)
 }
 
 // watch sets what happens when the lease or a permit is lost, at once if it is.
@@ -141,6 +137,6 @@ func (l *lease) watch(onLost func(cause error)) {
 	case lost:
 		onLost(ErrLeaseLost)
 	case revoked:
-		onLost(ErrPermitLost)
+		onLost(slots.ErrPermitLost)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -22,7 +22,6 @@ import (
 type Renewer struct {
 	nc *nats.Conn
 
-	gate *Gate
 	wake chan struct{} // tick became shorter
 
 	astray atomic.Int64 // len(lost)
@@ -33,10 +32,9 @@ type Renewer struct {
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
-// NewRenewer returns a renewer that renews over the store's connection, and guards the jobs
-// that g let in.
-func NewRenewer(s *Store, g *Gate) *Renewer {
-	return &Renewer{nc: s.nc, gate: g, wake: make(chan struct{}, 1), held: make(map[*Delivery]struct{}), tick: time.Second}
+// NewRenewer returns a renewer that renews over the store's connection.
+func NewRenewer(s *Store) *Renewer {
+	return &Renewer{nc: s.nc, wake: make(chan struct{}, 1), held: make(map[*Delivery]struct{}), tick: time.Second}
 }
 
 // Keep has h renewed until [Renewer.Release] or until its lease is lost.
@@ -148,22 +146,14 @@ func (r *renewals) forget(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for token, asked := range r.waiting {
-		if elapsed(asked.sent, now) > asked.held.lease.wait() {
+		if slots.Elapsed(asked.sent, now) > asked.held.lease.wait() {
 			delete(r.waiting, token)
 		}
 	}
 }
 
-// Run renews, and guards the permits, until ctx ends. What is in hand stays so from one Run
-// to the next.
+// Run renews until ctx ends. What is in hand stays so from one Run to the next.
 func (r *Renewer) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.gate.Guard(ctx) })
-	g.Go(func() error { return r.renew(ctx) })
-	return g.Wait()
-}
-
-func (r *Renewer) renew(ctx context.Context) error {
 	inbox := r.nc.NewInbox()
 	asked := renewals{waiting: make(map[string]renewal)}
 	sub, err := r.nc.Subscribe(inbox+".*", asked.answered)

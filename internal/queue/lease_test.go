@@ -4,47 +4,14 @@ import (
 	"errors"
 	"testing"
 	"time"
-	"unsafe"
 
 	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/modeltest"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 const testWait = 30 * time.Second
-
-// suspended returns t as seen after the machine slept for d: the wall clock has moved, the
-// monotonic one has stood still. No function of package time makes such a time.
-func suspended(t time.Time, d time.Duration) time.Time {
-	t = t.Add(d)
-	type layout struct {
-		wall uint64
-		ext  int64 // monotonic nanoseconds
-		loc  *time.Location
-	}
-	(*layout)(unsafe.Pointer(&t)).ext -= int64(d)
-	return t
-}
-
-func TestElapsedIsTheLargerOfBothClocks(t *testing.T) {
-	start := time.Now()
-	tests := []struct {
-		name string
-		now  time.Time
-		want time.Duration
-	}{
-		{"both clocks", start.Add(time.Minute), time.Minute},
-		{"machine was suspended", suspended(start.Add(time.Second), time.Hour), time.Hour + time.Second},
-		{"wall clock was set back", suspended(start.Add(time.Minute), -time.Hour), time.Minute},
-		{"at once", start, 0},
-	}
-	for _, tt := range tests {
-		if got := elapsed(start, tt.now); got != tt.want {
-			t.Errorf("%s: elapsed = %v, want %v", tt.name, got, tt.want)
-		}
-	}
-	if s := suspended(start, time.Hour); s.Sub(start) != 0 || !s.Round(0).Equal(start.Round(0).Add(time.Hour)) {
-		t.Error("suspended does not do what it says")
-	}
-}
 
 func TestLeaseEndsBeforeTheBrokersDoes(t *testing.T) {
 	start := time.Now()
@@ -57,9 +24,9 @@ func TestLeaseEndsBeforeTheBrokersDoes(t *testing.T) {
 		{"just before the margin", start.Add(27*time.Second - 1), false},
 		{"at the margin", start.Add(27 * time.Second), true},
 		{"the broker's lease is over", start.Add(testWait), true},
-		{"suspended for an hour", suspended(start.Add(time.Second), time.Hour), true},
-		{"clock set back by an hour, lease over", suspended(start.Add(testWait), -time.Hour), true},
-		{"clock set back by an hour, lease good", suspended(start.Add(time.Second), -time.Hour), false},
+		{"suspended for an hour", modeltest.Suspended(start.Add(time.Second), time.Hour), true},
+		{"clock set back by an hour, lease over", modeltest.Suspended(start.Add(testWait), -time.Hour), true},
+		{"clock set back by an hour, lease good", modeltest.Suspended(start.Add(time.Second), -time.Hour), false},
 	}
 	for _, tt := range tests {
 		err := newLease(testWait, start).check(tt.now)
@@ -107,15 +74,15 @@ func TestLeaseIsDueAfterAThird(t *testing.T) {
 		{start, false},
 		{start.Add(10*time.Second - 1), false},
 		{start.Add(10 * time.Second), true},
-		{suspended(start, 10*time.Second), true},
+		{modeltest.Suspended(start, 10*time.Second), true},
 	} {
 		l := newLease(testWait, start)
 		if !l.due(tt.now) {
-			t.Errorf("not due after %v though it was never renewed", elapsed(start, tt.now))
+			t.Errorf("not due after %v though it was never renewed", slots.Elapsed(start, tt.now))
 		}
 		l.renewed(start, start)
 		if got := l.due(tt.now); got != tt.want {
-			t.Errorf("due after %v: %t", elapsed(start, tt.now), got)
+			t.Errorf("due after %v: %t", slots.Elapsed(start, tt.now), got)
 		}
 	}
 }
@@ -162,17 +129,17 @@ func TestLeaseModel(t *testing.T) {
 		seconds := rapid.IntRange(0, 40)
 		t.Repeat(map[string]func(*rapid.T){
 			"time passes":  func(t *rapid.T) { now = now.Add(time.Duration(seconds.Draw(t, "s")) * time.Second) },
-			"is suspended": func(t *rapid.T) { now = suspended(now, time.Duration(seconds.Draw(t, "s"))*time.Second) },
+			"is suspended": func(t *rapid.T) { now = modeltest.Suspended(now, time.Duration(seconds.Draw(t, "s"))*time.Second) },
 			"renewal is confirmed": func(t *rapid.T) {
 				sent := now.Add(-time.Duration(seconds.Draw(t, "ago")) * time.Second)
 				l.renewed(sent, now)
-				lost = lost || elapsed(since, now) >= 27*time.Second
+				lost = lost || slots.Elapsed(since, now) >= 27*time.Second
 				if !lost && sent.After(since) {
 					since = sent
 				}
 			},
 			"": func(t *rapid.T) {
-				lost = lost || elapsed(since, now) >= 27*time.Second
+				lost = lost || slots.Elapsed(since, now) >= 27*time.Second
 				if got := l.check(now) != nil; got != lost {
 					t.Fatalf("lost = %t, want %t, %v after %v", got, lost, now, since)
 				}

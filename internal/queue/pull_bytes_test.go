@@ -3,15 +3,16 @@ package queue
 import (
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // request is a pull request as the broker sees it.
@@ -64,14 +65,15 @@ func (s *scene) enqueueLarge(id string, bytes int) *job.Record {
 func TestPullsAreBoundedInBytes(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		flight int
+		memory int   // that Go may use; 0: as much as it wants
+		most   int   // bytes of a pull for more than one job
 		sizes  []int // of job after job
 	}{
-		{"large", maxFlight, []int{900_000}},
-		{"small, then large", maxFlight, []int{1, 1, 1, 1, 1, 1, 1, 1, 900_000}},
-		{"larger than any bound", 100_000, []int{300_000}},
-		{"small and larger than any bound", 100_000, []int{10, 300_000, 50_000}},
-		{"just as large", 1 << 20, []int{1<<19 - 150}},
+		{"large", 0, 16 << 20, []int{900_000}},
+		{"small, then large", 0, 16 << 20, []int{1, 1, 1, 1, 1, 1, 1, 1, 900_000}},
+		{"larger than any bound", 800_000, 100_000, []int{300_000}},
+		{"small and larger than any bound", 800_000, 100_000, []int{10, 300_000, 50_000}},
+		{"just as large", 8 << 20, 1 << 20, []int{1<<19 - 150}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
@@ -81,58 +83,27 @@ func TestPullsAreBoundedInBytes(t *testing.T) {
 				}
 				asked := s.requests()
 				n := s.nodeOf("n", 50)
-				s.stationAt(n, func(*Delivery) Outcome { s.sleep(time.Millisecond); return Outcome{Kind: job.EventSucceeded} },
-					func(g *Gate) { g.demand.budget.flight = tt.flight })
+				if tt.memory > 0 { // only for as long as the slots look at it
+					before := debug.SetMemoryLimit(int64(tt.memory))
+					n.slots = slots.New(50, slots.ByWeight)
+					debug.SetMemoryLimit(before)
+				}
+				s.stationAt(n, func(*Delivery) Outcome { s.sleep(time.Millisecond); return Outcome{Kind: job.EventSucceeded} }, func(*slots.Slots) {})
 				s.sleep(5 * time.Second)
 				s.checkEnded(lives...)
 				all := asked()
 				for _, r := range all {
-					if limit := min(maxPullBytes, tt.flight); r.Batch > 1 && (r.MaxBytes <= 0 || r.MaxBytes > limit) {
-						t.Errorf("asked for %d jobs of at most %d bytes, want at most %d", r.Batch, r.MaxBytes, limit)
+					if r.Batch > 1 && (r.MaxBytes <= 0 || r.MaxBytes > tt.most) {
+						t.Errorf("asked for %d jobs of at most %d bytes, want at most %d", r.Batch, r.MaxBytes, tt.most)
 					}
 				}
 				if most := 3*60 + 10; len(all) > most { // two requests for a large job, and those that stand
 					t.Errorf("%d requests for 60 jobs, want at most %d", len(all), most)
 				}
-				if n.gate.Rebuilt() > 0 {
-					t.Errorf("subscribed anew %d times", n.gate.Rebuilt())
+				if n.store.Rebuilt() > 0 {
+					t.Errorf("subscribed anew %d times", n.store.Rebuilt())
 				}
 			})
 		})
 	}
-}
-
-// A plan never asks for more bytes than the budget leaves, but for a job that is alone; and
-// however large jobs are, some are asked for.
-func TestBudget(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWheel(t, rapid.IntRange(1, 40).Draw(t, "concurrency"), rapid.SliceOfN(rapid.IntRange(1, 9), 1, 12).Draw(t, "weights")...)
-		w.budget = budget{flight: rapid.IntRange(1, 1000).Draw(t, "flight"), hand: rapid.IntRange(0, 2000).Draw(t, "hand")}
-		size := rapid.IntRange(1, 1500).Draw(t, "size")
-		for _, s := range w.sources {
-			s.size = size
-		}
-		w.turn()
-		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			if asked := w.with(func(s *source) bool { return w.left[s] > 0 }); len(asked) > 0 && rapid.Bool().Draw(t, "deliver") {
-				s := rapid.SampledFrom(asked).Draw(t, "source")
-				n := rapid.IntRange(1, w.left[s]).Draw(t, "n")
-				w.weigh(s, n*size, size)
-				w.deliver(s, n, rapid.Uint64Range(0, 1000).Draw(t, "backlog"))
-			} else if running := w.with(func(s *source) bool { return w.running[s] > 0 }); len(running) > 0 {
-				w.bytes -= size
-				w.finish(rapid.SampledFrom(running).Draw(t, "source"), time.Duration(rapid.IntRange(1, 1e9).Draw(t, "ran")))
-			}
-			asked := w.asked()
-			if asked > 1 && asked*size > w.budget.flight {
-				t.Fatalf("%d jobs of %d bytes are asked for, the budget is %d", asked, size, w.budget.flight)
-			}
-			if inHand := w.bytes/size + asked; w.budget.hand > 0 && inHand > 1 && inHand*size > w.budget.hand {
-				t.Fatalf("%d jobs of %d bytes are in hand or asked for, the budget is %d", inHand, size, w.budget.hand)
-			}
-			if asked == 0 && w.inHand == 0 {
-				t.Fatal("nothing is asked for though nothing is in hand")
-			}
-		}
-	})
 }

@@ -15,7 +15,7 @@ import (
 func (p *Puller) open(ctx context.Context) error {
 	// Others are not to wait for this one, however long the broker takes.
 	lapsed := make(chan struct{})
-	lapse := time.AfterFunc(turnLapse, func() { p.inlet.Silent(true); close(lapsed) })
+	lapse := time.AfterFunc(turnLapse, func() { p.source.Silent(true); close(lapsed) })
 	defer func() {
 		if !lapse.Stop() {
 			<-lapsed
@@ -28,7 +28,7 @@ func (p *Puller) open(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrAckWait) || stream.Final(err) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
-		p.inlet.Empty() // no other queue is to wait for this one meanwhile
+		p.source.Empty() // no other queue is to wait for this one meanwhile
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
 		if stream.Sleep(ctx, pause) != nil {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -24,9 +24,9 @@ import (
 // whether this worker's link has room for it; so it is heard a few jobs at a time.
 type Listener struct {
 	store *Store
-	gate  *Gate
+	slots *slots.Slots
 	queue job.Name
-	wake  chan struct{} // capacity 1: whether to listen has changed
+	wake  <-chan struct{} // whether to listen may have changed
 	log   *slog.Logger
 }
 
@@ -38,17 +38,13 @@ const listenPause = 250 * time.Millisecond
 // connection for which 64 MiB wait, half of which pulls may have.
 const listenWindow = 16
 
-// NewListener returns a listener at a queue for the types that g has inlets for when it runs.
-func NewListener(s *Store, g *Gate, queue string) (*Listener, error) {
+// NewListener returns a listener at a queue for the types that have a source when it runs.
+func NewListener(s *Store, sl *slots.Slots, queue string) (*Listener, error) {
 	name, err := job.QueueName(queue)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{store: s, gate: g, queue: name, wake: make(chan struct{}, 1), log: s.log.With(slog.String("queue", queue))}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.listeners = append(g.listeners, l)
-	return l, nil
+	return &Listener{store: s, slots: sl, queue: name, wake: sl.ListenChanges(), log: s.log.With(slog.String("queue", queue))}, nil
 }
 
 // Run listens until ctx ends. It is not needed for any job to run: what it cannot do, it leaves.
@@ -63,15 +59,15 @@ func (l *Listener) Run(ctx context.Context) error {
 	}()
 	for {
 		var err error
-		switch listen := l.gate.listens(); {
+		switch listen := l.slots.Listens(); {
 		case listen && sub == nil:
 			if sub, spent, err = l.listen(group); err == nil {
-				l.gate.reserve(maxReserved)
+				l.slots.Listening(true)
 			}
 		case !listen && sub != nil:
 			err = sub.Unsubscribe()
 			sub, spent = nil, nil
-			l.gate.reserve(0)
+			l.slots.Listening(false)
 		}
 		if err != nil {
 			l.log.DebugContext(ctx, "cannot listen for jobs", slog.Any("err", err))
@@ -108,76 +104,15 @@ func (l *Listener) listen(group string) (*nats.Subscription, <-chan struct{}, er
 
 func (l *Listener) hear(m *nats.Msg) {
 	if r, ok := l.store.names.place(m.Subject); ok {
-		l.gate.call(r.Queue, r.Type)
+		l.slots.Call(r.Queue, r.Type)
 	}
 }
 
 // group names the workers of which one is to hear of a job: those that run the same types.
 func (l *Listener) group() string {
-	l.gate.mu.Lock()
-	defer l.gate.mu.Unlock()
-	var types []string
-	for _, i := range l.gate.inlets {
-		if i.queue == l.queue.String() {
-			types = append(types, i.typ)
-		}
-	}
-	slices.Sort(types)
 	h := fnv.New64a()
-	for _, t := range types {
+	for _, t := range l.slots.Types(l.queue.String()) {
 		_, _ = h.Write([]byte(t + ".")) // never fails
 	}
 	return "millhand-" + strconv.FormatUint(h.Sum64(), 36)
-}
-
-// listens reports whether the listeners are to listen.
-func (g *Gate) listens() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.listening
-}
-
-// reserve leaves so many standing requests for calls.
-func (g *Gate) reserve(n int) { g.do(func(d *demand) { d.reserved = n }) }
-
-// setListening has the listeners listen, or not any more. It must be called with mu held.
-func (g *Gate) setListening(listening bool) {
-	g.listening = listening
-	for _, l := range g.listeners {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// maxReminders is how many jobs that were put off a worker remembers.
-const maxReminders = 1024
-
-// remind has a type called when a job of it is due that this worker puts off.
-func (g *Gate) remind(queue, typ string, delay time.Duration) {
-	g.mu.Lock()
-	few := len(g.inlets) <= 1+maxStanding // their requests stand all the time
-	g.mu.Unlock()
-	if few {
-		return
-	}
-	if g.reminders.Add(1) > maxReminders {
-		g.reminders.Add(-1)
-		return
-	}
-	time.AfterFunc(delay, func() {
-		g.reminders.Add(-1)
-		g.call(queue, typ)
-	})
-}
-
-// call tells that a job of a type was put into a queue.
-func (g *Gate) call(queue, typ string) {
-	g.mu.Lock()
-	i := g.places[[2]string{queue, typ}]
-	g.mu.Unlock()
-	if i != nil {
-		g.do(func(d *demand) { d.call(i.source) })
-	}
 }

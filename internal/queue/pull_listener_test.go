@@ -12,10 +12,10 @@ import (
 func TestAListenerIsSentFewJobsAtATime(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		n := s.nodeOf("n", 1)
-		for i := range 2 * maxStanding {
-			n.gate.Inlet(1, testQueue, fmt.Sprintf("type%d", i)).Open(func(int) {})
+		for i := range 16 {
+			n.slots.Source(1, testQueue, fmt.Sprintf("type%d", i)).Open(func(int) {})
 		}
-		e, err := NewListener(n.store, n.gate, testQueue)
+		e, err := NewListener(n.store, n.slots, testQueue)
 		if err != nil {
 			t.Fatal(err)
 		}

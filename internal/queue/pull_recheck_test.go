@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // shifts counts the handlers of each job, and lets them run until they are stopped or done.
@@ -130,7 +131,7 @@ func TestAckWaitIsLoweredWhileJobsRun(t *testing.T) {
 		n := s.nodeOf("n", 8)
 		n.store.cfg.AckWait = 0
 		var w shifts
-		s.stationAt(n, w.work(time.Minute, time.Second), func(*Gate) {})
+		s.stationAt(n, w.work(time.Minute, time.Second), func(*slots.Slots) {})
 		var lives []string
 		for i := range 4 {
 			lives = append(lives, s.enqueue(fmt.Sprintf("j%d", i)).Life)
@@ -156,7 +157,7 @@ func TestAckWaitIsLoweredForTwo(t *testing.T) {
 		for i := range works {
 			n := s.nodeOf(fmt.Sprintf("n%d", i), 2)
 			n.store.cfg.AckWait = 0
-			s.stationAt(n, works[i].work(time.Minute, time.Second), func(*Gate) {})
+			s.stationAt(n, works[i].work(time.Minute, time.Second), func(*slots.Slots) {})
 		}
 		var lives []string
 		for i := range 4 {
@@ -180,8 +181,8 @@ func TestAckWaitIsLoweredForTwo(t *testing.T) {
 func TestAckWaitIsNotTheOneAskedFor(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		n := s.nodeOf("n", 2)
-		inlet := n.gate.Inlet(1, testQueue, testType)
-		p, err := NewPuller(n.settler, inlet, testQueue, testType)
+		source := n.slots.Source(1, testQueue, testType)
+		p, err := NewPuller(n.settler, source)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +245,7 @@ func TestPausedConsumer(t *testing.T) {
 		}
 		r := s.enqueue("j")
 		s.sleep(30 * time.Minute)
-		if got := st.gate.Rebuilt(); got != 0 {
+		if got := st.store.Rebuilt(); got != 0 {
 			t.Errorf("%d subscriptions were made anew while the consumer was paused", got)
 		}
 		if _, err := s.store.js.ResumeConsumer(s.ctx, name, testType); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -22,7 +23,7 @@ const (
 	closingGrace    = 2 * time.Second
 	turnLapseMost   = time.Second
 	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait, or twice what the last one took
-	maxInbox        = 2 * maxBatch           // messages, whose bytes the requests bound
+	maxInbox        = 2 * slots.MaxBatch     // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
 )
@@ -46,7 +47,7 @@ func (p *Puller) over() {
 	}
 	if !p.pull.standing && p.pull.left > 0 {
 		p.backlog = 0
-		p.inlet.Empty()
+		p.source.Empty()
 	}
 	p.alone = false
 	p.gone(p.pull.left)
@@ -98,7 +99,7 @@ func (p *Puller) send(ctx context.Context) error {
 		return nil
 	}
 	lifetime := pullLifetime
-	standing, brief, bytes := p.inlet.Sending()
+	standing, brief, bytes := p.source.Sending()
 	p.wanted += int(p.asked.Swap(0))
 	n := p.wanted
 	if p.alone || n == 1 {
@@ -137,7 +138,7 @@ func (p *Puller) unanswered(ctx context.Context) error {
 		return nil
 	}
 	p.log.WarnContext(ctx, "pull request was not answered: subscribing anew")
-	p.inlet.Rebuilt()
+	p.store.rebuilt.Add(1)
 	return p.reopen(ctx)
 }
 
@@ -148,7 +149,7 @@ func (p *Puller) lapse() bool {
 		return false
 	}
 	p.silent = true
-	p.inlet.Silent(true)
+	p.source.Silent(true)
 	p.overdue.Reset(p.pull.patience - time.Since(p.pull.sent))
 	return true
 }
@@ -160,7 +161,7 @@ func (p *Puller) heard() {
 	}
 	if p.silent {
 		p.silent = false
-		p.inlet.Silent(false)
+		p.source.Silent(false)
 	}
 }
 
@@ -216,7 +217,7 @@ func (p *Puller) closing(m *nats.Msg) {
 }
 
 // giveBack returns what was asked for and cannot be pulled now. It is asked for again,
-// unless the gate has closed.
+// unless the slots are closed.
 func (p *Puller) giveBack() {
 	p.over()
 	p.stage.GiveBack(p.wanted + int(p.asked.Swap(0)))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A type whose short jobs begin to hang is not asked for ahead any more: what is pulled and
@@ -69,12 +70,12 @@ func quietFor(n *node, queue string) {
 // turn, nor by the slots that what it was asked for would take.
 func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		gate func(concurrency int) *Gate
-	}{{"by weight", NewGate}, {"strict", NewStrictGate}} {
+		name  string
+		order slots.Order
+	}{{"by weight", slots.ByWeight}, {"strict", slots.Strict}} {
 		t.Run(tt.name, func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
-				const silent, slots = "silent", 4
+				const silent, concurrency = "silent", 4
 				if err := s.store.Open(s.ctx, silent); err != nil {
 					t.Fatal(err)
 				}
@@ -88,9 +89,9 @@ func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				n := s.nodeOf("n", slots)
-				n.gate = tt.gate(slots)
-				heavy, light := n.gate.Inlet(9, silent, testType), n.gate.Inlet(1, testQueue, testType)
+				n := s.nodeOf("n", concurrency)
+				n.slots = slots.New(concurrency, tt.order)
+				heavy, light := n.slots.Source(9, silent, testType), n.slots.Source(1, testQueue, testType)
 				busy := func(*Delivery) Outcome { s.sleep(100 * time.Millisecond); return Outcome{Kind: job.EventSucceeded} }
 				other := s.stationOf(n, heavy, busy)
 				st := s.stationOf(n, light, busy)
@@ -101,8 +102,8 @@ func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 				for range 20 {
 					ran := len(st.runs())
 					s.sleep(time.Second)
-					if got := len(st.runs()) - ran; got < 2*slots {
-						t.Errorf("%d jobs of the other queue ran within a second, want about %d", got, 10*slots)
+					if got := len(st.runs()) - ran; got < 2*concurrency {
+						t.Errorf("%d jobs of the other queue ran within a second, want about %d", got, 10*concurrency)
 					}
 				}
 				if got := len(other.runs()); got != before {
@@ -115,22 +116,5 @@ func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// What is delivered while a source is shut does not have others wait for it.
-func TestShutSourceHoldsNobodyUp(t *testing.T) {
-	d := demand{order: strict, concurrency: 2}
-	heavy, light := d.add(2), d.add(1)
-	d.opened(heavy)
-	d.opened(light)
-	d.delivered(light, 0, 50)
-	d.delivered(heavy, 1, 50)
-	d.closed(heavy)
-	d.delivered(heavy, 1, 49) // on its way when it was shut
-	d.finished(heavy, time.Minute)
-	d.finished(heavy, time.Minute)
-	if grants := d.plan(time.Time{}); len(grants) != 1 || grants[0].source != light || grants[0].n != 2 {
-		t.Errorf("planned %v, want two jobs of the queue that is open", grants)
 	}
 }

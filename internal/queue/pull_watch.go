@@ -29,16 +29,16 @@ func (p *Puller) nextListen() time.Duration {
 // no permits needs some if jobs wait, and learns of it in no other way. It also looks whether
 // what is in hand is still this worker's.
 func (p *Puller) listen(ctx context.Context) error {
-	turn, starved := p.inlet.starved()
+	turn, starved := p.source.Starved()
 	again := starved && (p.starved && turn == p.turn || turn == 0) // of 0: it never pulled
 	p.turn, p.starved = turn, starved
-	due := p.inlet.busy() && time.Since(p.looked) >= p.ackWait/3
+	due := p.source.Busy() && time.Since(p.looked) >= p.ackWait/3
 	if !again && !due {
 		return nil
 	}
 	info, err := p.inspect(ctx)
 	if again && info != nil && !info.Paused {
-		p.inlet.heard(info.NumPending)
+		p.source.Waiting(info.NumPending)
 	}
 	return err
 }
@@ -58,7 +58,7 @@ func (p *Puller) watch(ctx context.Context) error {
 	}
 	p.empty = 0
 	info, err := p.inspect(ctx)
-	if err != nil || info == nil || info.Paused || info.NumPending == 0 || !p.inlet.Admits() {
+	if err != nil || info == nil || info.Paused || info.NumPending == 0 || !p.source.Admits() {
 		p.deaf = 0
 		return err
 	}
@@ -66,7 +66,7 @@ func (p *Puller) watch(ctx context.Context) error {
 		return nil
 	}
 	p.deaf = 0
-	p.inlet.Rebuilt()
+	p.store.rebuilt.Add(1)
 	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", info.NumPending))
 	return p.reopen(ctx)
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
 )
 
@@ -23,7 +25,7 @@ type Puller struct {
 	store   *Store
 	renewer *Renewer
 	settler *Settler
-	inlet   *Inlet
+	source  *slots.Source
 	queue   job.Name
 	typ     job.Name
 	stage   *stages.Producer[*Delivery]
@@ -57,7 +59,8 @@ type Puller struct {
 }
 
 // NewPuller returns a puller of one type. What it emits is under the renewer's care.
-func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
+func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
+	queue, typ := source.Place()
 	q, err := job.QueueName(queue)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 		return nil, err
 	}
 	p := &Puller{
-		store: s.store, renewer: s.renewer, settler: s, inlet: inlet, queue: q, typ: t,
+		store: s.store, renewer: s.renewer, settler: s, source: source, queue: q, typ: t,
 		bell:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.client.API("CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ),
@@ -90,8 +93,8 @@ func NewPuller(s *Settler, inlet *Inlet, queue, typ string) (*Puller, error) {
 // Stage is where the jobs come out.
 func (p *Puller) Stage() stages.Source[*Delivery] { return p.stage }
 
-// Inlet is the puller's place at the gate.
-func (p *Puller) Inlet() *Inlet { return p.inlet }
+// Source is where the slots ask for the puller's jobs.
+func (p *Puller) Source() *slots.Source { return p.source }
 
 // Run pulls until ctx ends. It outlives lost connections, streams and consumers; an
 // error it returns is one that will not pass by itself.
@@ -130,7 +133,7 @@ func (p *Puller) loop(ctx context.Context) error {
 			p.linger(context.WithoutCancel(ctx), connection)
 			return nil
 		case <-p.bell:
-			if !p.inlet.Ahead() {
+			if !p.source.Ahead() {
 				// Jobs that end at the same moment are replaced together: those that could
 				// not say so yet do it now.
 				runtime.Gosched()
@@ -197,14 +200,14 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	p.empty, p.deaf, p.pause = 0, 0, 0
 	held := p.hold(msgs, sent)
 	p.recheck(ctx, held)
-	admitted := p.inlet.Admits()
+	admitted := p.source.Admits()
 	run := held[:0]
 	for _, h := range held {
 		if !p.again(h) && p.start(h, now, admitted) {
 			run = append(run, h)
 		}
 	}
-	p.inlet.Delivered(run, p.backlog)
+	p.source.Delivered(tickets(run), p.backlog)
 	p.emit(ctx, run)
 	p.stage.GiveBack(len(msgs) - len(run)) // what is not run was asked for all the same
 }
@@ -217,12 +220,27 @@ func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Delivery {
 			p.log.Error("unreadable delivery", slog.Any("err", err))
 			continue
 		}
-		h.inlet, h.lease.tenure = p.inlet, p.tenure
+		h.lease.tenure = p.tenure
+		h.Issue(p.source, &h.Record, m.Size(), h.lease)
 		p.backlog = h.Pending
 		held = append(held, h)
 	}
 	return held
 }
+
+func tickets(run []*Delivery) iter.Seq[*slots.Ticket] {
+	return func(yield func(*slots.Ticket) bool) {
+		for _, h := range run {
+			if !yield(&h.Ticket) {
+				return
+			}
+		}
+	}
+}
+
+// Rebuilt returns how many pull subscriptions stopped delivering while jobs were waiting, and
+// were made again.
+func (s *Store) Rebuilt() int { return int(s.rebuilt.Load()) }
 
 // emit hands jobs to the runner, and back to the queue those that it has not asked for
 // or cannot take any more.

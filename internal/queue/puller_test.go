@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -30,22 +31,22 @@ type station struct {
 // it returns what it ended with.
 func (s *scene) station(name string, concurrency int, do func(*Delivery) Outcome) *station {
 	s.t.Helper()
-	return s.stationAt(s.nodeOf(name, concurrency), do, func(*Gate) {})
+	return s.stationAt(s.nodeOf(name, concurrency), do, func(*slots.Slots) {})
 }
 
-// stationAt is station with a node that is there, its gate set up first.
-func (s *scene) stationAt(n *node, do func(*Delivery) Outcome, setUp func(*Gate)) *station {
+// stationAt is station with a node that is there, its slots set up first.
+func (s *scene) stationAt(n *node, do func(*Delivery) Outcome, setUp func(*slots.Slots)) *station {
 	s.t.Helper()
-	setUp(n.gate)
-	return s.stationOf(n, n.gate.Inlet(1, testQueue, testType), do)
+	setUp(n.slots)
+	return s.stationOf(n, n.slots.Source(1, testQueue, testType), do)
 }
 
-// stationOf is station with a node and its inlet for a type of a queue.
-func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *station {
+// stationOf is station with a node and its source for a type of a queue.
+func (s *scene) stationOf(n *node, source *slots.Source, do func(*Delivery) Outcome) *station {
 	s.t.Helper()
 	st := &station{node: n}
 	var err error
-	if st.puller, err = NewPuller(st.settler, inlet, inlet.queue, inlet.typ); err != nil {
+	if st.puller, err = NewPuller(st.settler, source); err != nil {
 		s.t.Fatalf("puller: %v", err)
 	}
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Delivery]{
@@ -55,7 +56,7 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *st
 				defer slot.Ended(nil)
 				defer h.Finished()
 				switch err := h.Start(); {
-				case errors.Is(err, ErrNoPermit):
+				case errors.Is(err, slots.ErrNoPermit):
 					st.settler.Settle(h, Outcome{})
 					return
 				case err != nil:
@@ -71,9 +72,9 @@ func (s *scene) stationOf(n *node, inlet *Inlet, do func(*Delivery) Outcome) *st
 			return nil
 		},
 		Hooks: stages.Hooks[*Delivery]{
-			OnSubscribe: func(sub *stages.Subscription[*Delivery]) { inlet.Open(sub.Ask) },
-			OnCancel:    func(*stages.Subscription[*Delivery], error) { inlet.Shut() },
-			OnReturn:    func(_ *stages.Subscription[*Delivery], n int) { inlet.Returned(n) },
+			OnSubscribe: func(sub *stages.Subscription[*Delivery]) { source.Open(sub.Ask) },
+			OnCancel:    func(*stages.Subscription[*Delivery], error) { source.Shut() },
+			OnReturn:    func(_ *stages.Subscription[*Delivery], n int) { source.Returned(n) },
 		},
 	})
 	if err != nil {
@@ -114,7 +115,7 @@ func TestPullerRunsWhatComes(t *testing.T) {
 		if got := len(st.runs()); got != 51 {
 			t.Errorf("%d runs, want 51", got)
 		}
-		if got := st.gate.InHand(); got != 0 {
+		if got := st.slots.InHand(); got != 0 {
 			t.Errorf("%d in hand", got)
 		}
 	})
@@ -129,7 +130,7 @@ func TestPullerAsksForWhatFits(t *testing.T) {
 		st := s.station("n", 3, func(*Delivery) Outcome { s.sleep(time.Second); return Outcome{Kind: job.EventSucceeded} })
 		began := time.Now()
 		for len(s.waiting()) > 0 {
-			if got := st.gate.InHand(); got > 3 {
+			if got := st.slots.InHand(); got > 3 {
 				t.Fatalf("%d in hand", got)
 			}
 			s.sleep(100 * time.Millisecond)
@@ -272,10 +273,10 @@ func TestDrainHandsBackWhatStillComes(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("n", 2, succeed)
 		s.sleep(100 * time.Millisecond) // its request stands
-		st.gate.Close()
+		st.slots.Close()
 		r := s.enqueue("a")
 		began := time.Now()
-		<-st.gate.Idle()
+		<-st.slots.Idle()
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("the drain took %v", took)
 		}
@@ -304,9 +305,9 @@ func TestDrainWithoutABroker(t *testing.T) {
 		s.server.Stop()
 		defer s.server.Start(t)
 		s.sleep(10 * time.Second)
-		st.gate.Close()
+		st.slots.Close()
 		select {
-		case <-st.gate.Idle():
+		case <-st.slots.Idle():
 		case <-time.After(15 * time.Second):
 			t.Error("the drain waits for a broker though nothing is in hand")
 		}
@@ -363,7 +364,7 @@ func TestPullerHeals(t *testing.T) {
 			// The broker has forgotten the inbox; nothing told the client.
 			_ = st.puller.sub.Unsubscribe()
 			st.sleep(time.Minute)
-			if got := st.gate.Rebuilt(); got != 1 {
+			if got := st.store.Rebuilt(); got != 1 {
 				st.t.Errorf("made anew %d times, want once", got)
 			}
 		},
@@ -398,9 +399,9 @@ func TestPullerHeals(t *testing.T) {
 func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("n", 2, succeed)
-		p := st.gate.Pool(PoolKey{Kind: TypePool, Name: testType})
+		p := st.slots.Limiter(slots.Key{Kind: slots.OfType, Name: testType}, time.Minute)
 		s.sleep(time.Minute)
-		if got := st.gate.Rebuilt(); got != 0 {
+		if got := st.store.Rebuilt(); got != 0 {
 			t.Errorf("made anew %d times though nothing waits", got)
 		}
 		p.Allow(0, time.Now().Add(time.Hour))
@@ -412,12 +413,12 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 }) // nothing more is handed out
 		r := s.enqueue("a")
 		s.sleep(time.Minute)
-		if got := st.gate.Rebuilt(); got != 0 {
+		if got := st.store.Rebuilt(); got != 0 {
 			t.Errorf("made anew %d times though nothing may run", got)
 		}
 		p.Allow(1, time.Now().Add(time.Hour))
 		s.sleep(10 * time.Second)
-		if got := st.gate.Rebuilt(); got < 2 || got > 4 {
+		if got := st.store.Rebuilt(); got < 2 || got > 4 {
 			t.Errorf("made anew %d times in 10 s, want once in 3 s", got)
 		}
 		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = -1 })

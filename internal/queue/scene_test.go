@@ -18,6 +18,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -133,7 +134,7 @@ type node struct {
 	link    *natstest.Link
 	nc      *nats.Conn
 	store   *Store
-	gate    *Gate
+	slots   *slots.Slots
 	renewer *Renewer
 	settler *Settler
 	stop    context.CancelFunc
@@ -143,17 +144,19 @@ type node struct {
 // node starts a renewer and a settler over a connection of their own.
 func (s *scene) node(name string) *node { return s.nodeOf(name, 1) }
 
-// nodeOf is node with so many slots at its gate.
+// nodeOf is node with this many slots.
 func (s *scene) nodeOf(name string, concurrency int) *node {
 	s.t.Helper()
 	n := &node{scene: s, name: name, link: s.server.Link()}
 	n.nc = n.link.Connect(s.t)
 	n.store = s.open(n.nc, Config{AckWait: testWait, Node: name})
-	n.gate = NewGate(concurrency)
-	n.renewer = NewRenewer(n.store, n.gate)
+	n.slots = slots.New(concurrency, slots.ByWeight)
+	n.renewer = NewRenewer(n.store)
 	n.settler = NewSettler(n.store, n.renewer)
 	ctx, cancel := context.WithCancel(s.ctx)
 	n.stop = cancel
+	watched := n.slots // a test may have others
+	n.ended.Go(func() { _ = watched.WatchPermits(ctx) })
 	n.ended.Go(func() { _ = n.renewer.Run(ctx) })
 	n.ended.Go(func() { _ = n.settler.Run(ctx) })
 	s.t.Cleanup(n.crash)
@@ -193,7 +196,7 @@ func (n *node) tryPull(wait, ackWait time.Duration) *Delivery {
 	if err != nil {
 		n.t.Fatalf("hold: %v", err)
 	}
-	h.inlet = NewGate(1).Inlet(1, testQueue, testType)
+	h.Issue(slots.New(1, slots.ByWeight).Source(1, testQueue, testType), &h.Record, m.Size(), h.lease)
 	return h
 }
 

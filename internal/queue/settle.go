@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -65,7 +66,7 @@ type Settler struct {
 func NewSettler(s *Store, k *Renewer) *Settler {
 	t := &Settler{
 		store: s, renewer: k, log: s.log,
-		room:    newRoom(maxUnsettled, int64(partOfMemory(maxUnsettledBytes))),
+		room:    newRoom(maxUnsettled, int64(slots.PartOfMemory(maxUnsettledBytes))),
 		running: make(chan struct{}, 1),
 		tracker: newTracker(),
 		frame:   newFrame(),
@@ -181,7 +182,7 @@ func (s *Settler) settleSlowly(work context.Context, t *settlement) {
 	s.room.leave(t.weight)
 	s.tracker.settled(t)
 	if err == nil && t.Delay > 0 {
-		s.renewer.gate.remind(t.Queue, t.Type, t.Delay)
+		t.Remind(t.Delay)
 	}
 	s.report(t, err)
 }

@@ -57,6 +57,7 @@ type Store struct {
 	refused    refusals // ends that do not get through
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
+	rebuilt    atomic.Int64  // pull subscriptions that stopped delivering
 
 	doubts chan struct{} // a write did not get through
 	mended chan struct{} // guarded by mu; closed and replaced when the broker stores again

@@ -183,7 +183,7 @@ func TestLeasesOfALostStreamAreVoid(t *testing.T) {
 			t.Errorf("the lost job has events: %s", got)
 		}
 		s.checkEnded(fresh.Life)
-		if got := st.gate.InHand(); got != 0 {
+		if got := st.slots.InHand(); got != 0 {
 			t.Errorf("%d in hand", got)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -17,21 +18,21 @@ const (
 	watchSay   = 10 * time.Second // between the lines of the log about it
 )
 
-// A Watch keeps a gate shut for as long as the broker stores nothing: what runs then could
+// A Watch keeps the slots shut for as long as the broker stores nothing: what runs then could
 // not be ended. It looks when there is reason to doubt, and costs nothing before that.
 type Watch struct {
 	store   *Store
-	gate    *Gate
+	slots   *slots.Slots
 	queues  []string
 	reserve reserve
 
 	mu  sync.Mutex
-	err error // guarded by mu; why the gate is shut, nil if it is not
+	err error // guarded by mu; why the slots are shut, nil if it is not
 }
 
 // NewWatch returns a watch over the streams of the queues.
-func NewWatch(s *Store, g *Gate, queues []string) *Watch {
-	return &Watch{store: s, gate: g, queues: queues, reserve: reserve{store: s}}
+func NewWatch(s *Store, sl *slots.Slots, queues []string) *Watch {
+	return &Watch{store: s, slots: sl, queues: queues, reserve: reserve{store: s}}
 }
 
 // Doubt tells that a write did not get through, so that whoever watches looks at once.
@@ -57,7 +58,7 @@ func (s *Store) untilMended() <-chan struct{} {
 	return s.mended
 }
 
-// Err returns why the gate is shut, nil if it is not.
+// Err returns why the slots are shut, nil if it is not.
 func (w *Watch) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,15 +93,15 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 }
 
-// hold shuts the gate until the broker stores: for all queues until it is known whose stream does
+// hold shuts the slots until the broker stores: for all queues until it is known whose stream does
 // not, and then for those.
 func (w *Watch) hold(ctx context.Context) {
 	probes, err := w.store.probes(w.queues)
 	if err != nil {
 		return // they were checked when their streams were made
 	}
-	w.gate.Hold(true)
-	defer w.gate.Hold(false)
+	w.slots.Hold(true)
+	defer w.slots.Hold(false)
 	defer w.note(nil)
 	connected := w.store.nc.StatusChanged(nats.CONNECTED)
 	defer w.store.nc.RemoveStatusListener(connected)
@@ -152,7 +153,7 @@ func (w *Watch) warn(ctx context.Context, all bool, err error) {
 }
 
 // holdBack lets those queues go on whose streams store, if that of the events does. It reports
-// whether none may. It also does what nobody else would, with the gate shut: missing streams are
+// whether none may. It also does what nobody else would, with the slots shut: missing streams are
 // made anew, and probes do not pile up.
 func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all bool) {
 	var held []string
@@ -167,7 +168,7 @@ func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all
 			held = append(held, p.queue)
 		}
 	}
-	w.gate.Hold(all, held...)
+	w.slots.Hold(all, held...)
 	if errors.Is(errors.Join(errs...), nats.ErrNoResponders) {
 		soon, cancel := context.WithTimeout(ctx, stream.MaxRetryPause)
 		_ = w.store.restore(soon) // what it could not do shows in the next round

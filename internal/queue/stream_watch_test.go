@@ -13,7 +13,7 @@ import (
 
 // watch runs a watch over the queues of a node, until the test ends.
 func (n *node) watch(queues ...string) *Watch {
-	w := NewWatch(n.store, n.gate, queues)
+	w := NewWatch(n.store, n.slots, queues)
 	ctx, stop := context.WithCancel(n.ctx)
 	n.ended.Go(func() { _ = w.Run(ctx) })
 	before := n.stop
@@ -29,13 +29,13 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := s.nodeOf("n", 4)
-		other, inlet := n.gate.Inlet(1, silent, testType), n.gate.Inlet(1, testQueue, testType)
+		other, source := n.slots.Source(1, silent, testType), n.slots.Source(1, testQueue, testType)
 		w := n.watch(silent, testQueue)
 		s.stationOf(n, other, func(*Delivery) Outcome {
 			s.sleep(2 * time.Second)
 			return Outcome{Kind: job.EventRetrying, Error: "e"}
 		})
-		st := s.stationOf(n, inlet, func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
+		st := s.stationOf(n, source, func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
 		r := s.record("waits")
 		r.Queue = silent
 		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
@@ -71,12 +71,12 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// A stream that was lost while the gate is shut is made anew, though no job is there to ask for it.
+// A stream that was lost while the slots are shut is made anew, though no job is there to ask for it.
 func TestMissingStreamIsMadeAnewWithTheGateShut(t *testing.T) {
 	inScene(t, func(_ *testing.T, s *scene) {
 		n := s.nodeOf("n", 1)
 		n.watch(testQueue)
-		s.stationOf(n, n.gate.Inlet(1, testQueue, testType), func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
+		s.stationOf(n, n.slots.Source(1, testQueue, testType), func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
 		s.sleep(time.Second)
 		s.lose(s.store.names.eventStream())
 		n.store.Doubt()

@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"testing"
@@ -12,10 +12,10 @@ func TestLostRateIsQuiet(t *testing.T) {
 	for _, how := range []string{"lost", "expired"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newSluice(t, 4)
-				i := g.inlet("q", "t")
-				p := g.Pool(PoolKey{Kind: TypePool, Name: "t", Rate: true})
-				p.Per(time.Second)
+				g := newScene(t, 4)
+				i := g.source("q", "t")
+				p := g.limit(Key{Kind: OfType, Name: "t", Rate: true})
+				p.starts.period = time.Second
 				p.Allow(2, time.Now().Add(2*time.Second))
 				g.open(i)
 				h := g.deliver(i, 1, 10)[0]
@@ -31,7 +31,7 @@ func TestLostRateIsQuiet(t *testing.T) {
 				for range 100 { // an alarm that rings all the time would let no time pass here
 					time.Sleep(50 * time.Millisecond)
 					g.mu.Lock()
-					due := g.demand.wake()
+					due := g.demand.wakeAt()
 					g.mu.Unlock()
 					if !due.IsZero() && !due.After(time.Now()) {
 						t.Fatalf("a plan is due since %v, and again at once after each", time.Since(due))

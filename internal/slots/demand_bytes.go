@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"math"
@@ -28,8 +28,8 @@ const (
 	unlimited = 1 << 50 // or more
 )
 
-// partOfMemory returns most, or an eighth of the memory if that is less.
-func partOfMemory(most int) int {
+// PartOfMemory returns most, or an eighth of the memory if that is less.
+func PartOfMemory(most int) int {
 	if limit := debug.SetMemoryLimit(-1); limit < unlimited {
 		return min(most, max(int(limit/eighth), 1))
 	}
@@ -38,7 +38,7 @@ func partOfMemory(most int) int {
 
 // newBudget returns the budget of this process.
 func newBudget() budget {
-	b := budget{flight: partOfMemory(maxFlight)}
+	b := budget{flight: PartOfMemory(maxFlight)}
 	if limit := debug.SetMemoryLimit(-1); limit < unlimited {
 		b.hand = max(int(limit/quarter), 1)
 	}
@@ -100,14 +100,14 @@ func (p *purse) take(k, size int, where stay) int {
 }
 
 // weigh notes the bytes of jobs that were delivered: all of them, and the largest.
-func (d *demand) weigh(s *source, bytes, largest int) {
+func (d *demand) weigh(s *Source, bytes, largest int) {
 	d.bytes += bytes
 	s.size = max(largest, s.size-s.size/sizeMemory)
 }
 
 // pullBytes is the limit of a pull request for what s is asked for, 0 for none: one job comes
 // whatever its size.
-func (d *demand) pullBytes(s *source) int {
+func (d *demand) pullBytes(s *Source) int {
 	if s.asked <= 1 {
 		return 0
 	}

@@ -1,31 +1,18 @@
-package queue
+package slots
 
 import (
 	"slices"
 	"time"
 )
 
-// A PoolKey names a limit that all nodes share.
-type PoolKey struct {
-	Rate bool   // a limit on the starts in a period, not on the jobs at once
-	Kind string // one of the following
-	Name string // of the type, the key or the queue
-}
-
-// The kinds of pools.
-const (
-	TypePool  = "type"  // the jobs of a type, in all queues
-	KeyPool   = "key"   // the jobs of all types that share a key
-	QueuePool = "queue" // the jobs of a queue
-)
-
-// pool is this node's part of a limit. A source may be asked for no more than the least that
-// is free in any pool it belongs to. A permit is covered by what is asked for and by what is
+// limit is this node's part of a limit. A source may be asked for no more than the least that
+// is free in any limit it belongs to. A permit is covered by what is asked for and by what is
 // in hand; with a quota until the handler has returned, with a rate until a period after
 // the handler's start.
-type pool struct {
-	key     PoolKey
-	members []*source
+type limit struct {
+	slots   *Slots
+	key     Key
+	members []*Source
 	limited bool
 
 	valid   bool // there are permits, until
@@ -40,53 +27,53 @@ type pool struct {
 }
 
 // over reports whether the permits cannot be used any more: they may be another node's.
-func (p *pool) over(now time.Time) bool { return !p.valid || elapsed(p.until, now) >= 0 }
+func (l *limit) over(now time.Time) bool { return !l.valid || Elapsed(l.until, now) >= 0 }
 
 // used returns how many permits are covered.
-func (p *pool) used(now time.Time) (n int) {
-	for _, s := range p.members {
+func (l *limit) used(now time.Time) (n int) {
+	for _, s := range l.members {
 		n += s.asked + s.inHand
-		if p.key.Rate {
+		if l.key.Rate {
 			n -= s.started
 		} else {
 			n += s.stuck
 		}
 	}
-	if p.key.Rate {
-		n += p.starts.count(now)
+	if l.key.Rate {
+		n += l.starts.count(now)
 	}
 	return n
 }
 
 // full reports whether all permits are used by jobs that have started. What
 // was asked for under more permits than there are now does not start.
-func (p *pool) full(now time.Time) bool {
+func (l *limit) full(now time.Time) bool {
 	n := 0
-	for _, s := range p.members {
+	for _, s := range l.members {
 		n += s.started + s.stuck
 	}
-	if p.key.Rate {
-		n = p.starts.count(now)
+	if l.key.Rate {
+		n = l.starts.count(now)
 	}
-	return n >= p.permits
+	return n >= l.permits
 }
 
 // room returns how many permits are free.
-func (p *pool) room(now time.Time) int {
-	used := p.used(now) // asked in any case, so that the starts that are old are forgotten
-	if p.over(now) {
+func (l *limit) room(now time.Time) int {
+	used := l.used(now) // asked in any case, so that the starts that are old are forgotten
+	if l.over(now) {
 		return 0
 	}
-	return max(p.permits-used, 0)
+	return max(l.permits-used, 0)
 }
 
 // want returns how many permits could be used now: those that are, and one for each free
 // slot. Of a rate it is one more at least, for the next slot that is free: jobs that end give
 // no permit back, and to get one takes longer than another type to have the slot. Where every source waits for jobs in vain, it is one to spare for each: the others are
 // of more use to a node that has some.
-func (d *demand) want(p *pool, now time.Time) int {
-	used, asked, taken, due, open, idle := p.used(now), 0, 0, 0, 0, true
-	for _, s := range p.members {
+func (d *demand) want(l *limit, now time.Time) int {
+	used, asked, taken, due, open, idle := l.used(now), 0, 0, 0, 0, true
+	for _, s := range l.members {
 		asked += s.asked
 		taken += s.asked + s.inHand
 		if s.open && !s.paused {
@@ -100,7 +87,7 @@ func (d *demand) want(p *pool, now time.Time) int {
 		return used
 	case idle:
 		return used + min(free, open)
-	case p.key.Rate:
+	case l.key.Rate:
 		return used + max(free, due-taken, 1)
 	default:
 		return max(used+free, due)
@@ -110,7 +97,7 @@ func (d *demand) want(p *pool, now time.Time) int {
 // due returns how many slots s can count on, though others have taken them: its share among
 // those with a backlog, and while none of its own is known, one to find out. Without that, a
 // worker that is full with other jobs would never ask for a permit.
-func (d *demand) due(s *source) int {
+func (d *demand) due(s *Source) int {
 	if s.backlog == 0 && s.inHand == 0 {
 		return 1
 	}
@@ -118,8 +105,8 @@ func (d *demand) due(s *source) int {
 	for _, o := range d.sources {
 		switch {
 		case !o.open || o.paused || o.backlog == 0 && o.inHand == 0:
-		case d.order == strict && o.weight < s.weight:
-		case d.order == strict && o.weight > s.weight && o.wanting():
+		case d.order == Strict && o.weight < s.weight:
+		case d.order == Strict && o.weight > s.weight && o.wanting():
 			return 1
 		default:
 			total += o.weight
@@ -128,140 +115,140 @@ func (d *demand) due(s *source) int {
 	return max(d.concurrency*s.weight/max(total, 1), 1)
 }
 
-// allow sets the permits of p until the given time. The first ones make it a limit: jobs
+// allow sets the permits of l until the given time. The first ones make it a limit: jobs
 // asked for before have none.
-func (d *demand) allow(p *pool, permits int, until, now time.Time) {
-	if p.valid && p.over(now) {
-		d.lose(p, now)
+func (d *demand) allow(l *limit, permits int, until, now time.Time) {
+	if l.valid && l.over(now) {
+		d.lose(l, now)
 	}
-	if !p.limited {
-		p.limited = true
+	if !l.limited {
+		l.limited = true
 		d.clock++
-		p.since = d.clock
-		d.limit()
+		l.since = d.clock
+		d.enforce()
 	}
-	p.permits, p.until, p.valid = permits, until, true
+	l.permits, l.until, l.valid = permits, until, true
 }
 
 // lose takes all permits away: whoever has one is to stop.
-func (d *demand) lose(p *pool, now time.Time) {
-	if !p.limited {
-		p.limited = true
-		d.limit()
+func (d *demand) lose(l *limit, now time.Time) {
+	if !l.limited {
+		l.limited = true
+		d.enforce()
 	}
 	d.clock++
-	p.lostAt = now
-	if p.valid && elapsed(p.until, now) > 0 {
-		p.lostAt = p.until
+	l.lostAt = now
+	if l.valid && Elapsed(l.until, now) > 0 {
+		l.lostAt = l.until
 	}
-	p.since, p.lost = d.clock, d.clock
-	p.valid, p.permits = false, 0
+	l.since, l.lost = d.clock, d.clock
+	l.valid, l.permits = false, 0
 }
 
 // lift ends the limit.
-func (d *demand) lift(p *pool) {
-	p.limited, p.valid, p.permits = false, false, 0
-	p.starts.groups, p.starts.total = nil, 0
-	d.limit()
+func (d *demand) lift(l *limit) {
+	l.limited, l.valid, l.permits = false, false, 0
+	l.starts.groups, l.starts.total = nil, 0
+	d.enforce()
 }
 
-// join makes s a member of p. Its jobs in hand that have not started have no permit of p.
-func (d *demand) join(s *source, p *pool) {
-	if !slices.Contains(p.members, s) {
-		p.members = append(p.members, s)
+// join makes s a member of l. Its jobs in hand that have not started have no permit of l.
+func (d *demand) join(s *Source, l *limit) {
+	if !slices.Contains(l.members, s) {
+		l.members = append(l.members, s)
 		d.clock++
 		s.joined = d.clock
-		d.limit()
+		d.enforce()
 	}
 }
 
 // leave ends that.
-func (d *demand) leave(s *source, p *pool) {
-	if i := slices.Index(p.members, s); i >= 0 {
-		p.members = slices.Delete(p.members, i, i+1)
-		d.limit()
+func (d *demand) leave(s *Source, l *limit) {
+	if i := slices.Index(l.members, s); i >= 0 {
+		l.members = slices.Delete(l.members, i, i+1)
+		d.enforce()
 	}
 }
 
-// limit finds the limits there are, and to whom they apply.
-func (d *demand) limit() {
+// enforce finds the limits that are in force, and to whom they apply.
+func (d *demand) enforce() {
 	d.limits = nil
 	for _, s := range d.sources {
 		s.limits = nil
 	}
-	for _, p := range d.pools {
-		if !p.limited {
+	for _, l := range d.allLimits {
+		if !l.limited {
 			continue
 		}
-		d.limits = append(d.limits, p)
-		for _, s := range p.members {
-			s.limits = append(s.limits, p)
+		d.limits = append(d.limits, l)
+		for _, s := range l.members {
+			s.limits = append(s.limits, l)
 		}
 	}
 }
 
 // started notes that a handler of s starts.
-func (d *demand) started(s *source, now time.Time) {
+func (d *demand) started(s *Source, now time.Time) {
 	s.started++
-	for _, p := range s.limits {
-		if p.key.Rate {
-			p.starts.add(now)
+	for _, l := range s.limits {
+		if l.key.Rate {
+			l.starts.add(now)
 		}
 	}
 }
 
 // admits reports whether a job that was asked for at stamp may start: with permits of all
 // its pools that were never lost since.
-func (s *source) admits(stamp uint64, now time.Time) bool {
+func (s *Source) admits(stamp uint64, now time.Time) bool {
 	if s.paused || len(s.limits) > 0 && stamp < s.joined {
 		return false
 	}
-	return !slices.ContainsFunc(s.limits, func(p *pool) bool { return stamp < p.since || p.over(now) })
+	return !slices.ContainsFunc(s.limits, func(l *limit) bool { return stamp < l.since || l.over(now) })
 }
 
 // revoked returns since when a running job that was asked for at stamp has no permit any
 // more, zero if it has. A rate limits starts only.
-func (s *source) revoked(stamp uint64, now time.Time) time.Time {
-	for _, p := range s.limits {
+func (s *Source) revoked(stamp uint64, now time.Time) time.Time {
+	for _, l := range s.limits {
 		switch {
-		case p.key.Rate:
-		case max(stamp, s.joined) < p.lost:
-			return p.lostAt
-		case p.valid && p.over(now):
-			return p.until
+		case l.key.Rate:
+		case max(stamp, s.joined) < l.lost:
+			return l.lostAt
+		case l.valid && l.over(now):
+			return l.until
 		}
 	}
 	return time.Time{}
 }
 
 // until returns when the permits of s's running jobs end, zero if never.
-func (s *source) until() (first time.Time) {
-	for _, p := range s.limits {
-		if !p.key.Rate && p.valid && (first.IsZero() || p.until.Before(first)) {
-			first = p.until
+func (s *Source) until() (first time.Time) {
+	for _, l := range s.limits {
+		if !l.key.Rate && l.valid && (first.IsZero() || l.until.Before(first)) {
+			first = l.until
 		}
 	}
 	return first
 }
 
 // free returns how many jobs of s its pools have permits for, as the plan stands.
-func (s *source) free() int {
-	n := maxBatch * (1 + aheadFactor)
-	for _, p := range s.limits {
-		n = min(n, p.free)
+func (s *Source) free() int {
+	n := MaxBatch * (1 + aheadFactor)
+	for _, l := range s.limits {
+		n = min(n, l.free)
 	}
 	return n
 }
 
 // cover takes n permits for s while a plan is made.
-func (s *source) cover(n int) {
-	for _, p := range s.limits {
-		p.free -= n
+func (s *Source) cover(n int) {
+	for _, l := range s.limits {
+		l.free -= n
 	}
 }
 
 // blocked reports whether nothing of s may start, so that others flow past it.
-func (s *source) blocked() bool { return s.paused || s.held || len(s.limits) > 0 && s.free() <= 0 }
+func (s *Source) blocked() bool { return s.paused || s.held || len(s.limits) > 0 && s.free() <= 0 }
 
 // probePause is how often a source without a known backlog is asked while others could
 // use the permits that a standing request would cover.
@@ -270,8 +257,8 @@ const probePause = time.Second
 // prepare counts what the pools have free. A source that nothing is known to wait in leaves
 // its permits to those with a backlog, and is now and then asked just for what is there.
 func (d *demand) prepare(now time.Time) {
-	for _, p := range d.limits {
-		p.free = p.room(now)
+	for _, l := range d.limits {
+		l.free = l.room(now)
 	}
 	for _, s := range d.sources {
 		if len(s.limits) > 0 && s.backlog == 0 && s.askable() && now.Sub(s.probed) >= probePause && s.contested() {
@@ -282,23 +269,23 @@ func (d *demand) prepare(now time.Time) {
 }
 
 // contested reports whether another source could use a permit that s may have.
-func (s *source) contested() bool {
-	return slices.ContainsFunc(s.limits, func(p *pool) bool {
-		return slices.ContainsFunc(p.members, func(m *source) bool {
+func (s *Source) contested() bool {
+	return slices.ContainsFunc(s.limits, func(l *limit) bool {
+		return slices.ContainsFunc(l.members, func(m *Source) bool {
 			return m != s && m.open && !m.paused && m.backlog > uint64(m.asked) &&
-				!slices.ContainsFunc(m.limits, func(q *pool) bool { return q != p && q.free <= 0 })
+				!slices.ContainsFunc(m.limits, func(q *limit) bool { return q != l && q.free <= 0 })
 		})
 	})
 }
 
 // crowded reports whether a standing request of s covers a permit that others wait to
 // cover with theirs.
-func (s *source) crowded() bool {
-	return slices.ContainsFunc(s.limits, func(p *pool) bool { return len(p.members) > p.permits })
+func (s *Source) crowded() bool {
+	return slices.ContainsFunc(s.limits, func(l *limit) bool { return len(l.members) > l.permits })
 }
 
-// wake returns when there is something to plan though nothing has happened, zero if never.
-func (d *demand) wake() (first time.Time) {
+// wakeAt returns when there is something to plan though nothing has happened, zero if never.
+func (d *demand) wakeAt() (first time.Time) {
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -307,9 +294,9 @@ func (d *demand) wake() (first time.Time) {
 	if d.stopped {
 		return first
 	}
-	for _, p := range d.limits {
-		if p.key.Rate && p.free <= 0 {
-			sooner(p.starts.next())
+	for _, l := range d.limits {
+		if l.key.Rate && l.free <= 0 {
+			sooner(l.starts.next())
 		}
 	}
 	for _, s := range d.sources {
@@ -318,4 +305,10 @@ func (d *demand) wake() (first time.Time) {
 		}
 	}
 	return first
+}
+
+// full reports whether all permits of a limit that s belongs to are used by jobs that have
+// started.
+func (s *Source) full(now time.Time) bool {
+	return slices.ContainsFunc(s.limits, func(l *limit) bool { return l.full(now) })
 }

@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"slices"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/modeltest"
 )
 
 const forLong = 24 * time.Hour
@@ -13,35 +15,35 @@ const forLong = 24 * time.Hour
 // mill is a wheel whose sources belong to pools.
 type mill struct {
 	*wheel
-	held map[*pool]int // permits that other nodes leave to this one
-	jobs []*milled     // in hand or stuck
+	held map[*limit]int // permits that other nodes leave to this one
+	jobs []*milled      // in hand or stuck
 }
 
 // milled is a job.
 type milled struct {
-	source *source
+	source *Source
 	stamp  uint64
 	phase  phase
 }
 
 func newMill(t rapid.TB, concurrency int, weights ...int) *mill {
-	m := &mill{wheel: newWheel(t, concurrency, weights...), held: make(map[*pool]int)}
+	m := &mill{wheel: newWheel(t, concurrency, weights...), held: make(map[*limit]int)}
 	m.at = time.Now()
 	return m
 }
 
 // pool makes one of some sources, without a limit.
-func (m *mill) pool(key PoolKey, members ...*source) *pool {
-	p := &pool{key: key}
+func (m *mill) pool(key Key, members ...*Source) *limit {
+	p := &limit{key: key}
 	p.starts.period = time.Minute
-	m.pools = append(m.pools, p)
+	m.allLimits = append(m.allLimits, p)
 	for _, s := range members {
 		m.join(s, p)
 	}
 	return p
 }
 
-func (m *mill) allow(p *pool, permits int, d time.Duration) {
+func (m *mill) allow(p *limit, permits int, d time.Duration) {
 	m.held[p] = max(permits, p.used(m.at))
 	m.demand.allow(p, permits, m.at.Add(d), m.at)
 	m.turn()
@@ -49,7 +51,7 @@ func (m *mill) allow(p *pool, permits int, d time.Duration) {
 
 // turn asks, and holds each pool to what this node may have.
 func (m *mill) turn() {
-	before := make(map[*pool]int)
+	before := make(map[*limit]int)
 	for _, p := range m.limits {
 		before[p] = p.used(m.at)
 	}
@@ -70,7 +72,7 @@ func (m *mill) turn() {
 }
 
 // deliver brings jobs and starts those that may.
-func (m *mill) deliver(s *source, n int, backlog uint64) {
+func (m *mill) deliver(s *Source, n int, backlog uint64) {
 	for range n {
 		m.jobs = append(m.jobs, &milled{source: s, stamp: s.stamp})
 	}
@@ -99,14 +101,14 @@ func (m *mill) end(j *milled, ran time.Duration) {
 	m.finish(j.source, ran)
 }
 
-func (m *mill) finish(s *source, ran time.Duration) {
+func (m *mill) finish(s *Source, ran time.Duration) {
 	m.running[s]--
 	m.finished(s, ran)
 	m.turn()
 }
 
 // none ends a pull with nothing more.
-func (m *mill) none(s *source) {
+func (m *mill) none(s *Source) {
 	if s.greedy {
 		s.backlog = 0
 	}
@@ -129,8 +131,8 @@ func TestSourceIsAskedForTheLeastThatIsFree(t *testing.T) {
 	const many = 1 << 40
 	m := newMill(t, 10, 1, 1)
 	a, b := m.sources[0], m.sources[1]
-	typ := m.pool(PoolKey{Kind: TypePool, Name: "a"}, a)
-	key := m.pool(PoolKey{Kind: KeyPool, Name: "k"}, a, b)
+	typ := m.pool(Key{Kind: OfType, Name: "a"}, a)
+	key := m.pool(Key{Kind: OfKey, Name: "k"}, a, b)
 	m.turn()
 	m.none(a)
 	m.none(b)
@@ -163,13 +165,13 @@ func TestSourceIsAskedForTheLeastThatIsFree(t *testing.T) {
 
 // No permit, no wish: others have the slots, also those of less weight.
 func TestOthersFlowPastAFullQuota(t *testing.T) {
-	for _, o := range []order{byWeight, strict} {
+	for _, o := range []Order{ByWeight, Strict} {
 		m := newMill(t, 4)
 		m.order = o
 		full, other := m.add(6), m.add(1)
 		m.opened(full)
 		m.opened(other)
-		quota := m.pool(PoolKey{Kind: TypePool, Name: "full"}, full)
+		quota := m.pool(Key{Kind: OfType, Name: "full"}, full)
 		full.backlog, other.backlog = 1<<40, 1<<40
 		m.allow(quota, 1, forLong)
 		if m.left[full] != 1 {
@@ -188,7 +190,7 @@ func TestOthersFlowPastAFullQuota(t *testing.T) {
 func TestLimitedTypeIsNotAskedForAhead(t *testing.T) {
 	m := newMill(t, 4, 1)
 	s := m.sources[0]
-	quota := m.pool(PoolKey{Kind: TypePool}, s)
+	quota := m.pool(Key{Kind: OfType}, s)
 	s.runs, s.run, s.backlog = runSamples, time.Millisecond, 1<<40
 	m.allow(quota, 100, forLong)
 	if m.left[s] != 4 {
@@ -206,8 +208,8 @@ func TestStandingRequestCoversAPermit(t *testing.T) {
 	for _, s := range m.pulled() {
 		m.none(s)
 	}
-	key := m.pool(PoolKey{Kind: KeyPool}, a, b)
-	for _, s := range []*source{a, b} {
+	key := m.pool(Key{Kind: OfKey}, a, b)
+	for _, s := range []*Source{a, b} {
 		m.returned(s, m.left[s])
 		m.left[s] = 0
 	}
@@ -236,7 +238,7 @@ func TestStandingRequestCoversAPermit(t *testing.T) {
 func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
 	m := newMill(t, 12, 2, 1)
 	a, b := m.sources[0], m.sources[1]
-	quota := m.pool(PoolKey{Kind: TypePool}, b)
+	quota := m.pool(Key{Kind: OfType}, b)
 	m.demand.allow(quota, 0, m.at.Add(forLong), m.at)
 	m.turn()
 	for m.free() > 0 {
@@ -255,7 +257,7 @@ func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
 func TestWant(t *testing.T) {
 	m := newMill(t, 10, 1, 1)
 	s, other := m.sources[0], m.sources[1]
-	p := m.pool(PoolKey{Kind: TypePool}, s)
+	p := m.pool(Key{Kind: OfType}, s)
 	want := func(when string, n int) {
 		t.Helper()
 		if got := m.want(p, m.at); got != n {
@@ -284,7 +286,7 @@ func TestWant(t *testing.T) {
 func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
 	m := newMill(t, 10, 1, 1)
 	busy, idle := m.sources[0], m.sources[1]
-	key := m.pool(PoolKey{Kind: KeyPool}, busy, idle)
+	key := m.pool(Key{Kind: OfKey}, busy, idle)
 	m.allow(key, 2, forLong)
 	asked, runs, unused := 0, 0, 0
 	for range 2000 { // jobs of 50 ms, two at once
@@ -320,7 +322,7 @@ func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
 func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
 	m := newMill(t, 10, 1)
 	s := m.sources[0]
-	quota := m.pool(PoolKey{Kind: TypePool}, s)
+	quota := m.pool(Key{Kind: OfType}, s)
 	s.backlog = 1 << 40
 	m.allow(quota, 5, forLong)
 	m.deliver(s, 5, 1<<40)
@@ -347,54 +349,54 @@ func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
 
 // A job starts on permits that were never lost since it was asked for, and runs on them.
 func TestJobsKeepTheirPermits(t *testing.T) {
-	long := func(m *mill, p *pool) { m.allow(p, 5, forLong) }
+	long := func(m *mill, p *limit) { m.allow(p, 5, forLong) }
 	tests := []struct {
 		name    string
-		before  func(m *mill, p *pool) // until jobs are asked for
-		after   func(m *mill, p *pool) // and come
+		before  func(m *mill, p *limit) // until jobs are asked for
+		after   func(m *mill, p *limit) // and come
 		starts  bool
 		revoked bool // had it started
 	}{
-		{"nothing happens", long, func(*mill, *pool) {}, true, false},
-		{"refreshed", long, func(m *mill, p *pool) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
-		{"fewer", long, func(m *mill, p *pool) { m.allow(p, 1, forLong) }, true, false},
-		{"none left to use", long, func(m *mill, p *pool) { m.allow(p, 0, forLong) }, true, false},
-		{"expired", long, func(m *mill, _ *pool) { m.at = m.at.Add(forLong) }, false, true},
-		{"suspended past the end", long, func(m *mill, _ *pool) { m.at = suspended(m.at, forLong) }, false, true},
-		{"expired and regained", long, func(m *mill, p *pool) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},
-		{"lost", long, func(m *mill, p *pool) { m.lose(p, m.at) }, false, true},
-		{"lost and regained", long, func(m *mill, p *pool) { m.lose(p, m.at); m.allow(p, 5, forLong) }, false, true},
-		{"lost and lifted", long, func(m *mill, p *pool) { m.lose(p, m.at); m.lift(p) }, true, false},
-		{"lifted", long, func(m *mill, p *pool) { m.lift(p) }, true, false},
-		{"lifted and set", long, func(m *mill, p *pool) { m.lift(p); m.allow(p, 5, forLong) }, false, false},
-		{"set first", func(m *mill, _ *pool) { m.turn() }, long, false, false},
-		{"set and lost", func(m *mill, _ *pool) { m.turn() }, func(m *mill, p *pool) { long(m, p); m.lose(p, m.at) }, false, true},
-		{"another type's key", long, func(m *mill, p *pool) { m.leave(m.sources[0], p) }, true, false},
-		{"a key's too", long, func(m *mill, _ *pool) {
-			q := m.pool(PoolKey{Kind: KeyPool})
+		{"nothing happens", long, func(*mill, *limit) {}, true, false},
+		{"refreshed", long, func(m *mill, p *limit) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
+		{"fewer", long, func(m *mill, p *limit) { m.allow(p, 1, forLong) }, true, false},
+		{"none left to use", long, func(m *mill, p *limit) { m.allow(p, 0, forLong) }, true, false},
+		{"expired", long, func(m *mill, _ *limit) { m.at = m.at.Add(forLong) }, false, true},
+		{"suspended past the end", long, func(m *mill, _ *limit) { m.at = modeltest.Suspended(m.at, forLong) }, false, true},
+		{"expired and regained", long, func(m *mill, p *limit) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},
+		{"lost", long, func(m *mill, p *limit) { m.lose(p, m.at) }, false, true},
+		{"lost and regained", long, func(m *mill, p *limit) { m.lose(p, m.at); m.allow(p, 5, forLong) }, false, true},
+		{"lost and lifted", long, func(m *mill, p *limit) { m.lose(p, m.at); m.lift(p) }, true, false},
+		{"lifted", long, func(m *mill, p *limit) { m.lift(p) }, true, false},
+		{"lifted and set", long, func(m *mill, p *limit) { m.lift(p); m.allow(p, 5, forLong) }, false, false},
+		{"set first", func(m *mill, _ *limit) { m.turn() }, long, false, false},
+		{"set and lost", func(m *mill, _ *limit) { m.turn() }, func(m *mill, p *limit) { long(m, p); m.lose(p, m.at) }, false, true},
+		{"another type's key", long, func(m *mill, p *limit) { m.leave(m.sources[0], p) }, true, false},
+		{"a key's too", long, func(m *mill, _ *limit) {
+			q := m.pool(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 		}, false, false},
-		{"a key's that was lost once", long, func(m *mill, _ *pool) {
-			q := m.pool(PoolKey{Kind: KeyPool})
+		{"a key's that was lost once", long, func(m *mill, _ *limit) {
+			q := m.pool(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.lose(q, m.at)
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 		}, false, false},
-		{"a key's that is lost then", long, func(m *mill, _ *pool) {
-			q := m.pool(PoolKey{Kind: KeyPool})
+		{"a key's that is lost then", long, func(m *mill, _ *limit) {
+			q := m.pool(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 			m.lose(q, m.at)
 		}, false, true},
-		{"paused", long, func(m *mill, _ *pool) { m.sources[0].paused = true }, false, false},
+		{"paused", long, func(m *mill, _ *limit) { m.sources[0].paused = true }, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMill(t, 10, 1)
 			s := m.sources[0]
-			p := m.pool(PoolKey{Kind: TypePool}, s)
+			p := m.pool(Key{Kind: OfType}, s)
 			tt.before(m, p)
 			if m.asked() == 0 {
 				t.Fatal("nothing asked for")
@@ -405,7 +407,7 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 			if got := s.admits(stamp, m.at); got != tt.starts {
 				t.Errorf("admits = %t", got)
 			}
-			if got := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || elapsed(got, m.at) < 0 {
+			if got := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || Elapsed(got, m.at) < 0 {
 				t.Errorf("revoked at %v, want %t", got, tt.revoked)
 			}
 		})
@@ -416,7 +418,7 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 func TestLostRateLetsJobsRun(t *testing.T) {
 	m := newMill(t, 10, 1)
 	s := m.sources[0]
-	p := m.pool(PoolKey{Kind: TypePool, Rate: true}, s)
+	p := m.pool(Key{Kind: OfType, Rate: true}, s)
 	m.allow(p, 5, forLong)
 	stamp := s.stamp
 	m.lose(p, m.at)
@@ -429,7 +431,7 @@ func TestLostRateLetsJobsRun(t *testing.T) {
 func TestStuckHandlerKeepsItsPermit(t *testing.T) {
 	m := newMill(t, 2, 1)
 	s := m.sources[0]
-	p := m.pool(PoolKey{Kind: TypePool}, s)
+	p := m.pool(Key{Kind: OfType}, s)
 	s.backlog = 1 << 40
 	m.allow(p, 2, forLong)
 	m.deliver(s, 2, 1<<40)
@@ -447,7 +449,7 @@ func TestStuckHandlerKeepsItsPermit(t *testing.T) {
 
 func TestPausedQueueIsNotAsked(t *testing.T) {
 	m := newMill(t, 4)
-	m.order = strict
+	m.order = Strict
 	paused, other := m.add(6), m.add(1)
 	m.opened(paused)
 	m.opened(other)

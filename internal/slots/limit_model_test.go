@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"slices"
@@ -14,15 +14,15 @@ func TestPoolModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 4), 1, 5).Draw(t, "weights")
 		m := newMill(t, rapid.IntRange(1, 8).Draw(t, "concurrency"))
-		m.order = rapid.SampledFrom([]order{byWeight, strict}).Draw(t, "order")
+		m.order = rapid.SampledFrom([]Order{ByWeight, Strict}).Draw(t, "order")
 		for _, weight := range weights {
 			m.opened(m.add(weight))
 		}
 		for i := range rapid.IntRange(1, 4).Draw(t, "pools") {
-			key := PoolKey{Kind: KeyPool, Rate: rapid.Bool().Draw(t, "rate"), Name: string(rune('a' + i))}
+			key := Key{Kind: OfKey, Rate: rapid.Bool().Draw(t, "rate"), Name: string(rune('a' + i))}
 			m.pool(key, rapid.SliceOfDistinct(rapid.SampledFrom(m.sources), rapid.ID).Draw(t, "members")...)
 		}
-		pools := rapid.SampledFrom(m.pools)
+		pools := rapid.SampledFrom(m.allLimits)
 		permits := rapid.IntRange(0, 6)
 		backlog := rapid.SampledFrom([]uint64{0, 0, 1, 3, 100_000})
 		ran := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second})
@@ -77,7 +77,7 @@ func TestPoolModel(t *testing.T) {
 				m.turn()
 			},
 			"open": func(t *rapid.T) {
-				m.opened(pick(t, m.with(func(s *source) bool { return !s.open })))
+				m.opened(pick(t, m.with(func(s *Source) bool { return !s.open })))
 				m.turn()
 			},
 			"pause": func(t *rapid.T) { s := pick(t, m.sources); s.paused = !s.paused; m.turn() },
@@ -87,8 +87,8 @@ func TestPoolModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				for _, s := range m.sources {
-					usable := s.open && !s.paused && !slices.ContainsFunc(s.limits, func(p *pool) bool { return p.room(m.at) == 0 })
-					if m.free() > 0 && m.asked() == 0 && usable && m.wake().IsZero() {
+					usable := s.open && !s.paused && !slices.ContainsFunc(s.limits, func(p *limit) bool { return p.room(m.at) == 0 })
+					if m.free() > 0 && m.asked() == 0 && usable && m.wakeAt().IsZero() {
 						t.Fatalf("%d slots are free, and permits for a source (backlog %d), and nothing is asked for", m.free(), s.backlog)
 					}
 				}
@@ -101,7 +101,7 @@ func TestPoolModel(t *testing.T) {
 func TestRateModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMill(t, rapid.IntRange(1, 10).Draw(t, "concurrency"), 1, 1)
-		p := m.pool(PoolKey{Kind: KeyPool, Rate: true}, m.sources...)
+		p := m.pool(Key{Kind: OfKey, Rate: true}, m.sources...)
 		period := time.Duration(rapid.IntRange(100, 60_000).Draw(t, "ms")) * time.Millisecond
 		p.starts.period = period
 		limit := rapid.IntRange(1, 20).Draw(t, "limit")
@@ -144,7 +144,7 @@ func TestRateModel(t *testing.T) {
 func TestRateIsUsedFully(t *testing.T) {
 	m := newMill(t, 10, 1)
 	s := m.sources[0]
-	p := m.pool(PoolKey{Kind: TypePool, Rate: true}, s)
+	p := m.pool(Key{Kind: OfType, Rate: true}, s)
 	s.backlog = 1 << 40
 	m.allow(p, 100, 1000*forLong)
 	starts, began := 0, m.at
@@ -162,7 +162,7 @@ func TestRateIsUsedFully(t *testing.T) {
 		if len(m.pulled()) > 0 {
 			continue
 		}
-		at := m.wake()
+		at := m.wakeAt()
 		if at.IsZero() {
 			t.Fatal("nothing is asked for, and nobody wakes")
 		}

@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"testing"
@@ -8,49 +8,90 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// sluice is a gate whose inlets are asked by nobody but the test.
-type sluice struct {
-	*Gate
+// scene is slots whose sources are asked by nobody but the test.
+type scene struct {
+	*Slots
 	t     *testing.T
-	asked map[*Inlet]int // and neither delivered nor returned
+	asked map[*Source]int // and neither delivered nor returned
 }
 
-func newSluice(t *testing.T, concurrency int) *sluice {
+func newScene(t *testing.T, concurrency int) *scene {
 	t.Helper()
-	return &sluice{Gate: NewGate(concurrency), t: t, asked: make(map[*Inlet]int)}
+	return &scene{Slots: New(concurrency, ByWeight), t: t, asked: make(map[*Source]int)}
 }
 
-func (s *sluice) inlet(queue, typ string) *Inlet { return s.Inlet(1, queue, typ) }
+func (s *scene) source(queue, typ string) *Source { return s.Source(1, queue, typ) }
 
-func (s *sluice) open(inlets ...*Inlet) {
-	for _, i := range inlets {
-		i.Open(func(n int) { s.asked[i] += n })
+func (s *scene) open(sources ...*Source) {
+	for _, source := range sources {
+		source.Open(func(n int) { s.asked[source] += n })
 	}
+}
+
+// held is a job in hand.
+type held struct {
+	Ticket
+	record    job.Record
+	startedAt time.Time
+	revoked   int // how often it was told that it lost a permit
+}
+
+// Revoke implements [Revoker].
+func (h *held) Revoke() { h.revoked++ }
+
+func newHeld(s *Source) *held {
+	h := &held{record: job.Record{Queue: s.queue, Type: s.typ}}
+	h.Issue(s, &h.record, 0, h)
+	return h
+}
+
+func (h *held) Start() error {
+	h.startedAt = time.Now()
+	return h.Ticket.Start()
+}
+
+func (h *held) Finished() {
+	var ran time.Duration
+	if h.phase != waiting {
+		ran = max(time.Since(h.startedAt), 1)
+	}
+	h.Ticket.Finished(ran)
+}
+
+// come has jobs of a source delivered.
+func come(s *Source, jobs []*held, backlog uint64) {
+	s.Delivered(func(yield func(*Ticket) bool) {
+		for _, h := range jobs {
+			if !yield(&h.Ticket) {
+				return
+			}
+		}
+	}, backlog)
 }
 
 // deliver brings n jobs of what was asked for.
-func (s *sluice) deliver(i *Inlet, n int, backlog uint64) (jobs []*Delivery) {
+func (s *scene) deliver(source *Source, n int, backlog uint64) (jobs []*held) {
 	s.t.Helper()
-	if n > s.asked[i] {
-		s.t.Fatalf("%d jobs come of %d asked for", n, s.asked[i])
+	if n > s.asked[source] {
+		s.t.Fatalf("%d jobs come of %d asked for", n, s.asked[source])
 	}
-	s.asked[i] -= n
+	s.asked[source] -= n
 	for range n {
-		jobs = append(jobs, &Delivery{Record: job.Record{Type: i.typ, Queue: i.queue}, inlet: i, lease: newLease(time.Hour, time.Now())})
+		jobs = append(jobs, newHeld(source))
 	}
-	i.Delivered(jobs, backlog)
+	come(source, jobs, backlog)
 	return jobs
 }
 
-func (s *sluice) empty(i *Inlet) {
+func (s *scene) empty(i *Source) {
 	n := s.asked[i]
 	s.asked[i] = 0
 	i.Returned(n)
 }
 
 func TestWhatIsAskedForGrowsUntilItIsSent(t *testing.T) {
-	g := newSluice(t, 4)
-	email := g.inlet("a", "email")
+	g := newScene(t, 4)
+	email := g.source("a", "email")
 	g.open(email)
 	jobs := g.deliver(email, 4, 100)
 	end := func(want int) {
@@ -78,35 +119,35 @@ func TestWhatIsAskedForGrowsUntilItIsSent(t *testing.T) {
 	end(2)
 }
 
-func TestPoolsAreOfTypesKeysAndQueues(t *testing.T) {
+func TestLimitsAreOfTypesKeysAndQueues(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	for name, tt := range map[string]struct {
-		key  PoolKey
+		key  Key
 		want [3]bool // whether there are permits for email in a, email in b, import in a
 	}{
-		"type":        {PoolKey{Kind: TypePool, Name: "email"}, [3]bool{false, false, true}},
-		"queue":       {PoolKey{Kind: QueuePool, Name: "a"}, [3]bool{false, true, false}},
-		"key":         {PoolKey{Kind: KeyPool, Name: "crm"}, [3]bool{true, true, false}},
-		"rate":        {PoolKey{Kind: TypePool, Name: "import", Rate: true}, [3]bool{true, true, false}},
-		"nobody's":    {PoolKey{Kind: TypePool, Name: "other"}, [3]bool{true, true, true}},
-		"no key's":    {PoolKey{Kind: KeyPool}, [3]bool{true, true, true}},
-		"unknown one": {PoolKey{Kind: "moon"}, [3]bool{true, true, true}},
+		"type":        {Key{Kind: OfType, Name: "email"}, [3]bool{false, false, true}},
+		"queue":       {Key{Kind: OfQueue, Name: "a"}, [3]bool{false, true, false}},
+		"key":         {Key{Kind: OfKey, Name: "crm"}, [3]bool{true, true, false}},
+		"rate":        {Key{Kind: OfType, Name: "import", Rate: true}, [3]bool{true, true, false}},
+		"nobody's":    {Key{Kind: OfType, Name: "other"}, [3]bool{true, true, true}},
+		"no key's":    {Key{Kind: OfKey}, [3]bool{true, true, true}},
+		"unknown one": {Key{Kind: "moon"}, [3]bool{true, true, true}},
 	} {
-		for _, early := range []bool{true, false} { // before the inlets, or after
-			g := newSluice(t, 6)
+		for _, early := range []bool{true, false} { // before the sources, or after
+			g := newScene(t, 6)
 			g.SetKey("import", "crm")
 			if early {
-				g.Pool(tt.key).Allow(0, until)
+				g.limit(tt.key).Allow(0, until)
 			}
-			inlets := [3]*Inlet{g.inlet("a", "email"), g.inlet("b", "email"), g.inlet("a", "import")}
+			sources := [3]*Source{g.source("a", "email"), g.source("b", "email"), g.source("a", "import")}
 			g.SetKey("import", "crm")
 			if !early {
-				g.Pool(tt.key).Allow(0, until)
+				g.limit(tt.key).Allow(0, until)
 			}
-			g.open(inlets[:]...)
+			g.open(sources[:]...)
 			for i, want := range tt.want {
-				if got := g.asked[inlets[i]] > 0; got != want {
-					t.Errorf("%s: %s in %s is asked: %t, want %t", name, inlets[i].typ, inlets[i].queue, got, want)
+				if got := g.asked[sources[i]] > 0; got != want {
+					t.Errorf("%s: %s in %s is asked: %t, want %t", name, sources[i].typ, sources[i].queue, got, want)
 				}
 			}
 		}
@@ -114,11 +155,11 @@ func TestPoolsAreOfTypesKeysAndQueues(t *testing.T) {
 }
 
 func TestTypeChangesItsKey(t *testing.T) {
-	g := newSluice(t, 4)
-	i := g.inlet("q", "t")
+	g := newScene(t, 4)
+	i := g.source("q", "t")
 	until := time.Now().Add(time.Hour)
-	g.Pool(PoolKey{Kind: KeyPool, Name: "full"}).Allow(0, until)
-	g.Pool(PoolKey{Kind: KeyPool, Name: "roomy"}).Allow(2, until)
+	g.limit(Key{Kind: OfKey, Name: "full"}).Allow(0, until)
+	g.limit(Key{Kind: OfKey, Name: "roomy"}).Allow(2, until)
 	g.open(i)
 	h := g.deliver(i, 4, 100)[0]
 	g.SetKey("t", "full")
@@ -130,7 +171,7 @@ func TestTypeChangesItsKey(t *testing.T) {
 		t.Errorf("asked for %d with no permit", g.asked[i])
 	}
 	g.SetKey("t", "roomy")
-	if used, _, _ := g.Pool(PoolKey{Kind: KeyPool, Name: "roomy"}).Use(); used != 3 || g.asked[i] != 0 {
+	if used, _, _ := g.limit(Key{Kind: OfKey, Name: "roomy"}).Use(); used != 3 || g.asked[i] != 0 {
 		t.Errorf("%d permits used, and %d asked for, with 3 in hand", used, g.asked[i])
 	}
 	g.SetKey("t", "")
@@ -140,9 +181,9 @@ func TestTypeChangesItsKey(t *testing.T) {
 }
 
 func TestPauseOfAQueue(t *testing.T) {
-	g := newSluice(t, 4)
-	g.Pause("later")
-	paused, other, later := g.inlet("q", "t"), g.inlet("other", "t"), g.inlet("later", "t")
+	g := newScene(t, 4)
+	g.Pause("later", true)
+	paused, other, later := g.source("q", "t"), g.source("other", "t"), g.source("later", "t")
 	g.open(paused, other, later)
 	if g.asked[later] != 0 || g.asked[paused] == 0 {
 		t.Fatalf("asked for %v", g.asked)
@@ -152,7 +193,7 @@ func TestPauseOfAQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := g.deliver(paused, 1, 10)[0]
-	g.Pause("q")
+	g.Pause("q", true)
 	if paused.Admits() || !other.Admits() {
 		t.Error("what comes is admitted of the paused queue, or not of the other")
 	}
@@ -165,7 +206,7 @@ func TestPauseOfAQueue(t *testing.T) {
 	if g.asked[paused] != 0 {
 		t.Errorf("asked for %d in a paused queue", g.asked[paused])
 	}
-	g.Resume("q")
+	g.Pause("q", false)
 	g.empty(other)
 	if g.asked[paused] == 0 {
 		t.Error("not asked after the pause")
@@ -175,14 +216,14 @@ func TestPauseOfAQueue(t *testing.T) {
 // A handler that was given up gives its permit back when it returns, whenever that is.
 func TestGivenUpHandlerReturns(t *testing.T) {
 	until := time.Now().Add(time.Hour)
-	for name, end := range map[string]func(h *Delivery){
-		"after its slot":  func(h *Delivery) { h.GiveUp(); h.Finished(); h.CameBack() },
-		"before its slot": func(h *Delivery) { h.GiveUp(); h.CameBack(); h.Finished() },
-		"in time":         func(h *Delivery) { h.Finished() },
+	for name, end := range map[string]func(h *held){
+		"after its slot":  func(h *held) { h.GiveUp(); h.Finished(); h.CameBack() },
+		"before its slot": func(h *held) { h.GiveUp(); h.CameBack(); h.Finished() },
+		"in time":         func(h *held) { h.Finished() },
 	} {
-		g := newSluice(t, 4)
-		i := g.inlet("q", "t")
-		p := g.Pool(PoolKey{Kind: TypePool, Name: "t"})
+		g := newScene(t, 4)
+		i := g.source("q", "t")
+		p := g.limit(Key{Kind: OfType, Name: "t"})
 		p.Allow(1, until)
 		g.open(i)
 		h := g.deliver(i, 1, 0)[0]
@@ -191,19 +232,19 @@ func TestGivenUpHandlerReturns(t *testing.T) {
 		}
 		end(h)
 		g.empty(i)
-		if used, _, _ := p.Use(); used != g.asked[i] || i.jobs.first != nil {
+		if used, _, _ := p.Use(); used != g.asked[i] || i.tickets.first != nil {
 			t.Errorf("%s: %d permits used, %d asked for", name, used, g.asked[i])
 		}
 	}
 }
 
 // What was used of a rate is used again as it ages, with nothing else happening.
-func TestRateWakesTheGate(t *testing.T) {
+func TestRateWakesTheSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newSluice(t, 10)
-		i := g.inlet("q", "t")
-		p := g.Pool(PoolKey{Kind: TypePool, Name: "t", Rate: true})
-		p.Per(time.Minute)
+		g := newScene(t, 10)
+		i := g.source("q", "t")
+		p := g.limit(Key{Kind: OfType, Name: "t", Rate: true})
+		p.starts.period = time.Minute
 		p.Allow(3, time.Now().Add(time.Hour))
 		g.open(i)
 		started := 0
@@ -230,10 +271,10 @@ func TestRateWakesTheGate(t *testing.T) {
 
 // Who runs on lost permits is told once, and reported if that does not help.
 func TestSweep(t *testing.T) {
-	g := newSluice(t, 4)
+	g := newScene(t, 4)
 	g.OnOverrun(time.Second, nil)
-	i := g.inlet("q", "t")
-	p := g.Pool(PoolKey{Kind: TypePool, Name: "t"})
+	i := g.source("q", "t")
+	p := g.limit(Key{Kind: OfType, Name: "t"})
 	start := time.Now()
 	p.Allow(4, start.Add(time.Minute))
 	g.open(i)
@@ -274,11 +315,11 @@ func TestSweepAfterAFreeze(t *testing.T) {
 		"after that":         {{60 * time.Second, 1, 0}, {74 * time.Second, 0, 0}, {74200 * time.Millisecond, 0, 0}, {74300 * time.Millisecond, 0, 1}},
 		"and again":          {{60 * time.Second, 1, 0}, {60100 * time.Millisecond, 0, 0}, {90 * time.Second, 0, 0}, {91 * time.Second, 0, 1}},
 	} {
-		g := newSluice(t, 1)
+		g := newScene(t, 1)
 		g.OnOverrun(time.Second, nil)
-		i := g.inlet("q", "t")
+		i := g.source("q", "t")
 		start := time.Now()
-		g.Pool(PoolKey{Kind: TypePool, Name: "t"}).Allow(1, start.Add(time.Minute))
+		g.limit(Key{Kind: OfType, Name: "t"}).Allow(1, start.Add(time.Minute))
 		g.open(i)
 		if err := g.deliver(i, 1, 0)[0].Start(); err != nil {
 			t.Fatal(err)
@@ -292,104 +333,33 @@ func TestSweepAfterAFreeze(t *testing.T) {
 	}
 }
 
-// What comes after a pause began goes back, with nothing counted, and runs after it.
-func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		st := s.station("n", 2, succeed)
-		s.sleep(100 * time.Millisecond) // its request stands
-		st.gate.Pause(testQueue)
-		r := s.enqueue("a")
-		s.sleep(time.Minute)
-		if got := len(st.runs()); got != 0 {
-			t.Errorf("%d runs in the pause", got)
-		}
-		m, err := s.store.Find(s.ctx, testPlace("a"))
-		if err != nil || m.Attempt != 1 || m.Crashes != 0 {
-			t.Errorf("the job is %+v, %v", m, err)
-		}
-		if got := st.gate.Rebuilt(); got != 0 {
-			t.Errorf("the subscription was made anew %d times: nobody listened", got)
-		}
-		st.gate.Resume(testQueue)
-		s.sleep(time.Second)
-		s.checkEnded(r.Life)
-	})
-}
-
-// The permits are gone while a request stands: what it brings goes to others.
-func TestPullerHandsBackWhatHasNoPermit(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		st := s.station("n", 2, succeed)
-		p := st.gate.Pool(PoolKey{Kind: TypePool, Name: testType})
-		s.sleep(2 * time.Second)
-		p.Allow(2, time.Now().Add(1500*time.Millisecond))
-		s.sleep(1400 * time.Millisecond)
-		p.Lose()
-		r := s.enqueue("a")
-		s.sleep(time.Minute)
-		if got := len(st.runs()); got != 0 {
-			t.Errorf("%d runs without a permit", got)
-		}
-		other := s.station("other", 1, succeed)
-		s.sleep(time.Second)
-		s.checkEnded(r.Life)
-		if got := len(other.runs()); got != 1 {
-			t.Errorf("%d runs at the other", got)
-		}
-	})
-}
-
-// Starts of a rate, as a broker and a puller make them.
-func TestPullerKeepsToARate(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		for i := range 40 {
-			s.enqueue(string(rune('a'+i/26)) + string(rune('a'+i%26)))
-		}
-		st := s.stationAt(s.nodeOf("n", 8), succeed, func(g *Gate) {
-			p := g.Pool(PoolKey{Kind: QueuePool, Name: testQueue, Rate: true})
-			p.Per(time.Minute)
-			p.Allow(10, time.Now().Add(time.Hour))
-		})
-		s.sleep(4*time.Minute - time.Second)
-		runs := st.runs()
-		if len(runs) != 40 {
-			t.Fatalf("%d runs in 4 minutes at 10 a minute", len(runs))
-		}
-		for i, h := range runs[10:] {
-			if d := h.StartedAt().Sub(runs[i].StartedAt()); d < time.Minute {
-				t.Errorf("11 starts within %v", d)
-			}
-		}
-	})
-}
-
-// BenchmarkGate is what a job costs at the gate: its part of a pull, its start and its end.
+// BenchmarkSlots is what a job costs at the gate: its part of a pull, its start and its end.
 // A limit costs a job a time of day and a count, whatever the number of permits.
-func BenchmarkGate(b *testing.B) {
-	for name, limit := range map[string]func(g *Gate){
-		"free":  func(*Gate) {},
-		"quota": func(g *Gate) { g.Pool(PoolKey{Kind: TypePool, Name: "t"}).Allow(100, time.Now().Add(time.Hour)) },
-		"rate": func(g *Gate) {
-			p := g.Pool(PoolKey{Kind: TypePool, Name: "t", Rate: true})
-			p.Per(time.Microsecond)
+func BenchmarkSlots(b *testing.B) {
+	for name, limit := range map[string]func(g *Slots){
+		"free":  func(*Slots) {},
+		"quota": func(g *Slots) { g.limit(Key{Kind: OfType, Name: "t"}).Allow(100, time.Now().Add(time.Hour)) },
+		"rate": func(g *Slots) {
+			p := g.limit(Key{Kind: OfType, Name: "t", Rate: true})
+			p.starts.period = time.Microsecond
 			p.Allow(1000, time.Now().Add(time.Hour))
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
-			g := NewGate(100)
-			i := g.Inlet(1, "q", "t")
+			g := New(100, ByWeight)
+			i := g.Source(1, "q", "t")
 			limit(g)
 			asked := 0
 			i.Open(func(n int) { asked += n })
-			jobs := make([]*Delivery, 0, maxBatch)
+			jobs := make([]*held, 0, MaxBatch)
 			b.ReportAllocs()
 			for n := 0; n < b.N; n += len(jobs) {
 				jobs = jobs[:0]
 				for range max(asked, 1) {
-					jobs = append(jobs, &Delivery{inlet: i, lease: newLease(time.Hour, time.Now())})
+					jobs = append(jobs, newHeld(i))
 				}
 				asked = 0
-				i.Delivered(jobs, 1<<40)
+				come(i, jobs, 1<<40)
 				for _, h := range jobs {
 					if err := h.Start(); err != nil {
 						b.Fatal(err)

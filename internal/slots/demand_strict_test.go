@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"maps"
@@ -12,7 +12,7 @@ import (
 
 func newStrictWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 	w := newWheel(t, concurrency)
-	w.order = strict
+	w.order = Strict
 	for _, weight := range weights {
 		w.opened(w.add(weight))
 	}
@@ -68,7 +68,7 @@ func TestStrictOrder(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := demand{order: strict, concurrency: 10, inHand: tt.inHand}
+			d := demand{order: Strict, concurrency: 10, inHand: tt.inHand}
 			var want []int
 			for _, st := range tt.sources {
 				s := d.add(st.weight)
@@ -136,11 +136,11 @@ func TestStrictOrderAlways(t *testing.T) {
 				w.turnStrictly()
 			},
 			"open": func(t *rapid.T) {
-				w.opened(pick(t, w.with(func(s *source) bool { return !s.open })))
+				w.opened(pick(t, w.with(func(s *Source) bool { return !s.open })))
 				w.turnStrictly()
 			},
 			"": func(t *rapid.T) {
-				if w.free() > 0 && w.asked() == 0 && len(w.with(func(s *source) bool { return s.open })) > 0 {
+				if w.free() > 0 && w.asked() == 0 && len(w.with(func(s *Source) bool { return s.open })) > 0 {
 					t.Fatalf("%d slots are free and nothing is asked for", w.free())
 				}
 			},
@@ -151,7 +151,7 @@ func TestStrictOrderAlways(t *testing.T) {
 // A lone job of a queue without a backlog comes by a standing request, may find no slot, and
 // is handed back. The next slot is its own, whatever the order.
 func TestHandedBackJobIsNotForgotten(t *testing.T) {
-	for _, o := range []order{byWeight, strict} {
+	for _, o := range []Order{ByWeight, Strict} {
 		d := demand{order: o, concurrency: 1}
 		lone, busy := d.add(6), d.add(1)
 		d.opened(lone)
@@ -188,7 +188,7 @@ func TestSharesWhilePullsAreUnderWay(t *testing.T) {
 				w.finish(busy[i%len(busy)], ran)
 				continue
 			}
-			s := slices.MinFunc(pulled, func(a, b *source) int { return a.turn - b.turn }) // the oldest is answered first
+			s := slices.MinFunc(pulled, func(a, b *Source) int { return a.turn - b.turn }) // the oldest is answered first
 			total += w.left[s]
 			w.deliver(s, w.left[s], 1<<40)
 		}
@@ -200,4 +200,21 @@ func TestSharesWhilePullsAreUnderWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is delivered while a source is shut does not have others wait for it.
+func TestShutSourceHoldsNobodyUp(t *testing.T) {
+	d := demand{order: Strict, concurrency: 2}
+	heavy, light := d.add(2), d.add(1)
+	d.opened(heavy)
+	d.opened(light)
+	d.delivered(light, 0, 50)
+	d.delivered(heavy, 1, 50)
+	d.closed(heavy)
+	d.delivered(heavy, 1, 49) // on its way when it was shut
+	d.finished(heavy, time.Minute)
+	d.finished(heavy, time.Minute)
+	if grants := d.plan(time.Time{}); len(grants) != 1 || grants[0].source != light || grants[0].n != 2 {
+		t.Errorf("planned %v, want two jobs of the queue that is open", grants)
+	}
 }

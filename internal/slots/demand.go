@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"slices"
@@ -10,17 +10,17 @@ const (
 	maxStanding = 8                     // requests beyond the free slots, so that idle types are heard
 	aheadFactor = 3                     // × concurrency in hand beyond the slots, for short jobs
 	shortRun    = 10 * time.Millisecond // a type whose recent runs took less may be asked for ahead
-	maxBatch    = 1024                  // of one pull request
+	MaxBatch    = 1024                  // of one pull request
 	unheard     = 1 << 62               // backlog of a source that was not asked yet
 	runSamples  = 8                     // weight of the past in the mean of a type's runs
 )
 
-// order says who gets a free slot.
-type order uint8
+// An Order says who gets a free slot.
+type Order uint8
 
 const (
-	byWeight order = iota // every source with a backlog, in proportion to its weight
-	strict                // a source with a backlog before those of lower weight
+	ByWeight Order = iota // every source with a backlog, in proportion to its weight
+	Strict                // a source with a backlog before those of lower weight
 )
 
 // demand decides whom to ask for how many jobs. It is pure: pullers and runners tell
@@ -29,61 +29,31 @@ const (
 // Invariant: what is asked for and has not come is at most
 // free + min(sources-1, maxStanding), besides what is asked ahead for short jobs.
 type demand struct {
-	order       order
+	order       Order
 	concurrency int
 	inHand      int // delivered and not finished
 	stopped     bool
 	held        bool // nothing is to be asked for at the moment
-	sources     []*source
-	tiers       [][]*source // the same, in groups: each has what it can use before the next has any
+	sources     []*Source
+	tiers       [][]*Source // the same, in groups: each has what it can use before the next has any
 	turn        int         // counts asks, so that standing requests rotate
 	now         float64     // service given to whoever was served last
 	budget      budget
 	bytes       int   // of the jobs in hand
 	purse       purse // of a plan
-	calls       []*source
+	calls       []*Source
 	reserved    int // standing requests that are left for those that are called
-	pools       []*pool
-	limits      []*pool // those that are limited
-	clock       uint64  // counts what takes permits away, so that older jobs are told from newer ones
+	allLimits   []*limit
+	limits      []*limit // those in force
+	clock       uint64   // counts what takes permits away, so that older jobs are told from newer ones
 
-	queue  []*source // the same, who was asked least recently first
+	queue  []*Source // the same, who was asked least recently first
 	grants []grant   // of the last plan
-}
-
-// source is one (queue, type): where jobs come from.
-type source struct {
-	weight  int
-	open    bool // it can be asked
-	asked   int  // neither delivered nor returned; nothing more is asked before that
-	unsent  bool // except this: what is asked for has not left yet, and may become more
-	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
-	called  bool // it is one of demand.calls
-	brief   bool // what is asked for is because of a call
-	silent  bool // it does not answer: nobody waits for it
-	inHand  int
-	handed  bool          // a job of it was handed back before it started, and none has run since
-	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
-	run     time.Duration // mean of recent runs
-	runs    int
-	served  float64 // slots given, each for 1/weight
-	turn    int
-	batch   int // while a plan is made: what it is to be asked for
-	size    int // bytes of a job, at a guess: of a large one among the last
-
-	paused  bool
-	held    bool    // nothing is to be asked of it at the moment
-	limits  []*pool // of all pools, those that are limited
-	started int     // in hand, their handlers run or have run
-	stuck   int     // not in hand any more though their handlers still run
-	stamp   uint64  // demand.clock when it was asked last
-	joined  uint64  // demand.clock when it became a member of a pool last
-	probed  time.Time
 }
 
 // A grant is to ask a source for n jobs.
 type grant struct {
-	source *source
+	source *Source
 	n      int
 }
 
@@ -130,17 +100,17 @@ func (d *demand) planBacklog() {
 		return
 	}
 	for _, tier := range d.tiers {
-		if slices.ContainsFunc(tier, (*source).hungry) {
-			room -= d.share(room, tier, (*source).growable, inSlots)
-			ahead -= d.share(ahead, tier, (*source).askableAhead, beforeSlots)
+		if slices.ContainsFunc(tier, (*Source).hungry) {
+			room -= d.share(room, tier, (*Source).growable, inSlots)
+			ahead -= d.share(ahead, tier, (*Source).askableAhead, beforeSlots)
 			for _, s := range tier {
-				if n := min(s.batch, maxBatch-s.asked); n > 0 {
+				if n := min(s.batch, MaxBatch-s.asked); n > 0 {
 					d.grant(s, n)
 				}
 				s.batch = 0
 			}
 		}
-		if slices.ContainsFunc(tier, (*source).wanting) {
+		if slices.ContainsFunc(tier, (*Source).wanting) {
 			break // what is left is for these, as soon as they can be asked again
 		}
 	}
@@ -150,9 +120,9 @@ func (d *demand) planBacklog() {
 // returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
 // wait: its pull is answered soon, or else it is silent and has lost its turn, or the jobs asked
 // ahead make room for its long ones.
-func (d *demand) share(n int, tier []*source, can func(*source) bool, where stay) (shared int) {
+func (d *demand) share(n int, tier []*Source, can func(*Source) bool, where stay) (shared int) {
 	for shared < n {
-		var next *source
+		var next *Source
 		rivals := 0
 		for _, s := range tier {
 			if !s.wanting() || s.left() == 0 {
@@ -191,7 +161,7 @@ func (d *demand) planStanding() {
 	}
 	n := 1
 	if len(d.sources) == 1 && len(d.sources[0].limits) == 0 {
-		n = min(max(d.free(), 1), maxBatch)
+		n = min(max(d.free(), 1), MaxBatch)
 		n = max(d.purse.fits(n, d.sources[0].size, inSlots), 1)
 	}
 	floor := d.floor()
@@ -235,11 +205,11 @@ func (d *demand) standingRoom() int {
 // floor is the weight below which nothing is to be asked for: with a strict order, that of
 // the heaviest queue with more jobs than were asked for, and 0 if there is none.
 func (d *demand) floor() int {
-	if d.order == byWeight {
+	if d.order == ByWeight {
 		return 0
 	}
 	for _, tier := range d.tiers {
-		if slices.ContainsFunc(tier, (*source).wanting) {
+		if slices.ContainsFunc(tier, (*Source).wanting) {
 			return tier[0].weight
 		}
 	}
@@ -247,7 +217,7 @@ func (d *demand) floor() int {
 }
 
 // grant has s asked for n jobs.
-func (d *demand) grant(s *source, n int) {
+func (d *demand) grant(s *Source, n int) {
 	d.turn++
 	s.asked += n
 	s.brief = false
@@ -259,7 +229,7 @@ func (d *demand) grant(s *source, n int) {
 }
 
 // byService orders by what a source was given for its weight: the least served is next.
-func byService(a, b *source) int {
+func byService(a, b *Source) int {
 	switch {
 	case a.served < b.served:
 		return -1
@@ -270,23 +240,23 @@ func byService(a, b *source) int {
 }
 
 // add joins a source.
-func (d *demand) add(weight int) *source {
-	s := &source{weight: max(weight, 1), backlog: d.guess()}
+func (d *demand) add(weight int) *Source {
+	s := &Source{weight: max(weight, 1), backlog: d.guess()}
 	d.sources, d.queue = append(d.sources, s), append(d.queue, s)
-	i := slices.IndexFunc(d.tiers, func(tier []*source) bool { return d.order == byWeight || tier[0].weight <= s.weight })
+	i := slices.IndexFunc(d.tiers, func(tier []*Source) bool { return d.order == ByWeight || tier[0].weight <= s.weight })
 	switch {
 	case i < 0:
-		d.tiers = append(d.tiers, []*source{s})
-	case d.order == byWeight || d.tiers[i][0].weight == s.weight:
+		d.tiers = append(d.tiers, []*Source{s})
+	case d.order == ByWeight || d.tiers[i][0].weight == s.weight:
 		d.tiers[i] = append(d.tiers[i], s)
 	default:
-		d.tiers = slices.Insert(d.tiers, i, []*source{s})
+		d.tiers = slices.Insert(d.tiers, i, []*Source{s})
 	}
 	return s
 }
 
 // delivered notes n jobs of s's pull, with backlog more waiting.
-func (d *demand) delivered(s *source, n int, backlog uint64) {
+func (d *demand) delivered(s *Source, n int, backlog uint64) {
 	d.inHand += n
 	s.inHand += n
 	s.called = false
@@ -300,7 +270,7 @@ func (d *demand) delivered(s *source, n int, backlog uint64) {
 }
 
 // opened notes that s can be asked, from nothing.
-func (d *demand) opened(s *source) {
+func (d *demand) opened(s *Source) {
 	s.open, s.asked, s.unsent, s.backlog = true, 0, false, d.guess()
 	s.served = max(s.served, d.now)
 }
@@ -308,20 +278,20 @@ func (d *demand) opened(s *source) {
 // guess is the backlog of a source until it is heard: with a strict order there may be any
 // number, and the lighter ones must not be served before that is known.
 func (d *demand) guess() uint64 {
-	if d.order == strict {
+	if d.order == Strict {
 		return unheard
 	}
 	return 0
 }
 
 // closed notes that s cannot be asked until it is opened again.
-func (d *demand) closed(s *source) { s.open, s.asked, s.unsent, s.backlog = false, 0, false, 0 }
+func (d *demand) closed(s *Source) { s.open, s.asked, s.unsent, s.backlog = false, 0, false, 0 }
 
 // returned notes that n of what was asked of s will not come.
-func (d *demand) returned(s *source, n int) { s.asked = max(s.asked-n, 0) }
+func (d *demand) returned(s *Source, n int) { s.asked = max(s.asked-n, 0) }
 
 // finished notes that a job of s left the hand. ran is 0 if its handler was not run.
-func (d *demand) finished(s *source, ran time.Duration) {
+func (d *demand) finished(s *Source, ran time.Duration) {
 	d.inHand--
 	s.inHand--
 	if ran <= 0 {
@@ -338,20 +308,20 @@ func (d *demand) finished(s *source, ran time.Duration) {
 }
 
 // askable reports whether s can be asked now.
-func (s *source) askable() bool { return s.open && !s.silent && s.asked == 0 && !s.blocked() }
+func (s *Source) askable() bool { return s.open && !s.silent && s.asked == 0 && !s.blocked() }
 
 // growable reports whether s can be asked now, or for more of its backlog than it is about to be.
-func (s *source) growable() bool {
+func (s *Source) growable() bool {
 	return s.open && !s.silent && (s.asked == 0 || s.unsent && s.greedy) && !s.blocked()
 }
 
 // wanting reports whether more jobs of s wait than it was asked for, and may start.
-func (s *source) wanting() bool {
+func (s *Source) wanting() bool {
 	return s.backlog > uint64(s.asked) && !s.silent && !s.blocked()
 }
 
 // left returns how many jobs of s wait beyond those asked for, as the plan stands.
-func (s *source) left() uint64 {
+func (s *Source) left() uint64 {
 	if asked := uint64(s.asked + s.batch); s.backlog > asked {
 		return s.backlog - asked
 	}
@@ -360,20 +330,20 @@ func (s *source) left() uint64 {
 
 // short reports whether jobs of s run briefly. Those that hang say nothing, but for the jobs
 // behind them that could not start.
-func (s *source) short() bool { return s.runs == runSamples && s.run < shortRun && !s.handed }
+func (s *Source) short() bool { return s.runs == runSamples && s.run < shortRun && !s.handed }
 
 // askableAhead reports whether s can be asked now for more than can start at once.
-func (s *source) askableAhead() bool { return s.growable() && s.mayBeAhead() }
+func (s *Source) askableAhead() bool { return s.growable() && s.mayBeAhead() }
 
 // mayBeAhead reports whether s may be asked for more than can start at once: never where the
 // permits that this would cover could be another node's.
-func (s *source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 }
+func (s *Source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 }
 
 // hungry reports whether s can be asked for jobs that wait.
-func (s *source) hungry() bool { return s.growable() && s.backlog > 0 }
+func (s *Source) hungry() bool { return s.growable() && s.backlog > 0 }
 
 // quiet reports whether asking has ended for good and everything asked for is done with.
 func (d *demand) quiet() bool {
 	return d.stopped && d.inHand == 0 &&
-		!slices.ContainsFunc(d.sources, func(s *source) bool { return s.asked > 0 })
+		!slices.ContainsFunc(d.sources, func(s *Source) bool { return s.asked > 0 })
 }

@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import (
 	"math"
@@ -12,10 +12,10 @@ import (
 type wheel struct {
 	demand
 	t       rapid.TB
-	left    map[*source]int // of what was asked for
-	running map[*source]int
-	given   map[*source]int  // jobs delivered so far
-	ahead   map[*source]bool // asked for as a short type, and not done with that yet
+	left    map[*Source]int // of what was asked for
+	running map[*Source]int
+	given   map[*Source]int  // jobs delivered so far
+	ahead   map[*Source]bool // asked for as a short type, and not done with that yet
 	asks    int
 	at      time.Time // the present
 }
@@ -23,8 +23,8 @@ type wheel struct {
 func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 	w := &wheel{
 		demand: demand{concurrency: concurrency}, t: t,
-		left: make(map[*source]int), running: make(map[*source]int), given: make(map[*source]int),
-		ahead: make(map[*source]bool),
+		left: make(map[*Source]int), running: make(map[*Source]int), given: make(map[*Source]int),
+		ahead: make(map[*Source]bool),
 	}
 	for _, weight := range weights {
 		w.opened(w.add(weight))
@@ -43,7 +43,7 @@ func (w *wheel) turn() {
 			w.t.Fatalf("asked a source that is shut for %d", g.n)
 		case w.stopped:
 			w.t.Fatalf("asked for %d after the close", g.n)
-		case g.n < 1 || g.n > maxBatch:
+		case g.n < 1 || g.n > MaxBatch:
 			w.t.Fatalf("asked for %d", g.n)
 		}
 		w.left[g.source] += g.n
@@ -80,7 +80,7 @@ func (w *wheel) check() {
 	}
 }
 
-func (w *wheel) deliver(s *source, n int, backlog uint64) {
+func (w *wheel) deliver(s *Source, n int, backlog uint64) {
 	s.unsent = false
 	w.left[s] -= n
 	w.running[s] += n
@@ -90,7 +90,7 @@ func (w *wheel) deliver(s *source, n int, backlog uint64) {
 }
 
 // end closes a pull that brought less than it was asked for.
-func (w *wheel) end(s *source) {
+func (w *wheel) end(s *Source) {
 	s.unsent = false
 	if s.greedy {
 		s.backlog = 0
@@ -100,14 +100,14 @@ func (w *wheel) end(s *source) {
 	w.turn()
 }
 
-func (w *wheel) finish(s *source, ran time.Duration) {
+func (w *wheel) finish(s *Source, ran time.Duration) {
 	w.running[s]--
 	w.finished(s, ran)
 	w.turn()
 }
 
 // with returns the sources of which ok holds, in order.
-func (w *wheel) with(ok func(*source) bool) (found []*source) {
+func (w *wheel) with(ok func(*Source) bool) (found []*Source) {
 	for _, s := range w.sources {
 		if ok(s) {
 			found = append(found, s)
@@ -116,15 +116,15 @@ func (w *wheel) with(ok func(*source) bool) (found []*source) {
 	return found
 }
 
-func (w *wheel) pulled() []*source {
-	return w.with(func(s *source) bool { return w.left[s] > 0 })
+func (w *wheel) pulled() []*Source {
+	return w.with(func(s *Source) bool { return w.left[s] > 0 })
 }
 
-func (w *wheel) busy() []*source {
-	return w.with(func(s *source) bool { return w.running[s] > 0 })
+func (w *wheel) busy() []*Source {
+	return w.with(func(s *Source) bool { return w.running[s] > 0 })
 }
 
-func pick(t *rapid.T, of []*source) *source {
+func pick(t *rapid.T, of []*Source) *Source {
 	if len(of) == 0 {
 		t.Skip("none")
 	}
@@ -162,7 +162,7 @@ func TestDemandBounds(t *testing.T) {
 				w.turn()
 			},
 			"open": func(t *rapid.T) {
-				s := pick(t, w.with(func(s *source) bool { return !s.open }))
+				s := pick(t, w.with(func(s *Source) bool { return !s.open }))
 				w.opened(s)
 				w.turn()
 			},
@@ -184,7 +184,7 @@ func TestDemandBounds(t *testing.T) {
 				if got, want := w.quiet(), w.stopped && total == 0 && w.asked() == 0; got != want {
 					t.Fatalf("quiet() = %t, want %t", got, want)
 				}
-				open := w.with(func(s *source) bool { return s.open })
+				open := w.with(func(s *Source) bool { return s.open })
 				if !w.stopped && w.free() > 0 && w.asked() == 0 && len(open) > 0 {
 					t.Fatalf("%d slots are free and nothing is asked for", w.free())
 				}
@@ -259,7 +259,7 @@ func TestDemandRotatesStandingRequests(t *testing.T) {
 		if got, want := w.asked(), min(tt.most, max(tt.sources, tt.concurrency)); tt.sources > 1 && got != min(want, tt.sources) {
 			t.Errorf("%d sources, %d slots: %d asked for, want %d", tt.sources, tt.concurrency, got, min(want, tt.sources))
 		}
-		stood := make(map[*source]bool)
+		stood := make(map[*Source]bool)
 		for range (tt.sources+tt.most-1)/tt.most + 1 {
 			for _, s := range w.pulled() {
 				stood[s] = true
@@ -281,8 +281,8 @@ func TestDemandOfOneTypeCoversAllSlots(t *testing.T) {
 	}
 	big := newWheel(t, 5000, 1)
 	big.turn()
-	if got := big.asked(); got != maxBatch {
-		t.Errorf("asked for %d, want %d", got, maxBatch)
+	if got := big.asked(); got != MaxBatch {
+		t.Errorf("asked for %d, want %d", got, MaxBatch)
 	}
 }
 
@@ -323,7 +323,7 @@ func TestDemandAsksAheadForShortJobsOnly(t *testing.T) {
 
 // One run of a minute is enough to end asking ahead.
 func TestDemandStopsAskingAheadOnceJobsAreLong(t *testing.T) {
-	s := &source{}
+	s := &Source{}
 	d := demand{concurrency: 1, inHand: 100}
 	for range 100 {
 		d.finished(s, time.Millisecond)

@@ -1,10 +1,6 @@
-package queue
+package slots
 
 import "slices"
-
-// maxReserved is how many standing requests are left for types that are called, whose jobs
-// somebody has just put into a queue, while somebody listens.
-const maxReserved = 2
 
 // deaf reports whether there are more types than requests may stand though slots are free, so
 // that a job may wait long for its type's turn unless that is called.
@@ -15,7 +11,7 @@ func (d *demand) deaf() bool {
 // call has s asked before its turn: a job is about to come. Its request stands, since the word of
 // a job overtakes the job; if one stands already, which may end just before, it is asked once more
 // unless that brings the job.
-func (d *demand) call(s *source) {
+func (d *demand) call(s *Source) {
 	if !s.called && s.open && s.backlog == 0 {
 		s.called = true
 		d.calls = append(d.calls, s)
@@ -27,7 +23,7 @@ func (d *demand) planCalls(room, floor int) int {
 	if len(d.calls) == 0 {
 		return room
 	}
-	d.calls = slices.DeleteFunc(d.calls, func(s *source) bool {
+	d.calls = slices.DeleteFunc(d.calls, func(s *Source) bool {
 		switch {
 		case !s.called:
 			return true // a job has come
@@ -50,6 +46,6 @@ func (d *demand) planCalls(room, floor int) int {
 
 // standable reports whether a request that stands may be sent to s, where nothing may be
 // asked of those lighter than floor.
-func (s *source) standable(floor int) bool {
+func (s *Source) standable(floor int) bool {
 	return s.backlog == 0 && s.askable() && s.weight >= floor && !s.contested()
 }

@@ -1,4 +1,4 @@
-package queue
+package slots
 
 import "testing"
 
@@ -21,7 +21,7 @@ func TestNeed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMill(t, 10, 1)
 			s := m.sources[0]
-			key, typ := m.pool(PoolKey{Kind: KeyPool, Name: "k"}, s), m.pool(PoolKey{Kind: TypePool, Name: "t"}, s)
+			key, typ := m.pool(Key{Kind: OfKey, Name: "k"}, s), m.pool(Key{Kind: OfType, Name: "t"}, s)
 			m.allow(key, 0, forLong)
 			m.allow(typ, tt.first, forLong)
 			s.backlog = tt.backlog

@@ -1,0 +1,158 @@
+package slots
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Slots are what a worker can do at once, shared among the types that it pulls. They are safe
+// for concurrent use.
+type Slots struct {
+	mu      sync.Mutex
+	demand  demand
+	sources map[place]*Source
+	limits  map[Key]*limit
+	keys    map[string]string // type to key
+	paused  map[string]bool   // queues
+
+	idle    chan struct{} // closed when nothing is in hand or asked for, and nothing will be
+	alarm   *time.Timer   // for what becomes possible by itself; nil until that is needed
+	overrun overrun
+
+	wakeWatch     chan struct{} // there are limits
+	wakeListeners []chan struct{}
+	listening     bool // somebody is to listen for jobs
+	reminders     atomic.Int64
+}
+
+// place is where a source stands.
+type place struct{ queue, typ string }
+
+// New returns this many slots.
+func New(concurrency int, order Order) *Slots {
+	return &Slots{
+		demand:  demand{concurrency: concurrency, order: order, budget: newBudget()},
+		sources: make(map[place]*Source), limits: make(map[Key]*limit),
+		keys: make(map[string]string), paused: make(map[string]bool),
+		idle: make(chan struct{}), wakeWatch: make(chan struct{}, 1),
+	}
+}
+
+// Close ends all asking: what was asked for may still come.
+func (s *Slots) Close() { s.update(func(d *demand) { d.stopped = true }) }
+
+// Closed reports whether asking has ended.
+func (s *Slots) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.demand.stopped
+}
+
+// Idle is closed once the slots are closed, nothing that was asked for can come any more,
+// and the last job has left the hand.
+func (s *Slots) Idle() <-chan struct{} { return s.idle }
+
+// InHand returns how many jobs are delivered and not finished.
+func (s *Slots) InHand() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.demand.inHand
+}
+
+// Types returns the types that are pulled from a queue, sorted.
+func (s *Slots) Types(queue string) (types []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := range s.sources {
+		if at.queue == queue {
+			types = append(types, at.typ)
+		}
+	}
+	slices.Sort(types)
+	return types
+}
+
+// Pause ends the asking for jobs of a queue, or lets it go on: what still comes and what has
+// not started is handed back, and running jobs finish.
+func (s *Slots) Pause(queue string, paused bool) {
+	s.update(func(d *demand) {
+		s.paused[queue] = paused
+		for _, source := range d.sources {
+			if source.queue == queue {
+				source.paused = paused
+			}
+		}
+	})
+}
+
+// Hold ends the asking, of all queues or of some, and lets it go on for the others. What was
+// asked for may still come, and may start.
+func (s *Slots) Hold(all bool, queues ...string) {
+	s.update(func(d *demand) {
+		d.held = all
+		for _, source := range d.sources {
+			source.held = slices.Contains(queues, source.queue)
+		}
+	})
+}
+
+// update applies a change and passes on what it makes possible. Sources are asked with the lock
+// held: an ask must not overtake the end of the subscription that it is for, and count for the
+// next one.
+func (s *Slots) update(change func(*demand)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.demand)
+	now := s.now()
+	for _, g := range s.demand.plan(now) {
+		g.source.unsent = true
+		g.source.ask(g.n)
+	}
+	if len(s.demand.limits) > 0 {
+		s.setAlarm(now)
+	}
+	if listen := s.demand.deaf(); listen != s.listening {
+		s.listening = listen
+		for _, c := range s.wakeListeners {
+			wake(c)
+		}
+	}
+	if s.demand.quiet() {
+		select {
+		case <-s.idle:
+		default:
+			close(s.idle)
+		}
+	}
+}
+
+// now is the present if that makes a difference: without a limit it does not.
+func (s *Slots) now() (t time.Time) {
+	if len(s.demand.limits) > 0 {
+		t = time.Now()
+	}
+	return t
+}
+
+// setAlarm has a plan made when one is due though nothing happens.
+func (s *Slots) setAlarm(now time.Time) {
+	at := s.demand.wakeAt()
+	if at.IsZero() {
+		return
+	}
+	if s.alarm == nil {
+		s.alarm = time.AfterFunc(at.Sub(now), func() { s.update(func(*demand) {}) })
+		return
+	}
+	s.alarm.Reset(at.Sub(now))
+}
+
+// wake tells who waits on c, whose capacity is 1, without waiting for it.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,153 @@
+package slots
+
+import (
+	"iter"
+	"slices"
+	"time"
+)
+
+// A Source is where the jobs of one type in one queue come from. It is asked for them, and
+// tells what became of that.
+type Source struct {
+	slots      *Slots
+	queue, typ string
+	ask        func(n int)
+	tickets    tickets // of jobs in hand, and of those whose handlers were given up
+
+	weight  int
+	open    bool // it can be asked
+	asked   int  // neither delivered nor returned; nothing more is asked before that
+	unsent  bool // except this: what is asked for has not left yet, and may become more
+	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
+	called  bool // it is one of demand.calls
+	brief   bool // what is asked for is because of a call
+	silent  bool // it does not answer: nobody waits for it
+	inHand  int
+	handed  bool          // a job of it was handed back before it started, and none has run since
+	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
+	run     time.Duration // mean of recent runs
+	runs    int
+	served  float64 // slots given, each for 1/weight
+	turn    int
+	batch   int // while a plan is made: what it is to be asked for
+	size    int // bytes of a job, at a guess: of a large one among the last
+
+	paused  bool
+	held    bool     // nothing is to be asked of it at the moment
+	limits  []*limit // those in force that it belongs to
+	started int      // in hand, their handlers run or have run
+	stuck   int      // not in hand any more though their handlers still run
+	stamp   uint64   // demand.clock when it was asked last
+	joined  uint64   // demand.clock when it became a member of a limit last
+	probed  time.Time
+}
+
+// Source joins a type of a queue of some weight. All are joined before the first is opened.
+func (s *Slots) Source(weight int, queue, typ string) *Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	source := s.demand.add(weight)
+	source.slots, source.queue, source.typ = s, queue, typ
+	source.paused = s.paused[queue]
+	s.sources[place{queue, typ}] = source
+	for _, l := range s.demand.allLimits {
+		if s.matches(source, l.key) {
+			s.demand.join(source, l)
+		}
+	}
+	return source
+}
+
+// Place returns the queue and the type whose jobs come from here.
+func (s *Source) Place() (queue, typ string) { return s.queue, s.typ }
+
+// Open tells that jobs can be asked for from now on, with ask, which must not block nor
+// call back.
+func (s *Source) Open(ask func(n int)) {
+	s.slots.update(func(d *demand) {
+		s.ask = ask
+		d.opened(s)
+	})
+}
+
+// Shut tells that they cannot, until the next Open.
+func (s *Source) Shut() { s.slots.update(func(d *demand) { d.closed(s) }) }
+
+// Sending tells that what was asked for is sent now: until then, slots that fall free make it
+// more. It reports whether it may wait for jobs to come; if not, jobs are known to wait, and
+// others wait for the answer. It is brief if others are to have their turn soon. No more than
+// this many bytes are to come, unless that is 0.
+func (s *Source) Sending() (standing, brief bool, bytes int) {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	s.unsent = false
+	return !s.greedy, s.brief || s.crowded(), s.slots.demand.pullBytes(s)
+}
+
+// Ahead reports whether jobs are asked for before there are slots for them, so that there
+// are others to run until they come.
+func (s *Source) Ahead() bool {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	return s.mayBeAhead()
+}
+
+// Admits reports whether jobs that come now, of what was asked for last, may start.
+func (s *Source) Admits() bool {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	return !s.slots.demand.stopped && s.admits(s.stamp, s.slots.now())
+}
+
+// Delivered tells that jobs are in hand and backlog more wait.
+func (s *Source) Delivered(jobs iter.Seq[*Ticket], backlog uint64) {
+	s.slots.update(func(d *demand) {
+		n, bytes, largest := 0, 0, 0
+		for t := range jobs {
+			t.stamp = s.stamp
+			s.tickets.add(t)
+			n, bytes, largest = n+1, bytes+t.size, max(largest, t.size)
+		}
+		d.weigh(s, bytes, largest)
+		d.delivered(s, n, backlog)
+	})
+}
+
+// Empty tells that none wait.
+func (s *Source) Empty() { s.slots.update(func(*demand) { s.backlog = 0 }) }
+
+// Returned tells that n jobs that were asked for will not come.
+func (s *Source) Returned(n int) { s.slots.update(func(d *demand) { d.returned(s, n) }) }
+
+// Silent tells whether the broker leaves a pull unanswered. Until it has answered, nobody waits
+// for this type's turn.
+func (s *Source) Silent(silent bool) { s.slots.update(func(*demand) { s.silent = silent }) }
+
+// Busy reports whether jobs are in hand.
+func (s *Source) Busy() bool {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	return s.inHand > 0
+}
+
+// Starved reports whether nothing can be asked for since a permit is missing, and nothing is
+// in hand that would tell of more. The count of asks is the same as before if nothing was
+// asked for since.
+func (s *Source) Starved() (asks int, starved bool) {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	if s.slots.demand.stopped || !s.open || s.paused || s.asked > 0 || s.inHand > 0 {
+		return s.turn, false
+	}
+	now := s.slots.now()
+	return s.turn, slices.ContainsFunc(s.limits, func(l *limit) bool { return l.room(now) == 0 })
+}
+
+// Waiting tells how many jobs wait though none was asked for.
+func (s *Source) Waiting(backlog uint64) {
+	s.slots.update(func(d *demand) {
+		if s.open && s.asked == 0 && s.inHand == 0 {
+			d.delivered(s, 0, backlog)
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package slots
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+// A Ticket is a job in hand as its slots see it. Who holds the job embeds one.
+type Ticket struct {
+	source  *Source
+	job     *job.Record
+	size    int // bytes
+	revoker Revoker
+
+	returned atomic.Bool // the handler has
+
+	// Of the slots' lock.
+	prev, next *Ticket
+	stamp      uint64 // demand.clock when the job was asked for
+	phase      phase
+	revoked    time.Time     // since when it has no permit any more though it runs
+	told       bool          // that it is to stop
+	ignored    time.Duration // for how long it has not stopped since, though it could have
+	reported   bool          // that it ran on for too long after that
+}
+
+// A Revoker is told once that its job has lost a permit while it runs, and is to stop. It must
+// not block.
+type Revoker interface{ Revoke() }
+
+// Issue makes t the ticket of a job of s that takes this many bytes.
+func (t *Ticket) Issue(s *Source, j *job.Record, size int, r Revoker) {
+	t.source, t.job, t.size, t.revoker = s, j, size, r
+}
+
+// phase is how far a job in hand has come.
+type phase uint8
+
+const (
+	waiting phase = iota
+	running
+	givenUp // its handler does not return
+	stuck   // and its slot has been given back
+	back    // its handler has returned after all
+)
+
+// Start notes that the handler starts now, or returns [ErrNoPermit].
+func (t *Ticket) Start() error {
+	s := t.source.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if !t.source.admits(t.stamp, now) || t.source.full(now) {
+		return ErrNoPermit
+	}
+	t.phase = running
+	s.demand.started(t.source, now)
+	return nil
+}
+
+// Returned notes that the handler has returned: it does nothing any more, though the job's end
+// is not settled yet.
+func (t *Ticket) Returned() { t.returned.Store(true) }
+
+// GiveUp notes that the handler does not return: the job's slot is given back with
+// [Ticket.Finished], its permit not before [Ticket.CameBack].
+func (t *Ticket) GiveUp() {
+	t.source.slots.mu.Lock()
+	defer t.source.slots.mu.Unlock()
+	t.phase = givenUp
+}
+
+// CameBack notes that a handler that was given up has returned after all: before the job's
+// slot was given back or after that.
+func (t *Ticket) CameBack() {
+	t.source.slots.update(func(*demand) {
+		if t.phase == stuck {
+			t.source.stuck--
+			t.source.tickets.remove(t)
+		}
+		t.phase = back
+	})
+}
+
+// Finished gives the job's slot back, its handler having run for so long, 0 if it did not. Its
+// permit comes with it unless the handler was given up.
+func (t *Ticket) Finished(ran time.Duration) {
+	t.source.slots.update(func(d *demand) {
+		d.bytes -= t.size
+		d.finished(t.source, ran)
+		if t.phase == givenUp {
+			t.phase = stuck
+			t.source.stuck++
+		} else {
+			t.source.tickets.remove(t)
+		}
+	})
+}
+
+// PermitUntil returns when the permits of the job end unless they are renewed, zero if never.
+func (t *Ticket) PermitUntil() time.Time {
+	s := t.source.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := t.source.revoked(t.stamp, s.now()); !at.IsZero() {
+		return at
+	}
+	return t.source.until()
+}
+
+// tickets is a list, so that to keep one costs no memory.
+type tickets struct{ first *Ticket }
+
+func (l *tickets) add(t *Ticket) {
+	t.next = l.first
+	if l.first != nil {
+		l.first.prev = t
+	}
+	l.first = t
+}
+
+func (l *tickets) remove(t *Ticket) {
+	switch {
+	case t.prev != nil:
+		t.prev.next = t.next
+	case l.first == t:
+		l.first = t.next
+	default:
+		return // it never was delivered
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.prev, t.next = nil, nil
+}
