@@ -15,6 +15,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -195,7 +196,7 @@ func isNil(args Args) bool {
 // findQuota fills in the quota at which a job is refused. Without one it is not.
 func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
 	typ := e.Record.Type
-	limit, limited, err := c.registry.Limit(ctx, registry.PoolKey{Kind: registry.OfType, Name: typ})
+	limit, limited, err := c.registry.Limit(ctx, slots.Key{Kind: slots.OfType, Name: typ})
 	if err != nil {
 		return err
 	}

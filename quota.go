@@ -8,6 +8,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A Quota limits, over all workers, the jobs of a type, of all types that share a key, or of a
@@ -109,13 +110,13 @@ func (q Quota) check() error {
 	return nil
 }
 
-func (q Quota) pool() registry.PoolKey {
-	p := registry.PoolKey{Kind: registry.OfType, Name: q.Type, Rate: q.Per != 0}
+func (q Quota) pool() slots.Key {
+	p := slots.Key{Kind: slots.OfType, Name: q.Type, Rate: q.Per != 0}
 	switch {
 	case q.Key != "":
-		p.Kind, p.Name = registry.OfKey, q.Key
+		p.Kind, p.Name = slots.OfKey, q.Key
 	case q.Queue != "":
-		p.Kind, p.Name = registry.OfQueue, q.Queue
+		p.Kind, p.Name = slots.OfQueue, q.Queue
 	}
 	return p
 }
@@ -190,11 +191,11 @@ func usageOf(p registry.Pool) QuotaUsage {
 		u.Source = SetByReset
 	}
 	switch p.Kind {
-	case registry.OfType:
+	case slots.OfType:
 		u.Type = p.Name
-	case registry.OfKey:
+	case slots.OfKey:
 		u.Key = p.Name
-	case registry.OfQueue:
+	case slots.OfQueue:
 		u.Queue = p.Name
 	}
 	for _, s := range p.Shares {

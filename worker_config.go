@@ -13,6 +13,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -179,7 +180,7 @@ func nodeName(host string) string {
 func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Config {
 	w := worker.Config{
 		ID: id, Name: c.Name, Strict: c.Strict, Concurrency: c.Concurrency, Types: types,
-		Limits: make(map[registry.PoolKey]registry.Limit), Keys: make(map[string]string),
+		Limits: make(map[slots.Key]registry.Limit), Keys: make(map[string]string),
 		PermitTTL: c.PermitTTL, MaxAbandoned: c.MaxAbandoned, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
 	}
 	for _, q := range c.Queues {

@@ -11,9 +11,22 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
+
+// Slots are what a node can do at once, as far as an agent decides on it; the worker's are
+// [slots.Slots]. The methods do not block and may be called from any goroutine.
+type Slots interface {
+	// Limiter returns where the permits of a key are used. It is called again when the period
+	// of a rate changes.
+	Limiter(key slots.Key, period time.Duration) slots.Limiter
+	// SetKey has a type share the limits of a key, or of none any more if that is empty.
+	SetKey(typ, key string)
+	// Pause says whether a queue is paused.
+	Pause(queue string, paused bool)
+}
 
 // AgentConfig says for whom an [Agent] speaks, and what it moves. Its functions do not block
 // and may be called from any goroutine.
@@ -24,16 +37,12 @@ type AgentConfig struct {
 
 	// Limits and Keys, by type, are what the node's configuration says. They are written when
 	// a person hands a setting back; before that, [Store.ConfigureLimit] writes them.
-	Limits map[PoolKey]Limit
+	Limits map[slots.Key]Limit
 	Keys   map[string]string
 
-	// Valve returns where the permits of a pool are used. Per is the period of a rate; when
-	// it changes, Valve is called again.
-	Valve    func(pool PoolKey, per time.Duration) Valve
-	SetKey   func(typ, key string)       // a type shares the limits of a key, or of none any more
-	Pause    func(queue string, on bool) // a queue is paused or resumed
-	Snapshot func() Node                 // what the node is and runs, all of it
-	Doubt    func()                      // its presence could not be written; nil: nobody cares
+	Slots    Slots
+	Snapshot func() Node // what the node is and runs, all of it
+	Doubt    func()      // its presence could not be written; nil: nobody cares
 
 	Logger  *slog.Logger           // never nil
 	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares
@@ -51,7 +60,7 @@ const (
 
 // An Agent is a node's part in the registry: its presence, its grants, and a listener for limits,
 // keys and pauses. It is a part of a supervision tree, ready once the limits are known
-// to the valves and it has tried to get permits and to write its presence; it gives everything
+// to the limiters and it has tried to get permits and to write its presence; it gives everything
 // back when it is stopped.
 //
 //	registry        rest_for_one
@@ -66,9 +75,9 @@ type Agent struct {
 	settings atomic.Pointer[stream.Watch]
 	troubles troubles
 
-	// told is until when each valve may use its permits at most. It outlives a crash of the
+	// told is until when each limiter may use its permits at most. It outlives a crash of the
 	// server, which must not make a grant last longer; only the server's goroutine uses it.
-	told map[PoolKey]time.Time
+	told map[slots.Key]time.Time
 }
 
 // NewAgent returns an agent that is not started yet. The error is about cfg.
@@ -82,7 +91,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
-	a := &Agent{store: store, cfg: cfg, troubles: troubles{log: cfg.Logger}, told: make(map[PoolKey]time.Time)}
+	a := &Agent{store: store, cfg: cfg, troubles: troubles{log: cfg.Logger}, told: make(map[slots.Key]time.Time)}
 	var err error
 	a.server, err = supervisor.NewServer(supervisor.ServerSpec[message]{Name: "agent", Init: a.init, Mailbox: mailbox})
 	if err != nil {
@@ -159,7 +168,7 @@ type (
 		reply supervisor.Reply[<-chan struct{}]
 	}
 	hinted struct {
-		pool PoolKey
+		pool slots.Key
 		hint hintValue
 	}
 )
@@ -172,18 +181,18 @@ func (hinted) isMessage()  {}
 func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
 	st := &state{
 		Agent: a, self: self, log: a.cfg.Logger,
-		acted: make(chan struct{}), limits: make(map[PoolKey]knownLimit), keys: make(map[string]string), pools: make(map[PoolKey]*pool), takes: make(map[setting][]byte),
+		acted: make(chan struct{}), limits: make(map[slots.Key]knownLimit), keys: make(map[string]string), pools: make(map[slots.Key]*pool), takes: make(map[setting][]byte),
 	}
 	st.cancel = self.After(idleLook, tick{})
 	return st, nil
 }
 
 // serves reports whether the node serves what the pool limits.
-func (s *state) serves(p PoolKey) bool {
+func (s *state) serves(p slots.Key) bool {
 	switch p.Kind {
-	case OfType:
+	case slots.OfType:
 		return slices.Contains(s.cfg.Types, p.Name)
-	case OfQueue:
+	case slots.OfQueue:
 		return slices.Contains(s.cfg.Queues, p.Name)
 	}
 	for typ, key := range s.keys {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
@@ -73,7 +74,7 @@ func TestStopGivesBack(t *testing.T) {
 // Types share the limit of a key, and come under it and leave it while their jobs run.
 func TestKeyOfTypes(t *testing.T) {
 	inScene(t, func(s *scene) {
-		crm := PoolKey{Kind: OfKey, Name: "crm"}
+		crm := slots.Key{Kind: slots.OfKey, Name: "crm"}
 		s.limit(crm, 6, 0)
 		n := s.node("a", nodeConfig{concurrency: 20, types: []string{"sync", "push"}, jobs: 50 * time.Millisecond})
 		s.key("sync", "crm")
@@ -134,11 +135,11 @@ func TestBrokenSettings(t *testing.T) {
 		"a quota of a period": {stream.Write{Key: "grant.import._limit", Value: []byte(`{"limit":5,"per":"1s"}`)}, func(s *scene) { s.limit(imports, 5, 0) }},
 		"a rate without one": {stream.Write{Key: "rate.import._limit", Value: []byte(`{"limit":5}`)}, func(s *scene) {
 			s.limit(imports, 5, 0)
-			s.limit(PoolKey{Kind: OfType, Name: "import", Rate: true}, 0, time.Second)
+			s.limit(slots.Key{Kind: slots.OfType, Name: "import", Rate: true}, 0, time.Second)
 		}},
 		"of the queue": {stream.Write{Key: "grant.queue=default._limit", Value: []byte("{")}, func(s *scene) {
 			s.limit(imports, 5, 0)
-			s.limit(PoolKey{Kind: OfQueue, Name: "default"}, 0, 0)
+			s.limit(slots.Key{Kind: slots.OfQueue, Name: "default"}, 0, 0)
 		}},
 		"a key": {stream.Write{Key: "key.import", Value: []byte(`{"key":"a b"}`)}, func(s *scene) {
 			s.limit(imports, 5, 0)
@@ -176,13 +177,13 @@ func TestBrokenSettings(t *testing.T) {
 // Of a setting that was known and cannot be read any more, what was known holds.
 func TestBrokenLaterSettings(t *testing.T) {
 	inScene(t, func(s *scene) {
-		crm := PoolKey{Kind: OfKey, Name: "crm"}
+		crm := slots.Key{Kind: slots.OfKey, Name: "crm"}
 		s.limit(imports, 5, 0)
 		s.limit(crm, 7, 0)
 		s.key("push", "crm")
 		s.node("a", nodeConfig{concurrency: 50, types: []string{"import", "push"}, jobs: 50 * time.Millisecond})
 		time.Sleep(time.Second)
-		for _, key := range []string{imports.limitKey(), crm.limitKey(), keyOf("push")} {
+		for _, key := range []string{limitKey(imports), limitKey(crm), keyOf("push")} {
 			if _, err := s.store.bucket.Put(s.ctx, stream.Write{Key: key, Value: []byte("x")}); err != nil {
 				s.t.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
 )
@@ -27,12 +28,12 @@ type state struct {
 	log    *slog.Logger
 	cancel func() bool // takes back the next tick
 
-	limits map[PoolKey]knownLimit // all there are
-	keys   map[string]string      // by type
-	pools  map[PoolKey]*pool      // that concern this node
-	order  []*pool                // of them, whose turn it is first
-	left   []*pool                // whose limit is gone: their grants are to be removed
-	takes  map[setting][]byte     // what was handed back to configurations, and this node's is to be written
+	limits map[slots.Key]knownLimit // all there are
+	keys   map[string]string        // by type
+	pools  map[slots.Key]*pool      // that concern this node
+	order  []*pool                  // of them, whose turn it is first
+	left   []*pool                  // whose limit is gone: their grants are to be removed
+	takes  map[setting][]byte       // what was handed back to configurations, and this node's is to be written
 
 	known     bool          // all settings were read once
 	presentAt time.Time     // when presence is to be written again
@@ -60,7 +61,7 @@ func (s *state) Handle(ctx context.Context, msg message) error {
 			p.hinted(m.hint)
 		}
 	case synced:
-		// The callers' patience has an end, so nothing is asked of the broker here. The valves
+		// The callers' patience has an end, so nothing is asked of the broker here. The limiters
 		// of all limits are known and shut when they go on.
 		s.known = true
 		s.reconcile(ctx)
@@ -188,14 +189,14 @@ func (s *state) reportPermits(ctx context.Context) {
 		if p.err == nil {
 			continue
 		}
-		if failing++; first == nil || p.key.prefix() < first.key.prefix() {
+		if failing++; first == nil || prefix(p.key) < prefix(first.key) {
 			first = p
 		}
 	}
 	if first == nil {
 		s.troubles.ended(ctx, withPermits)
 	} else if ctx.Err() == nil || isSilence(first.err) {
-		s.troubles.has(ctx, withPermits, first.err, slog.String("first", first.key.prefix()), slog.Int("limits", failing))
+		s.troubles.has(ctx, withPermits, first.err, slog.String("first", prefix(first.key)), slog.Int("limits", failing))
 	}
 }
 
@@ -248,10 +249,13 @@ func (s *state) applyPause(queue string, e stream.Entry) {
 		s.log.Error("a pause cannot be read: resume the queue, or write or remove its key", slog.String("effect", "the queue is paused"),
 			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
 	}
-	s.cfg.Pause(queue, e.Value != nil)
+	if e.Value != nil {
+		s.log.Info("queue paused", slog.String("queue", queue))
+	}
+	s.cfg.Slots.Pause(queue, e.Value != nil)
 }
 
-func (s *state) applyLimit(pool PoolKey, e stream.Entry) {
+func (s *state) applyLimit(pool slots.Key, e stream.Entry) {
 	if e.Value == nil {
 		delete(s.limits, pool)
 		return
@@ -276,7 +280,7 @@ func (s *state) applyLimit(pool PoolKey, e stream.Entry) {
 }
 
 // example is what a limit of the pool looks like.
-func example(p PoolKey) string {
+func example(p slots.Key) string {
 	if p.Rate {
 		return `{"limit":100,"per":"1m0s"}`
 	}
@@ -294,7 +298,7 @@ func (s *state) applyKey(typ string, e stream.Entry) {
 		effect := "the last one known holds"
 		if s.keys[typ] == "" {
 			effect, key = "no job of the type starts", brokenKey
-			s.limits[PoolKey{Kind: OfKey, Name: brokenKey}] = knownLimit{closed: true}
+			s.limits[slots.Key{Kind: slots.OfKey, Name: brokenKey}] = knownLimit{closed: true}
 		} else {
 			key = s.keys[typ]
 		}
@@ -305,7 +309,7 @@ func (s *state) applyKey(typ string, e stream.Entry) {
 	if key != "" {
 		s.keys[typ] = key
 	}
-	s.cfg.SetKey(typ, key)
+	s.cfg.Slots.SetKey(typ, key)
 }
 
 // reconcile joins the pools that concern the node, leaves those that do not, and tells the
@@ -317,7 +321,7 @@ func (s *state) reconcile(ctx context.Context) {
 			continue
 		}
 		s.log.InfoContext(ctx, "limit lifted", slog.String("pool", key.String()), slog.Bool("rate", key.Rate))
-		p.valve.Lift()
+		p.limiter.Lift()
 		if !p.closed { // else it has written nothing
 			s.left = append(s.left, p)
 		}
@@ -334,7 +338,7 @@ func (s *state) reconcile(ctx context.Context) {
 		case l.closed != p.closed || l.Limit != p.limit || l.rev > p.limitRev:
 			p.closed = l.closed
 			if l.Per != p.limit.Per {
-				p.valve = s.cfg.Valve(key, l.Per)
+				p.limiter = s.cfg.Slots.Limiter(key, l.Per)
 			}
 			s.logLimit(ctx, key, l.Limit)
 			p.limited(now, l.Limit, l.rev)
@@ -342,7 +346,7 @@ func (s *state) reconcile(ctx context.Context) {
 	}
 }
 
-func (s *state) logLimit(ctx context.Context, key PoolKey, l Limit) {
+func (s *state) logLimit(ctx context.Context, key slots.Key, l Limit) {
 	attrs := []any{slog.String("pool", key.String()), slog.Int("jobs", l.Jobs)}
 	if l.Per > 0 {
 		attrs = append(attrs, slog.Duration("per", l.Per))
@@ -352,16 +356,16 @@ func (s *state) logLimit(ctx context.Context, key PoolKey, l Limit) {
 
 // join begins with no permit. What runs already, if anything, may go on for as long as a
 // grant lasts, but for no longer than it was told before the server crashed.
-func (s *state) join(ctx context.Context, now time.Time, key PoolKey, l knownLimit) {
+func (s *state) join(ctx context.Context, now time.Time, key slots.Key, l knownLimit) {
 	s.logLimit(ctx, key, l.Limit)
 	p := &pool{
 		key: key, node: s.cfg.Node, ttl: s.cfg.TTL, store: s.store, log: s.log,
-		valve: s.cfg.Valve(key, l.Per), limit: l.Limit, limitRev: l.rev, closed: l.closed, sent: now,
+		limiter: s.cfg.Slots.Limiter(key, l.Per), limit: l.Limit, limitRev: l.rev, closed: l.closed, sent: now,
 	}
 	if until, ok := s.told[key]; ok {
 		p.sent = until.Add(-usable(p.ttl))
 	}
-	p.valve.Allow(0, p.until())
+	p.limiter.Allow(0, p.until())
 	s.told[key] = p.until()
 	s.pools[key] = p
 	s.order = append(s.order, p)

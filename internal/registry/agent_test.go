@@ -132,8 +132,8 @@ func TestLimitComesLate(t *testing.T) {
 		if g := s.held(imports); len(g) != 0 {
 			s.t.Errorf("grants of a limit that is gone: %v", g)
 		}
-		if len(n.valves) != 1 {
-			s.t.Errorf("valves %v, want the one of the type", n.valves)
+		if len(n.limiters) != 1 {
+			s.t.Errorf("limiters %v, want the one of the type", n.limiters)
 		}
 	})
 }

@@ -90,7 +90,7 @@ func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
 		if err != nil {
 			return err
 		}
-		w := stream.Write{Key: pool.grantKey(lostToken), Value: all, TTL: keyTTL(a.cfg.TTL, l)}
+		w := stream.Write{Key: grantKey(pool, lostToken), Value: all, TTL: keyTTL(a.cfg.TTL, l)}
 		if err := a.store.putFirst(ctx, w); err != nil && !errors.Is(err, stream.ErrConflict) {
 			return err
 		}

@@ -70,15 +70,15 @@ func playContention(s *scene) {
 	for round := range rounds {
 		var wg sync.WaitGroup
 		errs := make([]error, contenders)
-		entries, _, err := s.store.bucket.Read(s.ctx, imports.all())
+		entries, _, err := s.store.bucket.Read(s.ctx, grantsOf(imports))
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		last := entries[len(entries)-1].Rev
 		for i := range contenders {
-			key := imports.grantKey(string(rune('a' + i)))
+			key := grantKey(imports, string(rune('a'+i)))
 			wg.Go(func() {
-				_, errs[i] = s.store.bucket.Put(s.ctx, stream.Write{Key: key, Value: []byte(`{"held":1}`), TTL: DefaultTTL, On: imports.all(), Rev: last})
+				_, errs[i] = s.store.bucket.Put(s.ctx, stream.Write{Key: key, Value: []byte(`{"held":1}`), TTL: DefaultTTL, On: grantsOf(imports), Rev: last})
 			})
 		}
 		wg.Wait()

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A broker that is 40 ms away does not make a node with many limits start late, nor lose what it
@@ -15,7 +17,7 @@ func TestManyLimitsOfABrokerFarAway(t *testing.T) {
 		for i := range limits {
 			types = append(types, "t"+strconv.Itoa(i))
 		}
-		pool := func(i int) PoolKey { return PoolKey{Kind: OfType, Name: types[i]} }
+		pool := func(i int) slots.Key { return slots.Key{Kind: slots.OfType, Name: types[i]} }
 		for i := range limits {
 			s.limit(pool(i), 5, 0)
 		}
@@ -30,7 +32,7 @@ func TestManyLimitsOfABrokerFarAway(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		n.mu.Lock()
 		lost, ended := 0, n.serial
-		for _, v := range n.valves {
+		for _, v := range n.limiters {
 			lost += v.lost
 		}
 		n.mu.Unlock()

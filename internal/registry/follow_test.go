@@ -80,9 +80,9 @@ func (n *node) loseOnce(prefix string) (isLost func() bool) {
 func TestLimitIsActedOnAfterAnError(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.limit(imports, 8, 0)
-		v := &fixedValve{used: 4, want: 4}
+		v := &fixedLimiter{used: 4, want: 4}
 		p := &pool{
-			key: imports, node: "x", ttl: DefaultTTL, store: s.store, log: slog.New(slog.DiscardHandler), valve: v,
+			key: imports, node: "x", ttl: DefaultTTL, store: s.store, log: slog.New(slog.DiscardHandler), limiter: v,
 			limit: Limit{Jobs: 8}, sent: time.Now(),
 		}
 		if err := p.refresh(s.ctx); err != nil || v.permits != 4 {
@@ -92,7 +92,7 @@ func TestLimitIsActedOnAfterAnError(t *testing.T) {
 			p.answered(nats.ErrConnectionReconnecting)
 		}
 		y := &pool{
-			key: imports, node: "y", ttl: DefaultTTL, store: s.store, log: p.log, valve: &fixedValve{used: 4, want: 4},
+			key: imports, node: "y", ttl: DefaultTTL, store: s.store, log: p.log, limiter: &fixedLimiter{used: 4, want: 4},
 			limit: Limit{Jobs: 8}, sent: time.Now(),
 		}
 		if err := y.refresh(s.ctx); err != nil {

@@ -9,12 +9,13 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
 // How a node behaves between two refreshes of its grant.
 const (
-	lookEvery   = 100 * time.Millisecond // at its valves
+	lookEvery   = 100 * time.Millisecond // at its limiters
 	quietEach   = 5 * time.Millisecond   // pause after a write, for each node of the pool
 	growTries   = 6                      // after others wrote meanwhile
 	conflictMax = 8 * time.Millisecond   // pause before the first of them, at most
@@ -25,12 +26,12 @@ const (
 // A pool is this node's part in a limit: the life of its grant. It belongs to the agent's
 // goroutine.
 type pool struct {
-	key   PoolKey
-	node  string
-	ttl   time.Duration
-	store *Store
-	log   *slog.Logger
-	valve Valve
+	key     slots.Key
+	node    string
+	ttl     time.Duration
+	store   *Store
+	log     *slog.Logger
+	limiter slots.Limiter
 
 	limit    Limit
 	limitRev uint64
@@ -40,7 +41,7 @@ type pool struct {
 	unsure bool      // a write was not answered: the bucket may have a newer one
 	sent   time.Time // when the confirmed write was sent or, before one was, the limit seen
 	lost   bool      // that is too long ago; of a quota, nothing is written before the key is gone
-	open   int       // permits that the valve may use, at most those held
+	open   int       // permits that the limiter may use, at most those held
 	others map[string]Grant
 	gone   int     // permits of a rate that nodes which are gone have used, or may have
 	ledger *ledger // what was read, if that is too much for one answer; nil: it is not
@@ -65,25 +66,25 @@ type pool struct {
 
 // expired notices that the grant was not refreshed in time, and gives it up.
 func (p *pool) expired(now time.Time) {
-	if p.lost || elapsed(p.sent, now) < usable(p.ttl) {
+	if p.lost || slots.Elapsed(p.sent, now) < usable(p.ttl) {
 		return
 	}
 	p.lose("not confirmed in time")
 }
 
 func (p *pool) lose(why string) {
-	used, _, _ := p.valve.Use()
+	used, _, _ := p.limiter.Use()
 	if p.own.Held > 0 || used > 0 {
 		p.log.Warn("permits lost", slog.String("reason", why), slog.String("pool", p.key.String()), slog.Bool("rate", p.key.Rate), slog.Int("held", p.own.Held), slog.Int("used", used))
 	}
 	p.lost, p.own.Held, p.open = true, 0, 0
 	p.refreshAt, p.lookAt = time.Time{}, time.Time{}
-	p.valve.Lose()
+	p.limiter.Lose()
 }
 
 // me is what this node holds, needs and wants at the moment.
 func (p *pool) me(now time.Time) Grant {
-	used, need, want := p.valve.Use()
+	used, need, want := p.limiter.Use()
 	if p.key.Rate && used >= p.own.Held && want > used {
 		want = max(want, 2*p.own.Held) // short jobs use up a period's starts within a moment
 	}
@@ -155,7 +156,7 @@ func (p *pool) waitsInTheCrowd(now time.Time, me Grant) bool {
 // adapt is consider for who knows what it holds, needs and wants.
 func (p *pool) adapt(now time.Time, me Grant) (do func(context.Context) error) {
 	nodes := p.view(me)
-	if elapsed(p.tookAt, now) >= p.term && yields(p.limit.Jobs, nodes, p.node) {
+	if slots.Elapsed(p.tookAt, now) >= p.term && yields(p.limit.Jobs, nodes, p.node) {
 		p.turn = lastTurn(nodes)
 		me.Turn = p.turn
 		nodes[p.node] = me
@@ -188,7 +189,7 @@ func (p *pool) stayClosed(now time.Time) {
 		return
 	}
 	p.sent, p.lost, p.refreshAt = now, false, now.Add(p.ttl/3)
-	p.valve.Allow(0, p.until())
+	p.limiter.Allow(0, p.until())
 }
 
 // answered notes how the last request ended. After a refusal the next one waits a little
@@ -209,7 +210,7 @@ func (p *pool) keep(ctx context.Context, hold, use int, me Grant) error {
 	if p.rev == 0 || p.unsure {
 		return p.refresh(ctx)
 	}
-	err := p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev)
+	err := p.write(ctx, hold, use, me, grantKey(p.key, p.node), p.rev)
 	if errors.Is(err, stream.ErrConflict) {
 		if err := p.verify(ctx); err != nil {
 			return err
@@ -222,7 +223,7 @@ func (p *pool) keep(ctx context.Context, hold, use int, me Grant) error {
 // verify learns what became of the grant after a write to it was refused or it was not
 // found: nobody else writes to the key, so it is there, or it is lost.
 func (p *pool) verify(ctx context.Context) error {
-	_, err := p.store.bucket.Get(ctx, p.key.grantKey(p.node))
+	_, err := p.store.bucket.Get(ctx, grantKey(p.key, p.node))
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
 		p.lose("gone from the registry")
@@ -278,8 +279,8 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 	nodes := p.view(me)
 	hold, use := next(p.limit.Jobs, nodes, p.node)
 	if p.rev == 0 || p.unsure || hold > me.Held {
-		err = p.write(ctx, hold, use, me, p.key.all(), s.last)
-	} else if err = p.write(ctx, hold, use, me, p.key.grantKey(p.node), p.rev); errors.Is(err, stream.ErrConflict) {
+		err = p.write(ctx, hold, use, me, grantsOf(p.key), s.last)
+	} else if err = p.write(ctx, hold, use, me, grantKey(p.key, p.node), p.rev); errors.Is(err, stream.ErrConflict) {
 		return true, p.verify(ctx)
 	}
 	if errors.Is(err, stream.ErrConflict) {
@@ -293,10 +294,10 @@ func (p *pool) tryRefresh(ctx context.Context) (again bool, err error) {
 }
 
 // renewable reports whether a lost grant may be written anew though its key is there. That of
-// a rate may: the valve counts what started on it. But not about when the key expires, which
+// a rate may: the limiter counts what started on it. But not about when the key expires, which
 // might take the new one with it.
 func (p *pool) renewable(now time.Time, s survey) bool {
-	return p.key.Rate && elapsed(p.sent, now) < s.ttl-Margin(p.ttl)
+	return p.key.Rate && slots.Elapsed(p.sent, now) < s.ttl-Margin(p.ttl)
 }
 
 // write puts the grant under a condition. What is more than hold is given up before, and
@@ -305,7 +306,7 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	if hold < p.own.Held {
 		p.allow(use)
 	}
-	used, _, _ := p.valve.Use()
+	used, _, _ := p.limiter.Use()
 	if hold < p.own.Held {
 		hold = min(max(hold, used), p.own.Held)
 	}
@@ -320,7 +321,7 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	}
 	sent := time.Now()
 	rev, err = p.store.bucket.Put(ctx, stream.Write{
-		Key: p.key.grantKey(p.node), Value: value, TTL: p.keyTTL(g), On: on, Rev: rev,
+		Key: grantKey(p.key, p.node), Value: value, TTL: p.keyTTL(g), On: on, Rev: rev,
 	})
 	if err != nil {
 		p.unsure = p.unsure || !errors.Is(err, stream.ErrConflict)
@@ -342,7 +343,7 @@ func (p *pool) write(ctx context.Context, hold, use int, me Grant, on string, re
 	if p.lost {
 		return nil
 	}
-	p.open = -1 // the valve is to hear of the new end in any case
+	p.open = -1 // the limiter is to hear of the new end in any case
 	p.allow(use)
 	if changed {
 		p.store.hint(p.key, p.node, g)
@@ -359,7 +360,7 @@ func (p *pool) keyTTL(g Grant) time.Duration {
 	return keyTTL(p.ttl, p.limit)
 }
 
-// allow lets the valve use so many permits. If that is fewer than are held, those that are
+// allow lets the limiter use so many permits. If that is fewer than are held, those that are
 // free are given up at once, and those in use as they become free. What a write gave up that
 // was not answered stays given up.
 func (p *pool) allow(permits int) {
@@ -370,7 +371,7 @@ func (p *pool) allow(permits int) {
 		return
 	}
 	p.open = permits
-	p.valve.Allow(permits, p.until())
+	p.limiter.Allow(permits, p.until())
 }
 
 // until is the end of the grant.
@@ -387,7 +388,7 @@ func (p *pool) limited(now time.Time, l Limit, rev uint64) {
 
 // remove takes the node's grant away.
 func (p *pool) remove(ctx context.Context) {
-	_, err := p.store.bucket.Put(ctx, stream.Write{Key: p.key.grantKey(p.node), Remove: true, TTL: stream.MarkerTTL})
+	_, err := p.store.bucket.Put(ctx, stream.Write{Key: grantKey(p.key, p.node), Remove: true, TTL: stream.MarkerTTL})
 	if err == nil {
 		p.store.hint(p.key, p.node, Grant{})
 	} // else it expires
@@ -396,7 +397,7 @@ func (p *pool) remove(ctx context.Context) {
 // giveBack returns, at the end of the node, what nothing runs on. Starts of the period that
 // has not passed stay in the way of others until it has.
 func (p *pool) giveBack(ctx context.Context) {
-	used, _, _ := p.valve.Use()
+	used, _, _ := p.limiter.Use()
 	switch {
 	case p.rev == 0:
 	case used == 0:
@@ -404,7 +405,7 @@ func (p *pool) giveBack(ctx context.Context) {
 	case p.key.Rate && !p.lost:
 		g := Grant{Held: min(used, p.own.Held), Used: used}
 		if value, err := json.Marshal(g); err == nil {
-			_, _ = p.store.bucket.Put(ctx, stream.Write{Key: p.key.grantKey(p.node), Value: value, TTL: aging(p.limit.Per)}) // or it expires later
+			_, _ = p.store.bucket.Put(ctx, stream.Write{Key: grantKey(p.key, p.node), Value: value, TTL: aging(p.limit.Per)}) // or it expires later
 		}
 	}
 }

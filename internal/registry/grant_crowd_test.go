@@ -8,16 +8,18 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // bury leaves grants of nodes that are gone, each of which started one job, in a pool of a rate.
-func (s *scene) bury(p PoolKey, nodes int, ttl time.Duration, grant string) {
+func (s *scene) bury(p slots.Key, nodes int, ttl time.Duration, grant string) {
 	s.t.Helper()
 	if _, err := s.store.bucket.Open(s.ctx); err != nil {
 		s.t.Fatal(err)
 	}
 	for i := range nodes {
-		m := &nats.Msg{Subject: s.subject(p.grantKey("gone-" + strconv.Itoa(i))), Header: nats.Header{}, Data: []byte(grant)}
+		m := &nats.Msg{Subject: s.subject(grantKey(p, "gone-"+strconv.Itoa(i))), Header: nats.Header{}, Data: []byte(grant)}
 		m.Header["Nats-TTL"] = []string{ttl.String()}
 		if err := s.store.nc.PublishMsg(m); err != nil {
 			s.t.Fatal(err)
@@ -34,7 +36,7 @@ const workedLast = `{"held":1,"used":1,"need":1,"want":8}`
 
 // haunt leaves so many starts in a rate that stay, of as many nodes that are gone: more keys than
 // one answer has, which nobody but those who count sees.
-func (s *scene) haunt(p PoolKey, nodes int) {
+func (s *scene) haunt(p slots.Key, nodes int) {
 	s.t.Helper()
 	s.bury(p, nodes, 24*time.Hour, `{"held":1,"used":1}`)
 	s.ghosts[p] = nodes
@@ -137,7 +139,7 @@ func TestManyKeysOfEveryKind(t *testing.T) {
 			}
 		}
 		for i := range many {
-			put(PoolKey{Kind: OfType, Name: fmt.Sprintf("t%d", i)}.limitKey(), limitValue{Limit: 1})
+			put(limitKey(slots.Key{Kind: slots.OfType, Name: fmt.Sprintf("t%d", i)}), limitValue{Limit: 1})
 			put(pauseOf(fmt.Sprintf("q%d", i)), pauseValue{})
 			put(nodeKey(fmt.Sprintf("n%d", i)), Node{})
 		}

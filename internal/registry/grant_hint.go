@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A hint tells what a node wrote, to those whom it may concern. It is sent after the write
@@ -13,10 +15,10 @@ type hintValue struct {
 	Grant
 }
 
-func (s *Store) hint(p PoolKey, node string, g Grant) {
+func (s *Store) hint(p slots.Key, node string, g Grant) {
 	b, err := json.Marshal(hintValue{Node: node, Grant: g})
 	if err == nil {
-		err = s.nc.Publish(s.control+p.prefix(), b)
+		err = s.nc.Publish(s.control+prefix(p), b)
 	}
 	if err != nil {
 		s.log.Debug("no hint sent", slog.String("pool", p.String()), slog.Any("err", err))
@@ -29,7 +31,7 @@ func (s *Store) hintSubjects() []string {
 }
 
 // parseHint reads the subject and body of a hint.
-func (s *Store) parseHint(subject string, data []byte) (p PoolKey, h hintValue, ok bool) {
+func (s *Store) parseHint(subject string, data []byte) (p slots.Key, h hintValue, ok bool) {
 	rest, ok := strings.CutPrefix(subject, s.control)
 	if !ok {
 		return p, h, false

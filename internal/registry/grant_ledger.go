@@ -24,7 +24,7 @@ type ledger struct {
 // read returns the pool's entries, as they are or a little behind.
 func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
 	if p.ledger == nil {
-		entries, _, err := p.store.bucket.ReadAtOnce(ctx, p.key.all())
+		entries, _, err := p.store.bucket.ReadAtOnce(ctx, grantsOf(p.key))
 		if !errors.Is(err, stream.ErrTooMany) {
 			return entries, err
 		}
@@ -32,7 +32,7 @@ func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
 	}
 	l := p.ledger
 	if !p.stale(time.Now()) {
-		found, _, err := p.store.bucket.ReadPages(ctx, p.key.all(), l.last+1)
+		found, _, err := p.store.bucket.ReadPages(ctx, grantsOf(p.key), l.last+1)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +42,7 @@ func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
 			return slices.Collect(maps.Values(l.entries)), nil
 		}
 	}
-	found, _, err := p.store.bucket.ReadPages(ctx, p.key.all(), 1)
+	found, _, err := p.store.bucket.ReadPages(ctx, grantsOf(p.key), 1)
 	if err != nil {
 		return nil, err
 	}

@@ -24,12 +24,6 @@ func Margin(ttl time.Duration) time.Duration {
 // first.
 func usable(ttl time.Duration) time.Duration { return ttl - Margin(ttl) }
 
-// elapsed is the larger of monotonic and wall time: Go's monotonic clock stands still while
-// a machine is suspended, and the wall clock may be set back.
-func elapsed(since, now time.Time) time.Duration {
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
-}
-
 // keyTTL is the TTL of a grant's key. The starts that a crashed node made under a rate count
 // for their whole period.
 func keyTTL(ttl time.Duration, limit Limit) time.Duration {
@@ -41,6 +35,6 @@ func keyTTL(ttl time.Duration, limit Limit) time.Duration {
 
 // aging is how long a start counts under a rate, in whole seconds as TTLs are.
 func aging(per time.Duration) time.Duration {
-	const most = 100 * time.Millisecond // what the valve adds to a period
+	const most = 100 * time.Millisecond // what a limiter adds to a period
 	return (per + most + time.Second - 1).Truncate(time.Second)
 }

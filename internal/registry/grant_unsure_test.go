@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// fixedValve uses and wants what the test says.
-type fixedValve struct {
+// fixedLimiter uses and wants what the test says.
+type fixedLimiter struct {
 	used, want int
 	permits    int
 }
 
-func (v *fixedValve) Allow(permits int, _ time.Time) { v.permits = permits }
-func (v *fixedValve) Use() (used, need, want int)    { return v.used, v.used, v.want }
-func (v *fixedValve) Lift()                          {}
-func (v *fixedValve) Lose()                          { v.permits = 0 }
+func (v *fixedLimiter) Allow(permits int, _ time.Time) { v.permits = permits }
+func (v *fixedLimiter) Use() (used, need, want int)    { return v.used, v.used, v.want }
+func (v *fixedLimiter) Lift()                          {}
+func (v *fixedLimiter) Lose()                          { v.permits = 0 }
 
 // A shrink was stored and its answer is late. Until the pool was read again, the node does not
 // use what it gave up, whatever it hears.
 func TestShrinkThatWasNotAnsweredIsNotTakenBack(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.limit(imports, 10, 0)
-		v := &fixedValve{used: 3, want: 20}
+		v := &fixedLimiter{used: 3, want: 20}
 		link := s.server.Link()
 		store := s.open(link.Connect(s.t))
 		p := &pool{
-			key: imports, node: "x", ttl: DefaultTTL, store: store, log: slog.New(slog.DiscardHandler), valve: v,
+			key: imports, node: "x", ttl: DefaultTTL, store: store, log: slog.New(slog.DiscardHandler), limiter: v,
 			limit: Limit{Jobs: 10}, sent: time.Now(),
 		}
 		if err := p.refresh(s.ctx); err != nil || v.permits != 10 {

@@ -3,12 +3,14 @@ package registry
 import (
 	"slices"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
-// valve is where a node's permits are used.
-type valve struct {
+// limiter is where a node's permits are used.
+type limiter struct {
 	node *node
-	key  PoolKey
+	key  slots.Key
 
 	// Guarded by scene.mu.
 	per     time.Duration
@@ -19,12 +21,12 @@ type valve struct {
 	lost    int // times
 }
 
-func (v *valve) admits(now time.Time) bool {
+func (v *limiter) admits(now time.Time) bool {
 	return !v.limited || v.used < v.permits && now.Before(v.until)
 }
 
 // started covers a start: that of a rate for a period, and a little.
-func (v *valve) started() {
+func (v *limiter) started() {
 	v.used++
 	if v.key.Rate {
 		time.AfterFunc(v.per+lookForJobs, func() {
@@ -36,7 +38,7 @@ func (v *valve) started() {
 }
 
 // guard ends what runs past its permit.
-func (v *valve) guard(now time.Time) {
+func (v *limiter) guard(now time.Time) {
 	if !v.limited || v.key.Rate || now.Before(v.until) {
 		return
 	}
@@ -49,7 +51,7 @@ func (v *valve) guard(now time.Time) {
 	}
 }
 
-func (v *valve) Allow(permits int, until time.Time) {
+func (v *limiter) Allow(permits int, until time.Time) {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
@@ -63,7 +65,7 @@ func (v *valve) Allow(permits int, until time.Time) {
 	})
 }
 
-func (v *valve) Use() (used, need, want int) {
+func (v *limiter) Use() (used, need, want int) {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
@@ -76,7 +78,7 @@ func (v *valve) Use() (used, need, want int) {
 
 // due is how many slots more are to be those of the types of the pool, though others may have
 // taken them: a gate counts on its share as well. Of a rate it is one at least.
-func (v *valve) due() int {
+func (v *limiter) due() int {
 	types, running := 0, 0
 	for _, typ := range v.node.cfg.types {
 		if slices.Contains(v.node.pools(typ), v.key) {
@@ -95,14 +97,14 @@ func (v *valve) due() int {
 	return max(due, 0)
 }
 
-func (v *valve) Lift() {
+func (v *limiter) Lift() {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()
 	v.limited = false
 }
 
-func (v *valve) Lose() {
+func (v *limiter) Lose() {
 	v.node.thawed()
 	v.node.mu.Lock()
 	defer v.node.mu.Unlock()

@@ -7,56 +7,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 )
 
-// The kinds of pools.
-const (
-	OfType  = "type"
-	OfKey   = "key"
-	OfQueue = "queue"
-)
-
-// A PoolKey names what a limit holds for: the jobs of a type, those of all types that share a
-// key, or those of a queue.
-type PoolKey struct {
-	Rate bool   // so many starts in a period, instead of so many at once
-	Kind string // OfType, OfKey or OfQueue
-	Name string
-}
-
-// String is the pool as it stands in keys and logs, but for its being a rate.
-func (p PoolKey) String() string {
-	if p.Kind == OfType {
-		return p.Name
+// prefix is what all keys of a limit and its grants begin with.
+func prefix(k slots.Key) string {
+	if k.Rate {
+		return rateKeys + "." + k.String()
 	}
-	return p.Kind + "=" + p.Name
+	return grantKeys + "." + k.String()
 }
 
-// prefix is what all keys of the pool begin with.
-func (p PoolKey) prefix() string {
-	if p.Rate {
-		return rateKeys + "." + p.String()
-	}
-	return grantKeys + "." + p.String()
-}
-
-func (p PoolKey) limitKey() string            { return p.prefix() + "." + limitToken }
-func (p PoolKey) grantKey(node string) string { return p.prefix() + "." + node }
-func (p PoolKey) all() string                 { return p.prefix() + ".*" }
-
-// check returns an error that names the rule which p breaks.
-func (p PoolKey) check() error {
-	switch p.Kind {
-	case OfType:
-		return job.CheckType(p.Name)
-	case OfKey:
-		return job.CheckKey(p.Name)
-	case OfQueue:
-		return job.CheckQueue(p.Name)
-	}
-	return fmt.Errorf("limit of a %q: want a type, a key or a queue", p.Kind)
-}
+func limitKey(k slots.Key) string              { return prefix(k) + "." + limitToken }
+func grantKey(k slots.Key, node string) string { return prefix(k) + "." + node }
+func grantsOf(k slots.Key) string              { return prefix(k) + ".*" }
 
 // First tokens of the bucket's keys, and last ones that are no node's.
 const (
@@ -79,16 +43,16 @@ func settings() []string {
 }
 
 // parsePool reads the pool and the last token, a node or limitToken, of a key.
-func parsePool(key string) (p PoolKey, last string, ok bool) {
+func parsePool(key string) (p slots.Key, last string, ok bool) {
 	t := strings.Split(key, ".")
 	if len(t) != 3 || (t[0] != grantKeys && t[0] != rateKeys) {
-		return PoolKey{}, "", false
+		return slots.Key{}, "", false
 	}
-	p = PoolKey{Rate: t[0] == rateKeys, Kind: OfType, Name: t[1]}
+	p = slots.Key{Rate: t[0] == rateKeys, Kind: slots.OfType, Name: t[1]}
 	if kind, name, found := strings.Cut(t[1], "="); found {
 		p.Kind, p.Name = kind, name
 	}
-	return p, t[2], p.check() == nil
+	return p, t[2], p.Check() == nil
 }
 
 // A Limit says how many jobs of a pool may run at once or, if Per is set, start in any
@@ -114,14 +78,14 @@ const (
 )
 
 // CheckLimit returns an error that names the rule which a limit of the pool breaks.
-func CheckLimit(p PoolKey, l Limit) error {
-	if err := p.check(); err != nil {
+func CheckLimit(p slots.Key, l Limit) error {
+	if err := p.Check(); err != nil {
 		return err
 	}
 	return l.check(p)
 }
 
-func (l Limit) check(p PoolKey) error {
+func (l Limit) check(p slots.Key) error {
 	switch {
 	case l.Jobs < 0 || l.Jobs > maxJobs:
 		return fmt.Errorf("limit %d: must be from 1 to %d, or 0 for none", l.Jobs, maxJobs)

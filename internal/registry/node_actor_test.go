@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// node is a worker without a queue: it starts jobs whenever its valves let it.
+// node is a worker without a queue: it starts jobs whenever its limiters let it.
 type node struct {
 	*scene
 	id    string
@@ -25,36 +26,36 @@ type node struct {
 	ended chan error
 
 	// Guarded by scene.mu.
-	valves map[PoolKey]*valve
-	free   int  // slots
-	idle   bool // there are no jobs at the moment
-	serial int
-	jobs   map[string]*work
-	paused map[string]bool
-	keys   map[string]string
-	frozen chan struct{} // closed when it thaws; nil: it runs
-	since  time.Time     // when it was frozen
-	dead   bool
-	sent   map[string]int // messages by what they begin with
+	limiters map[slots.Key]*limiter
+	free     int  // slots
+	idle     bool // there are no jobs at the moment
+	serial   int
+	jobs     map[string]*work
+	paused   map[string]bool
+	keys     map[string]string
+	frozen   chan struct{} // closed when it thaws; nil: it runs
+	since    time.Time     // when it was frozen
+	dead     bool
+	sent     map[string]int // messages by what they begin with
 }
 
 type nodeConfig struct {
 	concurrency int
-	queue       string            // default "default"
-	types       []string          // default import and email
-	jobs        time.Duration     // how long a job takes, on average; 0: there are none
-	ttl         time.Duration     // default 10 s
-	look        time.Duration     // how often it looks for jobs; default 2 ms
-	deaf        bool              // hints do not reach it, nor leave it
-	limits      map[PoolKey]Limit // its configuration
-	configKeys  map[string]string // by type
+	queue       string              // default "default"
+	types       []string            // default import and email
+	jobs        time.Duration       // how long a job takes, on average; 0: there are none
+	ttl         time.Duration       // default 10 s
+	look        time.Duration       // how often it looks for jobs; default 2 ms
+	deaf        bool                // hints do not reach it, nor leave it
+	limits      map[slots.Key]Limit // its configuration
+	configKeys  map[string]string   // by type
 	instrument  func(supervisor.Child) supervisor.Child
 }
 
 // work is a job that runs.
 type work struct {
 	Running
-	pools []PoolKey
+	pools []slots.Key
 }
 
 const lookForJobs = 2 * time.Millisecond
@@ -92,7 +93,7 @@ func (s *scene) newFarNode(id string, roundTrip time.Duration, cfg nodeConfig) *
 	}
 	n := &node{
 		scene: s, id: id, link: s.server.Link(), cfg: cfg, ended: make(chan error, 1),
-		valves: make(map[PoolKey]*valve), free: cfg.concurrency, jobs: make(map[string]*work),
+		limiters: make(map[slots.Key]*limiter), free: cfg.concurrency, jobs: make(map[string]*work),
 		paused: make(map[string]bool), keys: make(map[string]string), sent: make(map[string]int),
 	}
 	n.link.Watch(n.count)
@@ -104,7 +105,7 @@ func (s *scene) newFarNode(id string, roundTrip time.Duration, cfg nodeConfig) *
 	var err error
 	n.agent, err = NewAgent(store, AgentConfig{
 		Node: id, TTL: cfg.ttl, Queues: []string{cfg.queue}, Types: cfg.types, Logger: s.logger().With(slog.String("node", id)),
-		Valve: n.valve, SetKey: n.setKey, Pause: n.pause, Snapshot: n.snapshot, Instrument: cfg.instrument,
+		Slots: n, Snapshot: n.snapshot, Instrument: cfg.instrument,
 		Limits: cfg.limits, Keys: cfg.configKeys,
 	})
 	if err != nil {
@@ -148,10 +149,10 @@ func (n *node) work(ctx context.Context) {
 }
 
 // pools are those that a type's jobs may belong to.
-func (n *node) pools(typ string) []PoolKey {
-	of := []PoolKey{{Kind: OfType, Name: typ}, {Kind: OfQueue, Name: n.cfg.queue}}
+func (n *node) pools(typ string) []slots.Key {
+	of := []slots.Key{{Kind: slots.OfType, Name: typ}, {Kind: slots.OfQueue, Name: n.cfg.queue}}
 	if key := n.keys[typ]; key != "" {
-		of = append(of, PoolKey{Kind: OfKey, Name: key})
+		of = append(of, slots.Key{Kind: slots.OfKey, Name: key})
 	}
 	for _, p := range slices.Clip(of) {
 		p.Rate = true
@@ -170,7 +171,7 @@ func (n *node) tryStart(typ string) bool {
 	}
 	w := &work{pools: n.pools(typ)}
 	for _, p := range w.pools {
-		if v := n.valves[p]; v != nil && !v.admits(now) {
+		if v := n.limiters[p]; v != nil && !v.admits(now) {
 			return false
 		}
 	}
@@ -180,7 +181,7 @@ func (n *node) tryStart(typ string) bool {
 	n.jobs[w.ID] = w
 	for _, p := range w.pools {
 		n.observe(p, now)
-		if v := n.valves[p]; v != nil {
+		if v := n.limiters[p]; v != nil {
 			v.started()
 		}
 	}
@@ -202,7 +203,7 @@ func (n *node) end(w *work) {
 	n.free++
 	for _, p := range w.pools {
 		n.running[p]--
-		if v := n.valves[p]; v != nil && !p.Rate {
+		if v := n.limiters[p]; v != nil && !p.Rate {
 			v.used--
 		}
 	}
@@ -232,7 +233,7 @@ func (n *node) thaw() {
 	n.mu.Lock()
 	n.blinds = append(n.blinds, [2]time.Time{n.since, time.Now()})
 	n.tally(1)
-	for _, v := range n.valves {
+	for _, v := range n.limiters {
 		v.guard(time.Now())
 	}
 	close(n.frozen)
@@ -287,14 +288,14 @@ func (n *node) leave() {
 	}
 }
 
-func (n *node) valve(p PoolKey, per time.Duration) Valve {
+func (n *node) Limiter(p slots.Key, per time.Duration) slots.Limiter {
 	n.thawed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	v := n.valves[p]
+	v := n.limiters[p]
 	if v == nil {
-		v = &valve{node: n, key: p}
-		n.valves[p] = v
+		v = &limiter{node: n, key: p}
+		n.limiters[p] = v
 		for _, w := range n.jobs {
 			if slices.Contains(w.pools, p) && !p.Rate {
 				v.used++
@@ -305,13 +306,13 @@ func (n *node) valve(p PoolKey, per time.Duration) Valve {
 	return v
 }
 
-func (n *node) setKey(typ, key string) {
+func (n *node) SetKey(typ, key string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.keys[typ] = key
 }
 
-func (n *node) pause(queue string, on bool) {
+func (n *node) Pause(queue string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.paused[queue] = on

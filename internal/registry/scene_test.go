@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -37,11 +38,11 @@ type scene struct {
 
 	mu      sync.Mutex
 	nodes   map[string]*node
-	limits  map[PoolKey][]setAt // in order
-	running map[PoolKey]int
-	starts  map[PoolKey][]time.Time
-	begun   map[PoolKey]int // jobs that ever started
-	ghosts  map[PoolKey]int // starts of nodes that are gone, which count for as long as the scene lasts
+	limits  map[slots.Key][]setAt // in order
+	running map[slots.Key]int
+	starts  map[slots.Key][]time.Time
+	begun   map[slots.Key]int // jobs that ever started
+	ghosts  map[slots.Key]int // starts of nodes that are gone, which count for as long as the scene lasts
 
 	blinds   [][2]time.Time // when a node could not see what is set: from, until
 	exceeded bool
@@ -56,8 +57,8 @@ type setAt struct {
 const seenWithin = time.Second
 
 var (
-	imports = PoolKey{Kind: OfType, Name: "import"}
-	mails   = PoolKey{Kind: OfType, Name: "email", Rate: true}
+	imports = slots.Key{Kind: slots.OfType, Name: "import"}
+	mails   = slots.Key{Kind: slots.OfType, Name: "email", Rate: true}
 )
 
 func newScene(t tester, server *natstest.Server) *scene {
@@ -65,8 +66,8 @@ func newScene(t tester, server *natstest.Server) *scene {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &scene{
 		t: t, ctx: ctx, server: server, logs: io.Discard, rand: rand.New(rand.NewPCG(1, 2)),
-		nodes: make(map[string]*node), limits: make(map[PoolKey][]setAt), running: make(map[PoolKey]int),
-		starts: make(map[PoolKey][]time.Time), begun: make(map[PoolKey]int), ghosts: make(map[PoolKey]int),
+		nodes: make(map[string]*node), limits: make(map[slots.Key][]setAt), running: make(map[slots.Key]int),
+		starts: make(map[slots.Key][]time.Time), begun: make(map[slots.Key]int), ghosts: make(map[slots.Key]int),
 	}
 	if tt, ok := t.(*testing.T); ok {
 		s.logs = tt.Output()
@@ -115,7 +116,7 @@ func (s *scene) all() []*node {
 }
 
 // limit sets a limit.
-func (s *scene) limit(p PoolKey, jobs int, per time.Duration) {
+func (s *scene) limit(p slots.Key, jobs int, per time.Duration) {
 	s.t.Helper()
 	l := Limit{Jobs: jobs, Per: per}
 	s.mu.Lock()
@@ -139,7 +140,7 @@ func (s *scene) key(typ, key string) {
 
 // startsWithin returns how many jobs of a rate started within one period of the last two:
 // they come in bursts a little more than a period apart.
-func (s *scene) startsWithin(p PoolKey, period time.Duration) int {
+func (s *scene) startsWithin(p slots.Key, period time.Duration) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := 0
@@ -160,7 +161,7 @@ func (s *scene) startsWithin(p PoolKey, period time.Duration) int {
 }
 
 // most is the largest limit that a node may act on at the moment, false if it may act on none.
-func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
+func (s *scene) most(p slots.Key, now time.Time) (most int, limited bool) {
 	all := s.limits[p]
 	for _, l := range slices.Backward(all) {
 		if l.Jobs == 0 {
@@ -175,7 +176,7 @@ func (s *scene) most(p PoolKey, now time.Time) (most int, limited bool) {
 }
 
 // measure sleeps for d and returns how many permits were used meanwhile on average.
-func (s *scene) measure(p PoolKey, d time.Duration) float64 {
+func (s *scene) measure(p slots.Key, d time.Duration) float64 {
 	const step = 5 * time.Millisecond
 	sum := 0
 	for range d / step {
@@ -188,9 +189,9 @@ func (s *scene) measure(p PoolKey, d time.Duration) float64 {
 }
 
 // held returns what each node holds by its own word in the bucket.
-func (s *scene) held(p PoolKey) map[string]Grant {
+func (s *scene) held(p slots.Key) map[string]Grant {
 	s.t.Helper()
-	pool := Pool{PoolKey: p}
+	pool := Pool{Key: p}
 	if err := s.store.fill(s.ctx, &pool); err != nil {
 		s.t.Fatalf("read %v: %v", p, err)
 	}
@@ -202,7 +203,7 @@ func (s *scene) held(p PoolKey) map[string]Grant {
 }
 
 // observe notes a start in a pool, and fails the test if it is one too many.
-func (s *scene) observe(p PoolKey, now time.Time) {
+func (s *scene) observe(p slots.Key, now time.Time) {
 	s.running[p]++
 	s.begun[p]++
 	most, limited := s.most(p, now)
@@ -226,7 +227,7 @@ func (s *scene) observe(p PoolKey, now time.Time) {
 }
 
 // startedOf returns how many jobs of a pool ever started.
-func (s *scene) startedOf(p PoolKey) int {
+func (s *scene) startedOf(p slots.Key) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.begun[p]
@@ -252,7 +253,7 @@ func (s *scene) tooMany(format string, args ...any) {
 }
 
 // checkUsed fails the test unless the limit is well used for the next d.
-func (s *scene) checkUsed(p PoolKey, limit int, d time.Duration) {
+func (s *scene) checkUsed(p slots.Key, limit int, d time.Duration) {
 	s.t.Helper()
 	if got := s.measure(p, d); got < wellUsed*float64(limit) {
 		s.t.Errorf("%.2f of %d permits of %v are busy: %v", got, limit, p, s.held(p))
@@ -260,7 +261,7 @@ func (s *scene) checkUsed(p PoolKey, limit int, d time.Duration) {
 }
 
 // checkFair fails the test unless all nodes, who want as much, hold the same but for one.
-func (s *scene) checkFair(p PoolKey, limit int) {
+func (s *scene) checkFair(p slots.Key, limit int) {
 	s.t.Helper()
 	nodes := s.held(p)
 	for range 10 { // one may be on its way to whose turn it is

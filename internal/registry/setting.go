@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -87,7 +88,7 @@ func decodeLimit(b []byte) (l Limit, ok bool) {
 }
 
 // decodeLimitOf is decodeLimit for a pool that it has to fit.
-func decodeLimitOf(p PoolKey, b []byte) (Limit, bool) {
+func decodeLimitOf(p slots.Key, b []byte) (Limit, bool) {
 	l, ok := decodeLimit(b)
 	return l, ok && l.check(p) == nil
 }

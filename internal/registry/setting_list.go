@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"slices"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 // A Pool is a limit and who has what of it.
 type Pool struct {
-	PoolKey
+	slots.Key
 	Limit  Limit
 	Source Source
 	Set    time.Time // by the broker's clock
@@ -33,7 +34,7 @@ func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, shares, types := make(map[PoolKey]Pool), make(map[PoolKey][]Share), make(map[string][]string)
+	limits, shares, types := make(map[slots.Key]Pool), make(map[slots.Key][]Share), make(map[string][]string)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {
 			types[key] = append(types[key], typ)
@@ -46,7 +47,7 @@ func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
 			if !readable {
 				l = Limit{}
 			}
-			limits[p] = Pool{PoolKey: p, Limit: l, Source: sourceOf(e.Value), Set: e.Time.UTC()}
+			limits[p] = Pool{Key: p, Limit: l, Source: sourceOf(e.Value), Set: e.Time.UTC()}
 		default:
 			if g, ok := decodeGrant(e.Value); ok {
 				shares[p] = append(shares[p], Share{Node: last, Grant: g})
@@ -56,20 +57,20 @@ func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
 	pools := make([]Pool, 0, len(limits))
 	for key, p := range limits {
 		p.Shares = sorted(shares[key])
-		if p.Kind == OfKey {
+		if p.Kind == slots.OfKey {
 			p.Types = slices.Sorted(slices.Values(types[p.Name]))
 		}
 		pools = append(pools, p)
 	}
 	slices.SortFunc(pools, func(a, b Pool) int {
-		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per), cmp.Compare(a.prefix(), b.prefix()))
+		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per), cmp.Compare(prefix(a.Key), prefix(b.Key)))
 	})
 	return pools, nil
 }
 
 // fill reads who has what of a pool.
 func (s *Store) fill(ctx context.Context, p *Pool) error {
-	entries, _, err := s.bucket.Read(ctx, p.all())
+	entries, _, err := s.bucket.Read(ctx, grantsOf(p.Key))
 	if err != nil {
 		return err
 	}
@@ -97,11 +98,11 @@ func decodeGrant(b []byte) (g Grant, ok bool) {
 }
 
 // Limit returns the limit of one pool; false if it has none.
-func (s *Store) Limit(ctx context.Context, p PoolKey) (Limit, bool, error) {
-	if err := p.check(); err != nil {
+func (s *Store) Limit(ctx context.Context, p slots.Key) (Limit, bool, error) {
+	if err := p.Check(); err != nil {
 		return Limit{}, false, err
 	}
-	e, err := s.bucket.Get(ctx, p.limitKey())
+	e, err := s.bucket.Get(ctx, limitKey(p))
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
 		return Limit{}, false, nil

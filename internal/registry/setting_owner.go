@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"log/slog"
 	"time"
@@ -24,7 +25,7 @@ import (
 // ConfigureLimit sets a limit as a worker's configuration has it, or removes it if it is of zero
 // jobs, unless a person set another: that one stays, and the log says how to hand it back. The
 // errors are those of [Store.SetLimit].
-func (s *Store) ConfigureLimit(ctx context.Context, p PoolKey, l Limit) error {
+func (s *Store) ConfigureLimit(ctx context.Context, p slots.Key, l Limit) error {
 	if err := CheckLimit(p, l); err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (s *Store) ConfigureLimit(ctx context.Context, p PoolKey, l Limit) error {
 		return nil
 	}
 	s.logKept(ctx, "a configured limit is not applied: a person set another, which holds until it is removed or handed back",
-		kept, slog.String("limit", p.prefix()), slog.String("configured", l.String()), slog.String("in_force", inForce(set, readable)))
+		kept, slog.String("limit", prefix(p)), slog.String("configured", l.String()), slog.String("in_force", inForce(set, readable)))
 	return nil
 }
 
@@ -99,8 +100,8 @@ func inForce(l Limit, readable bool) string {
 // ResetLimit hands a limit back to the configuration of the workers. It holds as it is until a
 // worker that has it in its configuration writes its own, at once if one runs. Of a limit that
 // is a configuration's, or of none, it changes nothing.
-func (s *Store) ResetLimit(ctx context.Context, p PoolKey) error {
-	if err := p.check(); err != nil {
+func (s *Store) ResetLimit(ctx context.Context, p slots.Key) error {
+	if err := p.Check(); err != nil {
 		return err
 	}
 	return s.set(ctx, settingOf(p), handedBack)

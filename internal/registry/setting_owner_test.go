@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -72,12 +73,12 @@ func TestSettingsHaveAnOwner(t *testing.T) {
 	}
 	inScene(t, func(s *scene) {
 		for _, tt := range tests {
-			s.plant(imports.limitKey(), tt.there)
+			s.plant(limitKey(imports), tt.there)
 			store, log := s.logged()
 			if err := tt.do(store, s); err != nil {
 				s.t.Errorf("%s: %v", tt.name, err)
 			}
-			if got := s.stored(imports.limitKey()); got != tt.want {
+			if got := s.stored(limitKey(imports)); got != tt.want {
 				s.t.Errorf("%s: %q became %q, want %q", tt.name, tt.there, got, tt.want)
 			}
 			if (log.Len() > 0) != (tt.log != "") || !strings.Contains(log.String(), tt.log) {
@@ -157,7 +158,7 @@ func TestConfigurationDoesNotReplaceWhatComesBetween(t *testing.T) {
 					return natstest.Pass
 				})
 				must(s, store.ConfigureLimit(s.ctx, imports, Limit{Jobs: 20}))
-				if got := s.stored(imports.limitKey()); before != "" || got != `{"limit":2}` {
+				if got := s.stored(limitKey(imports)); before != "" || got != `{"limit":2}` {
 					s.t.Errorf("an emergency limit became %s", got)
 				}
 			})
@@ -176,7 +177,7 @@ func TestPersonWinsTheRaceOfAStart(t *testing.T) {
 			}
 			all.Go(func() { must(s, s.store.SetLimit(s.ctx, imports, Limit{Jobs: 1 + round})) })
 			all.Wait()
-			if got, want := s.stored(imports.limitKey()), fmt.Sprintf(`{"limit":%d}`, 1+round); got != want {
+			if got, want := s.stored(limitKey(imports)), fmt.Sprintf(`{"limit":%d}`, 1+round); got != want {
 				s.t.Fatalf("round %d: %s, want %s", round, got, want)
 			}
 			must(s, s.store.SetLimit(s.ctx, imports, Limit{}))
@@ -190,7 +191,7 @@ func TestHandedBackToRunningWorkers(t *testing.T) {
 	inScene(t, func(s *scene) {
 		for i, id := range []string{"a", "b", "c"} {
 			cfg := busy
-			cfg.limits = map[PoolKey]Limit{imports: {Jobs: 10 + i}}
+			cfg.limits = map[slots.Key]Limit{imports: {Jobs: 10 + i}}
 			cfg.configKeys = map[string]string{"push": "crm"}
 			s.node(id, cfg)
 		}
@@ -211,10 +212,10 @@ func TestHandedBackToRunningWorkers(t *testing.T) {
 		if got := s.stored(keyOf("push")); got != `{"key":"crm","source":"config"}` {
 			s.t.Errorf("the key is %s", got)
 		}
-		before, err := s.store.bucket.Get(s.ctx, imports.limitKey())
+		before, err := s.store.bucket.Get(s.ctx, limitKey(imports))
 		must(s, err)
 		time.Sleep(time.Minute)
-		after, err := s.store.bucket.Get(s.ctx, imports.limitKey())
+		after, err := s.store.bucket.Get(s.ctx, limitKey(imports))
 		must(s, err)
 		if after.Rev != before.Rev {
 			s.t.Errorf("the limit was written again: %s, then %s", before.Value, after.Value)
@@ -231,7 +232,7 @@ func TestHandedBackToNobody(t *testing.T) {
 		must(s, s.store.ResetLimit(s.ctx, imports))
 		time.Sleep(time.Minute)
 		s.checkUsed(imports, 5, time.Second)
-		if got := s.stored(imports.limitKey()); got != resetFive {
+		if got := s.stored(limitKey(imports)); got != resetFive {
 			s.t.Errorf("the limit is %s", got)
 		}
 	})
@@ -248,7 +249,7 @@ func TestEmergencyLimitSurvivesTheBucket(t *testing.T) {
 		must(s, s.client.JetStream().DeleteStream(s.ctx, "KV_"+s.store.bucket.Name()))
 		must(s, s.store.ConfigureLimit(s.ctx, imports, Limit{Jobs: 50}))
 		time.Sleep(DefaultTTL + 5*time.Second)
-		if got := s.stored(imports.limitKey()); got != `{"limit":2}` {
+		if got := s.stored(limitKey(imports)); got != `{"limit":2}` {
 			s.t.Errorf("the limit is %s", got)
 		}
 		s.checkUsed(imports, 2, time.Second)

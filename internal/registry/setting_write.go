@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 // SetLimit sets the limit of a pool for all nodes, or removes it if it is of zero jobs. It is a
 // person's word: no worker's configuration replaces it. A limit that is so already is left
 // alone. The error is about a rule that p or l breaks, or says that the broker did not answer.
-func (s *Store) SetLimit(ctx context.Context, p PoolKey, l Limit) error {
+func (s *Store) SetLimit(ctx context.Context, p slots.Key, l Limit) error {
 	if err := CheckLimit(p, l); err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ type setting struct {
 
 // settingOf is that of a limit. Its condition covers all grants: one that was computed from the
 // old limit must not come after the new one, nor in the same moment.
-func settingOf(p PoolKey) setting { return setting{p.limitKey(), p.all()} }
+func settingOf(p slots.Key) setting { return setting{limitKey(p), grantsOf(p)} }
 
 func keySetting(typ string) setting     { return setting{keyOf(typ), keyOf(typ)} }
 func pauseSetting(queue string) setting { return setting{pauseOf(queue), pauseOf(queue)} }

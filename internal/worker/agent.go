@@ -2,15 +2,12 @@ package worker
 
 import (
 	"cmp"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 )
 
@@ -18,32 +15,15 @@ import (
 // it does about limits and pauses.
 func (w *Worker) newAgent() (*registry.Agent, error) {
 	if w.cfg.OnOverrun != nil {
-		w.gate.OnOverrun(registry.Margin(w.cfg.PermitTTL)/2, w.cfg.OnOverrun)
+		w.slots.OnOverrun(registry.Margin(w.cfg.PermitTTL)/2, w.cfg.OnOverrun)
 	}
 	return registry.NewAgent(w.registry, registry.AgentConfig{
 		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Queues: w.queues, Types: w.types,
 		Limits: w.cfg.Limits, Keys: w.cfg.Keys,
-		Valve:  w.valve,
-		SetKey: w.gate.SetKey,
-		Pause: func(queue string, on bool) {
-			if on {
-				w.log.Info("queue paused", slog.String("queue", queue))
-				w.gate.Pause(queue)
-			} else {
-				w.gate.Resume(queue)
-			}
-		},
+		Slots:    w.slots,
 		Snapshot: w.snapshot, Doubt: w.store.Doubt,
 		Logger: w.log, OnEvent: w.logEvent, Instrument: w.cfg.Instrument,
 	})
-}
-
-func (w *Worker) valve(p registry.PoolKey, per time.Duration) registry.Valve {
-	pool := w.gate.Pool(queue.PoolKey(p))
-	if p.Rate {
-		pool.Per(per)
-	}
-	return pool
 }
 
 // snapshot is what the registry knows of the worker.
@@ -54,7 +34,7 @@ func (w *Worker) snapshot() registry.Node {
 		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
 		Running: []registry.Running{}, Counters: w.ends.read(),
 	}
-	if w.gate.Closed() {
+	if w.slots.Closed() {
 		n.State = "draining"
 	}
 	for _, r := range w.runners {

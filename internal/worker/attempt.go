@@ -10,6 +10,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
 )
 
@@ -40,7 +41,7 @@ type attempt struct {
 // start notes that the handler starts now. Else it reports false, and how the attempt ended.
 func (a *attempt) start() (end ending, ok bool) {
 	switch err := a.held.Start(); {
-	case errors.Is(err, queue.ErrNoPermit):
+	case errors.Is(err, slots.ErrNoPermit):
 		return ending{}, false // handed back
 	case err != nil:
 		return ending{lost: err}, false
@@ -67,7 +68,7 @@ func (a *attempt) lost(cause error) { a.end(causeOf(cause)) }
 
 // causeOf tells a handler why it is to stop.
 func causeOf(cause error) error {
-	if errors.Is(cause, queue.ErrPermitLost) {
+	if errors.Is(cause, slots.ErrPermitLost) {
 		return job.ErrPermitLost
 	}
 	return job.ErrLeaseLost

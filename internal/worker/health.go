@@ -27,7 +27,7 @@ type Health struct {
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
 	h := Health{
-		State: "working", InHand: w.gate.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.gate.Rebuilt(),
+		State: "working", InHand: w.slots.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.store.Rebuilt(),
 		Refused: w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
 	}
 	waits := w.waits.Load()
@@ -36,11 +36,11 @@ func (w *Worker) Health() Health {
 	}
 	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
 	switch {
-	case h.Tree.State == supervisor.StateStarting, waits != nil && !w.gate.Closed():
+	case h.Tree.State == supervisor.StateStarting, waits != nil && !w.slots.Closed():
 		h.State = "starting"
 	case h.Tree.State != supervisor.StateRunning:
 		h.State = "stopped"
-	case w.gate.Closed():
+	case w.slots.Closed():
 		h.State = "draining"
 	}
 	return h

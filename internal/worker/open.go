@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/queue"
-	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // open makes the streams and waits for a broker that is not there yet.
@@ -70,7 +70,7 @@ func (w *Worker) openAll(ctx context.Context) error {
 // setLimits puts the configured limits into the registry where no person has set others: first all limits, so that no type
 // belongs to a key without one.
 func (w *Worker) setLimits(ctx context.Context) error {
-	err := together(ctx, maps.Keys(w.cfg.Limits), func(ctx context.Context, p registry.PoolKey) error {
+	err := together(ctx, maps.Keys(w.cfg.Limits), func(ctx context.Context, p slots.Key) error {
 		return w.registry.ConfigureLimit(ctx, p, w.cfg.Limits[p])
 	})
 	if err != nil {

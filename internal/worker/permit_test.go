@@ -12,6 +12,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -20,7 +21,7 @@ type permitted struct {
 	*worker.Worker
 	t      *testing.T
 	client *millhand.Client
-	pool   *queue.Pool
+	pool   slots.Limiter
 	end    chan struct{} // of those handlers of "quota" that ignore their context
 
 	mu     sync.Mutex
@@ -68,7 +69,7 @@ func inPermitted(t *testing.T, ignore bool, f func(t *testing.T, p *permitted)) 
 			},
 		})
 		p.client = newClient(t, s.Connect(t))
-		p.pool = p.Pool(queue.PoolKey{Kind: queue.TypePool, Name: "quota"})
+		p.pool = p.Pool(slots.Key{Kind: slots.OfType, Name: "quota"})
 		p.pool.Allow(0, time.Now().Add(time.Hour))
 		ctx, stop := context.WithCancel(context.Background())
 		var ended sync.WaitGroup
@@ -199,7 +200,7 @@ func TestLeaseEndsWithThePermit(t *testing.T) {
 			left <- time.Until(h.LeaseUntil())
 			return nil, nil
 		}, "quota")})
-		w.Pool(queue.PoolKey{Kind: queue.QueuePool, Name: "default"}).Allow(1, time.Now().Add(10*time.Second))
+		w.Pool(slots.Key{Kind: slots.OfQueue, Name: "default"}).Allow(1, time.Now().Add(10*time.Second))
 		ctx, stop := context.WithCancel(context.Background())
 		var ended sync.WaitGroup
 		ended.Go(func() { _ = w.Run(ctx) })

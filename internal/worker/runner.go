@@ -11,6 +11,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
 	"github.com/millhand/millhand/internal/supervisor"
 )
@@ -20,12 +21,12 @@ import (
 const startWithin = time.Second
 
 // runner is the consuming end of one queue: a consumer supervisor that starts each job
-// as a supervised child of its own. It asks its pullers for as much as the gate says.
+// as a supervised child of its own. It asks its pullers for as much as there are slots.
 type runner struct {
-	worker *Worker
-	stage  *stages.ConsumerSupervisor[*queue.Delivery]
-	jobs   *supervisor.Dynamic
-	inlets map[*stages.Subscription[*queue.Delivery]]*queue.Inlet // complete before the stage runs
+	worker  *Worker
+	stage   *stages.ConsumerSupervisor[*queue.Delivery]
+	jobs    *supervisor.Dynamic
+	sources map[*stages.Subscription[*queue.Delivery]]*slots.Source // complete before the stage runs
 
 	mu       sync.Mutex
 	running  map[*queue.Delivery]*attempt // those whose handler has not returned
@@ -36,7 +37,7 @@ type runner struct {
 func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
 		worker: w, running: make(map[*queue.Delivery]*attempt),
-		inlets: make(map[*stages.Subscription[*queue.Delivery]]*queue.Inlet),
+		sources: make(map[*stages.Subscription[*queue.Delivery]]*slots.Source),
 	}
 	var err error
 	if r.jobs, err = supervisor.NewDynamic(supervisor.DynamicSpec{Name: "jobs of " + queueName}); err != nil {
@@ -46,15 +47,15 @@ func newRunner(w *Worker, queueName string) (*runner, error) {
 		Start: r.start, Restart: stages.Temporary,
 		Grace: new(time.Duration(0)), // a job is told at once that its runner stops
 		Hooks: stages.Hooks[*queue.Delivery]{
-			OnSubscribe: func(s *stages.Subscription[*queue.Delivery]) { r.inlets[s].Open(s.Ask) },
-			OnCancel:    func(s *stages.Subscription[*queue.Delivery], _ error) { r.inlets[s].Shut() },
-			OnReturn:    func(s *stages.Subscription[*queue.Delivery], n int) { r.inlets[s].Returned(n) },
+			OnSubscribe: func(s *stages.Subscription[*queue.Delivery]) { r.sources[s].Open(s.Ask) },
+			OnCancel:    func(s *stages.Subscription[*queue.Delivery], _ error) { r.sources[s].Shut() },
+			OnReturn:    func(s *stages.Subscription[*queue.Delivery], n int) { r.sources[s].Returned(n) },
 		},
 	})
 	return r, err
 }
 
-// subscribe makes p a source of jobs. The gate asks, not the stage.
+// subscribe makes p a source of jobs. The slots ask, not the stage.
 func (r *runner) subscribe(p *queue.Puller) error {
 	s, err := r.stage.Subscribe(p.Stage(), stages.SubscribeOptions[*queue.Delivery]{
 		Manual: true, Cancel: stages.Temporary, Resubscribe: true,
@@ -62,7 +63,7 @@ func (r *runner) subscribe(p *queue.Puller) error {
 	if err != nil {
 		return err
 	}
-	r.inlets[s] = p.Inlet()
+	r.sources[s] = p.Source()
 	return nil
 }
 
@@ -194,7 +195,7 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 		r.worker.ends.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
-	<-r.worker.slots
+	<-r.worker.taken
 	h.Finished()
 	if admitted {
 		r.worker.settler.Take(h, e.Outcome)
@@ -228,14 +229,14 @@ func (r *runner) takeSlot(ctx context.Context) bool {
 		return false
 	}
 	select {
-	case r.worker.slots <- struct{}{}:
+	case r.worker.taken <- struct{}{}:
 		return true
 	default:
 	}
 	timeout := time.NewTimer(startWithin)
 	defer timeout.Stop()
 	select {
-	case r.worker.slots <- struct{}{}:
+	case r.worker.taken <- struct{}{}:
 		return true
 	case <-timeout.C:
 	case <-r.worker.draining:

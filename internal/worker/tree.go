@@ -21,6 +21,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 		{Name: "store", Run: w.watch.Run},
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
 		{Name: "renewer", Run: w.renewer.Run},
+		{Name: "permits", Run: w.slots.WatchPermits},
 	}
 	for _, q := range w.cfg.Queues {
 		s, err := w.buildQueue(q)
@@ -47,7 +48,7 @@ func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
 		{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace},
 	}
 	for _, typ := range w.types {
-		p, err := queue.NewPuller(w.settler, w.gate.Inlet(q.Weight, q.Name, typ), q.Name, typ)
+		p, err := queue.NewPuller(w.settler, w.slots.Source(q.Weight, q.Name, typ))
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +62,7 @@ func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
 		return nil, err
 	}
 	children = append(children, supervisor.Child{Name: "sweeper", Run: sweeper.Run})
-	listener, err := queue.NewListener(w.store, w.gate, q.Name)
+	listener, err := queue.NewListener(w.store, w.slots, q.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -59,10 +60,10 @@ type Config struct {
 	Strict       bool
 	Concurrency  int
 	Types        map[string]Type
-	Limits       map[registry.PoolKey]registry.Limit // to be set when the worker starts
-	Keys         map[string]string                   // type to key, likewise
-	PermitTTL    time.Duration                       // 0: the registry's default
-	OnOverrun    func([]job.Record)                  // nil: jobs overrun their limit
+	Limits       map[slots.Key]registry.Limit // to be set when the worker starts
+	Keys         map[string]string            // type to key, likewise
+	PermitTTL    time.Duration                // 0: the registry's default
+	OnOverrun    func([]job.Record)           // nil: jobs overrun their limit
 	MaxAbandoned int
 	DrainTimeout time.Duration
 	Logger       *slog.Logger
@@ -72,7 +73,7 @@ type Config struct {
 	Instrument func(supervisor.Child) supervisor.Child
 }
 
-// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, and for each
+// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, the watch over permits, and for each
 // queue its pullers and a runner.
 type Worker struct {
 	nc       *nats.Conn
@@ -90,13 +91,13 @@ type Worker struct {
 	ends    ends
 	runners []*runner // complete before the tree runs
 
-	gate      *queue.Gate
+	slots     *slots.Slots
 	renewer   *queue.Renewer
 	watch     *queue.Watch
 	ready     readiness
 	settler   *queue.Settler
 	tree      *supervisor.Supervisor
-	slots     chan struct{}
+	taken     chan struct{} // slots
 	draining  chan struct{} // closed when a drain begins
 	stopNow   chan struct{}
 	abandoned atomic.Int64  // handlers given up that still run
@@ -122,16 +123,16 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
 	host, _ := os.Hostname() // for people
-	gate := queue.NewGate(cfg.Concurrency)
+	order := slots.ByWeight
 	if cfg.Strict {
-		gate = queue.NewStrictGate(cfg.Concurrency)
+		order = slots.Strict
 	}
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
 		store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
-		gate:     gate,
-		renewer:  queue.NewRenewer(store, gate),
-		slots:    make(chan struct{}, cfg.Concurrency),
+		slots:    slots.New(cfg.Concurrency, order),
+		renewer:  queue.NewRenewer(store),
+		taken:    make(chan struct{}, cfg.Concurrency),
 		draining: make(chan struct{}),
 		stopNow:  make(chan struct{}, 1),
 		failed:   make(chan struct{}),
@@ -140,7 +141,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 		w.queues = append(w.queues, q.Name)
 	}
 	w.settler = queue.NewSettler(store, w.renewer)
-	w.watch = queue.NewWatch(store, gate, w.queues)
+	w.watch = queue.NewWatch(store, w.slots, w.queues)
 	var err error
 	w.tree, err = w.build()
 	return w, err
@@ -233,18 +234,18 @@ func (w *Worker) StopNow() {
 
 // drain reports whether everything in hand was finished.
 func (w *Worker) drain(ctx context.Context) bool {
-	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.gate.InHand()))
-	w.gate.Close()
+	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.slots.InHand()))
+	w.slots.Close()
 	close(w.draining)
 	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
 	defer timeout.Stop()
 	select {
-	case <-w.gate.Idle():
+	case <-w.slots.Idle():
 		return true
 	case <-timeout.C:
 	case <-w.stopNow:
 	}
-	n := w.gate.InHand()
+	n := w.slots.InHand()
 	w.log.WarnContext(ctx, "handing running jobs back", slog.Int("in_hand", n))
 	w.settler.Hurry()
 	return n == 0

@@ -20,10 +20,10 @@ const module = "github.com/millhand/millhand"
 // the test, so a new one is placed by decision; one that is only planned does no harm.
 var allowed = map[string][]string{
 	// The public API, which translates and has no machinery of its own.
-	".": {"internal/job", "internal/queue", "internal/registry", "internal/stream", "internal/supervisor", "internal/worker"},
+	".": {"internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/supervisor", "internal/worker"},
 
 	// The supervision tree of a worker.
-	"internal/worker": {"internal/job", "internal/queue", "internal/registry", "internal/supervisor", "internal/stages"},
+	"internal/worker": {"internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/supervisor", "internal/stages"},
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
 	// func(context.Context) error, so they meet without an import. But stages and supervisors
@@ -32,11 +32,14 @@ var allowed = map[string][]string{
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
 
+	// Who may ask for jobs and who may start them. It decides, and knows no NATS.
+	"internal/slots": {"internal/job"},
+
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.
 	"internal/stream":   {"internal/job"}, // JetStream itself: what queue and registry ask of it alike
-	"internal/queue":    {"internal/job", "internal/stages", "internal/stream"},
-	"internal/registry": {"internal/job", "internal/stream", "internal/supervisor"},
+	"internal/queue":    {"internal/job", "internal/slots", "internal/stages", "internal/stream"},
+	"internal/registry": {"internal/job", "internal/slots", "internal/stream", "internal/supervisor"},
 	"internal/broker":   nil,
 	"internal/minder":   nil,
 	"internal/gc":       nil,
@@ -50,10 +53,11 @@ var allowed = map[string][]string{
 	// A user of the public package too, beside the broker that it measures with.
 	"bench": {".", "internal/broker", "internal/gc"},
 
-	// Tests only: natstest is in nobody's list.
-	"internal/natstest": nil,
-	"test/arch":         nil,
-	"test/integration":  nil,
+	// Tests only: these are in nobody's list.
+	"internal/natstest":  nil,
+	"internal/modeltest": nil,
+	"test/arch":          nil,
+	"test/integration":   nil,
 }
 
 func TestImports(t *testing.T) {
