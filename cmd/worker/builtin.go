@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,7 +33,7 @@ func (sleepArgs) Type() string { return "sleep" }
 func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
 	d, err := time.ParseDuration(j.Args.For)
 	if err != nil {
-		return millhand.Permanent(fmt.Errorf(`want {"for":"50ms"}: %w`, err))
+		return millhand.Permanent(errors.New(`its payload has no duration: want {"for":"50ms"}`)) // err quotes the payload
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -44,7 +45,7 @@ func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
 	}
 }
 
-// flakyArgs makes a job that fails so many attempts.
+// flakyArgs makes a job that fails this many attempts.
 type flakyArgs struct {
 	Fail int `json:"fail"`
 }

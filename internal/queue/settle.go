@@ -59,6 +59,8 @@ type Settler struct {
 	frame   *frame      // of Run's goroutine
 	debug   func() bool // whether anybody reads what is logged at that level
 
+	onSettled func(*Delivery, *Outcome) // see OnSettled; nil: nobody wants to know
+
 	turnedAway atomic.Int64 // jobs that found no room at the end
 }
 
@@ -75,6 +77,10 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 	t.batcher = stream.NewBatcher(s.nc, t.stored, t.unsure)
 	return t
 }
+
+// OnSettled has f called once the end of a run is written, for each of them, from any
+// goroutine. It must not block, and is to be set before the settler runs.
+func (s *Settler) OnSettled(f func(*Delivery, *Outcome)) { s.onSettled = f }
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Delivery, o Outcome) {
@@ -191,8 +197,11 @@ func (s *Settler) settleSlowly(work context.Context, t *settlement) {
 var errStopped = errors.New("the settler stops")
 
 func (s *Settler) report(t *settlement, err error) {
+	if err == nil && s.onSettled != nil {
+		s.onSettled(t.Delivery, &t.Outcome)
+	}
 	switch {
-	case err == nil && t.redelivered:
+	case err == nil && t.redelivered && t.Kind != job.EventDead:
 		s.log.Warn("a worker vanished while it had this job", t.attrs()...)
 	case err == nil:
 		if s.debug() { // once per job: worth a look before the work

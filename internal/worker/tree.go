@@ -19,6 +19,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 	children := []supervisor.Child{
 		{Name: "registry", Part: agent, StopTimeout: settleGrace},
 		{Name: "store", Run: w.watch.Run},
+		{Name: "failures", Run: w.failures.Run},
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
 		{Name: "renewer", Run: w.renewer.Run},
 		{Name: "permits", Run: w.slots.WatchPermits},

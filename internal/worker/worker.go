@@ -96,6 +96,7 @@ type Worker struct {
 	watch     *queue.Watch
 	ready     readiness
 	settler   *queue.Settler
+	failures  *failureLog
 	tree      *supervisor.Supervisor
 	taken     chan struct{} // slots
 	draining  chan struct{} // closed when a drain begins
@@ -140,7 +141,9 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	for _, q := range cfg.Queues {
 		w.queues = append(w.queues, q.Name)
 	}
+	w.failures = newFailureLog(w.log)
 	w.settler = queue.NewSettler(store, w.renewer)
+	w.settler.OnSettled(w.failures.note)
 	w.watch = queue.NewWatch(store, w.slots, w.queues)
 	var err error
 	w.tree, err = w.build()
