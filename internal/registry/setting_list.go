@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/millhand/millhand/internal/slots"
-	"github.com/millhand/millhand/internal/stream"
 	"slices"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A Pool is a limit and who has what of it.

@@ -2,11 +2,11 @@ package registry
 
 import (
 	"context"
-	"fmt"
-	"github.com/millhand/millhand/internal/slots"
-	"github.com/millhand/millhand/internal/stream"
 	"log/slog"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Limits and keys have an owner. What a worker's configuration says replaces only what a
@@ -82,12 +82,13 @@ func configured(value []byte, kept *stream.Entry) edit {
 	}
 }
 
-// logKept says what is in the way of a configuration, since when, and how to go back.
+// logKept says what is in the way of a configuration, since when, and how to go back. It quotes no
+// command: a log escapes the quotes of its JSON, and a person would paste them so.
 func (s *Store) logKept(ctx context.Context, msg string, kept stream.Entry, attrs ...slog.Attr) {
-	value, _ := handedBack(kept)
 	attrs = append(attrs, slog.Time("set", kept.Time.UTC().Truncate(time.Second)),
-		slog.String("hand_back", fmt.Sprintf("Client.ResetQuota, or: nats kv put %s %s '%s'", s.bucket.Name(), kept.Key, value)))
-	s.log.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
+		slog.String("hand_back", "Client.ResetQuota, or the command in docs/quotas.md"),
+		slog.String("bucket", s.bucket.Name()), slog.String("key", kept.Key))
+	s.log.LogAttrs(ctx, slog.LevelWarn, msg, attrs...) //nolint:sloglint // one of two constants
 }
 
 func inForce(l Limit, readable bool) string {

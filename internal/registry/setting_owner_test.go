@@ -113,7 +113,7 @@ func TestKeysHaveAnOwner(t *testing.T) {
 	})
 }
 
-// The line says what is in force, since when, and a command that hands it back as it is.
+// The line says what is in force, since when, and how to go back.
 func TestKeptLimitSaysHowToGoBack(t *testing.T) {
 	inScene(t, func(s *scene) {
 		must(s, s.store.SetLimit(s.ctx, mails, Limit{Jobs: 3, Per: time.Minute}))
@@ -121,7 +121,7 @@ func TestKeptLimitSaysHowToGoBack(t *testing.T) {
 		must(s, store.ConfigureLimit(s.ctx, mails, Limit{Jobs: 100, Per: time.Minute}))
 		for _, want := range []string{
 			"level=WARN", "limit=rate.email", "configured=100/1m0s", "in_force=3/1m0s", "set=2000-01-01T",
-			"Client.ResetQuota", "nats kv put millhand-registry rate.email._limit ", `source`,
+			"Client.ResetQuota", "docs/quotas.md", "bucket=millhand-registry", "key=rate.email._limit",
 		} {
 			if !strings.Contains(log.String(), want) {
 				s.t.Errorf("no %q in %s", want, log)

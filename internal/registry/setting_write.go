@@ -3,12 +3,12 @@ package registry
 import (
 	"context"
 	"errors"
-	"github.com/millhand/millhand/internal/stream"
 	"math/rand/v2"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
