@@ -177,25 +177,6 @@ func (s *Settler) Run(ctx context.Context) error {
 	}
 }
 
-// settleSlowly settles t step by step. What a settler has no more time for stays open.
-func (s *Settler) settleSlowly(work context.Context, t *settlement) {
-	err := t.run(work)
-	if work.Err() != nil && (errors.Is(err, errStopped) || errors.Is(err, context.Canceled)) {
-		return
-	}
-	s.store.refused.drop(t)
-	s.renewer.Release(t.Delivery)
-	s.room.leave(t.weight)
-	s.tracker.settled(t)
-	if err == nil && t.Delay > 0 {
-		t.Remind(t.Delay)
-	}
-	s.report(t, err)
-}
-
-// errStopped ends what a settler that stops has no more time for.
-var errStopped = errors.New("the settler stops")
-
 func (s *Settler) report(t *settlement, err error) {
 	if err == nil && s.onSettled != nil {
 		s.onSettled(t.Delivery, &t.Outcome)
