@@ -141,7 +141,21 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	return outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 }
 
-// outcome decides what follows an attempt that ended with err, its context with cause.
+// outcome decides what follows an attempt that ended with err, its context with cause. The first
+// line that applies decides:
+//
+//	stopped by a drain or a lost permit, no panic, not permanent   handed back, nothing counted
+//	the handler hands it back                                      handed back, with its error
+//	the handler snoozes                                            snoozed, nothing counted
+//	the payload cannot be read                                     dead, malformed
+//	the handler gives it up                                        dead, permanent
+//	it was the last attempt                                        dead, exhausted
+//	the handler says when to retry                                 retrying, then
+//	anything else                                                  retrying, after its backoff
+//
+// What somebody wants comes before what an error means, and whatever ends the job before what
+// would run it again. A worker that stops must not count an attempt that it cut short, but what a
+// handler knows for certain by then is not forgotten.
 func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 	var (
 		panicked, _  = errors.AsType[*job.PanicError](err)
