@@ -55,9 +55,8 @@ func (e *Event) SetResult(b []byte) {
 		e.ResultBase64 = b
 		return
 	}
-	var compact bytes.Buffer
-	if !deep(b) && json.Compact(&compact, b) == nil {
-		e.Result = compact.Bytes()
+	if !deep(b) && json.Valid(b) {
+		e.Result = compact(b)
 		return
 	}
 	if s := jsonString(b); len(s) <= maxEncodedResult {
@@ -65,6 +64,16 @@ func (e *Event) SetResult(b []byte) {
 		return
 	}
 	e.ResultBase64 = b
+}
+
+// compact returns b, which is JSON, without the space between its values: itself if it has none.
+func compact(b []byte) json.RawMessage {
+	if !bytes.ContainsAny(b, " \t\r\n") {
+		return b
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, len(b)))
+	_ = json.Compact(buf, b) // which valid JSON does not fail
+	return buf.Bytes()
 }
 
 // maxNesting is how deep a result may be nested that stands as JSON. Readers have limits:
@@ -112,8 +121,12 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
+// bareEvent is about how long an event is without its texts and its result, bytes.
+const bareEvent = 512
+
 func (s *Store) eventMsg(p job.Place, e *Event) (*nats.Msg, error) {
-	body, err := appendEvent(nil, e)
+	texts := len(e.Error) + len(e.Stack) + len(e.Result) + len(e.ResultBase64)
+	body, err := appendEvent(make([]byte, 0, bareEvent+texts+texts/8), e)
 	if err != nil {
 		return nil, fmt.Errorf("%w: event of %s: %w", errUnwritable, p.ID, err)
 	}
@@ -176,7 +189,9 @@ func (s *Store) History(ctx context.Context, p job.Place, life string) ([]Event,
 
 func (e *Event) resultBytes() int { return len(e.Result) + len(e.ResultBase64) }
 
-// eachEvent calls f with the retained events of an id, oldest first, until it returns false.
+// eachEvent calls f with the retained events of an id, oldest first, until it returns false. It
+// reads one at a time: only the stream's leader is known to have the newest, and that hands out no
+// more than one at once. Whoever can read many asks a replica, which may lag behind.
 func (s *Store) eachEvent(ctx context.Context, p job.Place, f func(*Event) bool) error {
 	subject := s.names.event(p)
 	for from := uint64(1); ; {

@@ -98,9 +98,9 @@ func (w *swarm) succeed(held []*Delivery) {
 func (w *swarm) settled() time.Duration {
 	w.t.Helper()
 	began := time.Now()
-	for len(w.settler.room.jobs) > 0 {
+	for w.unsettled() > 0 {
 		if time.Sleep(time.Millisecond); time.Since(began) > testWait {
-			w.t.Fatalf("%d unsettled after %v", len(w.settler.room.jobs), testWait)
+			w.t.Fatalf("%d unsettled after %v", w.unsettled(), testWait)
 		}
 	}
 	took := time.Since(began)
@@ -256,7 +256,7 @@ func TestSettlerEndsWithABatchOpen(t *testing.T) {
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("ended after %v", took)
 		}
-		if n := len(settler.room.jobs); n != 0 {
+		if n := settler.room.jobs.Load(); n != 0 {
 			t.Errorf("ended with %d unsettled", n)
 		}
 		w.link.Slow(0)

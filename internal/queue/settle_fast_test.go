@@ -18,7 +18,7 @@ import (
 func (n *node) hurry(h *Delivery, most time.Duration) {
 	n.t.Helper()
 	n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)})
-	for end := time.Now().Add(most); len(n.settler.room.jobs) > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(most); n.unsettled() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -81,8 +81,8 @@ func TestSilentSuccess(t *testing.T) {
 				if got := s.kinds(r.Life); got != tt.want {
 					t.Errorf("events %q, want %q", got, tt.want)
 				}
-				if left := s.waiting(); len(left) > 0 || len(n.settler.room.jobs) > 0 {
-					t.Errorf("left in the queue: %v, unsettled: %d", left, len(n.settler.room.jobs))
+				if left := s.waiting(); len(left) > 0 || n.unsettled() > 0 {
+					t.Errorf("left in the queue: %v, unsettled: %d", left, n.unsettled())
 				}
 			})
 		})

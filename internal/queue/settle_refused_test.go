@@ -172,8 +172,8 @@ func TestRefusedEndsOutliveARestartOfTheSettler(t *testing.T) {
 		second.Settle(h, Outcome{Kind: job.EventSucceeded})
 		time.Sleep(3 * time.Second)
 		cancel()
-		if err := <-ended; err != nil || len(second.room.jobs) != 1 {
-			t.Errorf("Run = %v, %d unsettled", err, len(second.room.jobs))
+		if err := <-ended; err != nil || second.room.jobs.Load() != 1 {
+			t.Errorf("Run = %v, %d unsettled", err, second.room.jobs.Load())
 		}
 		way.allow(s)
 		ctx, cancel = context.WithCancel(s.ctx)

@@ -39,6 +39,7 @@ type tracker struct {
 	mu         sync.Mutex
 	open       map[*settlement]struct{} // all that are not over
 	queue      []*settlement            // those of open that Run is to take
+	taken      []*settlement            // what was queued before, its memory to be used again
 	onFastPath int                      // how many of open are inFlight or answered
 	batchAbove int                      // with more of them, events are confirmed in batches
 	draining   bool                     // nothing more comes, so that the last one on the fast path has to wake Run
@@ -78,12 +79,14 @@ func (k *tracker) add(t *settlement, queued settleState) {
 }
 
 // take hands over what is queued: settlements whose events are to be published, in batches if
-// there are many, and those that are to have a goroutine each.
+// there are many, and those that are to have a goroutine each. The first slice is the caller's
+// until the next call.
 func (k *tracker) take() (publish []*settlement, batched bool, start []*settlement) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	publish, k.queue = k.queue, nil
-	publish = slices.DeleteFunc(publish, func(t *settlement) bool {
+	clear(k.taken) // they hold whole jobs
+	k.queue, k.taken = k.taken[:0], k.queue
+	publish = slices.DeleteFunc(k.taken, func(t *settlement) bool {
 		if t.state == queuedSlow {
 			k.become(t, slow)
 			start = append(start, t)
