@@ -308,10 +308,14 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 func AwaitResult[R any](ctx context.Context, c *Client, ref Ref) (R, error) {
 	var result R
 	info, err := c.Await(ctx, ref)
-	if err != nil || len(info.Result) == 0 {
+	b := []byte(info.Result)
+	if len(info.ResultBytes) > 0 {
+		b = info.ResultBytes // JSON that nests too deep for an event, or an error that says that it is none
+	}
+	if err != nil || len(b) == 0 {
 		return result, err
 	}
-	if err := json.Unmarshal(info.Result, &result); err != nil {
+	if err := json.Unmarshal(b, &result); err != nil {
 		return result, fmt.Errorf("millhand: result of job %s: %w", ref.ID, err)
 	}
 	return result, nil

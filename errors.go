@@ -95,7 +95,7 @@ func (e *QuotaError) Is(target error) bool { return target == ErrQuotaReached }
 type FailedError struct {
 	Ref
 	Attempts int
-	Reason   string
+	Reason   Reason
 	Message  string // of the last failure
 }
 

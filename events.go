@@ -5,24 +5,39 @@ import (
 	"iter"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+)
+
+// An EventKind is what happened to a job.
+type EventKind string
+
+// The kinds of events. The last three end a life, and each life has exactly one of them.
+const (
+	EventRetrying   = EventKind(job.EventRetrying)   // a run failed, and the next one waits for its time
+	EventSnoozed    = EventKind(job.EventSnoozed)    // the handler asked to be run later: [Snooze]
+	EventHandedBack = EventKind(job.EventHandedBack) // the worker stopped, or lacked something: ready again
+	EventLost       = EventKind(job.EventLost)       // the worker vanished: ready again
+	EventSucceeded  = EventKind(job.EventSucceeded)
+	EventDead       = EventKind(job.EventDead)
+	EventCancelled  = EventKind(job.EventCancelled)
 )
 
 // An Event is the end of a run of a job, or of its life. Each life has exactly one
 // event with a final state, and it is the last.
 type Event struct {
 	Ref
-	State      State     // the job's from now on
-	Kind       string    // succeeded, retrying, dead, cancelled, snoozed, handed_back or lost
-	Attempt    int       // the run that ended
-	Worker     string    // that wrote it
-	Reason     string    // of a dead or cancelled job
-	Error      string    // of a run that failed
-	Result     []byte    // of a run that succeeded, as in [Info]
-	Time       time.Time // UTC, by the worker's clock, as is StartedAt
-	StartedAt  time.Time // of the run; zero if it never started
-	EnqueuedAt time.Time // by the broker's clock
-	RunAt      time.Time // of the next run, if it has a time
+	State      State     `json:"state"` // the job's from now on
+	Kind       EventKind `json:"kind"`
+	Attempt    int       `json:"attempt"`              // the run that ended
+	Worker     string    `json:"worker,omitempty"`     // that wrote it
+	Reason     Reason    `json:"reason,omitempty"`     // of a dead or cancelled job
+	Error      string    `json:"error,omitempty"`      // of a run that failed
+	Time       time.Time `json:"time"`                 // UTC, by the worker's clock, as is StartedAt
+	StartedAt  time.Time `json:"started_at,omitzero"`  // of the run; zero if it never started
+	EnqueuedAt time.Time `json:"enqueued_at,omitzero"` // by the broker's clock
+	RunAt      time.Time `json:"run_at,omitzero"`      // of the next run, if it has a time
+	Returned             // by the handler of a run that succeeded
 }
 
 // Events yields what happened to all jobs of the namespace since a time and what happens
@@ -41,8 +56,8 @@ func (c *Client) Events(ctx context.Context, since time.Time) iter.Seq2[Event, e
 func eventOf(e queue.JobEvent) Event {
 	return Event{
 		Ref:   Ref{ID: e.ID, Type: e.Type, Queue: e.Queue, Life: e.Life},
-		State: State(e.Kind.State()), Kind: string(e.Kind), Attempt: e.Attempt, Worker: e.Node,
-		Reason: e.Reason, Error: e.Error, Result: resultOf(&e.Event),
+		State: State(e.Kind.State()), Kind: EventKind(e.Kind), Attempt: e.Attempt, Worker: e.Node,
+		Reason: Reason(e.Reason), Error: e.Error, Returned: returnedOf(&e.Event),
 		Time: e.Time, StartedAt: e.StartedAt, EnqueuedAt: e.EnqueuedAt, RunAt: e.RunAt,
 	}
 }

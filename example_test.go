@@ -223,8 +223,8 @@ func ExampleMux_HandleFunc() {
 		log.Fatal(err)
 	}
 	info, err := client.Await(ctx, ref)
-	fmt.Println(string(info.Result), err)
-	// Output: "hello!" <nil>
+	fmt.Println(string(info.Output()), err)
+	// Output: hello! <nil>
 }
 
 // Events follows all jobs, from any process.

@@ -10,17 +10,18 @@ import (
 
 // Health is what a worker says of itself. It is made to be shown as JSON.
 type Health struct {
-	Worker    string `json:"worker"`
-	State     string `json:"state"` // starting, working, draining or stopped
-	InHand    int    `json:"in_hand"`
-	Abandoned int    `json:"stuck"` // handlers that were given up and still run
+	Worker    string      `json:"worker"`
+	State     WorkerState `json:"state"`
+	InHand    int         `json:"in_hand"`
+	Abandoned int         `json:"stuck"` // handlers that were given up and still run
 	// Unsettled jobs have ended and are not in hand any more, but their ends are not yet all
-	// written. They hold so many bytes.
+	// written. They hold UnsettledBytes in memory.
 	Unsettled      int   `json:"unsettled"`
 	UnsettledBytes int64 `json:"unsettled_bytes"`
 	// Refused says that the broker does not take some of these ends, which are tried again.
 	Refused *RefusedEnds `json:"refused,omitempty"`
-	// Rebuilt counts subscriptions that had gone deaf, jobs waiting, and were made anew.
+	// Rebuilt counts pull subscriptions that stopped delivering while jobs were waiting and were
+	// re-created.
 	Rebuilt int `json:"rebuilt"`
 	// Oldest is the job that runs for longest: if all slots are taken and this one began long
 	// ago, it hangs, and a timeout is missing.
@@ -44,8 +45,8 @@ type RefusedEnds struct {
 // A TreeNode is one part of a worker's supervision tree, with the parts below it.
 type TreeNode struct {
 	Name      string     `json:"name"`
-	Kind      string     `json:"kind"` // supervisor, dynamic, server or child
-	State     string     `json:"state"`
+	Kind      TreeKind   `json:"kind"`
+	State     TreeState  `json:"state"`
 	Restarts  int        `json:"restarts"`
 	LastError string     `json:"last_error,omitempty"` // how it ended last, if that was an error
 	Since     time.Time  `json:"since,omitzero"`       // when it came into this state
@@ -53,9 +54,32 @@ type TreeNode struct {
 	Children  []TreeNode `json:"children,omitempty"`   // in start order
 }
 
+// A TreeKind is what a part of the tree is.
+type TreeKind string
+
+// The kinds of parts.
+const (
+	TreeSupervisor = TreeKind(supervisor.KindSupervisor) // restarts the parts below it
+	TreeDynamic    = TreeKind(supervisor.KindDynamic)    // a supervisor whose parts come and go, such as running jobs
+	TreeServer     = TreeKind(supervisor.KindServer)     // handles one message after the other
+	TreeChild      = TreeKind(supervisor.KindChild)      // anything else
+)
+
+// A TreeState is where a part of the tree is in its life.
+type TreeState string
+
+// The states of parts.
+const (
+	TreeStarting   = TreeState(supervisor.StateStarting)
+	TreeRunning    = TreeState(supervisor.StateRunning)
+	TreeStopping   = TreeState(supervisor.StateStopping)
+	TreeStopped    = TreeState(supervisor.StateStopped)
+	TreeRestarting = TreeState(supervisor.StateRestarting) // it failed, and waits for its backoff
+)
+
 func treeOf(n supervisor.Node) TreeNode {
 	p := TreeNode{
-		Name: n.Name, Kind: string(n.Kind), State: string(n.State),
+		Name: n.Name, Kind: TreeKind(n.Kind), State: TreeState(n.State),
 		Restarts: n.Restarts, LastError: n.LastError, Since: n.Since, Abandoned: n.Abandoned,
 	}
 	for _, c := range n.Children {
@@ -68,7 +92,7 @@ func treeOf(n supervisor.Node) TreeNode {
 func (w *Worker) Health() Health {
 	now := w.worker.Health()
 	h := Health{
-		Worker: w.id, State: now.State, InHand: now.InHand, Abandoned: now.Abandoned,
+		Worker: w.id, State: WorkerState(now.State), InHand: now.InHand, Abandoned: now.Abandoned,
 		Unsettled: now.Unsettled, UnsettledBytes: now.UnsettledBytes,
 		Rebuilt: now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
 	}

@@ -1,6 +1,7 @@
 package millhand
 
 import (
+	"encoding/json"
 	"maps"
 	"time"
 
@@ -97,22 +98,56 @@ const (
 // Final reports whether a job ends in s.
 func (s State) Final() bool { return job.State(s).Final() }
 
+// A Reason says why a job is dead or cancelled.
+type Reason string
+
+// The reasons. Only [ReasonSuperseded] is one of a cancelled job.
+const (
+	ReasonExhausted  = Reason(job.ReasonExhausted)  // no attempts are left
+	ReasonPermanent  = Reason(job.ReasonPermanent)  // the handler said that no attempt will help: [Permanent]
+	ReasonExpired    = Reason(job.ReasonExpired)    // it was not started in time
+	ReasonMalformed  = Reason(job.ReasonMalformed)  // a header or the payload cannot be read
+	ReasonCrashed    = Reason(job.ReasonCrashed)    // it lost its worker too often
+	ReasonSuperseded = Reason(job.ReasonSuperseded) // a newer job took its id
+)
+
 // Info is what is known about a job. Times are UTC, and zero while they have not come.
 type Info struct {
 	Ref
-	State       State
-	Attempt     int // the run that ended last or, of a job that waits, the next
-	MaxAttempts int // 0: the worker's setting
-	Crashes     int
-	Meta        map[string]string
-	EnqueuedAt  time.Time
-	StartedAt   time.Time // of the last run that ended
-	RunAt       time.Time // of a job that waits for its time
-	FinishedAt  time.Time
-	Worker      string    // that ended the last run
-	Reason      string    // why it is dead or cancelled: exhausted, permanent, expired, malformed, crashed, superseded
-	Failures    []Failure // of this life, oldest first, as far as the broker keeps them
-	Result      []byte    // of a job that succeeded: JSON, where text is a JSON string; bytes that are no text as they are
+	State       State             `json:"state"`
+	Attempt     int               `json:"attempt"`                // the run that ended last or, of a job that waits, the next
+	MaxAttempts int               `json:"max_attempts,omitempty"` // 0: the worker's setting
+	Crashes     int               `json:"crashes,omitempty"`
+	Meta        map[string]string `json:"meta,omitempty"`
+	EnqueuedAt  time.Time         `json:"enqueued_at,omitzero"`
+	StartedAt   time.Time         `json:"started_at,omitzero"`  // of the last run that ended
+	RunAt       time.Time         `json:"run_at,omitzero"`      // of a job that waits for its time
+	FinishedAt  time.Time         `json:"finished_at,omitzero"` // of a job that has ended
+	Worker      string            `json:"worker,omitempty"`     // that ended the last run
+	Reason      Reason            `json:"reason,omitempty"`     // why it is dead or cancelled
+	Failures    []Failure         `json:"failures,omitempty"`   // of this life, oldest first, as far as the broker keeps them
+	Returned                      // by the handler of a job that succeeded
+}
+
+// Returned is what a handler returned, in the form in which it is kept: zero if there was
+// nothing. [Returned.Output] has it as it was.
+type Returned struct {
+	Result      json.RawMessage `json:"result,omitempty"`        // as JSON, in which text is a JSON string
+	ResultText  bool            `json:"result_text,omitempty"`   // Result is a string for text that is no JSON: hello, not "hello"
+	ResultBytes []byte          `json:"result_base64,omitempty"` // what JSON cannot hold, instead of Result
+}
+
+// Output returns what the handler returned: of [HandleResult] the JSON of its result, of a
+// [HandlerFunc] its bytes. Only the space between the tokens of JSON is not kept.
+func (r *Returned) Output() []byte {
+	var text string
+	switch {
+	case len(r.ResultBytes) > 0:
+		return r.ResultBytes
+	case r.ResultText && json.Unmarshal(r.Result, &text) == nil:
+		return []byte(text)
+	}
+	return r.Result
 }
 
 // LastError is the text of the job's last failure, or empty.
@@ -152,8 +187,8 @@ func (i *Info) addEvent(e *queue.Event) {
 		i.EnqueuedAt = e.EnqueuedAt
 	}
 	if e.Kind.Final() {
-		i.State, i.Attempt, i.Crashes, i.FinishedAt, i.Reason = State(e.Kind.State()), e.Attempt, e.Crashes, e.Time, e.Reason
-		i.Result = resultOf(e)
+		i.State, i.Attempt, i.Crashes, i.FinishedAt, i.Reason = State(e.Kind.State()), e.Attempt, e.Crashes, e.Time, Reason(e.Reason)
+		i.Returned = returnedOf(e)
 	}
 	if e.Error != "" || e.Kind == job.EventLost {
 		f := Failure{Attempt: e.Attempt, Time: e.Time, Worker: e.Node, State: State(e.Kind.State()), Error: e.Error, Stack: e.Stack}
@@ -164,10 +199,6 @@ func (i *Info) addEvent(e *queue.Event) {
 	}
 }
 
-// resultOf undoes what [queue.Event.SetResult] does to text and bytes.
-func resultOf(e *queue.Event) []byte {
-	if len(e.ResultBase64) > 0 {
-		return e.ResultBase64
-	}
-	return e.Result
+func returnedOf(e *queue.Event) Returned {
+	return Returned{Result: e.Result, ResultText: e.ResultText, ResultBytes: e.ResultBase64}
 }

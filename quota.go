@@ -15,12 +15,12 @@ import (
 // queue. It holds for what runs at once or, with Per, for what starts in any period of that
 // length. A job that may not start waits as ready, and others flow past it.
 type Quota struct {
-	Type  string   // one of these three is set
-	Key   string   // of a resource that several types use
-	Queue string   //
-	Types []string // that share the key from now on; others that did still do
-	Limit int      // 0 removes the limit
-	Per   time.Duration
+	Type  string        `json:"type,omitempty"`  // one of these three is set
+	Key   string        `json:"key,omitempty"`   // of a resource that several types use
+	Queue string        `json:"queue,omitempty"` //
+	Types []string      `json:"types,omitempty"` // that share the key from now on; others that did still do
+	Limit int           `json:"limit"`           // 0 removes the limit
+	Per   time.Duration `json:"per,omitzero"`    // in JSON it is in nanoseconds
 }
 
 // SetQuota sets, changes or removes a limit while everything runs: workers act on it within a

@@ -63,7 +63,7 @@ func kinds(t *testing.T, c *millhand.Client) func(millhand.Ref) string {
 				return
 			}
 			mu.Lock()
-			words[e.Life] = append(words[e.Life], e.Kind)
+			words[e.Life] = append(words[e.Life], string(e.Kind))
 			mu.Unlock()
 		}
 	}()

@@ -6,25 +6,38 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // WorkerInfo is what the registry knows of a worker. Times are UTC.
 type WorkerInfo struct {
-	ID           string            `json:"id"` // unique per start
-	Name         string            `json:"name"`
-	Host         string            `json:"host"`
-	PID          int               `json:"pid"`
-	Version      string            `json:"version,omitempty"`
-	Started      time.Time         `json:"started"` // by its own clock
-	State        string            `json:"state"`   // working or draining
-	Queues       []string          `json:"queues"`
-	Types        []string          `json:"types"`
-	Concurrency  int               `json:"concurrency"`
-	Running      []RunningJob      `json:"running"`       // the oldest first, and no more than 100: see [Client.Running]
-	RunningTotal int               `json:"running_total"` // all of them
-	Counters     map[string]uint64 `json:"counters"`      // runs since the start, by the kind of their [Event]
-	Seen         time.Time         `json:"seen"`          // when it last gave word, by the broker's clock
+	ID           string       `json:"id"` // unique per start
+	Name         string       `json:"name"`
+	Host         string       `json:"host"`
+	PID          int          `json:"pid"`
+	Version      string       `json:"version,omitempty"`
+	Started      time.Time    `json:"started"` // by its own clock
+	State        WorkerState  `json:"state"`   // working or draining
+	Queues       []string     `json:"queues"`
+	Types        []string     `json:"types"`
+	Concurrency  int          `json:"concurrency"`
+	Running      []RunningJob `json:"running"`       // the oldest first, and no more than 100: see [Client.Running]
+	RunningTotal int          `json:"running_total"` // all of them
+	// Counters has how many runs ended since the start, by the kind of their [Event].
+	Counters map[EventKind]uint64 `json:"counters"`
+	Seen     time.Time            `json:"seen"` // when it last gave word, by the broker's clock
 }
+
+// A WorkerState is where a worker is in its life.
+type WorkerState string
+
+// The states of a worker.
+const (
+	WorkerStarting = WorkerState(worker.Starting)
+	WorkerWorking  = WorkerState(worker.Working)
+	WorkerDraining = WorkerState(worker.Draining) // it takes no new jobs
+	WorkerStopped  = WorkerState(worker.Stopped)
+)
 
 // A RunningJob is a job that a worker has in hand.
 type RunningJob struct {
@@ -87,16 +100,26 @@ func (c *Client) FindRunning(ctx context.Context, ref Ref) (RunningJob, error) {
 
 // A WorkerEvent says that a worker came or went.
 type WorkerEvent struct {
-	Kind   string     `json:"kind"` // joined, left if it stopped, or expired if it was killed or is cut off
-	Worker WorkerInfo `json:"worker"`
+	Kind   WorkerEventKind `json:"kind"`
+	Worker WorkerInfo      `json:"worker"`
 }
+
+// A WorkerEventKind is what a worker did.
+type WorkerEventKind string
+
+// The kinds of events of workers.
+const (
+	WorkerJoined  = WorkerEventKind(registry.Joined)
+	WorkerLeft    = WorkerEventKind(registry.Left)    // it stopped
+	WorkerExpired = WorkerEventKind(registry.Expired) // it was killed, or is cut off
+)
 
 // WatchWorkers yields an event for every worker there is, then for those that come and go,
 // until ctx ends or the caller breaks. It goes on while the broker is away.
 func (c *Client) WatchWorkers(ctx context.Context) iter.Seq2[WorkerEvent, error] {
 	return func(yield func(WorkerEvent, error) bool) {
 		for e, err := range c.registry.WatchNodes(ctx) {
-			if !yield(WorkerEvent{Kind: e.Kind, Worker: workerOf(e.Node)}, publicError(err)) {
+			if !yield(WorkerEvent{Kind: WorkerEventKind(e.Kind), Worker: workerOf(e.Node)}, publicError(err)) {
 				return
 			}
 		}
@@ -105,9 +128,12 @@ func (c *Client) WatchWorkers(ctx context.Context) iter.Seq2[WorkerEvent, error]
 
 func workerOf(n registry.Node) WorkerInfo {
 	w := WorkerInfo{
-		ID: n.ID, Name: n.Name, Host: n.Host, PID: n.PID, Version: n.Version, Started: n.Started, State: n.State,
+		ID: n.ID, Name: n.Name, Host: n.Host, PID: n.PID, Version: n.Version, Started: n.Started, State: WorkerState(n.State),
 		Queues: n.Queues, Types: n.Types, Concurrency: n.Concurrency,
-		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: n.Counters, Seen: n.Seen,
+		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: make(map[EventKind]uint64, len(n.Counters)), Seen: n.Seen,
+	}
+	for kind, runs := range n.Counters {
+		w.Counters[EventKind(kind)] = runs
 	}
 	for _, r := range n.Running {
 		r.Node = n.ID

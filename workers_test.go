@@ -161,7 +161,7 @@ func TestWorkersAreSeen(t *testing.T) {
 				if err != nil {
 					t.Errorf("watch: %v", err)
 				}
-				seen = append(seen, e.Kind+" "+e.Worker.Name)
+				seen = append(seen, string(e.Kind)+" "+e.Worker.Name)
 			}
 		})
 		m.set(t, millhand.Quota{Type: "import", Limit: 3})

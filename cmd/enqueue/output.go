@@ -56,7 +56,7 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 	failed, isFailed := errors.AsType[*millhand.FailedError](err)
 	switch {
 	case err == nil:
-		r.setResult(info.Result)
+		r.setResult(info.Returned)
 		return c.print(r)
 	case isFailed:
 		r.Error = failed.Message
@@ -86,7 +86,11 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 var errWaited = errors.New("waited long enough")
 
 // setResult shows a JSON string as the text that it is.
-func (r *report) setResult(b []byte) {
+func (r *report) setResult(got millhand.Returned) {
+	b := []byte(got.Result)
+	if len(got.ResultBytes) > 0 {
+		b = got.ResultBytes
+	}
 	switch {
 	case json.Valid(b) && utf8.Valid(b):
 		r.Result = b

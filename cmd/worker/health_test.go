@@ -30,7 +30,7 @@ func TestHealthzOfAStoppedWorker(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- p.run(ctx) }()
 		synctest.Wait()
-		check := func(wantStatus int, wantState string) {
+		check := func(wantStatus int, wantState millhand.WorkerState) {
 			t.Helper()
 			rec := httptest.NewRecorder()
 			p.healthChecks().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/healthz", nil))
@@ -68,8 +68,8 @@ func TestHealthChecksAreServedAgainAfterARestart(t *testing.T) {
 			t.Errorf("run %d listens on %s, want %s as before", i+1, w.address, last)
 		}
 		var h millhand.Health
-		if got := fetch(t, "http://"+w.address+"/healthz", &h); got != http.StatusOK || h.State != stateStarting {
-			t.Errorf("run %d: %d, %q, want %d, %q", i+1, got, h.State, http.StatusOK, stateStarting)
+		if got := fetch(t, "http://"+w.address+"/healthz", &h); got != http.StatusOK || h.State != millhand.WorkerStarting {
+			t.Errorf("run %d: %d, %q, want %d, %q", i+1, got, h.State, http.StatusOK, millhand.WorkerStarting)
 		}
 		cancel()
 		if err := <-ended; err != nil {

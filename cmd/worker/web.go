@@ -18,12 +18,6 @@ import (
 
 const probeTimeout = 2 * time.Second
 
-// States of a worker that are not those of working.
-const (
-	stateStarting = "starting" // its broker is not ready yet
-	stateStopped  = "stopped"  // for good
-)
-
 // web serves the health checks of a process.
 type web struct {
 	process *process
@@ -62,7 +56,7 @@ func (p *process) healthChecks() http.Handler {
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
 		h := p.health()
 		status := http.StatusOK
-		if h.State == stateStopped {
+		if h.State == millhand.WorkerStopped {
 			status = http.StatusServiceUnavailable
 		}
 		answer(rw, status, h)
@@ -110,12 +104,12 @@ type processTree struct {
 }
 
 func (p *process) health() processHealth {
-	h := processHealth{Health: millhand.Health{State: stateStarting, Tree: millhand.TreeNode{Name: workerPart, State: stateStarting}}}
+	h := processHealth{Health: millhand.Health{State: millhand.WorkerStarting, Tree: millhand.TreeNode{Name: workerPart, State: millhand.TreeStarting}}}
 	if w := p.worker.Load(); w != nil {
 		h.Health = w.Health()
 	}
-	if h.State == stateStopped && h.Health.Tree.Since.IsZero() && !p.stopped.Load() {
-		h.State = stateStarting // it waits for the broker, which is no reason to be restarted
+	if h.State == millhand.WorkerStopped && h.Health.Tree.Since.IsZero() && !p.stopped.Load() {
+		h.State = millhand.WorkerStarting // it waits for the broker, which is no reason to be restarted
 	}
 	h.Tree.Node = p.tree.Tree()
 	for _, n := range h.Tree.Node.Children {

@@ -133,7 +133,7 @@ func (r *results) collect(ctx context.Context, client *millhand.Client, jobs int
 		}
 		var sum string
 		if err := json.Unmarshal(e.Result, &sum); err != nil {
-			sum = e.Kind + ": " + e.Error
+			sum = string(e.Kind) + ": " + e.Error
 		}
 		r.sums[e.ID] = sum
 		if len(r.sums) == jobs/2 {

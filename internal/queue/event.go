@@ -38,8 +38,10 @@ type Event struct {
 	// started without asking whether the id is alive.
 	Overtaken bool `json:"overtaken,omitempty"`
 
-	Result       json.RawMessage `json:"result,omitempty"`
-	ResultBase64 []byte          `json:"result_base64,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+	// ResultText tells text that stands as a JSON string from JSON that is one.
+	ResultText   bool   `json:"result_text,omitempty"`
+	ResultBase64 []byte `json:"result_base64,omitempty"`
 
 	Sequence uint64 `json:"-"` // its own, in the events stream
 }
@@ -60,7 +62,7 @@ func (e *Event) SetResult(b []byte) {
 		return
 	}
 	if s := jsonString(b); len(s) <= maxEncodedResult {
-		e.Result = s
+		e.Result, e.ResultText = s, true
 		return
 	}
 	e.ResultBase64 = b
@@ -177,7 +179,7 @@ func (s *Store) History(ctx context.Context, p job.Place, life string) ([]Event,
 				continue
 			}
 			bytes -= old.resultBytes()
-			old.Result, old.ResultBase64 = nil, nil
+			old.Result, old.ResultText, old.ResultBase64 = nil, false, nil
 		}
 		return true
 	})

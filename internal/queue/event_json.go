@@ -35,6 +35,9 @@ func appendEvent(b []byte, e *Event) ([]byte, error) {
 	if len(e.Result) > 0 {
 		w.b = append(append(w.b, `,"result":`...), e.Result...)
 	}
+	if e.ResultText {
+		w.b = append(w.b, `,"result_text":true`...)
+	}
 	if len(e.ResultBase64) > 0 {
 		w.b = base64.StdEncoding.AppendEncode(append(w.b, `,"result_base64":"`...), e.ResultBase64)
 		w.b = append(w.b, '"')

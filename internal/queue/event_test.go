@@ -80,14 +80,16 @@ func TestEventIsStrictJSON(t *testing.T) {
 			t.Fatalf("event = %q, %v", b, err)
 		}
 		got := readEvent(&stream.Message{Data: b})
-		if got.Kind != e.Kind || !bytes.Equal(got.Result, e.Result) || !bytes.Equal(got.ResultBase64, e.ResultBase64) {
+		if got.Kind != e.Kind || !bytes.Equal(got.Result, e.Result) || got.ResultText != e.ResultText || !bytes.Equal(got.ResultBase64, e.ResultBase64) {
 			t.Fatalf("came back as %+v", got)
 		}
 		var back string
 		switch {
 		case len(got.ResultBase64) > 0 && string(got.ResultBase64) != result:
 			t.Fatalf("result_base64 = %q, want %q", got.ResultBase64, result)
-		case len(got.ResultBase64) > 0 || json.Valid([]byte(result)) && utf8.ValidString(result):
+		case len(got.ResultBase64) > 0 || json.Valid([]byte(result)) && utf8.ValidString(result) && !got.ResultText:
+		case !got.ResultText && result != "":
+			t.Fatalf("result %q is not told from JSON", result)
 		case result != "" && (json.Unmarshal(got.Result, &back) != nil || back != result):
 			t.Fatalf("result = %s, want %q as a string", got.Result, result)
 		}

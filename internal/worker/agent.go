@@ -30,12 +30,12 @@ func (w *Worker) newAgent() (*registry.Agent, error) {
 func (w *Worker) snapshot() registry.Node {
 	n := registry.Node{
 		ID: w.cfg.ID, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: version(), Started: w.started.UTC(),
-		State:  "working",
+		State:  Working,
 		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
 		Running: []registry.Running{}, Counters: w.ends.read(),
 	}
 	if w.slots.Closed() {
-		n.State = "draining"
+		n.State = Draining
 	}
 	for _, r := range w.runners {
 		n.Running = append(n.Running, r.snapshot()...)

@@ -258,7 +258,7 @@ func (l *loaded) finish(t *testing.T) map[string][]error {
 			t.Fatal(err)
 		}
 		if e.State.Final() {
-			finals[e.ID] = append(finals[e.ID], e.Kind)
+			finals[e.ID] = append(finals[e.ID], string(e.Kind))
 		}
 		if len(finals) == len(l.refs) {
 			break

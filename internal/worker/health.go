@@ -9,9 +9,17 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
+// The states of a worker.
+const (
+	Starting = "starting"
+	Working  = "working"
+	Draining = "draining"
+	Stopped  = "stopped"
+)
+
 // Health is what a worker says of itself. The public package describes its fields.
 type Health struct {
-	State          string // starting, working, draining or stopped
+	State          string
 	InHand         int
 	Abandoned      int
 	Unsettled      int
@@ -27,7 +35,7 @@ type Health struct {
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
 	h := Health{
-		State: "working", InHand: w.slots.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.store.Rebuilt(),
+		State: Working, InHand: w.slots.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.store.Rebuilt(),
 		Refused: w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
 	}
 	waits := w.waits.Load()
@@ -37,11 +45,11 @@ func (w *Worker) Health() Health {
 	h.Unsettled, h.UnsettledBytes = w.settler.Unsettled()
 	switch {
 	case h.Tree.State == supervisor.StateStarting, waits != nil && !w.slots.Closed():
-		h.State = "starting"
+		h.State = Starting
 	case h.Tree.State != supervisor.StateRunning:
-		h.State = "stopped"
+		h.State = Stopped
 	case w.slots.Closed():
-		h.State = "draining"
+		h.State = Draining
 	}
 	return h
 }

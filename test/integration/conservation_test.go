@@ -141,7 +141,7 @@ func wantDeadRecord(t *testing.T, js jetstream.JetStream, r millhand.Ref) {
 // kinds lists events for an error's text.
 func kinds(events []millhand.Event) (list []string) {
 	for _, e := range events {
-		list = append(list, e.Kind)
+		list = append(list, string(e.Kind))
 	}
 	return list
 }

@@ -60,7 +60,7 @@ func TestViolence(t *testing.T) {
 			if !e.State.Final() {
 				continue
 			}
-			ends[e.Kind+" "+e.Reason]++
+			ends[string(e.Kind)+" "+string(e.Reason)]++
 			if e.State != millhand.Succeeded && e.Reason != "crashed" { // it had six bad days
 				t.Errorf("job %s ended %s (%s): %s", r.ID, e.Kind, e.Reason, e.Error)
 			}

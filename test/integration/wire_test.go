@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -94,7 +95,8 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 		header        nats.Header
 		payload       []byte
 		state         millhand.State
-		reason, error string
+		reason        millhand.Reason
+		error         string
 	}{
 		{"nothing", "echo", "nothing", nil, nil, millhand.Succeeded, "", ""},
 		{"no JSON", "echo", "no-json", nil, []byte("no JSON"), millhand.Succeeded, "", ""},
@@ -139,8 +141,8 @@ func TestBadInputNeverStopsAWorker(t *testing.T) {
 		if last.State != tt.state || last.Reason != tt.reason || !strings.Contains(last.Error, tt.error) {
 			t.Errorf("%s: %s, reason %q, error %.200q; want %s, %q, %q", tt.name, last.State, last.Reason, last.Error, tt.state, tt.reason, tt.error)
 		}
-		if tt.state == millhand.Succeeded && string(last.Result) != string(tt.payload) && string(last.Result) != `"`+string(tt.payload)+`"` {
-			t.Errorf("%s: result %.100q, want the payload %.100q", tt.name, last.Result, tt.payload)
+		if got := last.Output(); tt.state == millhand.Succeeded && !bytes.Equal(got, tt.payload) {
+			t.Errorf("%s: result %.100q, want the payload %.100q", tt.name, got, tt.payload)
 		}
 	}
 	w.signal(t, syscall.SIGTERM)
