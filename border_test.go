@@ -136,7 +136,7 @@ func TestMisuseIsRefused(t *testing.T) {
 			"weightless queue":     {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a", Weight: -1}} }), "weight -1"},
 			"queue less than none": {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a", Concurrency: -1}} }), "concurrency -1"},
 			"queue named twice":    {worker(func(c *millhand.WorkerConfig) { c.Queues = []millhand.Queue{{Name: "a"}, {Name: "a", Weight: 2}} }), "named twice"},
-			"two configurations":   {configured(millhand.TypeConfig{}, millhand.TypeConfig{}), "2 configurations"},
+			"two configurations":   {configured(millhand.TypeConfig{}, millhand.TypeConfig{}), "configurations 2"},
 			"time less than none":  {configured(millhand.TypeConfig{Timeout: -1}), "timeout -1ns"},
 			"runs less than none":  {configured(millhand.TypeConfig{MaxAttempts: -1}), "max attempts -1"},
 			"quota of a queue":     {configured(millhand.TypeConfig{Quotas: []millhand.Quota{{Queue: "a", Limit: 1}}}), "of this type"},

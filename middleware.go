@@ -2,7 +2,6 @@ package millhand
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -28,7 +27,7 @@ type Middleware func(next HandlerFunc) HandlerFunc
 // one is an [ErrInvalid] of [NewWorker].
 func (m *Mux) Use(middleware ...Middleware) {
 	if slices.ContainsFunc(middleware, func(w Middleware) bool { return w == nil }) {
-		m.refuse(errors.New("a middleware is nil"))
+		m.refuse(&job.InvalidError{What: "a middleware", Rule: "is nil"})
 	}
 	m.middleware = append(m.middleware, middleware...)
 }
@@ -41,7 +40,7 @@ func (m *Mux) wrap(r registered) (worker.Handler, error) {
 	h := contain(r.inner)
 	for i, wrap := range slices.Backward(m.middleware) {
 		if h = wrap(h); h == nil {
-			return nil, fmt.Errorf("middleware %d of %d returned a nil handler", i+1, len(m.middleware))
+			return nil, &job.InvalidError{What: fmt.Sprintf("middleware %d of %d", i+1, len(m.middleware)), Rule: "returned a nil handler"}
 		}
 	}
 	return func(ctx context.Context, d *queue.Delivery, maxAttempts int) ([]byte, error) {

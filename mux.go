@@ -60,7 +60,7 @@ func newRawJob(d *queue.Delivery, maxAttempts int) *Job[Raw] {
 // check notes that a handler is nil.
 func (m *Mux) check(typ string, isNil bool) {
 	if isNil {
-		m.refuse(fmt.Errorf("the handler of type %s is nil", typ))
+		m.refuse(&job.InvalidError{What: "the handler of type " + typ, Rule: "is nil"})
 	}
 }
 
@@ -83,10 +83,10 @@ func (m *Mux) add(typ string, config []TypeConfig, r registered) {
 	case 1:
 		r.config = config[0]
 		if err := r.config.check(typ); err != nil {
-			m.refuse(fmt.Errorf("type %s: %w", typ, err))
+			m.refuse(about("type "+typ, err))
 		}
 	default:
-		m.refuse(fmt.Errorf("type %s: %d configurations, at most one is allowed", typ, len(config)))
+		m.refuse(about("type "+typ, job.Invalid("configurations", len(config), "at most one is allowed")))
 	}
 	if m.types == nil {
 		m.types = make(map[string]registered)
@@ -103,7 +103,7 @@ func (m *Mux) build() (map[string]worker.Type, error) {
 		return nil, m.err
 	}
 	if len(m.types) == 0 {
-		return nil, errNoHandler
+		return nil, noHandler()
 	}
 	types := make(map[string]worker.Type)
 	for typ, r := range m.types {

@@ -2,7 +2,6 @@ package millhand
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -67,16 +66,16 @@ type Backoff struct {
 func (c TypeConfig) check(typ string) error {
 	switch {
 	case c.Timeout < 0:
-		return fmt.Errorf("timeout %v: must not be negative", c.Timeout)
+		return job.Invalid("timeout", c.Timeout, "must not be negative")
 	case c.MaxAttempts < 0:
-		return fmt.Errorf("max attempts %d: must not be negative", c.MaxAttempts)
+		return job.Invalid("max attempts", c.MaxAttempts, "must not be negative")
 	}
 	if err := job.Backoff(c.Backoff).Check(); err != nil {
-		return fmt.Errorf("backoff: %w", err)
+		return about("backoff", err)
 	}
 	for _, q := range c.Quotas {
 		if q.Queue != "" || q.Type != "" && q.Type != typ {
-			return fmt.Errorf("quota: is for jobs of this type, not of %s", cmp.Or(q.Queue, q.Type))
+			return job.Invalid("quota", cmp.Or(q.Queue, q.Type), "is not of this type or a key: put it into the WorkerConfig")
 		}
 		if err := q.of(typ).check(); err != nil {
 			return err

@@ -32,7 +32,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	}
 	types, err := cfg.check()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return nil, publicError(err)
 	}
 	cfg = cfg.withDefaults()
 	id := cfg.Name + "-" + uuid.NewString()[:8]

@@ -101,7 +101,7 @@ const (
 // check returns the types as they run, or an error that names the rule which c breaks.
 func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	if c.Mux == nil {
-		return nil, errNoHandler
+		return nil, noHandler()
 	}
 	types, err := c.Mux.build()
 	if err != nil {
@@ -111,10 +111,10 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 		return nil, err
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
-		return nil, fmt.Errorf("concurrency %d: must be from 1 to %d", c.Concurrency, maxConcurrency)
+		return nil, job.Invalid("concurrency", c.Concurrency, "must be from 1 to %d", maxConcurrency)
 	}
 	if c.AckWait != 0 && c.AckWait < MinAckWait {
-		return nil, fmt.Errorf("ack wait %v: must be at least %v", c.AckWait, MinAckWait)
+		return nil, job.Invalid("ack wait", c.AckWait, "must be at least %v", MinAckWait)
 	}
 	for _, q := range c.Quotas {
 		if err := q.check(); err != nil {
@@ -124,8 +124,10 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	return types, nil
 }
 
-// errNoHandler says that a worker has nothing to do.
-var errNoHandler = errors.New("a worker needs a mux with at least one handler")
+// noHandler says that a worker has nothing to do.
+func noHandler() error {
+	return &job.InvalidError{What: "the mux", Rule: "must have at least one handler"}
+}
 
 func checkQueues(queues []Queue) error {
 	named := make(map[string]bool)
@@ -135,15 +137,23 @@ func checkQueues(queues []Queue) error {
 		}
 		switch {
 		case named[q.Name]:
-			return fmt.Errorf("queue %s: named twice", q.Name)
+			return job.Invalid("queue", q.Name, "is named twice")
 		case q.Weight < 0 || q.Weight > maxWeight:
-			return fmt.Errorf("queue %s: weight %d, must be from 1 to %d", q.Name, q.Weight, maxWeight)
+			return about("queue "+q.Name, job.Invalid("weight", q.Weight, "must be from 1 to %d", maxWeight))
 		case q.Concurrency < 0 || q.Concurrency > maxConcurrency:
-			return fmt.Errorf("queue %s: concurrency %d, must be from 1 to %d", q.Name, q.Concurrency, maxConcurrency)
+			return about("queue "+q.Name, job.Invalid("concurrency", q.Concurrency, "must be from 1 to %d", maxConcurrency))
 		}
 		named[q.Name] = true
 	}
 	return nil
+}
+
+// about puts what an error is about before what is at fault there.
+func about(what string, err error) error {
+	if i, ok := errors.AsType[*job.InvalidError](err); ok {
+		return &job.InvalidError{What: what + ": " + i.What, Name: i.Name, Rule: i.Rule}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // withDefaults returns c with its zero fields filled.
