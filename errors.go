@@ -234,3 +234,19 @@ func publicError(err error) error {
 	}
 	return fmt.Errorf("millhand: %w", err)
 }
+
+// about puts what an error is about before what is at fault there.
+func about(what string, err error) error {
+	if i, ok := errors.AsType[*job.InvalidError](err); ok {
+		return &job.InvalidError{What: what + ": " + i.What, Name: i.Name, Rule: i.Rule}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// invalid makes an error about what was given an [ErrInvalid].
+func invalid(err error) error {
+	if _, ok := errors.AsType[*job.InvalidError](err); ok {
+		return publicError(err)
+	}
+	return fmt.Errorf("%w: %w", ErrInvalid, err)
+}

@@ -3,7 +3,6 @@ package millhand
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -35,7 +34,7 @@ type Quota struct {
 // It returns [ErrInvalid] for a quota that breaks a rule.
 func (c *Client) SetQuota(ctx context.Context, q Quota) error {
 	if err := q.check(); err != nil {
-		return err
+		return invalid(err)
 	}
 	return publicError(q.set(ctx, c.registry))
 }
@@ -51,7 +50,7 @@ func (c *Client) SetQuota(ctx context.Context, q Quota) error {
 func (c *Client) ResetQuota(ctx context.Context, q Quota) error {
 	q.Limit = 0
 	if err := q.check(); err != nil {
-		return err
+		return invalid(err)
 	}
 	if err := c.registry.ResetLimit(ctx, q.pool()); err != nil {
 		return publicError(err)
@@ -82,7 +81,7 @@ func (c *Client) Resume(ctx context.Context, queue string) error {
 	return publicError(c.registry.Resume(ctx, queue))
 }
 
-// check returns an error that is [ErrInvalid] and names the rule which q breaks.
+// check returns an error that names the rule which q breaks.
 func (q Quota) check() error {
 	err := func() error {
 		set := 0
@@ -105,7 +104,7 @@ func (q Quota) check() error {
 		return registry.CheckLimit(q.pool(), q.limit())
 	}()
 	if err != nil {
-		return fmt.Errorf("%w: quota: %w", ErrInvalid, err)
+		return about("quota", err)
 	}
 	return nil
 }

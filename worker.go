@@ -32,7 +32,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	}
 	types, err := cfg.check()
 	if err != nil {
-		return nil, publicError(err)
+		return nil, invalid(err)
 	}
 	cfg = cfg.withDefaults()
 	id := cfg.Name + "-" + uuid.NewString()[:8]
@@ -44,7 +44,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Logger: cfg.logger()})
 	w, err := worker.New(nc, store, reg, cfg.worker(id, types))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return nil, invalid(err)
 	}
 	return &Worker{id: id, js: js, worker: w}, nil
 }

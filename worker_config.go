@@ -2,8 +2,6 @@ package millhand
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -146,14 +144,6 @@ func checkQueues(queues []Queue) error {
 		named[q.Name] = true
 	}
 	return nil
-}
-
-// about puts what an error is about before what is at fault there.
-func about(what string, err error) error {
-	if i, ok := errors.AsType[*job.InvalidError](err); ok {
-		return &job.InvalidError{What: what + ": " + i.What, Name: i.Name, Rule: i.Rule}
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }
 
 // withDefaults returns c with its zero fields filled.

@@ -80,7 +80,7 @@ func TestNamesAreCheckedAsThePackageDoes(t *testing.T) {
 	} {
 		_, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, Queues: []millhand.Queue{{Name: name}}})
 		ours := checkQueue(name)
-		if (ours == nil) != (err == nil) || ours != nil && !strings.HasSuffix(err.Error(), ": "+ours.Error()) {
+		if (ours == nil) != (err == nil) || ours != nil && !strings.HasSuffix(err.Error(), ours.Error()) {
 			t.Errorf("queue %q: %v, the package says %v", name, ours, err)
 		}
 		if name == "" {
