@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // A producer of numbers, a processor that keeps the even ones, and a consumer. The pipeline ends with its source.
@@ -46,6 +47,56 @@ func Example() {
 	// number 2
 	// number 4
 	// number 6
+}
+
+// A pipeline below a supervisor, on default terms. The producer crashes once: RestForOne restarts it and then the
+// consumer, which depends on it, and counts that as one restart.
+func Example_supervised() {
+	runs := 0
+	source, _ := stages.NewProducer(stages.ProducerConfig[string]{
+		Demand: func(_ context.Context, _ int, out []string) ([]string, error) {
+			if runs++; runs == 1 {
+				panic("connection lost")
+			}
+			return append(out, "an event"), nil
+		},
+	})
+	done := make(chan struct{})
+	sink, _ := stages.NewConsumer(stages.ConsumerConfig[string]{
+		Handle: func(_ context.Context, batch []string) error {
+			fmt.Println("handles", batch)
+			close(done)
+			return nil
+		},
+	})
+	if _, err := sink.Subscribe(source, stages.SubscribeOptions[string]{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	tree, _ := supervisor.New(supervisor.Spec{
+		Name:     "pipeline",
+		Strategy: supervisor.RestForOne,
+		Children: []supervisor.Child{
+			{Name: "source", RunReady: source.RunReady},
+			{Name: "sink", RunReady: sink.RunReady},
+		},
+		OnEvent: func(e supervisor.Event) {
+			if e.Kind == supervisor.ChildRestarting {
+				fmt.Println("restarts", e.Group, "because of", e.Err)
+			}
+		},
+	})
+	stop, err := supervisor.Start(context.Background(), tree)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	<-done
+	fmt.Println("stopped:", stop())
+	// Output:
+	// restarts [source sink] because of panic: connection lost
+	// handles [an event]
+	// stopped: <nil>
 }
 
 // turns is a dispatcher that gives consumers one event each in turn, whatever they have asked for.

@@ -12,63 +12,6 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// A producer that crashes once takes its consumers along, on default terms; below a supervisor that is rest_for_one all of
-// them are restarted together, for one restart of three, and the flow goes on. Here the goroutines race as they like.
-func TestRestForOneHealsACrashedProducer(t *testing.T) {
-	for round := range 300 {
-		crashed := false
-		p := must(stages.NewProducer(stages.ProducerConfig[int]{Demand: func(_ context.Context, n int, out []int) ([]int, error) {
-			if !crashed {
-				crashed = true
-				panic("once")
-			}
-			return append(out, make([]int, min(n, 10))...), nil
-		}}))
-		restarts := 0
-		arrived := make(chan string, 3)
-		spec := supervisor.Spec{
-			Name: "pipeline", Strategy: supervisor.RestForOne,
-			Children: []supervisor.Child{{Name: "producer", RunReady: p.RunReady}},
-			OnEvent: func(e supervisor.Event) {
-				if e.Kind == supervisor.ChildRestarting {
-					restarts++
-				}
-			},
-		}
-		for i := range 3 {
-			name := fmt.Sprint("consumer ", i)
-			told := false
-			c := must(stages.NewConsumer(stages.ConsumerConfig[int]{Handle: func(context.Context, []int) error {
-				if !told {
-					told = true
-					arrived <- name
-				}
-				return nil
-			}}))
-			must(c.Subscribe(p, stages.SubscribeOptions[int]{}))
-			spec.Children = append(spec.Children, supervisor.Child{Name: name, RunReady: c.RunReady})
-		}
-		sup := must(supervisor.New(spec))
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- sup.Run(ctx) }()
-		for range 3 {
-			select {
-			case <-arrived:
-			case err := <-done:
-				t.Fatalf("round %d: the supervisor ended: %v", round, err)
-			}
-		}
-		stop()
-		if err := <-done; err != nil {
-			t.Fatalf("round %d: Run = %v", round, err)
-		}
-		if restarts != 1 {
-			t.Errorf("round %d: one crash cost %d restarts", round, restarts)
-		}
-	}
-}
-
 // To a supervisor and to stages a clean end is the same, whoever's words it is told in.
 func TestOneShutdown(t *testing.T) {
 	for name, reason := range map[string]error{
