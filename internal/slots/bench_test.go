@@ -17,15 +17,16 @@ func BenchmarkDemand(b *testing.B) {
 			}
 			busy := d.sources[0]
 			busy.runs, busy.run = runSamples, time.Microsecond
-			for _, g := range d.plan(time.Now()) {
+			asks, _ := d.plan(time.Now)
+			for _, g := range asks {
 				d.delivered(g.source, g.n, 1_000_000)
 			}
 			d.inHand, busy.inHand, busy.backlog = 400, 400, 1_000_000
-			now := time.Now()
 			b.ReportAllocs()
 			for b.Loop() {
 				d.finished(busy, time.Microsecond)
-				for _, g := range d.plan(now) {
+				asks, _ := d.plan(time.Now)
+				for _, g := range asks {
 					if g.source == busy {
 						d.delivered(g.source, g.n, 1_000_000)
 					} else {

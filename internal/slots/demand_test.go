@@ -16,8 +16,9 @@ type wheel struct {
 	running map[*Source]int
 	given   map[*Source]int  // jobs delivered so far
 	ahead   map[*Source]bool // asked for as a short type, and not done with that yet
-	asks    int
-	at      time.Time // the present
+	sent    int              // asks
+	at      time.Time        // the present
+	again   time.Time        // when to plan though nothing happens
 }
 
 func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
@@ -34,8 +35,10 @@ func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 
 // turn sends what is asked for now.
 func (w *wheel) turn() {
-	for _, g := range w.plan(w.at) {
-		w.asks++
+	var asks []ask
+	asks, w.again = w.plan(w.now)
+	for _, g := range asks {
+		w.sent++
 		switch {
 		case w.left[g.source] != 0 && !g.source.unsent:
 			w.t.Fatalf("asked for %d more while %d of the last have not come", g.n, w.left[g.source])
@@ -52,6 +55,8 @@ func (w *wheel) turn() {
 	}
 	w.check()
 }
+
+func (w *wheel) now() time.Time { return w.at }
 
 func (w *wheel) asked() (n int) {
 	for _, left := range w.left {
@@ -185,8 +190,8 @@ func TestDemandBounds(t *testing.T) {
 					t.Fatalf("quiet() = %t, want %t", got, want)
 				}
 				open := w.with(func(s *Source) bool { return s.open })
-				if !w.stopped && w.free() > 0 && w.asked() == 0 && len(open) > 0 {
-					t.Fatalf("%d slots are free and nothing is asked for", w.free())
+				if !w.stopped && w.freeSlots() > 0 && w.asked() == 0 && len(open) > 0 {
+					t.Fatalf("%d slots are free and nothing is asked for", w.freeSlots())
 				}
 			},
 		})
@@ -344,7 +349,7 @@ func TestDemandStopsAskingAheadOnceJobsAreLong(t *testing.T) {
 func TestDemandAfterClose(t *testing.T) {
 	w := newWheel(t, 2, 1, 1)
 	w.turn()
-	a, asks := w.sources[0], w.asks
+	a, asks := w.sources[0], w.sent
 	if asks == 0 {
 		t.Fatal("nothing asked for")
 	}
@@ -355,8 +360,8 @@ func TestDemandAfterClose(t *testing.T) {
 		t.Error("quiet with a job in hand")
 	}
 	w.finish(a, time.Second)
-	if w.asks != asks {
-		t.Errorf("%d asks after the close", w.asks-asks)
+	if w.sent != asks {
+		t.Errorf("%d asks after the close", w.sent-asks)
 	}
 	if !w.quiet() {
 		t.Error("not quiet with nothing in hand and nothing asked for")

@@ -88,8 +88,8 @@ func TestPoolModel(t *testing.T) {
 			"": func(t *rapid.T) {
 				for _, s := range m.sources {
 					usable := s.open && !s.paused && !slices.ContainsFunc(s.limits, func(p *limit) bool { return p.room(m.at) == 0 })
-					if m.free() > 0 && m.asked() == 0 && usable && m.wakeAt().IsZero() {
-						t.Fatalf("%d slots are free, and permits for a source (backlog %d), and nothing is asked for", m.free(), s.backlog)
+					if m.freeSlots() > 0 && m.asked() == 0 && usable && m.again.IsZero() {
+						t.Fatalf("%d slots are free, and permits for a source (backlog %d), and nothing is asked for", m.freeSlots(), s.backlog)
 					}
 				}
 			},
@@ -162,7 +162,7 @@ func TestRateIsUsedFully(t *testing.T) {
 		if len(m.pulled()) > 0 {
 			continue
 		}
-		at := m.wakeAt()
+		at := m.again
 		if at.IsZero() {
 			t.Fatal("nothing is asked for, and nobody wakes")
 		}

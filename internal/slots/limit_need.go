@@ -50,3 +50,54 @@ func compareKeys(a, b Key) int {
 	}
 	return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
+
+// want returns how many permits could be used now: those that are, and one for each free
+// slot. Of a rate it is one more at least, for the next slot that is free: jobs that end give
+// no permit back, and to get one takes longer than another type to have the slot. Where every
+// source waits for jobs in vain, it is one to spare for each: the others are of more use to a
+// node that has some.
+func (d *demand) want(l *limit, now time.Time) int {
+	p := d.newPlanner()
+	p.countPermits(now)
+	used, asked, taken, due, open, idle := l.used(now), 0, 0, 0, 0, true
+	for _, s := range l.members {
+		asked += s.asked
+		taken += s.asked + s.inHand
+		if s.open && !s.paused {
+			open++
+			due += p.due(s)
+			idle = idle && s.asked > 0 && !s.greedy
+		}
+	}
+	switch free := max(d.freeSlots()-asked, 0); {
+	case open == 0 || d.stopped:
+		return used
+	case idle:
+		return used + min(free, open)
+	case l.key.Rate:
+		return used + max(free, due-taken, 1)
+	default:
+		return max(used+free, due)
+	}
+}
+
+// due returns how many slots s can count on, though others have taken them: its share among
+// those with a backlog, and while none of its own is known, one to find out. Without that, a
+// worker that is full with other jobs would never ask for a permit.
+func (p *planner) due(s *Source) int {
+	if s.backlog == 0 && s.inHand == 0 {
+		return 1
+	}
+	total := 0
+	for _, o := range p.sources {
+		switch {
+		case !o.open || o.paused || o.backlog == 0 && o.inHand == 0:
+		case p.order == Strict && o.weight < s.weight:
+		case p.order == Strict && o.weight > s.weight && p.wanting(o):
+			return 1
+		default:
+			total += o.weight
+		}
+	}
+	return max(p.concurrency*s.weight/max(total, 1), 1)
+}

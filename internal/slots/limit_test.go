@@ -85,12 +85,11 @@ func (m *mill) deliver(s *Source, n int, backlog uint64) {
 
 // start starts a job if it may, and hands it back if not.
 func (m *mill) start(j *milled) (ok bool) {
-	if !j.source.admits(j.stamp, m.at) {
+	if !j.source.start(j.stamp, m.now) {
 		m.end(j, 0)
 		return false
 	}
 	j.phase = running
-	m.started(j.source, m.at)
 	m.turn()
 	return true
 }
@@ -241,7 +240,7 @@ func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
 	quota := m.pool(Key{Kind: OfType}, b)
 	m.demand.allow(quota, 0, m.at.Add(forLong), m.at)
 	m.turn()
-	for m.free() > 0 {
+	for m.freeSlots() > 0 {
 		m.deliver(a, m.left[a], 100)
 	}
 	if want := m.want(quota, m.at); want != 1 {
@@ -402,9 +401,9 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 				t.Fatal("nothing asked for")
 			}
 			stamp := s.stamp
-			m.started(s, m.at)
+			s.started++
 			tt.after(m, p)
-			if got := s.admits(stamp, m.at); got != tt.starts {
+			if got := s.admits(stamp, m.now); got != tt.starts {
 				t.Errorf("admits = %t", got)
 			}
 			if got := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || Elapsed(got, m.at) < 0 {
@@ -422,8 +421,8 @@ func TestLostRateLetsJobsRun(t *testing.T) {
 	m.allow(p, 5, forLong)
 	stamp := s.stamp
 	m.lose(p, m.at)
-	if got := s.revoked(stamp, m.at); !got.IsZero() || s.admits(stamp, m.at) {
-		t.Errorf("revoked at %v, starts %t", got, s.admits(stamp, m.at))
+	if got := s.revoked(stamp, m.at); !got.IsZero() || s.admits(stamp, m.now) {
+		t.Errorf("revoked at %v, starts %t", got, s.admits(stamp, m.now))
 	}
 }
 
@@ -437,8 +436,8 @@ func TestStuckHandlerKeepsItsPermit(t *testing.T) {
 	m.deliver(s, 2, 1<<40)
 	s.stuck++
 	m.finish(s, time.Minute)
-	if m.asked() != 0 || m.free() != 1 {
-		t.Errorf("asked for %d with a free slot (%d) and no permit", m.asked(), m.free())
+	if m.asked() != 0 || m.freeSlots() != 1 {
+		t.Errorf("asked for %d with a free slot (%d) and no permit", m.asked(), m.freeSlots())
 	}
 	s.stuck--
 	m.turn()

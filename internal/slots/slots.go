@@ -105,15 +105,15 @@ func (s *Slots) update(change func(*demand)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.demand)
-	now := s.now()
-	for _, g := range s.demand.plan(now) {
-		g.source.unsent = true
-		g.source.ask(g.n)
+	asks, again := s.demand.plan(time.Now)
+	for _, a := range asks {
+		a.source.unsent = true
+		a.source.ask(a.n)
 	}
-	if len(s.demand.limits) > 0 {
-		s.setAlarm(now)
+	if !again.IsZero() {
+		s.updateAt(again)
 	}
-	if listen := s.demand.deaf(); listen != s.listening {
+	if listen := s.demand.needsCalls(); listen != s.listening {
 		s.listening = listen
 		for _, c := range s.wakeListeners {
 			wake(c)
@@ -128,25 +128,13 @@ func (s *Slots) update(change func(*demand)) {
 	}
 }
 
-// now is the present if that makes a difference: without a limit it does not.
-func (s *Slots) now() (t time.Time) {
-	if len(s.demand.limits) > 0 {
-		t = time.Now()
-	}
-	return t
-}
-
-// setAlarm has a plan made when one is due though nothing happens.
-func (s *Slots) setAlarm(now time.Time) {
-	at := s.demand.wakeAt()
-	if at.IsZero() {
-		return
-	}
+// updateAt has a plan made at a time though nothing happens.
+func (s *Slots) updateAt(at time.Time) {
 	if s.alarm == nil {
-		s.alarm = time.AfterFunc(at.Sub(now), func() { s.update(func(*demand) {}) })
+		s.alarm = time.AfterFunc(time.Until(at), func() { s.update(func(*demand) {}) })
 		return
 	}
-	s.alarm.Reset(at.Sub(now))
+	s.alarm.Reset(time.Until(at))
 }
 
 // wake tells who waits on c, whose capacity is 1, without waiting for it.

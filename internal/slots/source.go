@@ -14,6 +14,7 @@ type Source struct {
 	ask        func(n int)
 	tickets    tickets // of jobs in hand, and of those whose handlers were given up
 
+	index   int // in demand.sources
 	weight  int
 	open    bool // it can be asked
 	asked   int  // neither delivered nor returned; nothing more is asked before that
@@ -28,17 +29,16 @@ type Source struct {
 	run     time.Duration // mean of recent runs
 	runs    int
 	served  float64 // slots given, each for 1/weight
-	turn    int
-	batch   int // while a plan is made: what it is to be asked for
-	size    int // bytes of a job, at a guess: of a large one among the last
+	lastAsk int     // demand.asks then
+	size    int     // bytes of a job, at a guess: of a large one among the last
 
 	paused  bool
 	held    bool     // nothing is to be asked of it at the moment
 	limits  []*limit // those in force that it belongs to
 	started int      // in hand, their handlers run or have run
 	stuck   int      // not in hand any more though their handlers still run
-	stamp   uint64   // demand.clock when it was asked last
-	joined  uint64   // demand.clock when it became a member of a limit last
+	stamp   uint64   // demand.epoch when it was asked last
+	joined  uint64   // demand.epoch when it became a member of a limit last
 	probed  time.Time
 }
 
@@ -96,7 +96,7 @@ func (s *Source) Ahead() bool {
 func (s *Source) Admits() bool {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
-	return !s.slots.demand.stopped && s.admits(s.stamp, s.slots.now())
+	return !s.slots.demand.stopped && s.admits(s.stamp, time.Now)
 }
 
 // Delivered tells that jobs are in hand and backlog more wait.
@@ -137,10 +137,10 @@ func (s *Source) Starved() (asks int, starved bool) {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
 	if s.slots.demand.stopped || !s.open || s.paused || s.asked > 0 || s.inHand > 0 {
-		return s.turn, false
+		return s.lastAsk, false
 	}
-	now := s.slots.now()
-	return s.turn, slices.ContainsFunc(s.limits, func(l *limit) bool { return l.room(now) == 0 })
+	now := time.Now()
+	return s.lastAsk, slices.ContainsFunc(s.limits, func(l *limit) bool { return l.room(now) == 0 })
 }
 
 // Waiting tells how many jobs wait though none was asked for.

@@ -18,7 +18,7 @@ type Ticket struct {
 
 	// Of the slots' lock.
 	prev, next *Ticket
-	stamp      uint64 // demand.clock when the job was asked for
+	stamp      uint64 // demand.epoch when the job was asked for
 	phase      phase
 	revoked    time.Time     // since when it has no permit any more though it runs
 	told       bool          // that it is to stop
@@ -51,12 +51,10 @@ func (t *Ticket) Start() error {
 	s := t.source.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
-	if !t.source.admits(t.stamp, now) || t.source.full(now) {
+	if !t.source.start(t.stamp, time.Now) {
 		return ErrNoPermit
 	}
 	t.phase = running
-	s.demand.started(t.source, now)
 	return nil
 }
 
@@ -104,7 +102,7 @@ func (t *Ticket) PermitUntil() time.Time {
 	s := t.source.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := t.source.revoked(t.stamp, s.now()); !at.IsZero() {
+	if at := t.source.revoked(t.stamp, time.Now()); !at.IsZero() {
 		return at
 	}
 	return t.source.until()
