@@ -11,7 +11,7 @@ import (
 type planner struct {
 	*demand
 	purse  purse
-	batch  []int // by source: what it is to be asked for of its backlog
+	batch  []int // by source: what it is to be asked for of its backlog; 0 between plans
 	free   []int // by limit in force: permits that are left
 	asks   []ask
 	before int // demand.asks when the plan began
@@ -81,7 +81,7 @@ func (p *planner) planBacklog() {
 	if max(room, ahead) <= 0 {
 		return
 	}
-	p.batch = append(p.batch[:0], make([]int, len(p.sources))...)
+	p.batch = append(p.batch, make([]int, len(p.sources)-len(p.batch))...)
 	for _, tier := range p.tiers {
 		if slices.ContainsFunc(tier, p.hungry) {
 			room -= p.share(room, tier, p.growable, inSlots)
@@ -248,7 +248,7 @@ func (p *planner) ask(s *Source, n int) {
 
 // rotate puts those that were asked behind the others.
 func (p *planner) rotate() {
-	if len(p.asks) == 0 {
+	if len(p.asks) == 0 || len(p.sources) == 1 {
 		return
 	}
 	p.rotation = slices.DeleteFunc(p.rotation, func(s *Source) bool { return s.lastAsk > p.before })
