@@ -49,18 +49,3 @@ func (e *TooLargeError) Rule() string {
 	}
 	return text + "; store it elsewhere and send a reference"
 }
-
-// Codes of the broker that this package decides on (nats-server: errors.json).
-const (
-	codeNoResources     = 10023
-	codeNoPeers         = 10005 // the cluster has fewer nodes than copies, so far
-	codeUnavailable     = 10008 // no leader at the moment
-	codeNotEnabled      = 10076 // also while a server starts
-	codeMessageTooLarge = 10054 // over the stream's max_msg_size
-	codeHeadersTooLarge = 10097 // over 64 KiB
-	codeStreamSealed    = 10109
-	codeIDInProcess     = 10158 // R3: the same message id is being stored
-	codeTooManyRequests = 10167 // the stream's inbound queue is full
-	codeScheduleInvalid = 10189
-	codeTargetInvalid   = 10190
-)

@@ -42,11 +42,11 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 	c, err := s.js.Consumer(ctx, name, typ.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		c, err = s.js.CreateConsumer(ctx, name, cfg)
-		if stream.Code(err) == consumerExistsAsIs { // made meanwhile, with another lease
+		if stream.Code(err) == stream.CodeConsumerExists { // made meanwhile, with another lease
 			c, err = s.js.Consumer(ctx, name, typ.String())
 		}
 	}
-	if stream.Code(err) == consumerLimit {
+	if stream.Code(err) == stream.CodeConsumerLimit {
 		return nil, fmt.Errorf("consumer %s of queue %s cannot be made: the account or the stream %s allows no more; each type of a queue takes one: raise max_consumers (%w)",
 			typ, queue, name, err)
 	}

@@ -29,8 +29,8 @@ var errUnwritable = errors.New("cannot be encoded")
 // says may be otherwise later, and an end that is given up too early costs a second run.
 func final(err error) bool {
 	switch stream.Code(err) {
-	case codeStreamSealed, // a stream that is sealed stays so
-		codeScheduleInvalid, codeTargetInvalid:
+	case stream.CodeStreamSealed, // a stream that is sealed stays so
+		stream.CodeScheduleInvalid, stream.CodeTargetInvalid:
 		return true
 	}
 	return tooLarge(err) ||
@@ -42,7 +42,7 @@ func final(err error) bool {
 // a smaller one may be taken.
 func tooLarge(err error) bool {
 	switch stream.Code(err) {
-	case codeMessageTooLarge, codeHeadersTooLarge:
+	case stream.CodeMessageTooLarge, stream.CodeHeadersTooLarge:
 		return true
 	}
 	return errors.Is(err, nats.ErrMaxPayload)
@@ -179,9 +179,9 @@ func advice(err error) string {
 	switch stream.Code(err) {
 	case 0:
 		return "see whether the broker answers, and its log: it goes on by itself once it does"
-	case codeNoResources, codeAccountFull, codeStorageFull, codeStoreFailed:
+	case stream.CodeNoResources, stream.CodeAccountFull, stream.CodeStorageFull, stream.CodeStoreFailed:
 		return "make room or raise the limit of the store, the account or the stream: it goes on by itself then"
-	case codeTooManyRequests:
+	case stream.CodeTooManyRequests:
 		return "the stream has more to write than it can: it goes on by itself"
 	default:
 		return "see the broker's log: it goes on by itself once the broker takes it"

@@ -196,7 +196,7 @@ func TestFinalRefusals(t *testing.T) {
 	}
 	for _, err := range []error{
 		nats.ErrMaxPayload, nats.ErrBadHeaderMsg, nats.ErrBadSubject, nats.ErrInvalidMsg, errUnwritable,
-		api(codeMessageTooLarge), api(codeHeadersTooLarge), api(codeStreamSealed), api(codeScheduleInvalid), api(codeTargetInvalid),
+		api(stream.CodeMessageTooLarge), api(stream.CodeHeadersTooLarge), api(stream.CodeStreamSealed), api(stream.CodeScheduleInvalid), api(stream.CodeTargetInvalid),
 	} {
 		if !final(fmt.Errorf("write: %w", err)) || passing(err) {
 			t.Errorf("%v: not final", err)
@@ -204,14 +204,14 @@ func TestFinalRefusals(t *testing.T) {
 	}
 	for _, err := range []error{
 		nil, context.DeadlineExceeded, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrPermissionViolation, stream.ErrConflict, io.ErrClosedPipe,
-		api(codeNoResources), api(codeAccountFull), api(codeStoreFailed), api(codeTooManyRequests), api(codeIDInProcess), api(stream.CodeWrongLastSeqBusy),
-		api(codeNotEnabled), api(codeUnavailable), api(10047), api(10999),
+		api(stream.CodeNoResources), api(stream.CodeAccountFull), api(stream.CodeStoreFailed), api(stream.CodeTooManyRequests), api(stream.CodeIDInProcess), api(stream.CodeWrongLastSeqBusy),
+		api(stream.CodeNoJetStream), api(stream.CodeUnavailable), api(10047), api(10999),
 	} {
 		if final(err) {
 			t.Errorf("%v: final", err)
 		}
 	}
-	for _, code := range []jetstream.ErrorCode{codeIDInProcess, codeTooManyRequests, stream.CodeWrongLastSeqBusy} {
+	for _, code := range []jetstream.ErrorCode{stream.CodeIDInProcess, stream.CodeTooManyRequests, stream.CodeWrongLastSeqBusy} {
 		if !passing(api(code)) {
 			t.Errorf("%d: an enqueue is not tried again", code)
 		}

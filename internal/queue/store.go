@@ -27,8 +27,6 @@ const (
 	dedupWindow        = 30 * time.Second
 	maxWaitingPulls    = 4_096 // one per worker and type
 	defaultAckWait     = 30 * time.Second
-	consumerExistsAsIs = 10148
-	consumerLimit      = 10026
 	maxHeaderOverhead  = 64 << 10 // what a successor or dead record may add to a payload
 	maxErrorText       = 8 << 10
 	maxStackText       = 16 << 10

@@ -47,8 +47,8 @@ func passing(err error) bool {
 	switch stream.Code(err) {
 	case 0:
 		return true // no answer at all: timeout, reconnecting
-	case stream.CodeWrongLastSeqBusy, codeNoResources, codeNoPeers, codeUnavailable, codeNotEnabled,
-		codeIDInProcess, codeTooManyRequests:
+	case stream.CodeWrongLastSeqBusy, stream.CodeNoResources, stream.CodeNoPeers, stream.CodeUnavailable, stream.CodeNoJetStream,
+		stream.CodeIDInProcess, stream.CodeTooManyRequests:
 		return true
 	default:
 		return false

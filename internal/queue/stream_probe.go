@@ -142,17 +142,10 @@ func noRoom(err error) bool {
 		return false
 	}
 	switch api.ErrorCode {
-	case codeNoResources, codeAccountFull, codeStorageFull:
+	case stream.CodeNoResources, stream.CodeAccountFull, stream.CodeStorageFull:
 		return true
-	case codeStoreFailed:
+	case stream.CodeStoreFailed:
 		return strings.Contains(api.Description, "maximum bytes") || strings.Contains(api.Description, "maximum messages exceeded")
 	}
 	return false
 }
-
-// Codes of a broker without room.
-const (
-	codeAccountFull = 10002 // the account's limit
-	codeStorageFull = 10047 // what the account may have is not there
-	codeStoreFailed = 10077 // the stream's limits, among others
-)

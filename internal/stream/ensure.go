@@ -20,21 +20,6 @@ const (
 	maxConsumers  = 10_000 // the broker's own default is 1,000
 )
 
-// Codes of the server that this package decides on (nats-server: errors.json).
-const (
-	codeNameInUse         = 10058
-	codeConsumerLimit     = 10026
-	codeStreamLimit       = 10027
-	codeInvalidConfig     = 10052
-	codeNotClustered      = 10074
-	codeMaxBytesNeeded    = 10113
-	codeMaxBytesTooLarge  = 10122
-	codeNoStorage         = 10047
-	codeAccountFull       = 10002
-	codeNoJetStream       = 10076
-	codeNoJetStreamForYou = 10039
-)
-
 // ErrForeign says that a stream has the name of one of ours and is something else.
 var ErrForeign = errors.New("stream belongs to something else")
 
@@ -90,7 +75,7 @@ func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info 
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		st, err = c.create(ctx, want)
 		made = err == nil
-		if Code(err) == codeNameInUse { // somebody else was first
+		if Code(err) == CodeNameInUse { // somebody else was first
 			st, err = c.js.Stream(ctx, want.Name)
 		}
 	}
@@ -125,11 +110,11 @@ func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 	for {
 		st, err := c.js.CreateStream(ctx, cfg)
 		switch code := Code(err); {
-		case code == codeNotClustered && cfg.Replicas > 1:
+		case code == CodeNotClustered && cfg.Replicas > 1:
 			cfg.Replicas = 1
-		case code == codeConsumerLimit && cfg.MaxConsumers > 0:
+		case code == CodeConsumerLimit && cfg.MaxConsumers > 0:
 			cfg.MaxConsumers = 0 // as many as the account has
-		case code == codeInvalidConfig && cfg.Duplicates > 0 && strings.Contains(err.Error(), "duplicates window"):
+		case code == CodeInvalidConfig && cfg.Duplicates > 0 && strings.Contains(err.Error(), "duplicates window"):
 			cfg.Duplicates = 0 // as long as the server has
 		default:
 			return st, err
@@ -226,19 +211,19 @@ func covers(filter, subject string) bool {
 func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 	advice := ""
 	switch Code(err) {
-	case codeMaxBytesNeeded:
+	case CodeMaxBytesNeeded:
 		advice = "the account wants a limit of bytes for each stream; set one with --max-bytes"
-	case codeMaxBytesTooLarge:
+	case CodeMaxBytesTooLarge:
 		advice = "the limit of bytes for each stream is over the account's own; lower --max-bytes"
-	case codeStreamLimit:
+	case CodeStreamLimit:
 		advice = "the account has no room for another stream: a namespace takes three and one for each queue; raise the account's max_streams, or remove streams"
-	case codeConsumerLimit:
+	case CodeConsumerLimit:
 		advice = "the account allows too few consumers; raise its max_consumers"
-	case codeNoStorage, codeAccountFull:
+	case CodeStorageFull, CodeAccountFull:
 		advice = "the account or server has too little storage left for it; raise the limit, or lower --max-bytes"
-	case codeNoJetStream:
+	case CodeNoJetStream:
 		return errNoJetStream
-	case codeNoJetStreamForYou:
+	case CodeNoJetStreamForYou:
 		return errNoJetStreamForYou
 	}
 	if advice != "" {

@@ -15,16 +15,6 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
-// Codes of the server that are decided on (nats-server: errors.json).
-const (
-	CodeWrongLastSeq     = 10071 // definite
-	CodeWrongLastSeqBusy = 10164 // another write is in flight
-	CodeNoMessage        = 10037
-	CodeStreamNotFound   = 10059
-
-	codeDeleteFailed = 10057 // of a message: it is gone, most likely
-)
-
 // Code returns the server's code for err, 0 if it is no answer of a server.
 func Code(err error) jetstream.ErrorCode {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
