@@ -130,46 +130,46 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 
 // prepare returns a job as it is sent, or why it cannot be.
 func (c *Client) prepare(ctx context.Context, args Args, opts []EnqueueOption) (queue.Enqueue, error) {
-	e, err := newEnqueue(args, opts)
-	if err == nil {
-		err = c.store.Know(e.Record.Queue)
+	o, err := newOptions(args, opts)
+	if err != nil {
+		return queue.Enqueue{}, publicError(err)
 	}
-	if err == nil && e.Limited {
-		err = c.findQuota(ctx, &e)
+	e, err := queue.NewEnqueue(&o.Record)
+	if err == nil && o.rejectAtQuota {
+		e.Below, err = c.findQuota(ctx, o.Type)
 	}
+	e.Once = o.chosenID
 	return e, publicError(err)
 }
 
-// newEnqueue checks a job before anything is sent.
-func newEnqueue(args Args, opts []EnqueueOption) (queue.Enqueue, error) {
+// newOptions returns the options of a job, and its record in them, after it has checked them.
+func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 	if isNil(args) {
-		return queue.Enqueue{}, &job.InvalidError{What: "arguments", Rule: "must not be nil"}
+		return nil, &job.InvalidError{What: "arguments", Rule: "must not be nil"}
 	}
-	o := enqueueOptions{Record: job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
+	o := &enqueueOptions{Record: job.Record{Queue: job.DefaultQueue, Type: args.Type(), Life: uuid.NewString(), Attempt: 1}}
 	for i, set := range opts {
 		if set == nil {
-			return queue.Enqueue{}, &job.InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
+			return nil, &job.InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
 		}
-		set(&o)
+		set(o)
 	}
-	r := &o.Record
-	e := queue.Enqueue{Record: r, Once: o.chosenID, Limited: o.rejectAtQuota}
 	if o.err != nil {
-		return e, o.err
+		return nil, o.err
 	}
 	if !o.chosenID {
 		id, err := uuid.NewV7() // ordered by time, for people who look at lists
 		if err != nil {
-			return e, fmt.Errorf("new id: %w", err)
+			return nil, fmt.Errorf("new id: %w", err)
 		}
-		r.ID = id.String()
+		o.ID = id.String()
 	}
-	if err := r.Check(); err != nil {
-		return e, err
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
 	var err error
-	r.Payload, err = payloadOf(args)
-	return e, err
+	o.Payload, err = payloadOf(args)
+	return o, err
 }
 
 // payloadOf returns the bytes that travel.
@@ -193,19 +193,17 @@ func isNil(args Args) bool {
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// findQuota fills in the quota at which a job is refused. Without one it is not.
-func (c *Client) findQuota(ctx context.Context, e *queue.Enqueue) error {
-	typ := e.Record.Type
+// findQuota returns the quota at which a job of the type is refused, 0 if it has none.
+func (c *Client) findQuota(ctx context.Context, typ string) (int, error) {
 	limit, limited, err := c.registry.Limit(ctx, slots.Key{Kind: slots.OfType, Name: typ})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	e.Limit, e.Limited = limit.Jobs, limited
 	if c.unlimited.isNews(typ, !limited) {
 		c.log.WarnContext(ctx, "a job was to be refused at its type's quota, and the type has none: it is enqueued in any case",
 			slog.String("type", typ))
 	}
-	return nil
+	return limit.Jobs, nil
 }
 
 // unlimitedTypes are those that had no quota when jobs were to be refused at it.

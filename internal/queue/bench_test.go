@@ -37,7 +37,7 @@ func benchRecord(id string) *job.Record {
 func BenchmarkEncodeJob(b *testing.B) {
 	nc := natstest.Real(b).Connect(b)
 	s := benchStore(b, nc)
-	e := Enqueue{Record: benchRecord("01920000-0000-7000-8000-000000000001"), Once: true}
+	e := enqueueOf(benchRecord("01920000-0000-7000-8000-000000000001"), true, 0)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := s.enqueueMsg(e); err != nil {

@@ -101,7 +101,8 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 	m := &nats.Msg{Header: make(nats.Header)}
 	for i, e := range batch {
-		if e.Limited {
+		b.store.useQueue(e.place.Queue)
+		if e.Below > 0 {
 			continue // one after the other
 		}
 		if len(m.Header) > maxSharedKeys {

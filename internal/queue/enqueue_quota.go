@@ -26,7 +26,7 @@ func (e *QuotaError) Error() string {
 // any more: counting costs the broker as much as there are jobs.
 const countExactly = 4
 
-// enqueueBelow stores a job if fewer than e.Limit of its type are alive in its queue: ready,
+// enqueueBelow stores a job if fewer than e.Below of its type are alive in its queue: ready,
 // waiting for their time, or running. Else it returns a [*QuotaError].
 //
 // It reads the type's last sequence, counts, and publishes on the condition that this
@@ -41,25 +41,20 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 	if err != nil {
 		return err
 	}
-	r := e.Record
-	place, err := r.Place()
-	if err != nil {
-		return err
-	}
 	for mayBeThere := e.Once; ; mayBeThere = true {
-		seq, err := s.lastOfType(ctx, place, alive)
+		seq, err := s.lastOfType(ctx, e.place, alive)
 		if err != nil {
 			return err
 		}
 		if mayBeThere {
-			if err := s.resolveConflict(ctx, r); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
+			if err := s.resolveConflict(ctx, e); !errors.Is(err, ErrNotFound) { // nil: it is stored, and the answer was lost
 				return err
 			}
 		}
-		if err := s.belowLimit(ctx, place, e.Limit); err != nil {
+		if err := s.belowLimit(ctx, e.place, e.Below); err != nil {
 			return err
 		}
-		stream.Expect(m, seq, s.names.checkType(place.Queue, place.Type))
+		stream.Expect(m, seq, s.names.checkType(e.place.Queue, e.place.Type))
 		_, err = s.confirm(ctx, m, alive)
 		if !errors.Is(err, stream.ErrConflict) {
 			return err

@@ -12,7 +12,7 @@ import (
 // below enqueues a job unless limit of its type are alive.
 func (s *scene) below(id string, limit int, once bool) error {
 	r := s.record(id)
-	return s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: once, Limited: true, Limit: limit})
+	return s.store.Enqueue(s.ctx, enqueueOf(r, once, limit))
 }
 
 func isFull(err error, running, limit int) bool {
@@ -65,7 +65,7 @@ func TestRefuseRace(t *testing.T) {
 		results := make([]error, callers)
 		var group errgroup.Group
 		for i := range callers {
-			e := Enqueue{Record: s.record(fmt.Sprint("job-", i)), Once: i%2 == 0, Limited: true, Limit: limit}
+			e := enqueueOf(s.record(fmt.Sprint("job-", i)), i%2 == 0, limit)
 			group.Go(func() error {
 				results[i] = s.store.Enqueue(s.ctx, e)
 				return nil

@@ -20,7 +20,7 @@ func TestEnqueueStoresThePayloadAsItIs(t *testing.T) {
 		r := s.record("a")
 		r.Payload = []byte("\x00 not JSON \xff")
 		r.Meta = map[string]string{"k": "v"}
-		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0)); err != nil {
 			t.Fatal(err)
 		}
 		msgs := s.waiting()
@@ -42,7 +42,7 @@ func TestChosenIDIsAliveOnce(t *testing.T) {
 		first := s.enqueue("a")
 		refused := func(when string) {
 			t.Helper()
-			err := s.store.Enqueue(s.ctx, Enqueue{Record: s.record("a"), Once: true})
+			err := s.store.Enqueue(s.ctx, enqueueOf(s.record("a"), true, 0))
 			if e, ok := errors.AsType[*DuplicateError](err); !ok || e.Life != first.Life || e.ID != "a" {
 				t.Errorf("%s: enqueue = %v, want a *DuplicateError that names %s", when, err, first.Life)
 			}
@@ -79,7 +79,7 @@ func TestRaceForAnID(t *testing.T) {
 		for range racers {
 			r := s.record("a")
 			store := s.open(s.server.Link().Connect(t), Config{})
-			go func() { results <- store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}) }()
+			go func() { results <- store.Enqueue(s.ctx, enqueueOf(r, true, 0)) }()
 		}
 		won := 0
 		for range racers {
@@ -117,7 +117,7 @@ func TestEnqueueWhoseConfirmationIsLost(t *testing.T) {
 					})
 					n := s.node("n")
 					result := make(chan error, 1)
-					go func() { result <- store.Enqueue(s.ctx, Enqueue{Record: r, Once: once}) }()
+					go func() { result <- store.Enqueue(s.ctx, enqueueOf(r, once, 0)) }()
 					time.Sleep(time.Second)
 					if got := len(s.waiting()); got != 1 {
 						t.Fatalf("%d jobs stored", got)
@@ -149,11 +149,15 @@ func TestEnqueueMany(t *testing.T) {
 		batch := make([]Enqueue, 0, 300)
 		lives := []string{taken.Life}
 		for i := range 300 {
-			r := s.record(fmt.Sprintf("j%d", i))
-			batch = append(batch, Enqueue{Record: r, Once: i%2 == 0})
+			id := fmt.Sprintf("j%d", i)
+			switch i {
+			case 7:
+				id = "taken"
+			case 9:
+				id = "j8" // twice in one batch
+			}
+			batch = append(batch, enqueueOf(s.record(id), i%2 == 0 || id != fmt.Sprintf("j%d", i), 0))
 		}
-		batch[7].Record.ID, batch[7].Once = "taken", true
-		batch[9].Record.ID, batch[9].Once = "j8", true // twice in one batch
 		batch[11].Record.Payload = make([]byte, 2<<20)
 		writes := 0
 		l.Watch(func(subject string) natstest.Fate {
@@ -210,7 +214,7 @@ func TestEnqueueManyAgainstABrokerThatDies(t *testing.T) {
 				store := s.open(l.Connect(t), Config{})
 				batch := make([]Enqueue, 100)
 				for i := range batch {
-					batch[i] = Enqueue{Record: s.record(fmt.Sprintf("j%d", i))}
+					batch[i] = enqueueOf(s.record(fmt.Sprintf("j%d", i)), false, 0)
 				}
 				l.Hold()
 				began := time.Now()
@@ -246,7 +250,7 @@ func TestEnqueueManyDuplicatesOverASlowLine(t *testing.T) {
 		for i := range batch {
 			id := fmt.Sprintf("j%d", i)
 			s.enqueue(id)
-			batch[i] = Enqueue{Record: s.record(id), Once: true}
+			batch[i] = enqueueOf(s.record(id), true, 0)
 		}
 		l := s.server.Link()
 		store := s.open(l.Connect(t), Config{})
@@ -270,7 +274,7 @@ func TestEnqueueAgainstADeadBroker(t *testing.T) {
 			store := s.open(l.Connect(t), Config{})
 			fail(l)
 			began := time.Now()
-			err := store.Enqueue(s.ctx, Enqueue{Record: s.record("a"), Once: true})
+			err := store.Enqueue(s.ctx, enqueueOf(s.record("a"), true, 0))
 			if took := time.Since(began); err == nil || took > 5*time.Second+stream.RequestTimeout {
 				t.Errorf("%s: Enqueue = %v after %v", name, err, took)
 			}
@@ -279,7 +283,7 @@ func TestEnqueueAgainstADeadBroker(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 			defer cancel()
-			if err := store.Enqueue(ctx, Enqueue{Record: s.record("b")}); err == nil {
+			if err := store.Enqueue(ctx, enqueueOf(s.record("b"), false, 0)); err == nil {
 				t.Errorf("%s: Enqueue with a context that ended = nil", name)
 			}
 			l.Release()

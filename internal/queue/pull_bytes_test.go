@@ -55,7 +55,7 @@ func (s *scene) enqueueLarge(id string, bytes int) *job.Record {
 	s.t.Helper()
 	r := s.record(id)
 	r.Payload = []byte(strings.Repeat("x", bytes))
-	if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
+	if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
 		s.t.Fatalf("enqueue %s: %v", id, err)
 	}
 	return r

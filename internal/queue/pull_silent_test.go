@@ -85,7 +85,7 @@ func TestSilentQueueHoldsNobodyUp(t *testing.T) {
 				for i := range 100 {
 					r := s.record(fmt.Sprintf("s%d", i))
 					r.Queue = silent
-					if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
+					if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -356,7 +356,7 @@ func TestPullerHeals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.store.ensure(s.ctx, testQueue); err != nil { // the pin is back
+			if err := s.store.ensure(s.ctx, queueName()); err != nil { // the pin is back
 				t.Fatal(err)
 			}
 		},
@@ -452,7 +452,7 @@ func TestJobInHandOutlivesItsStream(t *testing.T) {
 				if err := n.settle(h, o); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.store.ensure(s.ctx, testQueue); err != nil {
+				if err := s.store.ensure(s.ctx, queueName()); err != nil {
 					t.Fatal(err)
 				}
 				if err := s.store.CheckLease(s.ctx, testQueue, testType); err != nil {

@@ -90,7 +90,7 @@ func (s *scene) open(nc *nats.Conn, cfg Config) *Store {
 		s.t.Fatalf("client: %v", err)
 	}
 	store := NewStore(c, cfg)
-	_ = store.Know(testQueue)
+	store.useQueue(queueName())
 	return store
 }
 
@@ -106,11 +106,21 @@ func (s *scene) record(id string) *job.Record {
 // sleep passes the bubble's time.
 func (s *scene) sleep(d time.Duration) { time.Sleep(d) }
 
+// enqueueOf is the enqueue of a job whose names are fine.
+func enqueueOf(r *job.Record, once bool, below int) Enqueue {
+	e, err := NewEnqueue(r)
+	if err != nil {
+		panic(err)
+	}
+	e.Once, e.Below = once, below
+	return e
+}
+
 // enqueue stores a job under the condition that its id is free, and returns it.
 func (s *scene) enqueue(id string) *job.Record {
 	s.t.Helper()
 	r := s.record(id)
-	if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
+	if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
 		s.t.Fatalf("enqueue %s: %v", id, err)
 	}
 	return r

@@ -151,7 +151,7 @@ func TestManyHeadersThatCannotBeWritten(t *testing.T) {
 		for i := range maxUnsettled + 10 {
 			r := *record
 			r.ID, r.Life = "bad-"+strconv.Itoa(i), "l"+strconv.Itoa(i)
-			if err := s.store.Enqueue(s.ctx, Enqueue{Record: &r}); err != nil {
+			if err := s.store.Enqueue(s.ctx, enqueueOf(&r, false, 0)); err != nil {
 				t.Fatal(err)
 			}
 			h := n.pull()
@@ -201,7 +201,7 @@ func TestLimitsThatEndJobs(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				r := s.record("a")
 				r.Payload = bytes.Repeat([]byte{'x'}, 5000)
-				if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+				if err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0)); err != nil {
 					t.Fatal(err)
 				}
 				s.limit(tt.stream(s.store.names), tt.change)
@@ -284,7 +284,7 @@ func TestLargestHeadersFitTheDeadRecord(t *testing.T) {
 		r := s.record("a")
 		r.Meta = map[string]string{"k": strings.Repeat("v", 16<<10-1)}
 		r.Trace = map[string]string{"tracestate": strings.Repeat("t", 8<<10-10)}
-		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0)); err != nil {
 			t.Fatal(err)
 		}
 		s.node("n").takeAll(time.Minute, failing(9, 100_000))

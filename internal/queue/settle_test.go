@@ -243,7 +243,7 @@ func TestDeadRecordIsWhole(t *testing.T) {
 		r.Payload = []byte("raw \x00 bytes, not JSON")
 		r.Meta = map[string]string{"tenant": "acme"}
 		r.MaxAttempts, r.Timeout = 3, time.Minute
-		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0)); err != nil {
 			t.Fatal(err)
 		}
 		n := s.node("n")
@@ -343,7 +343,7 @@ func TestLargestPayloadIsRetried(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		r := s.record("a")
 		r.Payload = bytes.Repeat([]byte{'x'}, s.store.payloadLimit())
-		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r}); err != nil {
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0)); err != nil {
 			t.Fatal(err)
 		}
 		n := s.node("n")
@@ -362,7 +362,7 @@ func TestLargestPayloadIsRetried(t *testing.T) {
 			t.Errorf("record of %d bytes with headers %d", len(m.Data), len(m.Header))
 		}
 		r.Payload = append(r.Payload, 'x')
-		err := s.store.Enqueue(s.ctx, Enqueue{Record: r})
+		err := s.store.Enqueue(s.ctx, enqueueOf(r, false, 0))
 		if e, ok := errors.AsType[*TooLargeError](err); !ok || e.Limit != s.store.payloadLimit() {
 			t.Errorf("a byte more: %v", err)
 		}

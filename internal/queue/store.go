@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,39 +68,37 @@ type Store struct {
 
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
-	queues  map[string]bool // those in use, true once their streams were seen: if missing then, the broker lost them
-	common  map[string]bool // so of the streams that they share
+	queues  map[job.Name]bool // those in use, true once their streams were seen: if missing then, the broker lost them
+	common  map[string]bool   // so of the streams that they share
 }
 
 // NewStore returns a store over a client, which stays the caller's. It does no I/O.
 func NewStore(c *stream.Client, cfg Config) *Store {
 	return &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
-		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[string]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 }
 
-// Know notes that a queue is used, so that its stream is made when it is found missing.
-func (s *Store) Know(queue string) error {
-	if err := job.CheckQueue(queue); err != nil {
-		return err
-	}
+// useQueue notes that a queue is used, so that its stream is made when it is found missing.
+func (s *Store) useQueue(queue job.Name) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.queues[queue]; !known {
 		s.queues[queue] = false
 	}
-	return nil
 }
 
 // Open makes a queue's stream and the namespace's common ones where they do not
 // exist, and leaves those that do as their operator configured them.
 func (s *Store) Open(ctx context.Context, queue string) error {
-	if err := s.Know(queue); err != nil {
+	name, err := job.QueueName(queue)
+	if err != nil {
 		return err
 	}
-	return s.ensure(ctx, queue)
+	s.useQueue(name)
+	return s.ensure(ctx, name)
 }
 
 // ensureCommon makes what the queues of the namespace share.
@@ -127,15 +126,11 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 }
 
 // ensure makes what is missing of a queue.
-func (s *Store) ensure(ctx context.Context, queue string) error {
-	name, err := job.QueueName(queue)
-	if err != nil {
-		return err
-	}
+func (s *Store) ensure(ctx context.Context, queue job.Name) error {
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	info, made, err := s.client.Ensure(ctx, s.queueConfig(name))
+	info, made, err := s.client.Ensure(ctx, s.queueConfig(queue))
 	if err != nil {
 		return err
 	}
@@ -144,12 +139,12 @@ func (s *Store) ensure(ctx context.Context, queue string) error {
 	s.queues[queue] = true
 	s.mu.Unlock()
 	if made {
-		s.voidLeases(queue, info.Created)
+		s.voidLeases(queue.String(), info.Created)
 	}
 	if lost {
-		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue), slog.String("stream", s.names.queueStream(name)))
+		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue.String()), slog.String("stream", s.names.queueStream(queue)))
 	}
-	if err := s.drivePin(ctx, name); err != nil || !made || s.cfg.Registry == nil {
+	if err := s.drivePin(ctx, queue); err != nil || !made || s.cfg.Registry == nil {
 		return err
 	}
 	if _, err := s.cfg.Registry.Open(ctx); err == nil {
@@ -209,7 +204,7 @@ func (s *Store) drivePin(ctx context.Context, queue job.Name) error {
 // restore makes the streams of all queues in use where they are missing.
 func (s *Store) restore(ctx context.Context) error {
 	s.mu.Lock()
-	queues := slices.Sorted(maps.Keys(s.queues))
+	queues := slices.SortedFunc(maps.Keys(s.queues), func(a, b job.Name) int { return strings.Compare(a.String(), b.String()) })
 	s.mu.Unlock()
 	for _, q := range queues {
 		if err := s.ensure(ctx, q); err != nil {

@@ -38,7 +38,7 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 		st := s.stationOf(n, source, func(*Delivery) Outcome { return Outcome{Kind: job.EventSucceeded} })
 		r := s.record("waits")
 		r.Queue = silent
-		if err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true}); err != nil {
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
 			t.Fatal(err)
 		}
 		s.sleep(time.Second)

@@ -144,7 +144,7 @@ func TestBrokerAloneStopsZombies(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"enqueue": func(t *rapid.T) {
 				r := s.record(ids.Draw(t, "id"))
-				err := s.store.Enqueue(s.ctx, Enqueue{Record: r, Once: true})
+				err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0))
 				if _, alive := errors.AsType[*DuplicateError](err); err != nil && !alive {
 					t.Fatalf("enqueue: %v", err)
 				}
