@@ -53,9 +53,9 @@ type AgentConfig struct {
 
 // Sizes of what waits for the agent.
 const (
-	earBuffer = 1024 // hints and queries
-	mailbox   = 256
-	stopGrace = 3 * time.Second // to give everything back
+	listenerBuffer = 1024 // hints and queries
+	mailbox        = 256
+	stopGrace      = 3 * time.Second // to give everything back
 )
 
 // An Agent is a node's part in the registry: its presence, its grants, and a listener for limits,
@@ -75,9 +75,9 @@ type Agent struct {
 	settings atomic.Pointer[stream.Watch]
 	troubles troubles
 
-	// told is until when each limiter may use its permits at most. It outlives a crash of the
+	// toldUntil is until when each limiter was told that it may use its permits. It outlives a crash of the
 	// server, which must not make a grant last longer; only the server's goroutine uses it.
-	told map[slots.Key]time.Time
+	toldUntil map[slots.Key]time.Time
 }
 
 // NewAgent returns an agent that is not started yet. The error is about cfg.
@@ -91,7 +91,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
-	a := &Agent{store: store, cfg: cfg, troubles: troubles{log: cfg.Logger}, told: make(map[slots.Key]time.Time)}
+	a := &Agent{store: store, cfg: cfg, troubles: troubles{log: cfg.Logger}, toldUntil: make(map[slots.Key]time.Time)}
 	var err error
 	a.server, err = supervisor.NewServer(supervisor.ServerSpec[message]{Name: "agent", Init: a.init, Mailbox: mailbox})
 	if err != nil {
@@ -117,7 +117,7 @@ func (a *Agent) Troubles() []string { return a.troubles.list() }
 
 // hear passes hints on and answers queries.
 func (a *Agent) hear(ctx context.Context, ready func()) error {
-	msgs := make(chan *nats.Msg, earBuffer)
+	msgs := make(chan *nats.Msg, listenerBuffer)
 	for _, subject := range append(a.store.hintSubjects(), a.store.querySubject()) {
 		sub, err := a.store.nc.ChanSubscribe(subject, msgs)
 		if err != nil {
@@ -168,7 +168,7 @@ type (
 		reply supervisor.Reply[<-chan struct{}]
 	}
 	hinted struct {
-		pool slots.Key
+		key  slots.Key
 		hint hintValue
 	}
 )
@@ -181,13 +181,13 @@ func (hinted) isMessage()  {}
 func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
 	st := &state{
 		Agent: a, self: self, log: a.cfg.Logger,
-		acted: make(chan struct{}), limits: make(map[slots.Key]knownLimit), keys: make(map[string]string), pools: make(map[slots.Key]*pool), takes: make(map[setting][]byte),
+		acted: make(chan struct{}), limits: make(map[slots.Key]knownLimit), keys: make(map[string]string), holders: make(map[slots.Key]*holder), takes: make(map[setting][]byte),
 	}
-	st.cancel = self.After(idleLook, tick{})
+	st.cancel = self.After(idlePoll, tick{})
 	return st, nil
 }
 
-// serves reports whether the node serves what the pool limits.
+// serves reports whether the node serves what is limited.
 func (s *state) serves(p slots.Key) bool {
 	switch p.Kind {
 	case slots.OfType:

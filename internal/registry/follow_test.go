@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,26 +80,20 @@ func TestLimitIsActedOnAfterAnError(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.limit(imports, 8, 0)
 		v := &fixedLimiter{used: 4, want: 4}
-		p := &pool{
-			key: imports, node: "x", ttl: DefaultTTL, store: s.store, log: slog.New(slog.DiscardHandler), limiter: v,
-			limit: Limit{Jobs: 8}, sent: time.Now(),
-		}
-		if err := p.refresh(s.ctx); err != nil || v.permits != 4 {
+		h := s.holder("x", s.store, v, Limit{Jobs: 8})
+		if err := h.refresh(s.ctx); err != nil || v.permits != 4 {
 			s.t.Fatalf("%v, %d permits, want 4", err, v.permits)
 		}
 		for range 5 {
-			p.answered(nats.ErrConnectionReconnecting)
+			h.answered(nats.ErrConnectionReconnecting)
 		}
-		y := &pool{
-			key: imports, node: "y", ttl: DefaultTTL, store: s.store, log: p.log, limiter: &fixedLimiter{used: 4, want: 4},
-			limit: Limit{Jobs: 8}, sent: time.Now(),
-		}
+		y := s.holder("y", s.store, &fixedLimiter{used: 4, want: 4}, Limit{Jobs: 8})
 		if err := y.refresh(s.ctx); err != nil {
 			s.t.Fatal(err)
 		}
 		s.limit(imports, 4, 0)
-		p.limited(time.Now(), Limit{Jobs: 4}, p.limitRev+1)
-		if err := p.act(s.ctx, time.Now()); err != nil || v.permits != 0 {
+		h.changeLimit(time.Now(), knownLimit{Limit: Limit{Jobs: 4}, rev: h.limit.rev + 1})
+		if err := h.act(s.ctx, time.Now()); err != nil || v.permits != 0 {
 			s.t.Errorf("%v, %d permits may be used while 8 jobs run, limit 4", err, v.permits)
 		}
 	})

@@ -10,10 +10,10 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// A ledger is what was read of a pool that has more keys than one answer of the broker: mostly
-// of nodes that are gone, whose starts under a rate still count. It is read once, and from
-// then on only what was written since, so that a refresh does not cost what nodes left
-// behind. What expired meanwhile counts until all is read anew, which errs to the safe side.
+// A ledger is what was read of a limit that has more grants than fit into one answer of the
+// broker: mostly of nodes that are gone, whose starts under a rate still count. It is read once,
+// and from then on only what was written since, so that a refresh does not cost what nodes left
+// behind. What expired meanwhile counts until all is read again, which errs to the safe side.
 type ledger struct {
 	entries map[string]stream.Entry
 	last    uint64    // the newest revision that was read
@@ -21,18 +21,18 @@ type ledger struct {
 	refused bool      // a write that was computed from it was
 }
 
-// read returns the pool's entries, as they are or a little behind.
-func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
-	if p.ledger == nil {
-		entries, _, err := p.store.bucket.ReadAtOnce(ctx, grantsOf(p.key))
+// readEntries returns the limit and its grants, as they are or a little behind.
+func (h *holder) readEntries(ctx context.Context) ([]stream.Entry, error) {
+	if h.ledger == nil {
+		entries, _, err := h.store.bucket.ReadAtOnce(ctx, grantsOf(h.key))
 		if !errors.Is(err, stream.ErrTooMany) {
 			return entries, err
 		}
-		p.ledger = &ledger{}
+		h.ledger = &ledger{}
 	}
-	l := p.ledger
-	if !p.stale(time.Now()) {
-		found, _, err := p.store.bucket.ReadPages(ctx, grantsOf(p.key), l.last+1)
+	l := h.ledger
+	if !h.stale(time.Now()) {
+		found, _, err := h.store.bucket.ReadPages(ctx, grantsOf(h.key), l.last+1)
 		if err != nil {
 			return nil, err
 		}
@@ -42,14 +42,14 @@ func (p *pool) read(ctx context.Context) ([]stream.Entry, error) {
 			return slices.Collect(maps.Values(l.entries)), nil
 		}
 	}
-	found, _, err := p.store.bucket.ReadPages(ctx, grantsOf(p.key), 1)
+	found, _, err := h.store.bucket.ReadPages(ctx, grantsOf(h.key), 1)
 	if err != nil {
 		return nil, err
 	}
 	*l = ledger{entries: make(map[string]stream.Entry, len(found)), whole: time.Now()}
 	l.take(found)
 	if len(found) <= stream.PageSize {
-		p.ledger = nil
+		h.ledger = nil
 	}
 	return found, nil
 }
@@ -61,14 +61,14 @@ func (l *ledger) take(found []stream.Entry) {
 	}
 }
 
-// stale reports whether the ledger is to be read anew: it never was, or something in it has
+// stale reports whether the ledger is to be read again: it never was, or something in it has
 // expired by now.
-func (p *pool) stale(now time.Time) bool {
-	l := p.ledger
+func (h *holder) stale(now time.Time) bool {
+	l := h.ledger
 	if l.whole.IsZero() {
 		return true
 	}
-	if now.Sub(l.whole) < p.ttl/2 {
+	if now.Sub(l.whole) < h.ttl/2 {
 		return false
 	}
 	clock := newestTime(maps.Values(l.entries))

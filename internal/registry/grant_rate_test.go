@@ -48,22 +48,22 @@ func TestRateOfAnotherPeriodWaitsForTheWatch(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &pool{key: mails, node: "x", limit: tt.old, limitRev: 1, log: slog.New(slog.DiscardHandler)}
-			p.survey([]stream.Entry{{Key: limitKey(mails), Value: encodeLimit(tt.set, ByPerson), Rev: 2}})
-			if want := (Limit{Jobs: tt.want, Per: tt.old.Per}); p.limit != want {
-				t.Errorf("%+v became %+v by a read of %+v, want %+v", tt.old, p.limit, tt.set, want)
+			h := &holder{key: mails, node: "x", limit: knownLimit{Limit: tt.old, rev: 1}, log: slog.New(slog.DiscardHandler)}
+			h.interpret([]stream.Entry{{Key: limitKey(mails), Value: encodeLimit(tt.set, ByPerson), Rev: 2}})
+			if want := (Limit{Jobs: tt.want, Per: tt.old.Per}); h.limit.Limit != want {
+				t.Errorf("%+v became %+v by a read of %+v, want %+v", tt.old, h.limit.Limit, tt.set, want)
 			}
 		})
 	}
 }
 
 // A limit that is no limit is not taken for one by whoever reads it first.
-func TestSurveyLeavesALimitThatCannotBeRead(t *testing.T) {
+func TestReadLeavesALimitThatCannotBeRead(t *testing.T) {
 	for _, value := range []string{"5", `{"limit":9000000}`, `{"limit":9,"per":"1m"}`, `{"limit":-1}`, `{"limit":9,"per":"x"}`} {
-		p := &pool{key: imports, limit: Limit{Jobs: 3}, limitRev: 1}
-		p.survey([]stream.Entry{{Key: limitKey(imports), Value: []byte(value), Rev: 2}})
-		if p.limit.Jobs != 3 {
-			t.Errorf("%s is taken for %d jobs", value, p.limit.Jobs)
+		h := &holder{key: imports, limit: knownLimit{Limit: Limit{Jobs: 3}, rev: 1}}
+		h.interpret([]stream.Entry{{Key: limitKey(imports), Value: []byte(value), Rev: 2}})
+		if h.limit.Jobs != 3 {
+			t.Errorf("%s is taken for %d jobs", value, h.limit.Jobs)
 		}
 	}
 }

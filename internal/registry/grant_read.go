@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"iter"
 	"slices"
 	"time"
@@ -8,88 +9,102 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// goneToken stands, in the view of a pool, for all nodes that are gone while what they held
-// still counts.
+// goneToken stands, in a holder's view, for all nodes that are gone while what they held still
+// counts.
 const goneToken = "_gone"
 
-// A survey is what a read of a pool says beside the others' grants.
-type survey struct {
-	last    uint64               // the newest revision, that of markers included
+// A reading is what a read of the grants says besides what the others hold.
+type reading struct {
+	newest  uint64               // revision, that of markers included
 	limited bool                 // there is a limit
 	mine    bool                 // our own grant is there
 	ttl     time.Duration        // of that
-	ends    map[string]time.Time // when the others' grants end unless they are refreshed, by our clock
+	ends    map[string]time.Time // when the others' grants end unless they are refreshed, by our clock; nil if that is not known
 }
 
-// survey takes over what was read of the pool.
-func (p *pool) survey(entries []stream.Entry) survey {
-	s := survey{ends: make(map[string]time.Time)}
-	p.others, p.gone, p.news = make(map[string]Grant), 0, true
+// readGrants reads the limit and its grants, as they are or a little behind, and takes over what
+// the others hold.
+func (h *holder) readGrants(ctx context.Context) (reading, error) {
+	entries, err := h.readEntries(ctx)
+	if err != nil {
+		return reading{}, err
+	}
+	return h.interpret(entries), nil
+}
+
+// interpret takes over what was read.
+func (h *holder) interpret(entries []stream.Entry) reading {
+	r := reading{ends: make(map[string]time.Time)}
+	h.others, h.gone, h.news = make(map[string]Grant), 0, true
 	var ahead time.Duration // of our clock before the broker's, or a little less
 	known := false
 	clock := newestTime(slices.Values(entries))
 	for _, e := range entries {
-		s.last = max(s.last, e.Rev)
-		last := lastToken(e.Key)
-		switch {
+		r.newest = max(r.newest, e.Rev)
+		switch last := lastToken(e.Key); {
 		case e.Value == nil:
 		case last == limitToken:
-			s.limited = true
-			p.surveyLimit(e)
-		case last == p.node:
-			s.mine, s.ttl = true, e.TTL
-			if e.Rev == p.rev {
-				ahead, known = p.sent.Sub(e.Time), true
+			r.limited = true
+			h.interpretLimit(e)
+		case last == h.node:
+			r.mine, r.ttl = true, e.TTL
+			if e.Rev == h.rev {
+				ahead, known = h.since.Sub(e.Time), true
 			}
 		default:
-			g, ok := decodeGrant(e.Value)
-			if !ok {
-				continue // nobody of ours
-			}
-			gone := p.isGone(g, e, clock)
-			if gone {
-				p.gone += g.Held
-			} else {
-				p.others[last] = g
-			}
-			// Who needs some may be next. What is gone and too much to look at one by one is
-			// looked at now and then.
-			if (g.Held > 0 || g.Need > 0) && e.TTL > 0 && (!gone || p.ledger == nil) {
-				s.ends[last] = e.Time.Add(e.TTL)
-			}
+			h.interpretOther(&r, last, e, clock)
 		}
 	}
-	for id, end := range s.ends {
-		s.ends[id] = end.Add(ahead)
-	}
 	if !known {
-		s.ends = nil
+		r.ends = nil
 	}
-	return s
+	for node, end := range r.ends {
+		r.ends[node] = end.Add(ahead)
+	}
+	return r
 }
 
-// surveyLimit takes over the limit that was read. One that cannot be read is the watch's to
+// interpretOther takes over the grant of another node, as the broker's clock stands.
+func (h *holder) interpretOther(r *reading, node string, e stream.Entry, clock time.Time) {
+	g, ok := decodeGrant(e.Value)
+	if !ok {
+		return // nobody of ours
+	}
+	gone := h.isGone(g, e, clock)
+	if gone {
+		h.gone += g.Held
+	} else {
+		h.others[node] = g
+	}
+	// Who needs some may be next. What is gone and too much to look at one by one is
+	// looked at now and then.
+	if (g.Held > 0 || g.Need > 0) && e.TTL > 0 && (!gone || h.ledger == nil) {
+		r.ends[node] = e.Time.Add(e.TTL)
+	}
+}
+
+// interpretLimit takes over the limit that was read. One that cannot be read is the watch's to
 // tell of; until then the last one known holds.
-func (p *pool) surveyLimit(e stream.Entry) {
-	l, ok := decodeLimitOf(p.key, e.Value)
-	if !ok || e.Rev <= p.limitRev {
+func (h *holder) interpretLimit(e stream.Entry) {
+	l, ok := decodeLimitOf(h.key, e.Value)
+	if !ok || e.Rev <= h.limit.rev {
 		return
 	}
-	if l.Per != p.limit.Per { // which comes by the watch only: until then, what suits both
-		l.Jobs = min(l.Jobs, p.limit.Jobs)
+	if l.Per != h.limit.Per { // which comes by the watch only: until then, what suits both
+		l.Jobs = min(l.Jobs, h.limit.Jobs)
 	}
-	p.limit.Jobs, p.limitRev = l.Jobs, e.Rev
+	h.limit.Jobs, h.limit.rev = l.Jobs, e.Rev
 }
 
 // isGone reports whether the node of a grant of a rate has stopped or vanished, so that it wants
 // nothing any more: it did not refresh it when that was due, by the broker's clock alone.
-func (p *pool) isGone(g Grant, e stream.Entry, clock time.Time) bool {
-	if !p.key.Rate || g.Held == 0 {
+func (h *holder) isGone(g Grant, e stream.Entry, clock time.Time) bool {
+	if !h.key.Rate || g.Held == 0 {
 		return false
 	}
-	life := e.TTL - aging(p.limit.Per)
+	life := e.TTL - aging(h.limit.Per)
 	if life < minTTL {
-		life = p.ttl
+		life = h.ttl
 	}
 	return clock.Sub(e.Time) > life
 }
@@ -104,24 +119,24 @@ func newestTime(entries iter.Seq[stream.Entry]) (newest time.Time) {
 	return newest
 }
 
-// plan sets when to look for the permits of a node that is silent: nobody says when they
+// planPolls sets when to look for the permits of a node that is silent: nobody says when they
 // are free.
-func (p *pool) plan(s survey) {
-	p.lookAt, p.readAt = time.Time{}, p.refreshAt
-	if p.own.Held == 0 && len(p.others) >= crowd {
-		p.readAt = time.Now().Add(p.ttl)
+func (h *holder) planPolls(r reading) {
+	h.pollAt, h.readAt = time.Time{}, h.refreshAt
+	if h.own.Held == 0 && len(h.others) >= crowd {
+		h.readAt = time.Now().Add(h.ttl)
 	}
-	if p.lost || p.own.Want <= p.own.Held {
+	if h.state == grantLost || h.own.Want <= h.own.Held {
 		return
 	}
 	now := time.Now()
-	for _, end := range s.ends {
+	for _, end := range r.ends {
 		at := end.Add(afterExpiry)
 		if at.Before(now) {
-			at = now.Add(lookAgain)
+			at = now.Add(pollAgain)
 		}
-		if at.Before(p.readAt) && (p.lookAt.IsZero() || at.Before(p.lookAt)) {
-			p.lookAt = at
+		if at.Before(h.readAt) && (h.pollAt.IsZero() || at.Before(h.pollAt)) {
+			h.pollAt = at
 		}
 	}
 }

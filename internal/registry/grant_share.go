@@ -6,7 +6,7 @@ import (
 	"sort"
 )
 
-// A Grant is what a node says of its part in a pool.
+// A Grant is what a node says of its part in a limit.
 type Grant struct {
 	Held int `json:"held"`           // permits that are its own
 	Used int `json:"used"`           // of those, by what runs; more than Held only after its grant was lost or the limit came late
@@ -22,14 +22,14 @@ func (g Grant) wants() int { return max(g.Want, 0) }
 // needs is how many of them it is to have before others have some to spare.
 func (g Grant) needs() int { return min(max(g.Need, 0), g.wants()) }
 
-// claim is a node's part in a division: so many at least, and so many at most.
-type claim struct {
+// A demand is what a division may give a node: low at least, and high at most.
+type demand struct {
 	id string
 	Grant
 	low, high int
 }
 
-func (c claim) at(level int) int { return min(max(level, c.low), c.high) }
+func (d demand) at(level int) int { return min(max(level, d.low), d.high) }
 
 // targets divides a limit among nodes: first by what they need, then by what they want. Each
 // is max–min fair, so that nobody gets more while somebody who needs, or wants, as much has
@@ -37,50 +37,50 @@ func (c claim) at(level int) int { return min(max(level, c.low), c.high) }
 // who hold it already unless they have had their turn, else goes by id: whoever sees the
 // same grants comes to the same targets, and a division once reached does not move.
 func targets(limit int, nodes map[string]Grant) map[string]int {
-	claims, needs := make([]claim, 0, len(nodes)), 0
+	demands, needs := make([]demand, 0, len(nodes)), 0
 	for id, g := range nodes {
-		claims = append(claims, claim{id, g, 0, g.needs()})
+		demands = append(demands, demand{id, g, 0, g.needs()})
 		needs += g.needs()
 	}
 	if needs <= limit {
-		for i, c := range claims {
-			claims[i].low, claims[i].high = c.high, c.wants()
+		for i, d := range demands {
+			demands[i].low, demands[i].high = d.high, d.wants()
 		}
 	}
-	level, left := waterline(limit, claims)
+	level, left := waterline(limit, demands)
 	out := make(map[string]int, len(nodes))
-	above := claims[:0] // who would have one more
-	for _, c := range claims {
-		out[c.id] = c.at(level)
-		if c.at(level+1) > c.at(level) {
-			above = append(above, c)
+	above := demands[:0] // who would have one more
+	for _, d := range demands {
+		out[d.id] = d.at(level)
+		if d.at(level+1) > d.at(level) {
+			above = append(above, d)
 		}
 	}
-	slices.SortFunc(above, func(a, b claim) int {
+	slices.SortFunc(above, func(a, b demand) int {
 		return cmp.Or(
 			cmp.Compare(a.Turn, b.Turn),
 			-cmp.Compare(min(a.Held, level+1), min(b.Held, level+1)),
 			-cmp.Compare(min(a.Used, level+1), min(b.Used, level+1)),
 			cmp.Compare(a.id, b.id))
 	})
-	for _, c := range above[:min(left, len(above))] {
-		out[c.id]++
+	for _, d := range above[:min(left, len(above))] {
+		out[d.id]++
 	}
 	return out
 }
 
-// waterline returns how many permits everybody can have whose claim that is, and how many are
-// left then, fewer than there are nodes that claim more.
-func waterline(limit int, claims []claim) (level, left int) {
+// waterline returns how many permits each node can have that may have so many, and how many are
+// left then, fewer than there are nodes that may have more.
+func waterline(limit int, demands []demand) (level, left int) {
 	sum := func(level int) (n int) {
-		for _, c := range claims {
-			n += c.at(level)
+		for _, d := range demands {
+			n += d.at(level)
 		}
 		return n
 	}
 	most := 0
-	for _, c := range claims {
-		most = max(most, c.high)
+	for _, d := range demands {
+		most = max(most, d.high)
 	}
 	level = sort.Search(min(most, max(limit, 0)), func(level int) bool { return sum(level+1) > limit })
 	return level, max(limit-sum(level), 0)
@@ -116,13 +116,15 @@ func lastTurn(nodes map[string]Grant) int {
 	return last + 1
 }
 
-// next is what node me is to hold after its next write and how much of that it may use,
-// given what it holds and uses and what the others do. It never raises the sum over the limit
-// except for what is used already.
+// A claim is what a node is to hold after its next write, and how much of that it may use.
+type claim struct{ hold, use int }
+
+// next is the claim of node me, given what it holds and uses and what the others do. It never
+// raises the sum over the limit except for what is used already.
 //
 // While the sum is above the limit, because that was lowered or because somebody runs what it
 // has no permit for, everybody gives up what is free, and nobody uses what becomes free.
-func next(limit int, nodes map[string]Grant, me string) (hold, use int) {
+func next(limit int, nodes map[string]Grant, me string) claim {
 	g := nodes[me]
 	target := targets(limit, nodes)[me]
 	free := limit
@@ -131,11 +133,11 @@ func next(limit int, nodes map[string]Grant, me string) (hold, use int) {
 	}
 	switch {
 	case free < 0:
-		return max(g.Used, g.Held+free, 0), 0
+		return claim{hold: max(g.Used, g.Held+free, 0)}
 	case target > g.Held:
 		target = g.Held + min(target-g.Held, free)
 	}
-	return max(target, g.Used), target
+	return claim{hold: max(target, g.Used), use: target}
 }
 
 // pressed reports whether what node me has free is needed: by another that has less than its

@@ -126,7 +126,7 @@ func TestTurnsGoRound(t *testing.T) {
 		step := func(id string) {
 			g := nodes[id]
 			before := g.Held
-			if g.Held, _ = next(limit, nodes, id); before == 0 && g.Held > 0 {
+			if g.Held = next(limit, nodes, id).hold; before == 0 && g.Held > 0 {
 				g.Turn = 0
 				clock++
 				had[id]++
@@ -183,7 +183,7 @@ func TestSharesConverge(t *testing.T) {
 		before := held(nodes)
 		step := func(id string) {
 			g := nodes[id]
-			g.Held, _ = next(limit, nodes, id)
+			g.Held = next(limit, nodes, id).hold
 			if g.Held < g.Used {
 				t.Fatalf("%s gives up what it uses: %v", id, g)
 			}
@@ -217,8 +217,8 @@ func TestSharesConverge(t *testing.T) {
 			if g.Held != want[id] {
 				t.Fatalf("%s holds %d, want %d of %v", id, g.Held, want[id], nodes)
 			}
-			if hold, use := next(limit, nodes, id); hold != g.Held || use != g.Held {
-				t.Fatalf("%s would move from %d to %d and use %d at rest", id, g.Held, hold, use)
+			if c := next(limit, nodes, id); c.hold != g.Held || c.use != g.Held {
+				t.Fatalf("%s would move from %d to %d and use %d at rest", id, g.Held, c.hold, c.use)
 			}
 			if pressed(limit, nodes, id) {
 				t.Fatalf("at rest somebody needs what %s has free: %v", id, nodes)
@@ -239,7 +239,7 @@ func TestNothingIdles(t *testing.T) {
 		for range 3 {
 			for _, id := range slices.Sorted(maps.Keys(nodes)) {
 				g := nodes[id]
-				g.Held, _ = next(limit, nodes, id)
+				g.Held = next(limit, nodes, id).hold
 				nodes[id] = g
 			}
 		}

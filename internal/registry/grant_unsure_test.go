@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // fixedLimiter uses and wants what the test says.
@@ -17,7 +19,14 @@ func (v *fixedLimiter) Use() (used, need, want int)    { return v.used, v.used, 
 func (v *fixedLimiter) Lift()                          {}
 func (v *fixedLimiter) Lose()                          { v.permits = 0 }
 
-// A shrink was stored and its answer is late. Until the pool was read again, the node does not
+// holder is one of imports for a node that has no agent.
+func (s *scene) holder(node string, store *Store, l slots.Limiter, limit Limit) *holder {
+	h := &holder{key: imports, node: node, ttl: DefaultTTL, store: store, log: slog.New(slog.DiscardHandler), limiter: l, limit: knownLimit{Limit: limit}}
+	h.becomeNone(time.Now())
+	return h
+}
+
+// A shrink was stored and its answer is late. Until the grants were read again, the node does not
 // use what it gave up, whatever it hears.
 func TestShrinkThatWasNotAnsweredIsNotTakenBack(t *testing.T) {
 	inScene(t, func(s *scene) {
@@ -25,22 +34,19 @@ func TestShrinkThatWasNotAnsweredIsNotTakenBack(t *testing.T) {
 		v := &fixedLimiter{used: 3, want: 20}
 		link := s.server.Link()
 		store := s.open(link.Connect(s.t))
-		p := &pool{
-			key: imports, node: "x", ttl: DefaultTTL, store: store, log: slog.New(slog.DiscardHandler), limiter: v,
-			limit: Limit{Jobs: 10}, sent: time.Now(),
-		}
-		if err := p.refresh(s.ctx); err != nil || v.permits != 10 {
+		h := s.holder("x", store, v, Limit{Jobs: 10})
+		if err := h.refresh(s.ctx); err != nil || v.permits != 10 {
 			s.t.Fatalf("%v, %d permits, want 10", err, v.permits)
 		}
 		time.Sleep(100 * time.Millisecond)
-		p.hinted(hintValue{Node: "y", Grant: Grant{Want: 5}})
+		h.hinted("y", Grant{Want: 5})
 		link.Slow(5 * time.Second)
-		if err := p.act(s.ctx, time.Now()); err == nil {
+		if err := h.act(s.ctx, time.Now()); err == nil {
 			s.t.Fatal("the shrink was answered in time")
 		}
-		p.hinted(hintValue{Node: "y"})
+		h.hinted("y", Grant{})
 		held := s.held(imports)["x"].Held
-		_ = p.act(s.ctx, time.Now()) // the read is late as well
+		_ = h.act(s.ctx, time.Now()) // the read is late as well
 		if held != 5 || v.permits > held {
 			s.t.Errorf("%d permits may be used, the key says %d", v.permits, held)
 		}

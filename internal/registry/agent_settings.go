@@ -1,0 +1,194 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// A knownLimit is a limit as it was last read.
+type knownLimit struct {
+	Limit
+	rev    uint64
+	closed bool // it cannot be read, and was never known: nothing may start
+}
+
+// apply takes over a setting.
+func (s *state) apply(ctx context.Context, e stream.Entry) {
+	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
+		s.applyLimit(pool, e)
+		s.offer(settingOf(pool), e, func() ([]byte, bool) { l, ok := s.cfg.Limits[pool]; return encodeLimit(l, ByConfig), ok })
+	}
+	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok {
+		if slices.Contains(s.cfg.Types, typ) {
+			s.applyKey(typ, e)
+		}
+		s.offer(keySetting(typ), e, func() ([]byte, bool) { key, ok := s.cfg.Keys[typ]; return encodeKey(key, ByConfig), ok })
+	}
+	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
+		s.applyPause(queue, e)
+	}
+	if s.known {
+		s.reconcile(ctx)
+		s.soon()
+	}
+}
+
+// offer notes that a setting was handed back, or is not any more, if the node's configuration has it.
+func (s *state) offer(what setting, e stream.Entry, configured func() (value []byte, ok bool)) {
+	delete(s.takes, what)
+	if e.Value == nil || sourceOf(e.Value) != HandedBack {
+		return
+	}
+	if value, ok := configured(); ok {
+		s.takes[what] = value
+	}
+}
+
+// takeBack writes this node's configuration of what was handed back, until it is written.
+func (s *state) takeBack(ctx context.Context) {
+	for what, value := range s.takes {
+		if err := s.store.setOnce(ctx, what, takenBack(value)); err != nil {
+			s.log.DebugContext(ctx, "tries again to write what was handed back", slog.String("key", what.key), slog.Any("err", err))
+			return
+		}
+		delete(s.takes, what)
+	}
+}
+
+// applyPause takes over a pause. One that cannot be read holds: to pause in vain can be mended.
+func (s *state) applyPause(queue string, e stream.Entry) {
+	if _, ok := decodePause(e.Value); e.Value != nil && !ok {
+		s.log.Error("a pause cannot be read: resume the queue, or write or remove its key", slog.String("effect", "the queue is paused"),
+			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
+	}
+	if e.Value != nil {
+		s.log.Info("queue paused", slog.String("queue", queue))
+	}
+	s.cfg.Slots.Pause(queue, e.Value != nil)
+}
+
+func (s *state) applyLimit(pool slots.Key, e stream.Entry) {
+	if e.Value == nil {
+		delete(s.limits, pool)
+		return
+	}
+	limit, ok := decodeLimitOf(pool, e.Value)
+	if ok {
+		s.limits[pool] = knownLimit{Limit: limit, rev: e.Rev}
+		return
+	}
+	known, before := s.limits[pool]
+	if !before {
+		known.closed = true
+	}
+	known.rev = e.Rev
+	s.limits[pool] = known
+	effect := "the last one known holds"
+	if known.closed {
+		effect = "no job of it starts"
+	}
+	s.log.Error("a limit cannot be read: set it again with SetQuota, or write or remove its key", slog.String("effect", effect),
+		slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
+}
+
+// example is what a limit of the pool looks like.
+func example(p slots.Key) string {
+	if p.Rate {
+		return `{"limit":100,"per":"1m0s"}`
+	}
+	return `{"limit":5}`
+}
+
+// brokenKey is in the place of the key of a type that has one which cannot be read.
+const brokenKey = "_unreadable"
+
+// applyKey takes over the key of a type. Of one that cannot be read the last one known holds; if
+// none was known, no job of the type starts.
+func (s *state) applyKey(typ string, e stream.Entry) {
+	_, key, ok := parseKey(e)
+	if e.Value != nil && !ok {
+		effect := "the last one known holds"
+		if s.keys[typ] == "" {
+			effect, key = "no job of the type starts", brokenKey
+			s.limits[slots.Key{Kind: slots.OfKey, Name: brokenKey}] = knownLimit{closed: true}
+		} else {
+			key = s.keys[typ]
+		}
+		s.log.Error("the key that a type shares limits by cannot be read: set it again with SetQuota, or write or remove it", slog.String("effect", effect),
+			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"key":"NAME"}`))
+	}
+	delete(s.keys, typ)
+	if key != "" {
+		s.keys[typ] = key
+	}
+	s.cfg.Slots.SetKey(typ, key)
+}
+
+// reconcile takes up the limits that concern the node, drops those that do not any more, and hands
+// changed ones to their holders.
+func (s *state) reconcile(ctx context.Context) {
+	for key, h := range s.holders {
+		if _, limited := s.limits[key]; !limited || !s.serves(key) {
+			s.drop(ctx, h)
+		}
+	}
+	now := time.Now()
+	for key, l := range s.limits {
+		h := s.holders[key]
+		switch {
+		case !s.serves(key):
+		case h == nil:
+			s.takeUp(ctx, now, key, l)
+		case l.closed != h.limit.closed || l.Limit != h.limit.Limit || l.rev > h.limit.rev:
+			if l.Per != h.limit.Per {
+				h.limiter = s.cfg.Slots.Limiter(key, l.Per)
+			}
+			s.logLimit(ctx, key, l.Limit)
+			h.changeLimit(now, l)
+		}
+	}
+}
+
+// drop ends a limit for the node. Its grant is removed in the next round.
+func (s *state) drop(ctx context.Context, h *holder) {
+	s.log.InfoContext(ctx, "limit lifted", slog.String("pool", h.key.String()), slog.Bool("rate", h.key.Rate))
+	h.limiter.Lift()
+	if !h.limit.closed { // else it has written nothing
+		s.left = append(s.left, h)
+	}
+	delete(s.holders, h.key)
+	delete(s.toldUntil, h.key)
+	s.order = slices.DeleteFunc(s.order, func(o *holder) bool { return o == h })
+}
+
+// takeUp begins with no permit. What runs already, if anything, may go on for as long as a
+// grant lasts, but for no longer than the limiter was told before the server crashed.
+func (s *state) takeUp(ctx context.Context, now time.Time, key slots.Key, l knownLimit) {
+	s.logLimit(ctx, key, l.Limit)
+	h := &holder{
+		key: key, node: s.cfg.Node, ttl: s.cfg.TTL, store: s.store, log: s.log,
+		limiter: s.cfg.Slots.Limiter(key, l.Per), limit: l,
+	}
+	since := now
+	if until, ok := s.toldUntil[key]; ok {
+		since = until.Add(-usable(h.ttl))
+	}
+	h.becomeNone(since)
+	s.toldUntil[key] = h.until()
+	s.holders[key] = h
+	s.order = append(s.order, h)
+}
+
+func (s *state) logLimit(ctx context.Context, key slots.Key, l Limit) {
+	attrs := []any{slog.String("pool", key.String()), slog.Int("jobs", l.Jobs)}
+	if l.Per > 0 {
+		attrs = append(attrs, slog.Duration("per", l.Per))
+	}
+	s.log.InfoContext(ctx, "limit", attrs...)
+}
