@@ -1,15 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,28 +19,12 @@ import (
 )
 
 const (
-	demoMost  = 55 * time.Second // the demo ends within a minute, whatever happens
-	demoTick  = 500 * time.Millisecond
-	demoBatch = 500
+	demoMost  = 55 * time.Second       // the demo ends within a minute, whatever happens
+	demoLine  = time.Second            // between two lines where there is no terminal
+	demoDraw  = 100 * time.Millisecond // between two drawings where there is one
+	demoSlots = 100
 	demoDrain = time.Second // for jobs in hand when the demo is interrupted
 )
-
-// demoPlan is what the demo enqueues: every way a job can go.
-type demoPlan struct {
-	typ, payload, what string
-	count              int
-	attempts           int
-}
-
-func demoPlans() []demoPlan {
-	return []demoPlan{
-		{typ: "echo", payload: `{"hello":"world"}`, what: "succeed at once", count: 5000},
-		{typ: "sleep", payload: `{"for":"100ms"}`, what: "take 100 ms each", count: 300},
-		{typ: "flaky", payload: `{"fail":2}`, what: "fail twice, then succeed", count: 100},
-		{typ: "crash", payload: `{}`, what: "panic until they are dead", count: 20, attempts: 3},
-		{typ: "doomed", payload: `{}`, what: "fail for good at once", count: 20},
-	}
-}
 
 func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
 	verbose := false
@@ -54,11 +36,11 @@ func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the worker's log as well")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		log := slog.New(slog.DiscardHandler)
+		d := &demo{screen: newScreen(stdout), log: slog.New(slog.DiscardHandler), plans: demoPlans()}
 		if verbose {
-			log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			d.screen.live = false // the log would be drawn over
 		}
-		d := &demo{out: stdout, log: log, live: cli.IsTerminal(stdout), stats: make(map[string]*demoStats)}
 		return d.runUntil(cmd.Context(), signals)
 	}
 	return cmd
@@ -66,20 +48,11 @@ func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
 
 // demo is a whole installation in one process, for a minute.
 type demo struct {
-	out   io.Writer
-	log   *slog.Logger
-	live  bool // redraw the progress line
-	stats map[string]*demoStats
-	total int
-	ended int
-	start time.Time
-	end   time.Time // of the last job
-}
-
-type demoStats struct {
-	enqueued, succeeded, retried, dead int
-	first                              []time.Duration // from enqueue to the start of the first run
-	lastError                          string
+	screen *screen
+	log    *slog.Logger
+	plans  []demoPlan
+	counts *demoCounts   // from the burst on
+	alone  time.Duration // half of the jobs that come one at a time take at most this long, from enqueue to start
 }
 
 // errInterrupted ends the demo at a signal.
@@ -132,21 +105,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer nc.Close()
-	d.say("A broker is running at %s, its data in %s. Now come\n", b.ClientURL(), dir)
-	for _, p := range demoPlans() {
-		d.total += p.count
-		d.stats[p.typ] = &demoStats{enqueued: p.count}
-		d.say("  %5d %-6s jobs that %s\n", p.count, p.typ, p.what)
-	}
-	d.start = time.Now()
+	d.introduce(b.ClientURL())
 	if err := d.work(ctx, nc); err != nil {
-		if d.live {
-			d.say("\n") // below the progress line
-		}
 		return err
 	}
-	d.table()
-	d.next()
+	d.explain()
+	d.sayNext()
 	return nil
 }
 
@@ -158,74 +122,109 @@ func (d *demo) work(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	mux := millhand.NewMux()
-	again := millhand.TypeConfig{Backoff: millhand.Backoff{Initial: 500 * time.Millisecond}}
-	mux.HandleFunc("echo", echo)
-	millhand.Handle(mux, nap)
-	millhand.HandleResult(mux, fail, again)
-	millhand.Handle(mux, crash, again)
-	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
-		return nil, millhand.Permanent(errors.New("no such customer"))
-	})
+	lone := addDemoTypes(mux)
 	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
-		Config: cfg, Mux: mux, Concurrency: 100, DrainTimeout: demoDrain,
+		Config: cfg, Mux: mux, Concurrency: demoSlots, DrainTimeout: demoDrain,
 	})
 	if err != nil {
 		return err
 	}
 	return inParallel(ctx,
 		w.Run,
-		func(ctx context.Context) error { return d.follow(ctx, client) },
-		func(ctx context.Context) error { return d.enqueue(ctx, client) },
+		func(ctx context.Context) error {
+			var err error
+			if d.alone, err = enqueueAlone(ctx, client, lone); err != nil {
+				return err
+			}
+			d.counts = newDemoCounts(d.plans)
+			err = inParallel(ctx,
+				d.show,
+				func(ctx context.Context) error { return d.follow(ctx, client) },
+				func(ctx context.Context) error { return d.enqueue(ctx, client) },
+			)
+			return cmp.Or(err, errDemoOver)
+		},
 	)
 }
 
-func (d *demo) say(format string, args ...any) { say(d.out, format, args...) }
-
-// say writes for people: if nobody reads, the demo goes on to its end all the same.
-func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
-
-func (d *demo) table() {
-	elapsed := d.end.Sub(d.start)
-	d.say("\n")
-	t := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	say(t, "TYPE\tENQUEUED\tSUCCEEDED\tRETRIED\tDEAD\tSTART P50\tSTART P99\t\n")
-	var all demoStats
-	for _, p := range demoPlans() {
-		s := d.stats[p.typ]
-		d.row(t, p.typ, s)
-		all.enqueued += s.enqueued
-		all.succeeded += s.succeeded
-		all.retried += s.retried
-		all.dead += s.dead
-		all.first = append(all.first, s.first...)
+// introduce says what will be seen.
+func (d *demo) introduce(url string) {
+	s := d.screen
+	s.say("A broker is running at %s, its data in a temporary directory. Now come", url)
+	for _, p := range d.plans {
+		s.print(p.String() + "\n")
 	}
-	d.row(t, "all", &all)
-	_ = t.Flush() // to standard output
-	d.say("\n%d jobs in %.1f s: %.0f jobs/s. START is the time from enqueue to the start of the first run.\n",
-		d.ended, elapsed.Seconds(), float64(d.ended)/elapsed.Seconds())
+	s.print("\n")
 }
 
-func (d *demo) row(w io.Writer, name string, s *demoStats) {
-	slices.Sort(s.first)
-	say(w, "%s\t%d\t%d\t%d\t%d\t%v\t%v\t\n", name, s.enqueued, s.succeeded, s.retried, s.dead,
-		percentile(s.first, 50), percentile(s.first, 99))
-}
-
-func percentile(sorted []time.Duration, p int) time.Duration {
-	if len(sorted) == 0 {
-		return 0
+// show shows how far the jobs are, until ctx ends: on a terminal as a table that changes.
+func (d *demo) show(ctx context.Context) error {
+	every := demoLine
+	if d.screen.live {
+		every = demoDraw
 	}
-	return sorted[(len(sorted)-1)*p/100].Round(100 * time.Microsecond)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.showNow(d.counts.clone(), time.Now())
+		case <-ctx.Done():
+			if counts := d.counts.clone(); counts.ended == counts.total || d.screen.live {
+				d.showNow(counts, time.Now())
+			}
+			return nil
+		}
+	}
 }
 
-func (d *demo) next() {
-	d.say(`
-A dead job keeps its payload and the error of every attempt; the last of a crash job was:
-  %s
+func (d *demo) showNow(counts *demoCounts, now time.Time) {
+	if counts.ended == counts.total {
+		now = counts.end
+	}
+	elapsed := now.Sub(counts.start)
+	if d.screen.live {
+		d.screen.draw(append(d.screen.table(d.plans, counts), d.screen.progress(counts, elapsed)))
+		return
+	}
+	all := counts.all()
+	d.screen.say("%5.1f s %d of %d jobs ended: %d succeeded, %d dead; %d retries",
+		elapsed.Seconds(), counts.ended, counts.total, all.succeeded, all.dead, all.retried)
+}
 
-Try next:
-  go run ./cmd/worker                                        a worker with a broker that keeps its data
-  go run ./cmd/enqueue flaky '{"fail":2}' --wait             in another terminal: a job that needs three attempts
-  go run ./cmd/worker --exec hello='echo hello'              your own type: it runs a command
-`, d.stats["crash"].lastError)
+// explain says what the numbers mean. Where the table was not drawn, it is shown first.
+func (d *demo) explain() {
+	s, counts := d.screen, d.counts.clone()
+	if !s.live {
+		s.print("\n")
+		s.draw(s.table(d.plans, counts))
+	}
+	elapsed, busy := counts.elapsed(), counts.busy()
+	s.print("\n")
+	s.say("%d jobs in %.1f s: %.0f jobs/s. For %.1f s of that time every job left was waiting for its retry, as its backoff"+
+		" says. Without these waits it is %.0f jobs/s.",
+		counts.ended, elapsed.Seconds(), perSecond(counts.ended, elapsed), max(0, elapsed-busy).Seconds(), perSecond(counts.ended, busy))
+	s.print("\n")
+	s.say("P50 and P99 are how long half of the jobs, and 99 of 100, waited at most from enqueue to the start of their first run."+
+		" Here %d jobs came at once, and %d run at a time: most of it is the wait for the jobs before. A job that comes alone starts after %s.",
+		counts.total, demoSlots, shortDuration(d.alone))
+}
+
+func perSecond(n int, d time.Duration) float64 {
+	return float64(n) / max(d, time.Millisecond).Seconds()
+}
+
+// sayNext shows what to do with Millhand now.
+func (d *demo) sayNext() {
+	s := d.screen
+	s.print("\n")
+	s.say("A dead job keeps its payload and the error of every attempt. The last of a crash job was: %s", d.counts.clone().types["crash"].lastError)
+	s.print("\n" + s.in(bold, "Try next:") + "\n")
+	for _, next := range []struct{ what, command string }{
+		{"A worker with a broker that keeps its data:", "go run ./cmd/worker"},
+		{"In another terminal, a job that needs three attempts:", `go run ./cmd/enqueue flaky '{"fail":2}' --wait`},
+		{"A type of your own, which runs a command:", "go run ./cmd/worker --exec hello='echo hello'"},
+	} {
+		s.print("  " + next.what + "\n    " + s.in(bold, next.command) + "\n")
+	}
 }

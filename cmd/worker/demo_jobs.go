@@ -3,10 +3,77 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/millhand/millhand"
 )
+
+const (
+	demoBatch = 500
+	demoAlone = 21 // jobs that come one at a time
+)
+
+// demoPlan is what the demo enqueues: every way a job can go.
+type demoPlan struct {
+	typ, payload, what string
+	count              int
+	attempts           int
+}
+
+func demoPlans() []demoPlan {
+	return []demoPlan{
+		{typ: "echo", payload: `{"hello":"world"}`, what: "succeed at once", count: 5000},
+		{typ: "sleep", payload: `{"for":"100ms"}`, what: "take 100 ms each", count: 300},
+		{typ: "flaky", payload: `{"fail":2}`, what: "fail twice, then succeed", count: 100},
+		{typ: "crash", payload: `{}`, what: "panic until they are dead", count: 20, attempts: 3},
+		{typ: "doomed", payload: `{}`, what: "fail for good at once", count: 20},
+	}
+}
+
+func (p demoPlan) String() string {
+	return fmt.Sprintf("  %5d %-6s jobs that %s", p.count, p.typ, p.what)
+}
+
+// loneType is the type of jobs that come one at a time.
+const loneType = "lone"
+
+// addDemoTypes registers the types of the plans, and that of jobs that come alone, each of
+// which sends when it started.
+func addDemoTypes(mux *millhand.Mux) (started <-chan time.Time) {
+	again := millhand.TypeConfig{Backoff: millhand.Backoff{Initial: 500 * time.Millisecond}}
+	mux.HandleFunc("echo", echo)
+	millhand.Handle(mux, nap)
+	millhand.HandleResult(mux, fail, again)
+	millhand.Handle(mux, crash, again)
+	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+		return nil, millhand.Permanent(errors.New("no such customer"))
+	})
+	starts := make(chan time.Time, demoAlone)
+	mux.HandleFunc(loneType, func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+		starts <- time.Now()
+		return nil, nil
+	})
+	return starts
+}
+
+// enqueueAlone enqueues jobs one at a time, and returns how long half of them took at most
+// from enqueue to start.
+func enqueueAlone(ctx context.Context, client *millhand.Client, started <-chan time.Time) (time.Duration, error) {
+	var waits []time.Duration
+	for range demoAlone {
+		enqueued := time.Now()
+		ref, err := client.Enqueue(ctx, millhand.Raw{Name: loneType})
+		if err != nil {
+			return 0, err
+		}
+		if _, err := client.Await(ctx, ref); err != nil {
+			return 0, err
+		}
+		waits = append(waits, (<-started).Sub(enqueued))
+	}
+	return percentile(waits, 50), nil
+}
 
 // enqueue puts the demo's jobs into the queue, its types mixed.
 func (d *demo) enqueue(ctx context.Context, client *millhand.Client) error {
@@ -49,55 +116,13 @@ var errDemoOver = errors.New("all jobs have ended")
 
 // follow counts events until every job has its final one.
 func (d *demo) follow(ctx context.Context, client *millhand.Client) error {
-	last := time.Now()
-	for e, err := range client.Events(ctx, d.start.Add(-time.Second)) {
+	for e, err := range client.Events(ctx, d.counts.start.Add(-time.Second)) {
 		if err != nil {
 			return err
 		}
-		d.count(e)
-		if time.Since(last) >= demoTick || d.ended == d.total {
-			last = time.Now()
-			d.progress()
-		}
-		if d.ended == d.total {
+		if d.counts.add(e) {
 			return errDemoOver
 		}
 	}
 	return context.Cause(ctx)
-}
-
-func (d *demo) count(e millhand.Event) {
-	s, ok := d.stats[e.Type]
-	if !ok {
-		return
-	}
-	if e.Attempt == 1 && !e.StartedAt.IsZero() {
-		s.first = append(s.first, e.StartedAt.Sub(e.EnqueuedAt))
-	}
-	switch e.State { //nolint:exhaustive // the others are not in the table
-	case millhand.Succeeded:
-		s.succeeded++
-	case millhand.Retrying:
-		s.retried++
-	case millhand.Dead:
-		s.dead++
-		s.lastError = e.Error
-	}
-	if e.State.Final() {
-		d.ended++
-		d.end = time.Now()
-	}
-}
-
-func (d *demo) progress() {
-	var succeeded, retried, dead int
-	for _, s := range d.stats {
-		succeeded, retried, dead = succeeded+s.succeeded, retried+s.retried, dead+s.dead
-	}
-	end := "\n"
-	if d.live && d.ended < d.total {
-		end = "\r"
-	}
-	d.say("%5.1f s  %5d of %d jobs ended: %d succeeded, %d dead; %d retries  %s",
-		time.Since(d.start).Seconds(), d.ended, d.total, succeeded, dead, retried, end)
 }
