@@ -20,7 +20,7 @@ type TypeConfig struct {
 	Timeout time.Duration
 
 	// MaxAttempts is how many runs may end in an error before the job is dead, from 1. Defaults
-	// to 10. Negative is invalid.
+	// to 10. Negative is invalid, and so is more than 1,000,000.
 	MaxAttempts int
 
 	// Backoff is how long a failed job waits for its next attempt.
@@ -62,6 +62,15 @@ type Backoff struct {
 	Jitter float64
 }
 
+// Check returns an [*InvalidError] if c cannot be the configuration of typ, or typ cannot be a
+// type. [NewWorker] checks the same.
+func (c TypeConfig) Check(typ string) error {
+	if err := job.CheckType(typ); err != nil {
+		return publicError(err)
+	}
+	return publicError(c.check(typ))
+}
+
 // check returns an error that names the rule which c breaks.
 func (c TypeConfig) check(typ string) error {
 	switch {
@@ -69,6 +78,8 @@ func (c TypeConfig) check(typ string) error {
 		return job.Invalid("timeout", c.Timeout, "must not be negative")
 	case c.MaxAttempts < 0:
 		return job.Invalid("max attempts", c.MaxAttempts, "must not be negative")
+	case c.MaxAttempts > job.MaxMaxAttempts:
+		return job.Invalid("max attempts", c.MaxAttempts, "must be at most %d", job.MaxMaxAttempts)
 	}
 	if err := job.Backoff(c.Backoff).Check(); err != nil {
 		return about("backoff", err)

@@ -90,11 +90,11 @@ type Queue struct {
 // MinAckWait is the shortest lease that a broker keeps: it counts in seconds.
 const MinAckWait = queue.MinAckWait
 
-// Bounds of a worker, far above what is of use and far below what its sums can hold.
-const (
-	maxConcurrency = 100_000
-	maxWeight      = 1_000_000
-)
+// MaxConcurrency is the largest Concurrency of a [WorkerConfig] and a [Queue]. It is far above
+// what is of use, and far below what would cost a process its memory before the first job.
+const MaxConcurrency = 100_000
+
+const maxWeight = 1_000_000
 
 // check returns the types as they run, or an error that names the rule which c breaks.
 func (c WorkerConfig) check() (map[string]worker.Type, error) {
@@ -108,8 +108,8 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	if err := checkQueues(c.Queues); err != nil {
 		return nil, err
 	}
-	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
-		return nil, job.Invalid("concurrency", c.Concurrency, "must be from 1 to %d", maxConcurrency)
+	if c.Concurrency < 0 || c.Concurrency > MaxConcurrency {
+		return nil, job.Invalid("concurrency", c.Concurrency, "must be from 1 to %d", MaxConcurrency)
 	}
 	if c.AckWait != 0 && c.AckWait < MinAckWait {
 		return nil, job.Invalid("ack wait", c.AckWait, "must be at least %v", MinAckWait)
@@ -130,18 +130,29 @@ func noHandler() error {
 func checkQueues(queues []Queue) error {
 	named := make(map[string]bool)
 	for _, q := range queues {
-		if err := job.CheckQueue(q.Name); err != nil {
+		if err := q.check(); err != nil {
 			return err
 		}
-		switch {
-		case named[q.Name]:
+		if named[q.Name] {
 			return job.Invalid("queue", q.Name, "is named twice")
-		case q.Weight < 0 || q.Weight > maxWeight:
-			return about("queue "+q.Name, job.Invalid("weight", q.Weight, "must be from 1 to %d", maxWeight))
-		case q.Concurrency < 0 || q.Concurrency > maxConcurrency:
-			return about("queue "+q.Name, job.Invalid("concurrency", q.Concurrency, "must be from 1 to %d", maxConcurrency))
 		}
 		named[q.Name] = true
+	}
+	return nil
+}
+
+// Check returns an [*InvalidError] if q breaks a rule. [NewWorker] checks the same.
+func (q Queue) Check() error { return publicError(q.check()) }
+
+func (q Queue) check() error {
+	if err := job.CheckQueue(q.Name); err != nil {
+		return err
+	}
+	switch {
+	case q.Weight < 0 || q.Weight > maxWeight:
+		return about("queue "+q.Name, job.Invalid("weight", q.Weight, "must be from 1 to %d", maxWeight))
+	case q.Concurrency < 0 || q.Concurrency > MaxConcurrency:
+		return about("queue "+q.Name, job.Invalid("concurrency", q.Concurrency, "must be from 1 to %d", MaxConcurrency))
 	}
 	return nil
 }

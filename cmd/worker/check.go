@@ -4,28 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/millhand/millhand"
-)
-
-// Defaults of a backoff that limit the values which are set.
-const (
-	defaultInitial = time.Second
-	defaultMax     = time.Hour
-)
-
-// maxConcurrency is far above what a process can do, and far below what would cost it its
-// memory before the first job.
-const maxConcurrency = 100_000
-
-const (
-	maxWeight      = 1_000_000
-	maxMaxAttempts = 1_000_000 // of a job, as the package has it
 )
 
 // check returns an error that names the key at fault. It is all that can be said of a
@@ -52,27 +35,23 @@ func (c *config) check() error {
 		if err := checkName(name); err != nil {
 			return fmt.Errorf("types: type %q: %w", name, err)
 		}
-		if err := c.Types[name].check(); err != nil {
+		if err := c.Types[name].check(name); err != nil {
 			return fmt.Errorf("type %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (t typeConfig) check() error {
+// check holds a type to what the package asks of it and, since in the package zero is the
+// default, to its values being something.
+func (t typeConfig) check(name string) error {
 	switch {
 	case (len(t.Exec) > 0) == (t.HTTP != nil):
 		return errors.New("wants either exec or http")
 	case t.HTTP != nil && t.Env != nil:
 		return errors.New("env: is for exec; a header takes a variable as env:NAME")
-	case valueOr(t.Timeout, 0) < 0:
-		return fmt.Errorf("timeout: %v must not be negative", time.Duration(*t.Timeout))
-	case valueOr(t.MaxAttempts, 1) < 0:
-		return fmt.Errorf("max_attempts: %d must not be negative", *t.MaxAttempts)
 	case valueOr(t.MaxAttempts, 1) == 0:
 		return errors.New("max_attempts: 0 must be at least 1; leave it out for the default")
-	case valueOr(t.MaxAttempts, 1) > maxMaxAttempts:
-		return fmt.Errorf("max_attempts: %d must be at most %d", *t.MaxAttempts, maxMaxAttempts)
 	}
 	for _, name := range t.Env {
 		name, _, given := strings.Cut(name, "=")
@@ -86,25 +65,35 @@ func (t typeConfig) check() error {
 	if err := t.Backoff.check(); err != nil {
 		return fmt.Errorf("backoff: %w", err)
 	}
+	return asInFile(t.settings().Check(name))
+}
+
+// check refuses what the package would take for the default, or a negative jitter for none.
+func (b backoffConfig) check() error {
+	switch {
+	case b.Initial != nil && *b.Initial == 0:
+		return errors.New("initial: 0s must be more than 0")
+	case b.Max != nil && *b.Max == 0:
+		return errors.New("max: 0s must be more than 0")
+	case b.Factor != nil && *b.Factor == 0:
+		return errors.New("factor: 0 must be a number from 1")
+	case b.Jitter != nil && *b.Jitter < 0:
+		return fmt.Errorf("jitter: %v must be from 0 to less than 1", float64(*b.Jitter))
+	}
 	return nil
 }
 
-func (b backoffConfig) check() error {
-	initial, most := valueOr(b.Initial, duration(defaultInitial)), valueOr(b.Max, duration(defaultMax))
-	factor, jitter := float64(valueOr(b.Factor, 1)), float64(valueOr(b.Jitter, 0))
-	switch { // the comparisons are so that NaN is refused
-	case initial <= 0:
-		return fmt.Errorf("initial: %v must be more than 0", time.Duration(initial))
-	case most <= 0:
-		return fmt.Errorf("max: %v must be more than 0", time.Duration(most))
-	case b.Initial != nil && initial > most: // a lower max alone is for all delays, the first as well
-		return fmt.Errorf("initial: %v is more than max, %v", time.Duration(initial), time.Duration(most))
-	case !(factor >= 1) || math.IsInf(factor, 0):
-		return fmt.Errorf("factor: %v must be a number from 1", factor)
-	case !(jitter >= 0 && jitter < 1):
-		return fmt.Errorf("jitter: %v must be from 0 to less than 1", jitter)
+// asInFile is an error of the package with the keys of the file.
+func asInFile(err error) error {
+	e, ok := errors.AsType[*millhand.InvalidError](err)
+	if !ok {
+		return err
 	}
-	return nil
+	key := e.What
+	if key == "max attempts" {
+		key = "max_attempts"
+	}
+	return fmt.Errorf("%s: %s %s", key, e.Name, e.Rule)
 }
 
 // backoff has zeros where nothing was said.
@@ -133,20 +122,18 @@ func checkConcurrency(n int) error {
 		return errors.New("must be at least 1; leave it out for the default, 4 × CPUs")
 	case n < 0:
 		return errors.New("must be positive")
-	case n > maxConcurrency:
-		return fmt.Errorf("must be at most %d", maxConcurrency)
+	case n > millhand.MaxConcurrency:
+		return fmt.Errorf("must be at most %d", millhand.MaxConcurrency)
 	}
 	return nil
 }
 
+// checkWeight refuses 0, too, which would mean the default.
 func checkWeight(n int) error {
-	switch {
-	case n < 1:
+	if n == 0 {
 		return errors.New("must be at least 1")
-	case n > maxWeight:
-		return fmt.Errorf("must be at most %d", maxWeight)
 	}
-	return nil
+	return ruleOf(millhand.Queue{Name: "default", Weight: n}.Check())
 }
 
 func checkMaxStuck(n int) error {
@@ -157,18 +144,16 @@ func checkMaxStuck(n int) error {
 }
 
 // checkQueue holds a queue to its rule.
-func checkQueue(name string) error { return ruleOf(name, millhand.CheckQueue(name)) }
+func checkQueue(name string) error { return ruleOf(millhand.CheckQueue(name)) }
 
 // checkName holds types and namespaces to the rule of types, which is that of both.
-func checkName(name string) error { return ruleOf(name, millhand.CheckType(name)) }
+func checkName(name string) error { return ruleOf(millhand.CheckType(name)) }
 
-// ruleOf is an error about a name without the name and what it is of, which the caller says.
-func ruleOf(name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, rule, ok := strings.Cut(err.Error(), strconv.Quote(name)+": "); ok {
-		return errors.New(rule)
+// ruleOf is the rule that something breaks, without what it is and its value, which the caller
+// says.
+func ruleOf(err error) error {
+	if e, ok := errors.AsType[*millhand.InvalidError](err); ok {
+		return errors.New(e.Rule)
 	}
 	return err
 }

@@ -123,8 +123,11 @@ func (c *config) addQueues(flags []string) error {
 		n := 1
 		if weighted {
 			var err error
-			if n, err = strconv.Atoi(weight); err != nil || checkWeight(n) != nil {
-				return cli.Usagef("--queue %q: the weight must be a whole number from 1 to %d", f, maxWeight)
+			if n, err = strconv.Atoi(weight); err != nil || n < 1 {
+				return cli.Usagef("--queue %q: the weight must be a whole number from 1", f)
+			}
+			if err := checkWeight(n); err != nil {
+				return cli.Usagef("--queue %q: the weight %w", f, err)
 			}
 		}
 		if err := checkQueue(name); err != nil {

@@ -181,8 +181,8 @@ func TestNumbersOutOfBounds(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"concurrency: 0":                                     "concurrency: 0 must be at least 1; leave it out for the default",
-		"queues: {a: 1000001}":                               "queues: queue a: weight 1000001, must be at most 1000000",
-		"queues: {a: 9223372036854775807}":                   "queues: queue a: weight 9223372036854775807, must be at most",
+		"queues: {a: 1000001}":                               "queues: queue a: weight 1000001, must be from 1 to 1000000",
+		"queues: {a: 9223372036854775807}":                   "queues: queue a: weight 9223372036854775807, must be from 1 to",
 		"types: {a: {exec: [x], max_attempts: 0}}":           "type a: max_attempts: 0 must be at least 1; leave it out",
 		"types: {a: {exec: [x], max_attempts: 99999999999}}": "type a: max_attempts: 99999999999 must be at most 1000000",
 	} {

@@ -71,7 +71,7 @@ func TestBackoffBounds(t *testing.T) {
 			Max:     durations.Draw(t, "max"),
 			Jitter:  rapid.Float64Range(0.001, 1).Draw(t, "jitter"),
 		}
-		n := rapid.IntRange(1, maxAttempts).Draw(t, "attempts")
+		n := rapid.IntRange(1, MaxMaxAttempts).Draw(t, "attempts")
 		random := rapid.Float64Range(0, math.Nextafter(1, 0)).Draw(t, "random")
 		low, high := float64(min(b.Initial, b.Max)), float64(b.Max)
 		low, high = low*(1-b.Jitter), high*(1+b.Jitter)

@@ -27,11 +27,11 @@ const (
 
 // Limits of what a header may say.
 const (
-	maxAttempts = 1_000_000
-	maxLife     = 64
-	maxMetaKey  = 64
-	maxMeta     = 16 << 10 // bytes, keys and values together
-	maxTrace    = 8 << 10  // bytes, both headers together
+	MaxMaxAttempts = 1_000_000 // that a job or a type may ask for
+	maxLife        = 64
+	maxMetaKey     = 64
+	maxMeta        = 16 << 10 // bytes, keys and values together
+	maxTrace       = 8 << 10  // bytes, both headers together
 )
 
 // A HeaderError says which header of a message cannot be read.
@@ -96,11 +96,11 @@ func (r *Record) ReadHeader(h map[string][]string) error {
 	r.Attempt = 1
 	d := decoder{header: h}
 	r.Life = d.text(HeaderLife, maxLife)
-	if n := d.count(HeaderAttempt, maxAttempts); n > 0 {
+	if n := d.count(HeaderAttempt, MaxMaxAttempts); n > 0 {
 		r.Attempt = n
 	}
-	r.Crashes = d.count(HeaderCrashes, maxAttempts)
-	r.MaxAttempts = d.count(HeaderMaxAttempts, maxAttempts)
+	r.Crashes = d.count(HeaderCrashes, MaxMaxAttempts)
+	r.MaxAttempts = d.count(HeaderMaxAttempts, MaxMaxAttempts)
 	r.Timeout = d.duration(HeaderTimeout)
 	r.Expires = d.duration(HeaderExpires)
 	r.EnqueuedAt = d.time(HeaderEnqueuedAt)

@@ -63,8 +63,8 @@ func (r *Record) Check() error {
 		return err
 	}
 	switch {
-	case r.MaxAttempts < 0 || r.MaxAttempts > maxAttempts:
-		return Invalid("max attempts", r.MaxAttempts, "must be from 1 to %d", maxAttempts)
+	case r.MaxAttempts < 0 || r.MaxAttempts > MaxMaxAttempts:
+		return Invalid("max attempts", r.MaxAttempts, "must be from 1 to %d", MaxMaxAttempts)
 	case r.Timeout < 0:
 		return Invalid("timeout", r.Timeout, "must not be negative")
 	case r.Expires < 0:
