@@ -33,8 +33,8 @@ type Dynamic struct {
 	derive    func() (context.Context, context.CancelCauseFunc) // a child's context; nil unless children are admitted
 	children  map[*dynamicChild]struct{}
 	intensity intensity
-	idle      []*hand // of StartFunc, waiting for work
-	hands     uint64  // made so far
+	idle      []*poolGoroutine // of StartFunc, waiting for work
+	pooled    uint64           // how many pool goroutines were started so far
 	seq       uint64
 	abandoned int
 	over      bool       // this run was given up
@@ -86,7 +86,7 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	}
 	d.mu.Lock()
 	d.derive = nil
-	d.dismiss()
+	d.endIdle()
 	d.mu.Unlock()
 	stop(ErrShutdown)
 	err = errors.Join(err, d.stopAll(d.all()))
@@ -239,8 +239,8 @@ func (d *Dynamic) abandon(c *dynamicChild, fate uint32) error {
 func (d *Dynamic) Stacks(child string) string {
 	d.mu.Lock()
 	for c := range d.children {
-		if c.Name == child && c.hand != nil {
-			child = c.hand.name
+		if c.Name == child && c.goroutine != nil {
+			child = c.goroutine.name
 			break
 		}
 	}

@@ -15,8 +15,8 @@ type dynamicChild struct {
 	ready   chan<- error    // capacity 1: receives how the start went; nil if nobody waits for that
 	onLeave func(err error) // called after it has left, with how it ended last; nil if nobody wants to know
 
-	f    func() // of StartFunc, in place of the ways of Child
-	hand *hand
+	f         func()         // of StartFunc, in place of the ways of Child
+	goroutine *poolGoroutine // which runs f
 
 	status
 	seq      uint64 // start order
