@@ -22,7 +22,7 @@ type dynamicChild struct {
 	seq      uint64 // start order
 	cancel   context.CancelCauseFunc
 	answered bool          // ready has received
-	inARow   int           // restarts without a run longer than Within between them
+	consecutive   int           // restarts without a run longer than Within between them
 	gone     chan struct{} // made by the first to wait for the end of this child
 	fate     uint32        // released or abandoned: it is no longer a child, but its goroutine still runs
 }
@@ -150,15 +150,15 @@ func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration,
 		return 0, false
 	}
 	if now.Sub(c.since) > d.spec.Within {
-		c.inARow = 0
+		c.consecutive = 0
 	}
-	c.inARow++
+	c.consecutive++
 	c.restarts++
 	c.state, c.since = StateRestarting, now.UTC()
 	if telling(err) {
 		c.err = err
 	}
-	return d.spec.Backoff.delay(c.inARow, rand.Float64()), true
+	return d.spec.Backoff.delay(c.consecutive, rand.Float64()), true
 }
 
 // giveUp ends the run. Several children may get here at the same time; the first one is the reason.

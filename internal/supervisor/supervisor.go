@@ -172,7 +172,7 @@ func (r *run) restart(ctx context.Context, m *member, reason error) error {
 			return r.giveUp(m, reason)
 		}
 		group := r.prepare(m)
-		delay := r.spec.Backoff.delay(m.inARow, rand.Float64())
+		delay := r.spec.Backoff.delay(m.consecutive, rand.Float64())
 		r.emit(Event{
 			Kind: ChildRestarting, Child: m.child.Name, Err: reason, Restarts: m.restarts,
 			Strategy: r.spec.Strategy, Group: namesOf(group), Delay: delay, Stack: stackOf(reason),

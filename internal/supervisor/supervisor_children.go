@@ -12,7 +12,7 @@ import (
 type member struct {
 	child    Child
 	instance *instance // nil unless starting, running or stopping
-	inARow   int       // restarts without a run longer than Within between them
+	consecutive   int       // restarts without a run longer than Within between them
 	due      time.Time // of the restart, while state is StateRestarting
 
 	status // written under the run's mu
@@ -139,7 +139,7 @@ func (r *run) recordEnd(m *member, next action) {
 	i := m.instance
 	<-i.done
 	if m.state == StateRunning && time.Since(m.since) > r.spec.Within {
-		m.inARow = 0
+		m.consecutive = 0
 	}
 	r.setEnded(m, i.err)
 	r.emit(Event{
@@ -169,7 +169,7 @@ func (r *run) setState(m *member, s State) {
 }
 
 func (r *run) countRestart(m *member) {
-	m.inARow++
+	m.consecutive++
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.restarts++
