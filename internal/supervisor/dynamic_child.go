@@ -19,12 +19,12 @@ type dynamicChild struct {
 	goroutine *poolGoroutine // which runs f
 
 	status
-	seq      uint64 // start order
-	cancel   context.CancelCauseFunc
-	answered bool          // ready has received
-	consecutive   int           // restarts without a run longer than Within between them
-	gone     chan struct{} // made by the first to wait for the end of this child
-	fate     uint32        // released or abandoned: it is no longer a child, but its goroutine still runs
+	seq         uint64 // start order
+	cancel      context.CancelCauseFunc
+	answered    bool          // ready has received
+	consecutive int           // restarts without a run longer than Within between them
+	gone        chan struct{} // made by the first to wait for the end of this child
+	fate        uint32        // released or abandoned: it is no longer a child, but its goroutine still runs
 }
 
 // run is one life of a child: the whole of its goroutine.
@@ -155,7 +155,7 @@ func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration,
 	c.consecutive++
 	c.restarts++
 	c.state, c.since = StateRestarting, now.UTC()
-	if telling(err) {
+	if notable(err) {
 		c.err = err
 	}
 	return d.spec.Backoff.delay(c.consecutive, rand.Float64()), true
@@ -205,7 +205,7 @@ func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped, again bool) {
 	if d.spec.OnEvent == nil {
 		return
 	}
-	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err), Retold: again}
+	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err), Redundant: again}
 	d.mu.Lock()
 	fate := c.fate
 	d.mu.Unlock()

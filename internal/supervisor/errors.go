@@ -133,9 +133,9 @@ func panicked(err error) bool {
 	return ok
 }
 
-// telling reports whether an end is one that people want to know of. A supervisor that gave up ended the way it
+// notable reports whether an end is one that people want to know of. A supervisor that gave up ended the way it
 // should, as did a server whose clean-up failed, and yet it is.
-func telling(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) || panicked(err) }
+func notable(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) || panicked(err) }
 
 // stoppedCleanly reports the same for a child that was being stopped: the end of its context is then no error.
 // A panic is one even beside a clean reason: it is a clean-up that failed.

@@ -42,18 +42,18 @@ type Event struct {
 	Group      []string      // whom ChildRestarting starts, in start order
 	Delay      time.Duration // before a restart
 	Stack      string        // of a panic, or where an abandoned child hangs
-	Retold     bool          // of ChildEnded and ChildFailed: the next event is a ChildRestarting or GaveUp and tells the same
+	Redundant  bool          // of ChildEnded and ChildFailed: the next event is a ChildRestarting or GaveUp and tells the same
 }
 
 // Level is the event's place in a log: Info for the life of children, Warn for what heals by itself, Error for what a
 // person should look at, and Debug for what the next event tells again.
 func (e Event) Level() slog.Level {
 	switch {
-	case e.Retold:
+	case e.Redundant:
 		return slog.LevelDebug
 	case e.Kind == GaveUp, e.Kind == ChildAbandoned:
 		return slog.LevelError
-	case e.Kind == ChildRestarting, e.Kind == ChildFailed, telling(e.Err):
+	case e.Kind == ChildRestarting, e.Kind == ChildFailed, notable(e.Err):
 		return slog.LevelWarn
 	default:
 		return slog.LevelInfo

@@ -140,7 +140,7 @@ func TestEventsAsLogLines(t *testing.T) {
 		{Event{Kind: ChildStarted, Supervisor: "worker", Child: "renewer"}, "INFO", "supervisor=worker child=renewer"},
 		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer"}, "INFO", "supervisor=worker child=renewer"},
 		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer", Err: errBoom}, "WARN", "supervisor=worker child=renewer err=boom"},
-		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer", Err: errBoom, Retold: true}, "DEBUG", "supervisor=worker child=renewer err=boom"},
+		{Event{Kind: ChildEnded, Supervisor: "worker", Child: "renewer", Err: errBoom, Redundant: true}, "DEBUG", "supervisor=worker child=renewer err=boom"},
 		{Event{
 			Kind: ChildRestarting, Supervisor: "worker", Child: "renewer", Err: errBoom, Restarts: 2, Strategy: RestForOne,
 			Group: []string{"renewer", "runner"}, Delay: time.Second,

@@ -10,10 +10,10 @@ import (
 
 // member is a child of a run and what became of it.
 type member struct {
-	child    Child
-	instance *instance // nil unless starting, running or stopping
-	consecutive   int       // restarts without a run longer than Within between them
-	due      time.Time // of the restart, while state is StateRestarting
+	child       Child
+	instance    *instance // nil unless starting, running or stopping
+	consecutive int       // restarts without a run longer than Within between them
+	due         time.Time // of the restart, while state is StateRestarting
 
 	status // written under the run's mu
 }
@@ -64,7 +64,7 @@ func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	}
 	r.setEnded(m, err)
 	r.emit(Event{
-		Kind: ChildFailed, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(err), Retold: isRestart,
+		Kind: ChildFailed, Child: m.child.Name, Err: err, Restarts: m.restarts, Stack: stackOf(err), Redundant: isRestart,
 	})
 	return err
 }
@@ -144,7 +144,7 @@ func (r *run) recordEnd(m *member, next action) {
 	r.setEnded(m, i.err)
 	r.emit(Event{
 		Kind: ChildEnded, Child: m.child.Name, Err: i.err, Restarts: m.restarts, Stack: stackOf(i.err),
-		Retold: next == restart,
+		Redundant: next == restart,
 	})
 }
 
@@ -152,7 +152,7 @@ func (r *run) recordEnd(m *member, next action) {
 func (r *run) setEnded(m *member, err error) {
 	m.instance = nil
 	r.mu.Lock()
-	if telling(err) {
+	if notable(err) {
 		m.err = err
 	}
 	r.mu.Unlock()
