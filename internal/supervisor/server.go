@@ -46,19 +46,19 @@ type Terminator interface {
 // of one sender are handled in the order they were sent. Messages that wait when the server ends are lost: a state or
 // message that must survive belongs in a stream or a bucket, not here. A Server is a [Part].
 type Server[M any] struct {
-	spec ServerSpec[M]
-	life atomic.Pointer[life[M]] // nil while not running
+	spec    ServerSpec[M]
+	current atomic.Pointer[serverRun[M]] // nil while not running
 }
 
-// life is one run of a server.
-type life[M any] struct {
-	mail chan letter[M]
+// serverRun is one run of a server.
+type serverRun[M any] struct {
+	mail chan envelope[M]
 	done chan struct{} // closed after Terminate
 	err  error         // how it ended; valid after done
 }
 
-// letter is what the mailbox holds: a message, or the wish to stop, which waits for its turn like any message.
-type letter[M any] struct {
+// envelope is what the mailbox holds: a message, or the wish to stop, which waits for its turn like any message.
+type envelope[M any] struct {
 	msg  M
 	stop bool
 }
@@ -84,21 +84,21 @@ func (s *Server[M]) Run(ctx context.Context) error { return s.RunReady(ctx, func
 // RunReady handles messages until ctx is done or the server ends by itself. It returns [ErrShutdown] after ctx was done,
 // nil after Stop or [ErrStop], and [ErrAlreadyStarted] while another run is in progress.
 func (s *Server[M]) RunReady(ctx context.Context, ready func()) error {
-	l := &life[M]{mail: make(chan letter[M], s.spec.Mailbox), done: make(chan struct{})}
-	if !s.life.CompareAndSwap(nil, l) {
+	r := &serverRun[M]{mail: make(chan envelope[M], s.spec.Mailbox), done: make(chan struct{})}
+	if !s.current.CompareAndSwap(nil, r) {
 		return fmt.Errorf("server %s: %w", s.spec.Name, ErrAlreadyStarted)
 	}
-	l.err = ErrExited
+	r.err = ErrExited
 	defer func() {
-		s.life.Store(nil)
-		close(l.done)
+		s.current.Store(nil)
+		close(r.done)
 	}()
-	l.err = s.serve(ctx, l, ready)
-	return l.err
+	r.err = s.serve(ctx, r, ready)
+	return r.err
 }
 
 // serve is the life of the server between Init and Terminate.
-func (s *Server[M]) serve(ctx context.Context, l *life[M], ready func()) (reason error) {
+func (s *Server[M]) serve(ctx context.Context, r *serverRun[M], ready func()) (reason error) {
 	self := &Self[M]{}
 	var h Handler[M]
 	err := protect(func() (err error) {
@@ -111,7 +111,7 @@ func (s *Server[M]) serve(ctx context.Context, l *life[M], ready func()) (reason
 	reason = ErrExited
 	defer func() { reason = terminate(h, reason) }()
 	ready()
-	return protect(func() error { return l.handleAll(ctx, h, self) })
+	return protect(func() error { return r.handleAll(ctx, h, self) })
 }
 
 // terminate lets h clean up. A failure of that is told beside the reason; it does not replace it.
@@ -141,14 +141,14 @@ func protect(f func() error) (err error) {
 }
 
 // handleAll handles messages until there is a reason to end: nil if that is Stop.
-func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) error {
+func (r *serverRun[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) error {
 	for ctx.Err() == nil {
-		msg, ok := self.next(len(l.mail) > 0)
+		msg, ok := self.next(len(r.mail) > 0)
 		if !ok {
 			select {
 			case <-ctx.Done():
 				continue
-			case next := <-l.mail:
+			case next := <-r.mail:
 				if next.stop {
 					return nil
 				}
@@ -172,7 +172,7 @@ func (l *life[M]) handleAll(ctx context.Context, h Handler[M], self *Self[M]) er
 // all if it is done already, which suits a hint that may be lost. A nil error does not mean that the message will be
 // handled: the server may end before. Errors: [ErrNotRunning], ctx's.
 func (s *Server[M]) Cast(ctx context.Context, msg M) error {
-	_, err := s.send(ctx, nil, letter[M]{msg: msg})
+	_, err := s.send(ctx, nil, envelope[M]{msg: msg})
 	return err
 }
 
@@ -180,33 +180,33 @@ func (s *Server[M]) Cast(ctx context.Context, msg M) error {
 // this, else its own reason. Its supervisor sees a normal end, so a permanent server is started again. Errors besides:
 // [ErrNotRunning], ctx's.
 func (s *Server[M]) Stop(ctx context.Context) error {
-	l, err := s.send(ctx, nil, letter[M]{stop: true})
+	r, err := s.send(ctx, nil, envelope[M]{stop: true})
 	if err != nil {
 		return err
 	}
 	select {
-	case <-l.done:
-		return l.err
+	case <-r.done:
+		return r.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// send puts a letter into the mailbox of the current life, which it returns. It waits until ctx is done or expired.
-func (s *Server[M]) send(ctx context.Context, expired <-chan time.Time, letter letter[M]) (*life[M], error) {
-	l := s.life.Load()
-	if l == nil {
+// send puts an envelope into the mailbox of the current run, which it returns. It waits until ctx is done or expired.
+func (s *Server[M]) send(ctx context.Context, expired <-chan time.Time, e envelope[M]) (*serverRun[M], error) {
+	r := s.current.Load()
+	if r == nil {
 		return nil, fmt.Errorf("server %s: %w", s.spec.Name, ErrNotRunning)
 	}
 	select {
-	case l.mail <- letter: // the common case, without the cost of the others
-		return l, nil
+	case r.mail <- e: // the common case, without the cost of the others
+		return r, nil
 	default:
 	}
 	select {
-	case l.mail <- letter:
-		return l, nil
-	case <-l.done:
+	case r.mail <- e:
+		return r, nil
+	case <-r.done:
 		return nil, fmt.Errorf("server %s: %w", s.spec.Name, ErrNotRunning)
 	case <-expired:
 		return nil, fmt.Errorf("server %s: mailbox full: %w", s.spec.Name, ErrTimeout)
@@ -218,7 +218,7 @@ func (s *Server[M]) send(ctx context.Context, expired <-chan time.Time, letter l
 // Tree describes the server as it is now.
 func (s *Server[M]) Tree() Node {
 	n := Node{Name: s.spec.Name, Kind: KindServer, State: StateStopped}
-	if s.life.Load() != nil {
+	if s.current.Load() != nil {
 		n.State = StateRunning
 	}
 	return n

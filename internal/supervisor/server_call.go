@@ -56,14 +56,14 @@ func Call[R, M any](ctx context.Context, s *Server[M], build func(Reply[R]) M) (
 		expired = timer.C
 	}
 	var zero R
-	l, err := s.send(ctx, expired, letter[M]{msg: build(Reply[R]{to: answers})})
+	r, err := s.send(ctx, expired, envelope[M]{msg: build(Reply[R]{to: answers})})
 	if err != nil {
 		return zero, err
 	}
 	select {
 	case a := <-answers:
 		return a.value, a.err
-	case <-l.done:
+	case <-r.done:
 	case <-expired:
 		return zero, fmt.Errorf("call %s: %w", s.spec.Name, ErrTimeout)
 	case <-ctx.Done():
@@ -73,6 +73,6 @@ func Call[R, M any](ctx context.Context, s *Server[M], build func(Reply[R]) M) (
 	case a := <-answers: // it answered before it ended
 		return a.value, a.err
 	default:
-		return zero, &DownError{Server: s.spec.Name, Err: l.err}
+		return zero, &DownError{Server: s.spec.Name, Err: r.err}
 	}
 }
