@@ -152,7 +152,7 @@ func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	select {
 	case err = <-ready:
 	case <-ctx.Done():
-		err = errors.Join(context.Cause(ctx), d.stop(child, c.stopTimeout(), c.late()))
+		err = errors.Join(context.Cause(ctx), d.stop(child, c.stopTimeout(), c.fateAfterStop()))
 	}
 	if err != nil {
 		return &StartError{Supervisor: d.spec.Name, Child: c.Name, Err: err}
@@ -191,14 +191,14 @@ func (d *Dynamic) stopAll(children []*dynamicChild) error {
 	slices.SortStableFunc(children, func(a, b *dynamicChild) int { return cmp.Compare(a.stopTimeout(), b.stopTimeout()) })
 	var errs []error
 	for _, c := range children {
-		errs = append(errs, d.stop(c, remaining(c.stopTimeout(), begin), c.late()))
+		errs = append(errs, d.stop(c, remaining(c.stopTimeout(), begin), c.fateAfterStop()))
 	}
 	return errors.Join(errs...)
 }
 
 // stop cancels c and waits for its end. If that has not come within timeout, c meets the fate that late says; the error
 // matches ErrStopTimeout if that is abandoned.
-func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration, late uint32) error {
+func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration, late fate) error {
 	c.cancel(ErrShutdown)
 	d.mu.Lock()
 	if _, ok := d.children[c]; !ok {
@@ -216,17 +216,17 @@ func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration, late uint32) erro
 }
 
 // abandon forgets a child whose goroutine has not ended, and which is now released or abandoned.
-func (d *Dynamic) abandon(c *dynamicChild, fate uint32) error {
+func (d *Dynamic) abandon(c *dynamicChild, f fate) error {
 	d.mu.Lock()
 	if _, ok := d.children[c]; !ok {
 		d.mu.Unlock()
 		return nil
 	}
 	d.forget(c)
-	c.fate = fate
+	c.fate = f
 	d.abandoned++
 	d.mu.Unlock()
-	if fate == released {
+	if f == released {
 		d.emit(Event{Kind: ChildStopped, Child: c.Name})
 		return nil
 	}

@@ -24,7 +24,7 @@ type dynamicChild struct {
 	answered    bool          // ready has received
 	consecutive int           // restarts without a run longer than Within between them
 	gone        chan struct{} // made by the first to wait for the end of this child
-	fate        uint32        // released or abandoned: it is no longer a child, but its goroutine still runs
+	fate        fate          // released or abandoned: it is no longer a child, but its goroutine still runs
 }
 
 // run is one life of a child: the whole of its goroutine.
@@ -207,12 +207,12 @@ func (d *Dynamic) emitEnd(c *dynamicChild, err error, stopped, again bool) {
 	}
 	e := Event{Kind: ChildEnded, Child: c.Name, Err: err, Restarts: c.restarts, Stack: stackOf(err), Redundant: again}
 	d.mu.Lock()
-	fate := c.fate
+	f := c.fate
 	d.mu.Unlock()
 	switch {
-	case fate == released:
+	case f == released:
 		return
-	case fate == abandoned:
+	case f == abandoned:
 		e.Kind = ChildReturned
 	case stopped:
 		e.Kind = ChildStopped

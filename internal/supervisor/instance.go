@@ -9,34 +9,40 @@ import (
 
 // instance is one run of a child: a goroutine, and what it leaves behind.
 type instance struct {
-	child  *Child
-	cancel context.CancelCauseFunc
-	heard  func(*instance)
-	ready  chan struct{} // closed when the child is ready
-	done   chan struct{} // closed by the goroutine as its last act
-	err    error         // how it ended; to be read after done is closed
+	child    *Child
+	cancel   context.CancelCauseFunc
+	onEnding func(*instance)
+	ready    chan struct{} // closed when the child is ready
+	done     chan struct{} // closed by the goroutine as its last act
+	err      error         // how it ended; to be read after done is closed
 
-	fate atomic.Uint32 // who came first: the goroutine to its end, or the supervisor that leaves it
+	fate atomic.Uint32 // a fate
 }
 
-// Fates of an instance. Each is reached from alive only.
+// A fate is what becomes of a goroutine. Whoever is first decides it, once: the goroutine, or the supervisor that stops it.
+//
+//	alive ──► ended        the goroutine was first
+//	      ├─► released     the stop did not wait
+//	      └─► abandoned    the stop waited in vain
+type fate = uint32
+
 const (
-	alive     uint32 = iota
-	ended            // the goroutine is about to end, and will close done
-	released         // a stop did not wait for it, and it may still run
-	abandoned        // it ignored its context for longer than its StopTimeout
+	alive     fate = iota
+	ended          // the goroutine is about to end, and will close done
+	released       // a stop did not wait for it, and it may still run
+	abandoned      // it ignored its context for longer than its StopTimeout
 )
 
-// late is what becomes of a child that has not ended when its stop is over.
-func (c *Child) late() uint32 {
+// fateAfterStop is what becomes of a child that has not ended when its stop is over.
+func (c *Child) fateAfterStop() fate {
 	if c.NoWait {
 		return released
 	}
 	return abandoned
 }
 
-// settle reports whether the instance was alive and has now met fate.
-func (i *instance) settle(fate uint32) bool { return i.fate.CompareAndSwap(alive, fate) }
+// meet reports whether the instance was alive and has now met f.
+func (i *instance) meet(f fate) bool { return i.fate.CompareAndSwap(alive, f) }
 
 // instanceKey is the key of a child's context under which its instance is found.
 type instanceKey struct{}
@@ -53,17 +59,17 @@ func Ending(ctx context.Context) {
 
 // announce has the supervisor hear of the end of i, once, if it still wants to know.
 func (i *instance) announce() {
-	if i.settle(ended) {
-		i.heard(i)
+	if i.meet(ended) {
+		i.onEnding(i)
 	}
 }
 
-// spawn runs c in a goroutine of its own. From there heard is called when c is ending, before done is closed; if the
-// supervisor has left c by then, returned is called instead, as the last act.
-// Whoever calls spawn owns the instance: it waits for done, or leaves it and says so by its fate.
-func spawn(ctx context.Context, supervisor string, c *Child, heard, returned func(*instance)) *instance {
+// spawn runs c in a goroutine of its own. From there onEnding is called when c is ending, before done is closed; if the
+// supervisor has left c by then, onReturn is called instead, as the last act.
+// The caller owns the instance: it waits for done, or leaves it and says so by its fate.
+func spawn(ctx context.Context, supervisor string, c *Child, onEnding, onReturn func(*instance)) *instance {
 	ctx, cancel := context.WithCancelCause(ctx)
-	i := &instance{child: c, cancel: cancel, heard: heard, ready: make(chan struct{}), done: make(chan struct{})}
+	i := &instance{child: c, cancel: cancel, onEnding: onEnding, ready: make(chan struct{}), done: make(chan struct{})}
 	ctx = context.WithValue(ctx, instanceKey{}, i)
 	ready := sync.OnceFunc(func() { close(i.ready) })
 	if c.Run != nil {
@@ -80,7 +86,7 @@ func spawn(ctx context.Context, supervisor string, c *Child, heard, returned fun
 			}
 			cancel(nil)
 			if i.fate.Load() != ended {
-				returned(i)
+				onReturn(i)
 			}
 		}()
 		i.err = c.run(label(ctx, supervisor, c.Name), ready)

@@ -37,7 +37,7 @@ func (r *run) startAll(ctx context.Context) error {
 // restart, the failure is followed by the next one.
 func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	// Not ctx itself: its end must reach the children one after the other.
-	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.ended.put, r.returned)
+	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.ended.put, r.onReturn)
 	r.setState(m, StateStarting)
 	select {
 	case <-m.instance.ready:
@@ -69,8 +69,8 @@ func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	return err
 }
 
-// returned takes note of the end of a child that was left before.
-func (r *run) returned(i *instance) {
+// onReturn takes note of the end of a child that was left before.
+func (r *run) onReturn(i *instance) {
 	r.abandoned.Add(-1)
 	if i.fate.Load() == abandoned {
 		r.emit(Event{Kind: ChildReturned, Child: i.child.Name, Err: i.err})
@@ -99,10 +99,10 @@ func (r *run) stop(m *member) error {
 	}
 	r.setState(m, StateStopping)
 	if !i.stop(m.child.stopTimeout()) {
-		fate := m.child.late()
+		f := m.child.fateAfterStop()
 		r.abandoned.Add(1) // before its goroutine can take it off again
-		if i.settle(fate) {
-			return r.leave(m, fate)
+		if i.meet(f) {
+			return r.leave(m, f)
 		}
 		r.abandoned.Add(-1) // it ended at the last moment
 	}
@@ -120,8 +120,8 @@ func (r *run) stop(m *member) error {
 }
 
 // leave forgets the instance of a child that was not waited for to its end.
-func (r *run) leave(m *member, fate uint32) error {
-	if fate == released {
+func (r *run) leave(m *member, f fate) error {
+	if f == released {
 		r.setEnded(m, nil)
 		r.emit(Event{Kind: ChildStopped, Child: m.child.Name, Restarts: m.restarts})
 		return nil
