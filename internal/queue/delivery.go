@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -141,13 +142,15 @@ func (h *Delivery) LeaseUntil() time.Time {
 // ([slots.ErrPermitLost]), at once if it is. Only one f is kept.
 func (h *Delivery) OnLost(f func(cause error)) { h.lease.watch(f) }
 
-// Start notes that the handler starts now, or returns [ErrLeaseLost] or [slots.ErrNoPermit].
-func (h *Delivery) Start() error {
-	now := time.Now()
-	if err := h.lease.check(now); err != nil {
+// Start takes a slot and notes that the handler starts now. It waits for a slot for a second at
+// most, and not beyond ctx. It returns [slots.ErrNoSlot], [slots.ErrNoPermit] or [ErrLeaseLost];
+// in any case [Delivery.Finished] gives back what the job has.
+func (h *Delivery) Start(ctx context.Context) error {
+	if err := h.Ticket.Start(ctx); err != nil {
 		return err
 	}
-	if err := h.Ticket.Start(); err != nil {
+	now := time.Now()
+	if err := h.lease.check(now); err != nil {
 		return err
 	}
 	h.startedAt = now

@@ -51,12 +51,12 @@ func (s *scene) stationOf(n *node, source *slots.Source, do func(*Delivery) Outc
 	}
 	consumer, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[*Delivery]{
 		Restart: stages.Temporary, Grace: new(time.Duration(0)),
-		Start: func(_ context.Context, h *Delivery, slot stages.Slot[*Delivery]) error {
+		Start: func(ctx context.Context, h *Delivery, slot stages.Slot[*Delivery]) error {
 			st.ended.Go(func() {
 				defer slot.Ended(nil)
 				defer h.Finished()
-				switch err := h.Start(); {
-				case errors.Is(err, slots.ErrNoPermit):
+				switch err := h.Start(ctx); {
+				case errors.Is(err, slots.ErrNoPermit), errors.Is(err, slots.ErrNoSlot):
 					st.settler.Settle(h, Outcome{})
 					return
 				case err != nil:

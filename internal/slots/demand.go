@@ -32,6 +32,7 @@ type demand struct {
 	order       Order
 	concurrency int
 	inHand      int // delivered and not finished
+	running     int // of these, those that have a slot
 	stopped     bool
 	held        bool // nothing is to be asked for at the moment
 
@@ -54,6 +55,9 @@ type demand struct {
 }
 
 func (d *demand) freeSlots() int { return max(d.concurrency-d.inHand, 0) }
+
+// full reports whether all slots are taken.
+func (d *demand) full() bool { return d.running >= d.concurrency }
 
 // room is how many jobs may be asked for at once, short ones apart.
 func (d *demand) room() int { return d.freeSlots() + min(len(d.sources)-1, maxStanding) }
@@ -125,21 +129,27 @@ func (d *demand) closed(s *Source) { s.open, s.asked, s.unsent, s.backlog = fals
 // returned notes that n of what was asked of s will not come.
 func (d *demand) returned(s *Source, n int) { s.asked = max(s.asked-n, 0) }
 
-// finished notes that a job of s left the hand. ran is 0 if its handler was not run.
+// finished notes that a job of s left the hand and its slot, whose handler has run for this long.
 func (d *demand) finished(s *Source, ran time.Duration) {
 	d.inHand--
 	s.inHand--
-	if ran <= 0 {
-		s.handed = true
-		if s.open {
-			s.backlog = max(s.backlog, 1) // it was handed back, most likely, and waits again
-		}
-		return
-	}
+	d.running--
 	s.started--
 	s.handed = false
-	s.runs = min(s.runs+1, runSamples)
-	s.run += (ran - s.run) / time.Duration(s.runs)
+	if ran > 0 {
+		s.runs = min(s.runs+1, runSamples)
+		s.run += (ran - s.run) / time.Duration(s.runs)
+	}
+}
+
+// handedBack notes that a job of s left the hand whose handler has not started.
+func (d *demand) handedBack(s *Source) {
+	d.inHand--
+	s.inHand--
+	s.handed = true
+	if s.open {
+		s.backlog = max(s.backlog, 1) // most likely it waits again
+	}
 }
 
 // short reports whether jobs of s run briefly. Those that hang say nothing, but for the jobs

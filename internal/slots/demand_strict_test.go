@@ -116,7 +116,7 @@ func TestStrictOrderAlways(t *testing.T) {
 			"job ends": func(t *rapid.T) {
 				s := pick(t, w.busy())
 				w.running[s]--
-				w.finished(s, ran.Draw(t, "ran"))
+				w.gone(s, ran.Draw(t, "ran"))
 				w.turnStrictly()
 			},
 			"pull ends": func(t *rapid.T) {
@@ -160,7 +160,7 @@ func TestHandedBackJobIsNotForgotten(t *testing.T) {
 		d.plan(time.Now)
 		d.delivered(busy, 1, 1<<40)
 		d.delivered(lone, 1, 0)
-		d.finished(lone, 0)
+		d.handedBack(lone)
 		d.plan(time.Now)
 		d.finished(busy, time.Minute)
 		if got, _ := d.plan(time.Now); len(got) == 0 || got[0].source != lone {

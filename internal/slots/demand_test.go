@@ -107,8 +107,17 @@ func (w *wheel) end(s *Source) {
 
 func (w *wheel) finish(s *Source, ran time.Duration) {
 	w.running[s]--
-	w.finished(s, ran)
+	w.gone(s, ran)
 	w.turn()
+}
+
+// gone takes a job out of the hand that ran for this long, 0 if it did not.
+func (w *wheel) gone(s *Source, ran time.Duration) {
+	if ran == 0 {
+		w.handedBack(s)
+		return
+	}
+	w.finished(s, ran)
 }
 
 // with returns the sources of which ok holds, in order.
@@ -340,7 +349,7 @@ func TestDemandStopsAskingAheadOnceJobsAreLong(t *testing.T) {
 	if s.short() {
 		t.Error("still short after a run of a minute")
 	}
-	d.finished(s, 0) // handed back: tells nothing about runs
+	d.handedBack(s) // tells nothing about runs
 	if s.runs != runSamples {
 		t.Errorf("runs = %d", s.runs)
 	}

@@ -9,4 +9,7 @@ var (
 	// ErrNoPermit says that a job in hand may not start: its queue is paused, or the permit
 	// that it was asked for with is gone.
 	ErrNoPermit = errors.New("no permit")
+	// ErrNoSlot says that a job in hand may not start: no slot has become free in time, or no
+	// more jobs are to start.
+	ErrNoSlot = errors.New("no slot")
 )

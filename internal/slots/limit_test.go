@@ -102,7 +102,7 @@ func (m *mill) end(j *milled, ran time.Duration) {
 
 func (m *mill) finish(s *Source, ran time.Duration) {
 	m.running[s]--
-	m.finished(s, ran)
+	m.gone(s, ran)
 	m.turn()
 }
 

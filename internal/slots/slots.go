@@ -21,6 +21,8 @@ type Slots struct {
 	alarm   *time.Timer   // for what becomes possible by itself; nil until that is needed
 	overrun overrun
 
+	starting []chan struct{} // jobs in hand that wait for a slot, who came first first
+
 	wakeWatch     chan struct{} // there are limits
 	wakeListeners []chan struct{}
 	listening     bool // somebody is to listen for jobs
@@ -40,8 +42,13 @@ func New(concurrency int, order Order) *Slots {
 	}
 }
 
-// Close ends all asking: what was asked for may still come.
-func (s *Slots) Close() { s.update(func(d *demand) { d.stopped = true }) }
+// Close ends all asking and starting: what was asked for may still come.
+func (s *Slots) Close() {
+	s.update(func(d *demand) {
+		d.stopped = true
+		s.startNext()
+	})
+}
 
 // Closed reports whether asking has ended.
 func (s *Slots) Closed() bool {

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +48,7 @@ func newHeld(s *Source) *held {
 
 func (h *held) Start() error {
 	h.startedAt = time.Now()
-	return h.Ticket.Start()
+	return h.Ticket.Start(context.Background())
 }
 
 func (h *held) Finished() {

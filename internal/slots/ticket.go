@@ -46,18 +46,6 @@ const (
 	back    // its handler has returned after all
 )
 
-// Start notes that the handler starts now, or returns [ErrNoPermit].
-func (t *Ticket) Start() error {
-	s := t.source.slots
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !t.source.start(t.stamp, time.Now) {
-		return ErrNoPermit
-	}
-	t.phase = running
-	return nil
-}
-
 // Returned notes that the handler has returned: it does nothing any more, though the job's end
 // is not settled yet.
 func (t *Ticket) Returned() { t.returned.Store(true) }
@@ -82,12 +70,17 @@ func (t *Ticket) CameBack() {
 	})
 }
 
-// Finished gives the job's slot back, its handler having run for so long, 0 if it did not. Its
+// Finished gives the job's slot back, if it had one, its handler having run for this long. Its
 // permit comes with it unless the handler was given up.
 func (t *Ticket) Finished(ran time.Duration) {
 	t.source.slots.update(func(d *demand) {
 		d.bytes -= t.size
-		d.finished(t.source, ran)
+		if t.phase == waiting {
+			d.handedBack(t.source)
+		} else {
+			d.finished(t.source, ran)
+		}
+		t.source.slots.startNext()
 		if t.phase == givenUp {
 			t.phase = stuck
 			t.source.stuck++

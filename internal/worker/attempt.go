@@ -38,10 +38,11 @@ type attempt struct {
 	grace *time.Timer // until it is given up, nil unless it is to stop
 }
 
-// start notes that the handler starts now. Else it reports false, and how the attempt ended.
+// start waits for a slot and notes that the handler starts now. Else it reports false, and how
+// the attempt ended.
 func (a *attempt) start() (end ending, ok bool) {
-	switch err := a.held.Start(); {
-	case errors.Is(err, slots.ErrNoPermit):
+	switch err := a.held.Start(a.stop); {
+	case errors.Is(err, slots.ErrNoSlot), errors.Is(err, slots.ErrNoPermit):
 		return ending{}, false // handed back
 	case err != nil:
 		return ending{lost: err}, false

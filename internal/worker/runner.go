@@ -16,10 +16,6 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// startWithin is how long a job in hand may wait for a slot before it is handed back
-// for another worker.
-const startWithin = time.Second
-
 // runner is the consuming end of one queue: a consumer supervisor that starts each job
 // as a supervised child of its own. It asks its pullers for as much as there are slots.
 type runner struct {
@@ -136,11 +132,6 @@ func (r *runner) refuse(h *queue.Delivery) {
 // run is the life of a job's goroutine: a slot, one attempt, its settlement.
 func (r *runner) run(a *attempt) {
 	defer a.cancel(nil)
-	if !r.takeSlot(a.stop) {
-		r.refuse(a.held)
-		a.slot.Ended(nil)
-		return
-	}
 	if end, ok := a.start(); !ok {
 		r.settle(a.held, end)
 		a.slot.Ended(nil)
@@ -195,7 +186,6 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 		r.worker.ends.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
-	<-r.worker.taken
 	h.Finished()
 	if admitted {
 		r.worker.settler.Take(h, e.Outcome)
@@ -216,31 +206,4 @@ func (r *runner) abandon(a *attempt, e ending) {
 		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)
 	r.settle(h, e)
 	r.worker.onAbandoned()
-}
-
-// takeSlot waits for a free slot, for a second at most and not beyond a drain.
-func (r *runner) takeSlot(ctx context.Context) bool {
-	select {
-	case <-r.worker.draining:
-		return false
-	default:
-	}
-	if ctx.Err() != nil {
-		return false
-	}
-	select {
-	case r.worker.taken <- struct{}{}:
-		return true
-	default:
-	}
-	timeout := time.NewTimer(startWithin)
-	defer timeout.Stop()
-	select {
-	case r.worker.taken <- struct{}{}:
-		return true
-	case <-timeout.C:
-	case <-r.worker.draining:
-	case <-ctx.Done():
-	}
-	return false
 }

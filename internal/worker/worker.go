@@ -98,8 +98,6 @@ type Worker struct {
 	settler   *queue.Settler
 	failures  *failureLog
 	tree      *supervisor.Supervisor
-	taken     chan struct{} // slots
-	draining  chan struct{} // closed when a drain begins
 	stopNow   chan struct{}
 	abandoned atomic.Int64  // handlers given up that still run
 	failed    chan struct{} // closed when the worker cannot go on
@@ -131,12 +129,10 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
 		store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
-		slots:    slots.New(cfg.Concurrency, order),
-		renewer:  queue.NewRenewer(store),
-		taken:    make(chan struct{}, cfg.Concurrency),
-		draining: make(chan struct{}),
-		stopNow:  make(chan struct{}, 1),
-		failed:   make(chan struct{}),
+		slots:   slots.New(cfg.Concurrency, order),
+		renewer: queue.NewRenewer(store),
+		stopNow: make(chan struct{}, 1),
+		failed:  make(chan struct{}),
 	}
 	for _, q := range cfg.Queues {
 		w.queues = append(w.queues, q.Name)
@@ -239,7 +235,6 @@ func (w *Worker) StopNow() {
 func (w *Worker) drain(ctx context.Context) bool {
 	w.log.InfoContext(ctx, "draining", slog.Int("in_hand", w.slots.InHand()))
 	w.slots.Close()
-	close(w.draining)
 	timeout := time.NewTimer(max(w.cfg.DrainTimeout, 0))
 	defer timeout.Stop()
 	select {
