@@ -86,7 +86,7 @@ func unreadable(m *nats.Msg) error {
 
 // readPlace takes the job's place from its subject, if it is one.
 func (h *Delivery) readPlace(n names, subject string) error {
-	r, ok := n.place(subject)
+	r, ok := n.parseJobSubject(subject)
 	if !ok {
 		return fmt.Errorf("subject %q: no job's", head(subject, maxSubjectShown))
 	}

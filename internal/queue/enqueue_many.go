@@ -166,7 +166,7 @@ func (b *bulk) waitOn(ctx context.Context) bool {
 	return b.wait(ctx, 0)
 }
 
-// fits reports whether a write of so many bytes may be in flight with the others.
+// fits reports whether a write of this size may be in flight with the others.
 func (b *bulk) fits(bytes int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

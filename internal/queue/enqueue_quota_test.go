@@ -58,7 +58,7 @@ func TestRefuse(t *testing.T) {
 	})
 }
 
-// However many ask at once, with and without an id of their own, only so many get in.
+// Any number ask at once, with and without an id of their own, and only as many as the limit get in.
 func TestRefuseRace(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		const callers, limit = 60, 5

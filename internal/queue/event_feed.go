@@ -96,11 +96,11 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 }
 
 func (s *Store) lastOfEvents(ctx context.Context) (uint64, error) {
-	st, err := s.js.Stream(ctx, s.names.eventStream())
+	info, err := s.client.Info(ctx, s.names.eventStream())
 	if err != nil {
 		return 0, err
 	}
-	return st.CachedInfo().State.LastSeq, nil
+	return info.State.LastSeq, nil
 }
 
 // checkEvents returns an error if the events stream has not even come as far as last.
@@ -145,7 +145,7 @@ func retryTransient[T any](ctx context.Context, ask func(context.Context) (T, er
 }
 
 func (s *Store) jobEvent(m jetstream.Msg) (JobEvent, bool) {
-	r, ok := s.names.eventPlace(m.Subject())
+	r, ok := s.names.parseEventSubject(m.Subject())
 	md, err := m.Metadata()
 	if !ok || err != nil {
 		return JobEvent{}, false

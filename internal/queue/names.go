@@ -63,8 +63,8 @@ func (n names) join(tokens ...string) string {
 	return string(b)
 }
 
-// place reads queue, type and id from a subject of a queue's stream, unchecked.
-func (n names) place(subject string) (r job.Record, ok bool) {
+// parseJobSubject reads queue, type and id from a subject of a queue's stream, unchecked.
+func (n names) parseJobSubject(subject string) (r job.Record, ok bool) {
 	rest, ok := n.cut(subject)
 	if !ok || strings.Count(rest, ".") != 3 {
 		return job.Record{}, false
@@ -88,8 +88,8 @@ func (n names) cut(subject string) (rest string, ok bool) {
 	return strings.CutPrefix(rest, ".")
 }
 
-// eventPlace reads them from the subject of an event.
-func (n names) eventPlace(subject string) (r job.Record, ok bool) {
+// parseEventSubject reads them from the subject of an event.
+func (n names) parseEventSubject(subject string) (r job.Record, ok bool) {
 	rest, ok := strings.CutPrefix(subject, string(n)+".event.")
 	t := strings.Split(rest, ".")
 	if !ok || len(t) != 3 {

@@ -63,9 +63,9 @@ func TestPlace(t *testing.T) {
 		{"ns.dead.q.t.id", "", true},
 	}
 	for _, tt := range tests {
-		read := n.place
+		read := n.parseJobSubject
 		if tt.event {
-			read = n.eventPlace
+			read = n.parseEventSubject
 		}
 		r, ok := read(tt.subject)
 		got := strings.Join([]string{r.Queue, r.Type, r.ID}, "/")

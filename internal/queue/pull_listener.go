@@ -103,7 +103,7 @@ func (l *Listener) listen(group string) (*nats.Subscription, <-chan struct{}, er
 }
 
 func (l *Listener) hear(m *nats.Msg) {
-	if r, ok := l.store.names.place(m.Subject); ok {
+	if r, ok := l.store.names.parseJobSubject(m.Subject); ok {
 		l.slots.Call(r.Queue, r.Type)
 	}
 }

@@ -119,7 +119,7 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 		s.common[c.Name] = true
 		s.mu.Unlock()
 		if lost {
-			s.log.WarnContext(ctx, "the broker had lost a stream: made it anew, what was in it is gone", slog.String("stream", c.Name), slog.String("content", c.content))
+			s.log.WarnContext(ctx, "the broker had lost a stream: made it again, without what was in it", slog.String("stream", c.Name), slog.String("content", c.content))
 		}
 	}
 	return nil
@@ -142,7 +142,7 @@ func (s *Store) ensure(ctx context.Context, queue job.Name) error {
 		s.voidLeases(queue.String(), info.Created)
 	}
 	if lost {
-		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it anew, the jobs that were in it are gone", slog.String("queue", queue.String()), slog.String("stream", s.names.queueStream(queue)))
+		s.log.WarnContext(ctx, "the broker had lost a queue's stream: made it again, without the jobs that were in it", slog.String("queue", queue.String()), slog.String("stream", s.names.queueStream(queue)))
 	}
 	if err := s.drivePin(ctx, queue); err != nil || !made || s.cfg.Registry == nil {
 		return err

@@ -39,7 +39,7 @@ func (w *plainWrite) Restore(ctx context.Context) error { return w.store.restore
 // Failed implements [stream.RetryPolicy].
 func (w *plainWrite) Failed(error) { w.store.Doubt() }
 
-// passing reports whether the same request may succeed soon, for a caller who waits.
+// passing reports whether the same request may succeed soon, for a caller that waits.
 func passing(err error) bool {
 	if final(err) {
 		return false

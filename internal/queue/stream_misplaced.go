@@ -20,14 +20,13 @@ const (
 // type or id is no name. They stay while others leave, so that they gather at the head; since
 // jobs of a type that nobody runs do so as well, every other pass goes on where one ended.
 func (w *Sweeper) buryMisplaced(ctx context.Context, now time.Time) error {
-	stream := w.store.names.queueStream(w.queue)
 	from := uint64(0)
 	if w.odd {
 		from = w.place
 	}
 	w.odd = !w.odd
 	for range sweepMisplaced {
-		m, err := w.store.client.Next(ctx, stream, ">", from) // a filter of our subjects does not find a ">" in them
+		m, err := w.store.client.Next(ctx, w.store.names.queueStream(w.queue), ">", from) // a filter of our subjects does not find a ">" in them
 		if errors.Is(err, ErrNotFound) {
 			w.place = 0
 			return nil
@@ -46,7 +45,7 @@ func (w *Sweeper) buryMisplaced(ctx context.Context, now time.Time) error {
 
 // buryIfMisplaced buries m, if its subject is no job's and no consumer was handed it for a while.
 func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stream.Message, now time.Time) (misplaced bool, err error) {
-	if _, ok := w.store.names.place(m.Subject); !ok {
+	if _, ok := w.store.names.parseJobSubject(m.Subject); !ok {
 		return false, nil // the pin, or of a newer version
 	}
 	h := &Delivery{lease: newLease(buryWithin, time.Now())}
@@ -83,7 +82,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stream.Message, now ti
 
 // typeOf is the type that a misplaced message names, or one that stands for none.
 func (w *Sweeper) typeOf(m *stream.Message) (job.Name, error) {
-	if r, ok := w.store.names.place(m.Subject); ok {
+	if r, ok := w.store.names.parseJobSubject(m.Subject); ok {
 		if typ, err := job.TypeName(r.Type); err == nil {
 			return typ, nil
 		}

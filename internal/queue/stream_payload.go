@@ -8,8 +8,8 @@ import (
 // modestPayload is what a server should have room for. With its defaults it has 960 KiB.
 const modestPayload = 256 << 10
 
-// TellPayload warns of a server whose max_payload leaves little room for jobs.
-func (s *Store) TellPayload(ctx context.Context) {
+// WarnPayload warns of a server whose max_payload leaves little room for jobs.
+func (s *Store) WarnPayload(ctx context.Context) {
 	limit := s.nc.MaxPayload()
 	if limit == 0 { // not connected
 		return

@@ -13,7 +13,7 @@ import (
 // A store that is full of jobs has no room for their ends, and only an end removes a job. So
 // workers keep a reserve in it, messages of no meaning in the registry's bucket, and remove
 // one after the other when the broker has no room. Once that is used up, they shorten the
-// history from its beginning. Whoever comes first does it; there is no harm in two.
+// history from its beginning. The first worker that is refused does it; it does no harm if two do.
 const (
 	reserveFirst = 16 << 10         // bytes; each further part is twice as large, up to
 	reserveMost  = 512 << 10        //
@@ -21,7 +21,7 @@ const (
 	reservePause = time.Minute      // without a refusal before the reserve is filled up again, a part at a time
 	reserveLook  = 30 * time.Minute // before it is looked at again when it was found complete
 
-	historyShare = 4                // what is removed of the history at once: one part in so many
+	historyShare = 4                // what is removed of the history at once: one in this many parts
 	historyKeep  = 30 * time.Second // beyond a lease: a younger event may be all that keeps two holders of a job apart
 )
 
@@ -93,11 +93,11 @@ func (r *reserve) openPart(ctx context.Context) bool {
 // forget removes the oldest part of the history.
 func (r *reserve) forget(ctx context.Context) bool {
 	s := r.store
-	st, err := s.js.Stream(ctx, s.names.eventStream())
+	info, err := s.client.Info(ctx, s.names.eventStream())
 	if err != nil {
 		return false
 	}
-	state := st.CachedInfo().State
+	state := info.State
 	from := state.FirstSeq + (state.LastSeq-min(state.FirstSeq, state.LastSeq))/historyShare + 1
 	m, err := s.client.Next(ctx, s.names.eventStream(), ">", from)
 	keep := historyKeep + max(s.cfg.AckWait, defaultAckWait, s.longestLease())

@@ -99,15 +99,15 @@ func (w *Sweeper) Run(ctx context.Context) error {
 
 // sweep is one pass.
 func (w *Sweeper) sweep(ctx context.Context) error {
-	st, err := w.store.js.Stream(ctx, w.store.names.queueStream(w.queue))
+	info, err := w.store.client.Info(ctx, w.store.names.queueStream(w.queue))
 	if err != nil {
 		return err
 	}
 	// The pin comes back even if it is lost while nobody asks whether the worker is ready.
 	return errors.Join(
 		w.store.drivePin(ctx, w.queue),
-		w.fireOverdue(ctx, st.CachedInfo()),
-		w.buryMisplaced(ctx, st.CachedInfo().TimeStamp),
+		w.fireOverdue(ctx, info),
+		w.buryMisplaced(ctx, info.TimeStamp),
 		w.removeAcked(ctx),
 	)
 }
@@ -121,9 +121,8 @@ func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) e
 	if w.thorough {
 		reads = sweepAfter
 	}
-	stream, filter := w.store.names.queueStream(w.queue), w.store.names.allLater(w.queue)
 	for range reads {
-		m, err := w.store.client.Next(ctx, stream, filter, w.later)
+		m, err := w.store.client.Next(ctx, info.Config.Name, w.store.names.allLater(w.queue), w.later)
 		if errors.Is(err, ErrNotFound) {
 			w.later, w.thorough = 0, false
 			return nil
@@ -162,7 +161,7 @@ func overdue(m *stream.Message, now time.Time) bool {
 // fire makes a waiting job ready, on the condition that it is the newest message of its id.
 func (w *Sweeper) fire(ctx context.Context, m *stream.Message) error {
 	s := w.store
-	r, ok := s.names.place(m.Subject)
+	r, ok := s.names.parseJobSubject(m.Subject)
 	if !ok {
 		return nil
 	}
@@ -241,8 +240,8 @@ func (w *Sweeper) removeAcked(ctx context.Context) error {
 
 func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[uint64]bool) error {
 	s := w.store
-	stream := s.names.queueStream(w.queue)
-	c, err := s.js.Consumer(ctx, stream, typ.String())
+	queue := s.names.queueStream(w.queue)
+	c, err := s.js.Consumer(ctx, queue, typ.String())
 	if err != nil {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil
@@ -252,7 +251,7 @@ func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[ui
 	floor := c.CachedInfo().AckFloor.Stream
 	from := uint64(0)
 	for range sweepFinished {
-		m, err := s.client.Next(ctx, stream, s.names.readyOf(w.queue, typ), from)
+		m, err := s.client.Next(ctx, queue, s.names.readyOf(w.queue, typ), from)
 		if errors.Is(err, ErrNotFound) || err == nil && m.Seq > floor {
 			return nil
 		}
@@ -275,7 +274,7 @@ func (w *Sweeper) removeAckedOf(ctx context.Context, typ job.Name, before map[ui
 // says what became of the job it was not, whatever the consumer says, and the job runs.
 func (w *Sweeper) settleAcked(ctx context.Context, m *stream.Message) error {
 	s := w.store
-	r, ok := s.names.place(m.Subject)
+	r, ok := s.names.parseJobSubject(m.Subject)
 	if !ok {
 		return nil
 	}

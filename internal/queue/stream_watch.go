@@ -35,7 +35,7 @@ func NewWatch(s *Store, sl *slots.Slots, queues []string) *Watch {
 	return &Watch{store: s, slots: sl, queues: queues, reserve: reserve{store: s}}
 }
 
-// Doubt tells that a write did not get through, so that whoever watches looks at once.
+// Doubt tells that a write did not get through, so that the watch probes at once.
 func (s *Store) Doubt() {
 	select {
 	case s.doubts <- struct{}{}:
@@ -43,8 +43,8 @@ func (s *Store) Doubt() {
 	}
 }
 
-// storesAgain tells those who see to what was left behind.
-func (s *Store) storesAgain() {
+// signalMended tells those who see to what was left behind.
+func (s *Store) signalMended() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.mended)
@@ -137,7 +137,7 @@ func (w *Watch) hold(ctx context.Context) {
 		pause.Stop()
 	}
 	if refused {
-		w.store.storesAgain()
+		w.store.signalMended()
 	}
 	if !said.IsZero() && ctx.Err() == nil {
 		w.store.log.WarnContext(ctx, "the broker stores again: jobs are pulled")
@@ -154,7 +154,7 @@ func (w *Watch) warn(ctx context.Context, all bool, err error) {
 
 // holdBack lets those queues go on whose streams store, if that of the events does. It reports
 // whether none may. It also does what nobody else would, with the slots shut: missing streams are
-// made anew, and probes do not pile up.
+// made again, and probes do not pile up.
 func (w *Watch) holdBack(ctx context.Context, probes []probe, errs []error) (all bool) {
 	var held []string
 	var stored []probe
@@ -184,7 +184,7 @@ func (w *Watch) MakeRoom(ctx context.Context, err error) bool {
 	return noRoom(err) && w.reserve.open(ctx)
 }
 
-// tidy tries once, and has it tried again by whoever looks next.
+// tidy tries once, and otherwise leaves it to the next probe.
 func (w *Watch) tidy(ctx context.Context) {
 	if !w.store.litter.Load() {
 		return

@@ -71,7 +71,7 @@ func TestQueueThatStoresNothingHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// A stream that was lost while the slots are shut is made anew, though no job is there to ask for it.
+// A stream that was lost while the slots are shut is made again, though no job is there to ask for it.
 func TestMissingStreamIsMadeAnewWithTheGateShut(t *testing.T) {
 	inScene(t, func(_ *testing.T, s *scene) {
 		n := s.nodeOf("n", 1)

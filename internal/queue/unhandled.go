@@ -21,23 +21,22 @@ func (s *Store) WaitingTypes(ctx context.Context, queue string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	stream, filter := s.names.queueStream(name), s.names.allReady(name)
-	st, err := s.js.Stream(ctx, stream)
+	info, err := s.client.Info(ctx, s.names.queueStream(name))
 	if err != nil {
-		return nil, wrap(err, "look up stream %s", stream)
+		return nil, err
 	}
-	state := st.CachedInfo().State
+	state := info.State
 	types := make(map[string]bool)
 	from := state.FirstSeq + 1 // behind the pin
 	for range waitingSample {
-		m, err := s.client.Next(ctx, stream, filter, from)
+		m, err := s.client.Next(ctx, info.Config.Name, s.names.allReady(name), from)
 		if errors.Is(err, ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		if r, ok := s.names.place(m.Subject); ok && job.CheckType(r.Type) == nil {
+		if r, ok := s.names.parseJobSubject(m.Subject); ok && job.CheckType(r.Type) == nil {
 			types[r.Type] = true
 		}
 		from = m.Seq + 1

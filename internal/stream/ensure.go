@@ -146,7 +146,7 @@ func (c *Client) upgrade(ctx context.Context, want, got jetstream.StreamConfig, 
 	if err != nil {
 		return nil, &RefusedError{
 			Stream: want.Name, Err: err,
-			Advice: "it exists without " + strings.Join(missing, " and ") + ", which cannot be turned on; remove it once it is empty (nats stream rm " + want.Name + "), and it is made anew",
+			Advice: "it exists without " + strings.Join(missing, " and ") + ", which cannot be turned on; remove it once it is empty (nats stream rm " + want.Name + "), and a new one is made",
 		}
 	}
 	info := st.CachedInfo()

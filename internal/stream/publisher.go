@@ -18,7 +18,7 @@ import (
 // A publisher has any number of writes to streams in flight at once. Their answers come
 // to one inbox with one subscription, and each is told on the connection's goroutine to
 // its receiver: no goroutine, timer or context belongs to a write. It retries
-// nothing and knows no timeouts; somebody who has waited long enough calls [publisher.forget].
+// nothing and has no timeouts: a caller that has waited long enough calls [publisher.forget].
 type publisher struct {
 	nc *nats.Conn
 
@@ -74,7 +74,7 @@ func (p *publisher) leave() {
 	p.users--
 	var sub *nats.Subscription
 	if p.users == 0 && len(p.free) == len(p.calls) {
-		sub, p.sub = p.sub, nil // whoever writes meanwhile must not use what is about to end
+		sub, p.sub = p.sub, nil // a write meanwhile must not use what is about to end
 	}
 	p.mu.Unlock()
 	if sub != nil {

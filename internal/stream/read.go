@@ -71,3 +71,14 @@ func decodeHeader(b []byte) nats.Header {
 	}
 	return h
 }
+
+// Info returns the configuration and the state of a stream.
+func (c *Client) Info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	st, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	return st.CachedInfo(), nil
+}

@@ -12,7 +12,7 @@ const sequencesPerSecond = 1 << 20
 func epoch() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 // firstSequence is where a stream begins that is made now. Acks, conditions, events and
-// readers all name messages by their sequences alone: if a stream that is made anew gave out
+// readers all name messages by their sequences alone: if a stream that is made again gave out
 // the same ones again, what speaks of a lost message would be taken for another.
 func firstSequence(now time.Time) uint64 {
 	since := now.Sub(epoch())

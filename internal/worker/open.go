@@ -20,7 +20,7 @@ func (w *Worker) open(ctx context.Context) error {
 	for pause := openPause; ; pause = min(2*pause, openPauseMax) {
 		err := w.openAll(ctx)
 		if err == nil {
-			w.store.TellPayload(ctx)
+			w.store.WarnPayload(ctx)
 		}
 		if err == nil || !queue.Passing(err) {
 			return err

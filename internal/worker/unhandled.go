@@ -18,7 +18,7 @@ const mostUnhandled = 10
 // watchUnhandled looks after the queue's stream, and says, once per type, that jobs wait of a type
 // this worker has no handler for.
 func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
-	c, err := queue.NewCensus(w.store, name)
+	c, err := queue.NewStreamCheck(w.store, name)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
 	defer tick.Stop()
 	for {
 		types, err := w.store.WaitingTypes(ctx, name)
-		if err = errors.Join(err, c.Take(ctx)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, c.Run(ctx)); err != nil && ctx.Err() == nil {
 			w.log.DebugContext(ctx, "cannot look after a queue", slog.String("queue", name), slog.Any("err", err))
 		}
 		for _, t := range types {

@@ -9,66 +9,55 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
-	tellAgain   = 10 * time.Minute // about what goes on to be wrong
+	warnEvery   = 10 * time.Minute // between two warnings about the same
 	nearlyFull  = 0.8              // of a limit
 	atLimit     = 0.95
 	wantHistory = 4 // leases that events should reach back for
 )
 
-// A Census looks after a queue's stream, and tells what an operator should know of it and of
-// the events.
-type Census struct {
-	store *Store
-	queue job.Name
-	told  map[string]time.Time
+// A StreamCheck looks after the stream of a queue and that of the events, and warns of what an
+// operator should change in them.
+type StreamCheck struct {
+	store  *Store
+	queue  job.Name
+	warned map[string]time.Time // when, by what about
 }
 
-// NewCensus returns a census of a queue.
-func NewCensus(s *Store, queue string) (*Census, error) {
+// NewStreamCheck returns the check of a queue.
+func NewStreamCheck(s *Store, queue string) (*StreamCheck, error) {
 	name, err := job.QueueName(queue)
-	return &Census{store: s, queue: name, told: make(map[string]time.Time)}, err
+	return &StreamCheck{store: s, queue: name, warned: make(map[string]time.Time)}, err
 }
 
-// Take looks once. It puts the pin back, which a purge has taken.
-func (c *Census) Take(ctx context.Context) error {
+// Run checks once. It puts the pin back, which a purge has taken.
+func (c *StreamCheck) Run(ctx context.Context) error {
 	err := c.store.drivePin(ctx, c.queue)
-	queueStream, queueErr := c.look(ctx, c.store.names.queueStream(c.queue))
+	queueStream, queueErr := c.store.client.Info(ctx, c.store.names.queueStream(c.queue))
 	if queueErr == nil {
-		c.tellFull(ctx, queueStream)
+		c.warnFull(ctx, queueStream)
 	}
-	events, eventsErr := c.look(ctx, c.store.names.eventStream())
+	events, eventsErr := c.store.client.Info(ctx, c.store.names.eventStream())
 	if eventsErr == nil {
-		c.tellHistory(ctx, events)
+		c.warnHistory(ctx, events)
 	}
 	return errors.Join(err, queueErr, eventsErr)
 }
 
-func (c *Census) look(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
-	defer cancel()
-	st, err := c.store.js.Stream(ctx, name)
-	if err != nil {
-		return nil, wrap(err, "look up stream %s", name)
-	}
-	return st.CachedInfo(), nil
-}
-
-// again reports whether what goes by the name is to be told now.
-func (c *Census) again(what string) bool {
-	if at, told := c.told[what]; told && time.Since(at) < tellAgain {
+// due reports whether a warning is to be given now, rather than that it was a short while ago.
+func (c *StreamCheck) due(what string) bool {
+	if at, warned := c.warned[what]; warned && time.Since(at) < warnEvery {
 		return false
 	}
-	c.told[what] = time.Now()
+	c.warned[what] = time.Now()
 	return true
 }
 
-// tellFull warns of a queue whose stream has a limit, which drops the oldest jobs.
-func (c *Census) tellFull(ctx context.Context, info *jetstream.StreamInfo) {
-	if used := usedOf(info); used < nearlyFull || !c.again("full") {
+// warnFull warns of a queue whose stream has a limit, which drops the oldest jobs.
+func (c *StreamCheck) warnFull(ctx context.Context, info *jetstream.StreamInfo) {
+	if used := usedOf(info); used < nearlyFull || !c.due("full") {
 		return
 	}
 	c.store.log.WarnContext(ctx, "a queue is nearly as full as its stream may be, and then loses its oldest jobs: raise the limit, with nats stream edit, or add workers",
@@ -87,12 +76,12 @@ func usedOf(info *jetstream.StreamInfo) (used float64) {
 	return used
 }
 
-// tellHistory warns if events do not outlive a lease. They are what tells that a job has ended
-// to whoever gets it after its worker vanished.
-func (c *Census) tellHistory(ctx context.Context, info *jetstream.StreamInfo) {
+// warnHistory warns if events do not outlive a lease. By them a worker that gets a job after
+// another vanished knows that it has ended.
+func (c *StreamCheck) warnHistory(ctx context.Context, info *jetstream.StreamInfo) {
 	lease := c.store.longestLease()
 	reach, short := shortHistory(info, lease)
-	if !short || !c.again("history") {
+	if !short || !c.due("history") {
 		return
 	}
 	rate := float64(info.State.Msgs) / max(reach.Seconds(), 1)

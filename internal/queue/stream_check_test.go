@@ -11,19 +11,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// inCensus is a test with a census whose log it reads.
-func inCensus(t *testing.T, f func(t *testing.T, s *scene, take func() string)) {
+// inStreamCheck is a test of a check whose log it reads.
+func inStreamCheck(t *testing.T, f func(t *testing.T, s *scene, check func() string)) {
 	t.Helper()
 	inScene(t, func(t *testing.T, s *scene) {
 		var log bytes.Buffer
 		s.store.log = slog.New(slog.NewTextHandler(&log, nil))
-		c, err := NewCensus(s.store, testQueue)
+		c, err := NewStreamCheck(s.store, testQueue)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f(t, s, func() string {
 			log.Reset()
-			if err := c.Take(s.ctx); err != nil {
+			if err := c.Run(s.ctx); err != nil {
 				t.Fatal(err)
 			}
 			return log.String()
@@ -45,7 +45,7 @@ func (s *scene) editStream(name string, edit func(*jetstream.StreamConfig)) {
 }
 
 func TestThePinComesBackAfterAPurge(t *testing.T) {
-	inCensus(t, func(t *testing.T, s *scene, take func() string) {
+	inStreamCheck(t, func(t *testing.T, s *scene, check func() string) {
 		st, err := s.store.js.Stream(s.ctx, s.store.names.queueStream(queueName()))
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func TestThePinComesBackAfterAPurge(t *testing.T) {
 		if err := st.Purge(s.ctx); err != nil {
 			t.Fatal(err)
 		}
-		take()
+		check()
 		s.enqueue("j")
 		if got := len(s.waiting()); got != 1 { // which finds the pin missing
 			t.Errorf("%d jobs wait", got)
@@ -62,7 +62,7 @@ func TestThePinComesBackAfterAPurge(t *testing.T) {
 }
 
 func TestHistoryShorterThanALeaseIsTold(t *testing.T) {
-	inCensus(t, func(t *testing.T, s *scene, take func() string) {
+	inStreamCheck(t, func(t *testing.T, s *scene, check func() string) {
 		s.editStream(s.store.names.eventStream(), func(c *jetstream.StreamConfig) { c.MaxMsgs = 100 })
 		s.station("n", 10, succeed)
 		end := func(n int, pause time.Duration) {
@@ -72,36 +72,36 @@ func TestHistoryShorterThanALeaseIsTold(t *testing.T) {
 			}
 		}
 		end(90, 10*time.Millisecond)
-		if got := take(); got != "" {
+		if got := check(); got != "" {
 			t.Errorf("said of a history that is not full: %s", got)
 		}
 		end(30, 10*time.Millisecond)
-		got := take()
+		got := check()
 		for _, want := range []string{"lease=30s", "max_msgs=100", "nats stream edit --max-msgs", "stream=millhand-events", "max_msgs_needed="} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%q says nothing of %q", got, want)
 			}
 		}
-		if got := take(); got != "" {
+		if got := check(); got != "" {
 			t.Errorf("said again at once: %s", got)
 		}
-		s.sleep(tellAgain)
+		s.sleep(warnEvery)
 		end(100, 2*testWait/90)
-		if got := take(); got != "" {
+		if got := check(); got != "" {
 			t.Errorf("said of a history that is long enough: %s", got)
 		}
 	})
 }
 
 func TestAQueueNearItsLimitIsTold(t *testing.T) {
-	inCensus(t, func(t *testing.T, s *scene, take func() string) {
+	inStreamCheck(t, func(t *testing.T, s *scene, check func() string) {
 		s.editStream(s.store.names.queueStream(queueName()), func(c *jetstream.StreamConfig) { c.MaxBytes = 10 << 10 })
 		s.publish("small", nil, "x")
-		if got := take(); got != "" {
+		if got := check(); got != "" {
 			t.Errorf("said of an empty queue: %s", got)
 		}
 		s.publish("large", nil, strings.Repeat("x", 9<<10))
-		if got := take(); !strings.Contains(got, "loses its oldest jobs") {
+		if got := check(); !strings.Contains(got, "loses its oldest jobs") {
 			t.Errorf("of a queue that is nearly full it says: %q", got)
 		}
 	})
