@@ -233,8 +233,8 @@ func (u *unlimitedTypes) isNews(typ string, unlimited bool) bool {
 	return true
 }
 
-// Get returns what is known about a job, [ErrNotFound], or [ErrInvalid] for a ref that can name
-// no job.
+// Get returns what is known about a job, [ErrNotFound] if nothing is ([ErrNoRecord] of a ref with
+// a life), or [ErrInvalid] for a ref that can name no job.
 func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 	ref, place, err := ref.checked()
 	if err != nil {
@@ -261,7 +261,7 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 		}
 	}
 	if info.State == "" {
-		return Info{}, ErrNotFound
+		return Info{}, ref.notFound()
 	}
 	return info, nil
 }
@@ -275,20 +275,32 @@ func (r Ref) checked() (Ref, job.Place, error) {
 	return r, p, publicError(err)
 }
 
-// Await waits until a job has ended and returns how. The error is nil if it succeeded,
-// a [*FailedError] if it is dead, [ErrCancelled], [ErrNotFound] if no such job is
-// known, [ErrInvalid] for a ref that can name none, or the cause of ctx's end, which leaves the job as it is: Await may be
-// called again, from anywhere.
+// notFound says that nothing is known of the job.
+func (r Ref) notFound() error {
+	if r.Life != "" { // which only a job that was enqueued has
+		return ErrNoRecord
+	}
+	return ErrNotFound
+}
+
+// Await waits until a job has ended and returns how. The error is nil if it succeeded, a
+// [*FailedError] if it is dead, [ErrCancelled], [ErrNotFound] if no such job is known, and
+// [ErrInvalid] for a ref that can name none. It is [ErrNoRecord] for a job that ended without a
+// trace: do not await jobs of a type with SilentSuccess, or give them a result. If ctx ends first
+// the error is its cause, and the job goes on: Await may be called again, from anywhere.
 func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 	ref, place, err := ref.checked()
 	if err != nil {
 		return Info{}, err
 	}
 	e, err := c.store.AwaitFinal(ctx, place, ref.Life)
-	if err != nil {
-		if ctx.Err() != nil {
-			return Info{}, err
-		}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return Info{}, err
+	case errors.Is(err, queue.ErrNotFound):
+		return Info{}, ref.notFound()
+	default:
 		return Info{}, publicError(err)
 	}
 	info := Info{Ref: ref}

@@ -27,6 +27,10 @@ var (
 	ErrStoreFull = errors.New("millhand: store full")
 	// ErrNotFound says that no such job is known, or that it is not known any more.
 	ErrNotFound = errors.New("millhand: job not found")
+	// ErrNoRecord is the [ErrNotFound] of a job that there was, since its life is known: it has
+	// ended, and nothing says how. It succeeded if its type has SilentSuccess and its events
+	// have not expired yet.
+	ErrNoRecord = fmt.Errorf("%w: it has ended and left no record, as successes of a type with SilentSuccess do, or its events have expired", ErrNotFound)
 	// ErrFailed says that an awaited job is dead. [FailedError] says why.
 	ErrFailed = errors.New("millhand: job failed")
 	// ErrCancelled says that an awaited job was cancelled.

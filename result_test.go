@@ -1,10 +1,14 @@
 package millhand_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -111,4 +115,62 @@ func TestNamesInJSON(t *testing.T) {
 		}
 		check("", names)
 	}
+}
+
+// A success without a record is told from a job that never was.
+func TestAwaitOfASilentSuccess(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil }, millhand.TypeConfig{SilentSuccess: true})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		c := client(t, s.Connect(t))
+		ref, err := c.Enqueue(t.Context(), email{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Await(t.Context(), ref); !errors.Is(err, millhand.ErrNoRecord) || !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("Await: %v, want ErrNoRecord, which is an ErrNotFound", err)
+		}
+		if _, err := c.Get(t.Context(), ref); !errors.Is(err, millhand.ErrNoRecord) {
+			t.Errorf("Get: %v, want ErrNoRecord", err)
+		}
+		never := millhand.Ref{Type: "email", ID: "never"}
+		if _, err := c.Await(t.Context(), never); !errors.Is(err, millhand.ErrNotFound) || errors.Is(err, millhand.ErrNoRecord) {
+			t.Errorf("Await of a job that never was: %v, want ErrNotFound alone", err)
+		}
+	})
+}
+
+// Whoever asks to be refused at a quota that there is not is told so, once for each type and
+// until it has one; the job is enqueued.
+func TestRejectAtQuotaWithoutOne(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var text bytes.Buffer
+		c, err := millhand.NewClient(s.Connect(t), millhand.Config{Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		quota := func(limit int) {
+			t.Helper()
+			if err := c.SetQuota(t.Context(), millhand.Quota{Type: "email", Limit: limit}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // what the client has read of it is old
+		}
+		enqueue := func(warnings int, want error) {
+			t.Helper()
+			if _, err := c.Enqueue(t.Context(), email{}, millhand.WithRejectAtQuota()); !errors.Is(err, want) {
+				t.Fatalf("Enqueue: %v, want %v", err, want)
+			}
+			if got := strings.Count(text.String(), "level=WARN"); got != warnings || strings.Count(text.String(), "type=email") != warnings {
+				t.Errorf("%d warnings, want %d:\n%s", got, warnings, text.String())
+			}
+		}
+		enqueue(1, nil)
+		enqueue(1, nil)
+		quota(1)
+		enqueue(1, millhand.ErrQuotaReached)
+		quota(0)
+		enqueue(2, nil)
+	})
 }

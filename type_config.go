@@ -38,7 +38,7 @@ type TypeConfig struct {
 
 	// SilentSuccess lets a job that succeeds at its first attempt, without a result, end
 	// without an event: half the broker's work for short jobs, and nothing is known of them
-	// afterwards. [Client.Get] and [Client.Await] return [ErrNotFound] once such a job is done.
+	// afterwards. [Client.Get] and [Client.Await] return [ErrNoRecord] once such a job is done.
 	// All other ends are written as always. If its worker vanishes after the handler has
 	// returned and before the broker knows, the job counts a crash and runs again.
 	SilentSuccess bool

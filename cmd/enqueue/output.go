@@ -69,7 +69,7 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 	case errors.Is(err, errWaited):
 		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("job %s has not ended within %v; it goes on", ref.ID, c.wait.most)}
 	case errors.Is(err, millhand.ErrNotFound):
-		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("job %s is not known any more: its events have expired", ref.ID)}
+		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("job %s has ended and left no record: its type keeps none of a success, or its events have expired", ref.ID)}
 	case errors.Is(context.Cause(ctx), context.Canceled):
 		return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("interrupted; that does not stop job %s", ref.ID)}
 	default:
