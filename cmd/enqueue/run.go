@@ -19,7 +19,7 @@ import (
 )
 
 const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its id is printed
-  enqueue email @mail.json --wait                  payload from a file; wait for the result
+  enqueue email @mail.json --wait 30s              payload from a file; wait for the result, at most 30 s
   echo '{"to":"b@example.com"}' | enqueue email -  payload from standard input
   enqueue email --id welcome-42                    refused while job welcome-42 is alive
   enqueue import --reject-at-quota                 refused while as many imports run as may
@@ -86,7 +86,8 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs.BoolVar(&c.quiet, "quiet", false, "print nothing on standard output")
 	c.conn.Register(fs)
 	fs.StringVar(&c.completion, "completion", "", "print the completion script of `SHELL`: bash, zsh, fish or powershell")
-	return cli.Execute(ctx, root, args, s.err)
+	cli.AddVersion(root)
+	return cli.Execute(ctx, root, joinWait(fs, args), s.err)
 }
 
 // complete is a flag and no command, since any word may be a type of job.
@@ -231,19 +232,6 @@ func open(name string) (io.ReadCloser, error) {
 		return nil, cli.Usagef("open %s: is a directory", name)
 	}
 	return f, nil
-}
-
-// interruptible returns a reader of in that fails when ctx ends. Closing in would not do:
-// a read of a terminal or a pipe does not notice, so it is left to the end of the process.
-func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
-	r, w := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) }) // always nil
-	time.AfterFunc(0, func() {
-		_, err := io.Copy(w, in)
-		stop()
-		_ = w.CloseWithError(err) // always nil
-	})
-	return r
 }
 
 func typeOf(args []string) string {

@@ -93,6 +93,7 @@ func execute(
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
+	cli.AddVersion(root)
 	root.AddCommand(demoCommand(stdout, signals))
 	return cli.Execute(ctx, root, args, stderr)
 }
