@@ -49,7 +49,9 @@ type Client struct {
 	registry *registry.Store
 	log      *slog.Logger
 
-	unlimited unlimitedTypes
+	unlimited  unlimitedTypes
+	middleware []EnqueueMiddleware
+	chain      EnqueueFunc // nil if there is no middleware
 }
 
 // NewClient returns a client over nc, which stays the caller's to close. It does no
@@ -81,14 +83,19 @@ func (c *Client) Close() { c.js.Close() }
 // certainly not stored. After any other error it may or may not be ([MaybeStored]), and only a
 // caller who chose the id can try again without risk.
 func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) (Ref, error) {
-	e, err := c.prepare(ctx, args, opts)
+	o, err := newOptions(args, opts)
+	switch {
+	case err != nil:
+		err = publicError(err)
+	case c.chain == nil:
+		err = c.storeOne(ctx, o)
+	default:
+		err = c.throughMiddleware(ctx, []*enqueueOptions{o})[0]
+	}
 	if err != nil {
 		return Ref{}, err
 	}
-	if err := c.store.Enqueue(ctx, e); err != nil {
-		return Ref{}, publicError(err)
-	}
-	return refOf(e.Record), nil
+	return refOf(&o.Record), nil
 }
 
 // A Request is one job of an [Client.EnqueueMany].
@@ -104,23 +111,26 @@ type Request struct {
 func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, err error) {
 	refs = make([]Ref, len(batch))
 	errs := make([]error, len(batch))
-	var good []queue.Enqueue
-	var at []int // index in batch
+	jobs, at := make([]*enqueueOptions, 0, len(batch)), make([]int, 0, len(batch)) // at: the index in batch
 	for i, r := range batch {
-		e, err := c.prepare(ctx, r.Args, r.Options)
+		o, err := newOptions(r.Args, r.Options)
 		if err != nil {
-			errs[i] = err
+			errs[i] = publicError(err)
 			continue
 		}
-		good, at = append(good, e), append(at, i)
+		jobs, at = append(jobs, o), append(at, i)
 	}
-	failed := len(good) < len(batch)
-	for n, err := range c.store.EnqueueMany(ctx, good) {
+	store := c.storeAll
+	if c.chain != nil {
+		store = c.throughMiddleware
+	}
+	failed := len(jobs) < len(batch)
+	for n, err := range store(ctx, jobs) {
 		if err != nil {
-			errs[at[n]], failed = publicError(err), true
+			errs[at[n]], failed = err, true
 			continue
 		}
-		refs[at[n]] = refOf(good[n].Record)
+		refs[at[n]] = refOf(&jobs[n].Record)
 	}
 	if failed {
 		return refs, &BatchError{Errs: errs}
@@ -128,18 +138,40 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 	return refs, nil
 }
 
-// prepare returns a job as it is sent, or why it cannot be.
-func (c *Client) prepare(ctx context.Context, args Args, opts []EnqueueOption) (queue.Enqueue, error) {
-	o, err := newOptions(args, opts)
-	if err != nil {
-		return queue.Enqueue{}, publicError(err)
+func (c *Client) storeOne(ctx context.Context, o *enqueueOptions) error {
+	e, err := c.prepare(ctx, o)
+	if err == nil {
+		err = c.store.Enqueue(ctx, e)
 	}
+	return publicError(err)
+}
+
+// storeAll returns the error of each job, nil for those that are stored.
+func (c *Client) storeAll(ctx context.Context, jobs []*enqueueOptions) []error {
+	errs := make([]error, len(jobs))
+	good, at := make([]queue.Enqueue, 0, len(jobs)), make([]int, 0, len(jobs))
+	for i, o := range jobs {
+		e, err := c.prepare(ctx, o)
+		if err != nil {
+			errs[i] = publicError(err)
+			continue
+		}
+		good, at = append(good, e), append(at, i)
+	}
+	for n, err := range c.store.EnqueueMany(ctx, good) {
+		errs[at[n]] = publicError(err)
+	}
+	return errs
+}
+
+// prepare returns a job as it is sent.
+func (c *Client) prepare(ctx context.Context, o *enqueueOptions) (queue.Enqueue, error) {
 	e, err := queue.NewEnqueue(&o.Record)
 	if err == nil && o.rejectAtQuota {
 		e.Below, err = c.findQuota(ctx, o.Type)
 	}
 	e.Once = o.chosenID
-	return e, publicError(err)
+	return e, err
 }
 
 // newOptions returns the options of a job, and its record in them, after it has checked them.

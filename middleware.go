@@ -16,7 +16,8 @@ import (
 //
 // It sees every run of a job as bytes, whatever the handler's own types are. It may pass on a
 // context of its own, a job with another payload, and return another result or error: next
-// decodes the payload, and what the outermost one returns is how the run ended.
+// decodes the payload, and what the outermost one returns is how the run ended. The payload and
+// the maps of a job are copies of its own, which it may change, and the maps are not nil.
 // A payload that next cannot decode and a handler's panic, which is a [*PanicError], come back as
 // errors; the other ones are the handler's own, so that [errors.Is] and [errors.As] find what it
 // returned. A panic of a middleware is a failed attempt like one of a handler.
@@ -44,7 +45,14 @@ func (m *Mux) wrap(r registered) (worker.Handler, error) {
 		}
 	}
 	return func(ctx context.Context, d *queue.Delivery, maxAttempts int) ([]byte, error) {
-		return h(ctx, newRawJob(d, maxAttempts))
+		j := newRawJob(d, maxAttempts)
+		if j.Meta == nil {
+			j.Meta = make(map[string]string)
+		}
+		if j.Trace == nil {
+			j.Trace = make(map[string]string)
+		}
+		return h(ctx, j)
 	}, nil
 }
 

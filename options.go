@@ -1,6 +1,7 @@
 package millhand
 
 import (
+	"maps"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -60,6 +61,13 @@ func WithTimeout(d time.Duration) EnqueueOption {
 // A type without a quota refuses nothing. Since a misspelled type or a removed limit looks
 // the same, the client logs a warning that names the type, once until the type has a quota.
 func WithRejectAtQuota() EnqueueOption { return func(o *enqueueOptions) { o.rejectAtQuota = true } }
+
+// WithTrace has the job belong to a trace: its keys are traceparent and tracestate of W3C Trace
+// Context, as a propagator of OpenTelemetry writes them into a map. The handler finds them in
+// [Job.Trace]. An empty trace is no trace.
+func WithTrace(trace map[string]string) EnqueueOption {
+	return func(o *enqueueOptions) { o.Trace = maps.Clone(trace) }
+}
 
 // WithMeta adds a key and value that reach the handler beside the payload.
 func WithMeta(key, value string) EnqueueOption {

@@ -173,6 +173,24 @@ func CheckMeta(m map[string]string) error {
 	return nil
 }
 
+// CheckTrace returns an error if m is not what traces a job.
+func CheckTrace(m map[string]string) error {
+	size := 0
+	for k, v := range m {
+		switch {
+		case k != headerTraceParent && k != headerTraceState:
+			return &InvalidError{What: "trace", Name: k, Rule: "only traceparent and tracestate are allowed: put it into meta"}
+		case !writable(v):
+			return &InvalidError{What: "trace", Name: k, Rule: "a value has no line breaks and no space around it"}
+		}
+		size += len(k) + len(v)
+	}
+	if size > maxTrace {
+		return &InvalidError{What: "trace", Rule: fmt.Sprintf("has %d bytes, at most %d are allowed", size, maxTrace)}
+	}
+	return nil
+}
+
 func checkMeta(k, v string) error {
 	if err := check("meta key", k, maxMetaKey); err != nil {
 		return err

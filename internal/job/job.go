@@ -62,6 +62,9 @@ func (r *Record) Check() error {
 	if err := CheckMeta(r.Meta); err != nil {
 		return err
 	}
+	if err := CheckTrace(r.Trace); err != nil {
+		return err
+	}
 	switch {
 	case r.MaxAttempts < 0 || r.MaxAttempts > MaxMaxAttempts:
 		return Invalid("max attempts", r.MaxAttempts, "must be from 1 to %d", MaxMaxAttempts)
