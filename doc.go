@@ -1,41 +1,68 @@
 // Package millhand runs background jobs on NATS JetStream.
 //
-// A program that enqueues needs a [Client]:
-//
-//	client, err := millhand.NewClient(nc, millhand.Config{})
-//	ref, err := client.Enqueue(ctx, Email{To: "a@example.com"})
-//
-// and one that runs jobs a [Mux] of handlers and a [Worker]:
-//
-//	mux := millhand.NewMux()
-//	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error {
-//		return send(ctx, j.Args)
-//	})
-//	worker, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux})
-//	err = worker.Run(ctx) // until ctx ends; then it drains
-//
-// where Email is a type of payload that travels as JSON:
+// A payload is a type of your own, which travels as JSON and names the type of job:
 //
 //	type Email struct{ To string }
 //
 //	func (Email) Type() string { return "email" }
 //
+// A program that enqueues jobs needs a connection and a [Client]:
+//
+//	nc, err := nats.Connect(url, millhand.ConnectOptions(nil)...)
+//	client, err := millhand.NewClient(nc, millhand.Config{})
+//	ref, err := client.Enqueue(ctx, Email{To: "a@example.com"})
+//
+// One that runs them needs a connection, a [Mux] of handlers and a [Worker]:
+//
+//	mux := millhand.NewMux()
+//	millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[Email]) error {
+//		return send(ctx, j.Args.To) // an error is retried with backoff
+//	})
+//	worker, err := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux})
+//	err = worker.Run(ctx) // until ctx ends; then it drains
+//
+// # The connection
+//
+// A worker must outlive any outage of its broker, and must not send later what it could not
+// send in time: an acknowledgement that arrives after the lease was lost is a lie. [NewWorker]
+// therefore refuses a connection that gives up reconnecting or that buffers while it is
+// disconnected, as one of nats.go does by default. [ConnectOptions] has what is needed. A
+// [Client] takes any connection.
+//
 // # What is promised
 //
-//   - An acknowledged enqueue is never lost, as far as the broker is configured to last.
-//   - Every life of a job ends exactly once: [Succeeded], [Dead] or [Cancelled].
-//   - A job runs at least once. It runs again after a crash or a lost lease, so handlers
-//     are idempotent; the job's id is the key for that.
-//   - A job of a chosen id is alive once ([WithID]).
+//   - An acknowledged enqueue is never lost, as far as the broker is configured to keep it.
+//   - Every life of a job ends exactly once: as [Succeeded], [Dead] or [Cancelled].
+//   - A job runs at least once. It runs again after a crash or a lost lease, so handlers must
+//     be idempotent; the job's id is the key for that.
+//   - At most one job with an id of the caller's choice is alive at a time ([WithID]).
 //   - A crashed worker's jobs run elsewhere within the lease, 30 s unless configured,
 //     however long the job takes.
+//   - No job starts above a limit, whatever becomes of workers, brokers and networks
+//     ([Quota]).
 //   - A worker that stops finishes its jobs or hands them back, with no attempt counted.
-//   - What waits costs nothing: a job in a long queue is as fast as in a short one.
+//   - Backlog is free: jobs are delivered as fast from a long queue as from a short one.
 //
 // # What is not
 //
 // Exactly-once side effects; order between jobs; an enqueue inside a transaction of your
 // database; stopping a handler that ignores its context.
+//
+// # What is where
+//
+//   - Enqueue: [Client.Enqueue], [Client.EnqueueMany], [EnqueueOption]
+//   - Handle: [Handle], [HandleResult], [Mux.HandleFunc], [TypeConfig], [Mux.Use]; what a
+//     handler's error means: [Permanent], [RetryAfter], [Snooze], [HandBack]
+//   - Run: [NewWorker], [WorkerConfig], [Worker.Run], [Worker.Health], [Worker.Ready]
+//   - Follow a job: [Client.Await], [AwaitResult], [Client.Get], and all of them
+//     [Client.Events]
+//   - See the workers: [Client.Workers], [Client.WatchWorkers], [Client.Running],
+//     [Client.FindRunning]
+//   - Limit and pause: [Client.SetQuota], [Client.ResetQuota], [Client.Quotas],
+//     [Client.Pause], [Client.Resume], [Client.Paused]
+//   - Errors: the sentinels below, to compare with [errors.Is]; [InvalidError],
+//     [DuplicateError], [QuotaError], [FailedError] and [BatchError] say more, and
+//     [MaybeStored] whether to try again
 //
 // Services in other languages enqueue with one plain NATS publish: docs/wire.md.
 package millhand

@@ -15,7 +15,7 @@ import (
 	"github.com/millhand/millhand/internal/worker"
 )
 
-// A Worker runs jobs.
+// A Worker runs jobs. Make it with [NewWorker]: the zero value is not usable.
 type Worker struct {
 	id     string // unique per start
 	js     *stream.Client

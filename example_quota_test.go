@@ -87,29 +87,6 @@ func ExampleClient_ResetQuota() {
 	// 10 config
 }
 
-// A queue that is paused keeps its jobs until it is resumed.
-func ExampleClient_Paused() {
-	nc, stop := connect()
-	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx := context.Background()
-	if err := client.Pause(ctx, "low"); err != nil {
-		log.Fatal(err)
-	}
-	paused, err := client.Paused(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	for queue, since := range paused {
-		fmt.Println(queue, time.Since(since) < time.Minute)
-	}
-	// Output:
-	// low true
-}
-
 // A caller who would rather be refused than wait says so.
 func ExampleWithRejectAtQuota() {
 	nc, stop := connect()
@@ -132,46 +109,4 @@ func ExampleWithRejectAtQuota() {
 	}
 	// Output:
 	// wheel.jpg: resize quota reached (1 of 1 running)
-}
-
-// Who works on what, as the workers say when they are asked.
-func ExampleClient_Running() {
-	nc, stop := connect()
-	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx := context.Background()
-	started, finish := make(chan struct{}), make(chan struct{})
-	mux := millhand.NewMux()
-	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error {
-		close(started)
-		<-finish
-		return nil
-	})
-	defer work(nc, millhand.WorkerConfig{Mux: mux, Name: "miller"})()
-	defer close(finish)
-	ref, err := client.Enqueue(ctx, Resize{Image: "mill.jpg"}, millhand.WithID("mill"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	<-started
-	running, err := client.Running(ctx, "resize")
-	if err != nil {
-		log.Fatal(err)
-	}
-	owner, err := client.FindRunning(ctx, ref)
-	if err != nil {
-		log.Fatal(err)
-	}
-	workers, err := client.Workers(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(len(running), running[0].ID, owner.Worker == running[0].Worker)
-	fmt.Println(len(workers), workers[0].Name, workers[0].State)
-	// Output:
-	// 1 mill true
-	// 1 miller working
 }

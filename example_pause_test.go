@@ -1,0 +1,33 @@
+package millhand_test
+
+import (
+	"context"
+	"fmt"
+	"log" //nolint:depguard // as in a program
+	"time"
+
+	"github.com/millhand/millhand"
+)
+
+// A queue that is paused keeps its jobs until it is resumed.
+func ExampleClient_Paused() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := client.Pause(ctx, "low"); err != nil {
+		log.Fatal(err)
+	}
+	paused, err := client.Paused(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for queue, since := range paused {
+		fmt.Println(queue, time.Since(since) < time.Minute)
+	}
+	// Output:
+	// low true
+}
