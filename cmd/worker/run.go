@@ -121,6 +121,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	worker.Domain = target.Domain
 	cfg.checkDescriptors(log, descriptorLimit())
 	p := &process{
 		log: log, signals: c.signals, config: worker,

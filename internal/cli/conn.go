@@ -25,6 +25,7 @@ const (
 	flagTLSCert  = "tls-cert"
 	flagTLSKey   = "tls-key"
 	flagInbox    = "inbox-prefix"
+	flagDomain   = "js-domain"
 
 	keyToken = "token" // known to the environment and to contexts
 )
@@ -60,6 +61,7 @@ func (f *ConnFlags) Register(fs *pflag.FlagSet) {
 	add(flagTLSCert, "", "client certificate `FILE`")
 	add(flagTLSKey, "", "client key `FILE`")
 	add(flagInbox, "", "`PREFIX` of inboxes, for a user who may subscribe to no others (default _INBOX)")
+	add(flagDomain, "", "`NAME` of the JetStream domain that holds the streams, where the server is a leaf node of another one")
 	fs.StringVar(&f.Namespace, "namespace", "millhand", "`NAME` that keeps installations on one server apart")
 	fs.Var(&f.MaxBytes, "max-bytes", "`SIZE` limit of each stream that is made, where an account demands one; a queue that reaches it loses its oldest jobs")
 }
@@ -108,6 +110,7 @@ func (f *ConnFlags) Target() (Target, error) {
 		}
 		t.options = append(t.options, o.apply)
 	}
+	t.Domain = s.first(flagDomain).text
 	return t, CheckNotEmpty(f.flags, slices.Sorted(maps.Keys(f.values))...)
 }
 
@@ -167,7 +170,7 @@ type source func(flag string) value
 
 func (s source) givesAny() bool {
 	return slices.ContainsFunc([]string{
-		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken, flagTLSCA, flagTLSCert, flagTLSKey,
+		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken, flagTLSCA, flagTLSCert, flagTLSKey, flagDomain,
 	}, func(flag string) bool { return s(flag).text != "" })
 }
 

@@ -14,8 +14,8 @@ import (
 
 // connection is what a test can see of a target.
 type connection struct {
-	URL, User, Password, Token, InboxPrefix string
-	Remote, TLSFirst                        bool
+	URL, User, Password, Token, InboxPrefix, Domain string
+	Remote, TLSFirst                                bool
 }
 
 func TestTargetPrecedence(t *testing.T) {
@@ -200,7 +200,7 @@ func visible(t *testing.T, target Target) connection {
 		}
 	}
 	return connection{
-		URL: target.URL, Remote: target.Remote,
+		URL: target.URL, Domain: target.Domain, Remote: target.Remote,
 		User: o.User, Password: o.Password, Token: o.Token, InboxPrefix: o.InboxPrefix,
 		TLSFirst: o.TLSHandshakeFirst,
 	}

@@ -32,7 +32,8 @@ const (
 // Target is a server and how to connect to it. One with only a URL is usable.
 type Target struct {
 	URL    string // several are separated by commas; may hold a password, which String hides
-	Remote bool   // a server, context or credential was given: do not embed a broker
+	Domain string // JetStream domain, if any
+	Remote bool   // a server, context, credential or domain was given: do not embed a broker
 
 	options []nats.Option
 }

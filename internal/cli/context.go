@@ -27,6 +27,7 @@ type natsContext struct {
 	Key         string `json:"key"`
 	TLSFirst    bool   `json:"tls_first"`
 	InboxPrefix string `json:"inbox_prefix"`
+	JSDomain    string `json:"jetstream_domain"`
 
 	// Without these we would connect to another place, or as another user, than the nats
 	// CLI does, so a context with one of them is refused.
@@ -35,7 +36,6 @@ type natsContext struct {
 	UserSeed    string `json:"user_seed"`
 	NSC         string `json:"nsc"`
 	WinStore    string `json:"windows_cert_store"`
-	JSDomain    string `json:"jetstream_domain"`
 	JSAPIPrefix string `json:"jetstream_api_prefix"`
 }
 
@@ -92,7 +92,6 @@ func (c *natsContext) unsupported() error {
 		{"user_seed", c.UserSeed},
 		{"nsc", c.NSC},
 		{"windows_cert_store", c.WinStore},
-		{"jetstream_domain", c.JSDomain},
 		{"jetstream_api_prefix", c.JSAPIPrefix},
 	} {
 		if field.value != "" {
@@ -120,6 +119,8 @@ func (c *natsContext) get(flag string) value {
 		v.text = c.Token
 	case flagInbox:
 		v.text = c.InboxPrefix
+	case flagDomain:
+		v.text = c.JSDomain
 	case flagTLSCA:
 		v.text = c.CA
 	case flagTLSCert:

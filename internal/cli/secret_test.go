@@ -36,6 +36,9 @@ func TestWhatTheNATSCommandKnows(t *testing.T) {
 		"password of a variable":         {context: `{"user":"u","password":"ENV://MH_TOKEN"}`, env: map[string]string{"MH_TOKEN": "from-env"}, want: connection{User: "u", Password: "from-env"}},
 		"password of the environment":    {env: map[string]string{"NATS_USER": "u", "NATS_PASSWORD": "file://" + file}, want: connection{User: "u", Password: "from-file"}},
 		"an inbox prefix":                {args: []string{"--inbox-prefix=_INBOX_me"}, want: connection{InboxPrefix: "_INBOX_me"}},
+		"a domain":                       {args: []string{"--js-domain=hub"}, want: connection{Domain: "hub"}},
+		"a domain of a context":          {context: `{"jetstream_domain":"hub"}`, want: connection{Domain: "hub"}},
+		"a domain over a context":        {args: []string{"--js-domain=other"}, context: `{"jetstream_domain":"hub"}`, want: connection{Domain: "other"}},
 		"an inbox prefix over a context": {args: []string{"--inbox-prefix=_INBOX_me"}, context: `{"inbox_prefix":"_INBOX_c"}`, want: connection{InboxPrefix: "_INBOX_me"}},
 		"a byte order mark":              {context: "\xef\xbb\xbf" + `{"token":"tok"}`, want: connection{Token: "tok"}},
 	}
@@ -125,6 +128,7 @@ func TestWhatIsRefusedByName(t *testing.T) {
 		{name: "empty namespace", args: []string{"--namespace="}, want: "--namespace is given and empty"},
 		{name: "empty password", args: []string{"--user=u", "--password="}, want: "--password is given and empty"},
 		{name: "empty prefix", args: []string{"--inbox-prefix="}, want: "--inbox-prefix is given and empty"},
+		{name: "empty domain", args: []string{"--js-domain="}, want: "--js-domain is given and empty"},
 		{name: "wild prefix", args: []string{"--inbox-prefix=a.>"}, want: "--inbox-prefix: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -229,6 +229,9 @@ func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 	if advice != "" {
 		return &RefusedError{Stream: want.Name, Advice: advice, Err: err}
 	}
+	if c.cfg.Domain != "" && errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("no server of the JetStream domain %s answers: is that its name, and is the leaf node connected to it? (%w)", c.cfg.Domain, err)
+	}
 	if has, _ := c.nc.ConnectedServerJetStream(); !has && c.nc.IsConnected() &&
 		(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)) {
 		return errNoJetStream
