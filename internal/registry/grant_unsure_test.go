@@ -47,6 +47,8 @@ func TestShrinkThatWasNotAnsweredIsNotTakenBack(t *testing.T) {
 		h.hinted("y", Grant{})
 		held := s.held(imports)["x"].Held
 		_ = h.act(s.ctx, time.Now()) // the read is late as well
+		h.hinted("y", Grant{Need: 3, Want: 3})
+		h.changeLimit(time.Now(), knownLimit{Limit: Limit{Jobs: 10}, rev: h.limit.rev + 1})
 		if held != 5 || v.permits > held {
 			s.t.Errorf("%d permits may be used, the key says %d", v.permits, held)
 		}
