@@ -9,10 +9,7 @@ import (
 
 // Many nodes that wait for few permits keep those busy, and cost little while they wait.
 func TestManyNodesWaitForFewPermits(t *testing.T) {
-	nodes := 200
-	if testing.Short() {
-		nodes = 60
-	}
+	const nodes = 100 // five times a crowd
 	inScene(t, func(s *scene) {
 		s.logs = io.Discard
 		const permits = 3

@@ -76,12 +76,23 @@ func (v *limiter) Use() (used, need, want int) {
 	return v.used, need, want
 }
 
+// holdsFor reports whether jobs of a type need a permit of it.
+func (v *limiter) holdsFor(typ string) bool {
+	switch v.key.Kind {
+	case slots.OfType:
+		return v.key.Name == typ
+	case slots.OfQueue:
+		return v.key.Name == v.node.cfg.queue
+	}
+	return v.key.Name == v.node.keys[typ]
+}
+
 // due is how many slots more are to be those of the types of the pool, though others may have
 // taken them: a gate counts on its share as well. Of a rate it is one at least.
 func (v *limiter) due() int {
 	types, running := 0, 0
 	for _, typ := range v.node.cfg.types {
-		if slices.Contains(v.node.pools(typ), v.key) {
+		if v.holdsFor(typ) {
 			types++
 		}
 	}

@@ -89,6 +89,9 @@ func (b *Bucket) ReadPages(ctx context.Context, filter string, from uint64) (ent
 	}
 }
 
+// maxAnswer is how many messages the server sends in one answer, before the one that ends it.
+const maxAnswer = 1024
+
 // directGet asks for messages and returns them with the header of what ended them.
 func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries []Entry, end nats.Header, err error) {
 	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
@@ -97,7 +100,8 @@ func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries [
 	if err != nil {
 		return nil, nil, err
 	}
-	sub, err := b.client.nc.SubscribeSync(b.client.nc.NewInbox())
+	answer := make(chan *nats.Msg, maxAnswer+1) // a synchronous subscription has room for 65,536, which is half a megabyte each time
+	sub, err := b.client.nc.ChanSubscribe(b.client.nc.NewInbox(), answer)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,9 +111,11 @@ func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries [
 		return nil, nil, err
 	}
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, nil, b.client.Denied(subject, err)
+		var m *nats.Msg
+		select {
+		case m = <-answer:
+		case <-ctx.Done():
+			return nil, nil, b.client.Denied(subject, ctx.Err())
 		}
 		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
 		case status == StatusNoResponders:
