@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type ConsumerConfig[T any] struct {
 // A Consumer handles events, no more of them than it has asked for.
 type Consumer[T any] struct {
 	*intake[T]
-	sole
+	oneRun sync.Mutex // Held by the Run in progress.
 	handle func(ctx context.Context, batch []T) error
 	grace  *time.Duration
 }
@@ -41,10 +42,10 @@ func (c *Consumer[T]) Run(ctx context.Context) error { return c.RunReady(ctx, fu
 // RunReady is Run that reports when it has asked its producers for a subscription. Subscription.Wait tells when one of
 // them has accepted.
 func (c *Consumer[T]) RunReady(ctx context.Context, ready func()) error {
-	if err := c.enter(); err != nil {
-		return err
+	if !c.oneRun.TryLock() {
+		return errRunning
 	}
-	defer c.leave()
+	defer c.oneRun.Unlock()
 	handling, cancel := graceful(ctx, c.grace)
 	defer cancel()
 	reason := ErrCrashed

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,7 @@ const DefaultMaxRestarts = 3
 // max demand of them run for one subscription. With manual subscriptions the bound is whatever was asked for.
 type ConsumerSupervisor[T any] struct {
 	*intake[T]
-	sole
+	oneRun  sync.Mutex // Held by the Run in progress.
 	config  ConsumerSupervisorConfig[T]
 	running int
 	freed   int // Slots that OnFree has not been told of.
@@ -120,10 +121,10 @@ func (s *ConsumerSupervisor[T]) Run(ctx context.Context) error { return s.RunRea
 
 // RunReady is Run that reports when it has asked its producers for a subscription, as Consumer.RunReady.
 func (s *ConsumerSupervisor[T]) RunReady(ctx context.Context, ready func()) error {
-	if err := s.enter(); err != nil {
-		return err
+	if !s.oneRun.TryLock() {
+		return errRunning
 	}
-	defer s.leave()
+	defer s.oneRun.Unlock()
 	childCtx, cancel := graceful(ctx, s.config.Grace)
 	defer cancel()
 	reason := ErrCrashed

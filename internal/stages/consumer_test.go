@@ -155,8 +155,8 @@ func TestShutdownCarriesItsCause(t *testing.T) {
 func TestOneRunAtATime(t *testing.T) {
 	bubble(t, func(s *scene) {
 		c := s.consumer("c")
-		if err := c.Run(s.Context()); !errors.Is(err, stages.ErrRunning) {
-			s.Errorf("second Run = %v, want ErrRunning", err)
+		if err := c.Run(s.Context()); !errors.Is(err, supervisor.ErrAlreadyStarted) {
+			s.Errorf("second Run = %v, want ErrAlreadyStarted", err)
 		}
 	})
 }

@@ -18,11 +18,16 @@ var (
 	// child of a ConsumerSupervisor or a selector that panicked ends with an error that matches it, too.
 	ErrCrashed = errors.New("stages: handler panicked")
 
-	// ErrNotRunning is returned by Emit when the producer has stopped, and is the reason of a subscription to it.
-	ErrNotRunning = errors.New("stages: producer is not running")
+	// ErrNotRunning is returned by Emit when the producer has stopped, and is the reason of a subscription to it. It
+	// matches [supervisor.ErrNotRunning].
+	ErrNotRunning = fmt.Errorf("stages: producer is %w", supervisor.ErrNotRunning)
 
 	// ErrInvalidOption is wrapped by every error about a configuration or a subscription's options.
 	ErrInvalidOption = errors.New("stages: invalid option")
+
+	// errRunning is returned by Run while another Run of the same stage is in progress, as when a supervisor has given up
+	// waiting for it.
+	errRunning = fmt.Errorf("stages: stage is %w", supervisor.ErrAlreadyStarted)
 )
 
 // SurplusError reports events emitted without demand by a producer that has no buffer.

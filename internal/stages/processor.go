@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type ProcessorConfig[In, Out any] struct {
 type Processor[In, Out any] struct {
 	*intake[In]
 	*outlet[Out]
-	sole
+	oneRun  sync.Mutex // Held by the Run in progress.
 	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 	grace   *time.Duration
 	scratch []Out // What Handle appends to.
@@ -51,10 +52,10 @@ func (p *Processor[In, Out]) Run(ctx context.Context) error { return p.RunReady(
 
 // RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
 func (p *Processor[In, Out]) RunReady(ctx context.Context, ready func()) error {
-	if err := p.enter(); err != nil {
-		return err
+	if !p.oneRun.TryLock() {
+		return errRunning
 	}
-	defer p.leave()
+	defer p.oneRun.Unlock()
 	handling, cancel := graceful(ctx, p.grace)
 	defer cancel()
 	reason := ErrCrashed

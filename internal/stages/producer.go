@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/millhand/millhand/internal/supervisor"
 )
@@ -25,7 +26,7 @@ type ProducerConfig[T any] struct {
 // A Producer emits events when its consumers ask for them.
 type Producer[T any] struct {
 	*outlet[T]
-	sole
+	oneRun      sync.Mutex // Held by the Run in progress.
 	demand      func(ctx context.Context, n int, out []T) ([]T, error)
 	start       func(*Producer[T]) (stop func()) // Prepares demand for one Run; may be nil.
 	endOnCancel bool
@@ -47,10 +48,10 @@ func (p *Producer[T]) Run(ctx context.Context) error { return p.RunReady(ctx, fu
 
 // RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
 func (p *Producer[T]) RunReady(ctx context.Context, ready func()) error {
-	if err := p.enter(); err != nil {
-		return err
+	if !p.oneRun.TryLock() {
+		return errRunning
 	}
-	defer p.leave()
+	defer p.oneRun.Unlock()
 	reason := ErrCrashed
 	p.open()
 	defer func() { p.close(ctx, reason) }()
