@@ -31,7 +31,7 @@ func NewConsumer[T any](c ConsumerConfig[T]) (*Consumer[T], error) {
 	if c.Handle == nil {
 		return nil, invalid("a consumer needs Handle")
 	}
-	return &Consumer[T]{intake: newIntake(newBell(), c.Hooks), handle: c.Handle, grace: c.Grace}, nil
+	return &Consumer[T]{intake: newIntake(newWaker(), c.Hooks), handle: c.Handle, grace: c.Grace}, nil
 }
 
 // Run handles events until ctx is cancelled, and returns nil then; until a subscription ends that the consumer does not
@@ -70,7 +70,7 @@ func (c *Consumer[T]) handleAll(ctx, handling context.Context) error {
 		if c.finished() {
 			return c.reason
 		}
-		c.bell.wait(ctx, c.ending)
+		c.waker.wait(ctx, c.ending)
 	}
 }
 

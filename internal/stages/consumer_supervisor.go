@@ -73,7 +73,7 @@ func NewConsumerSupervisor[T any](c ConsumerSupervisorConfig[T]) (*ConsumerSuper
 	if c.Run != nil {
 		c.Start = starter(c.Run)
 	}
-	return &ConsumerSupervisor[T]{intake: newIntake(newBell(), c.Hooks), config: c}, nil
+	return &ConsumerSupervisor[T]{intake: newIntake(newWaker(), c.Hooks), config: c}, nil
 }
 
 // starter returns a Start whose children are calls of run.
@@ -146,7 +146,7 @@ func (s *ConsumerSupervisor[T]) RunReady(ctx context.Context, ready func()) erro
 			reason = s.reason
 			return result(ctx, reason)
 		}
-		s.bell.wait(ctx, s.ending)
+		s.waker.wait(ctx, s.ending)
 	}
 }
 

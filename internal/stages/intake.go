@@ -20,7 +20,7 @@ type Hooks[T any] struct {
 // intake is the consuming side of a stage: its subscriptions, and what has been delivered and not handled yet. Events stay
 // in it when Run fails, and the next Run handles them first: what was delivered is never lost.
 type intake[T any] struct {
-	bell  bell
+	waker waker
 	hooks Hooks[T]
 
 	// Of the goroutine of Run.
@@ -38,8 +38,8 @@ type intake[T any] struct {
 	slab []T         // The events of mail's deliveries. Bound: the demand of all subscriptions.
 }
 
-func newIntake[T any](b bell, h Hooks[T]) *intake[T] {
-	return &intake[T]{bell: b, hooks: h}
+func newIntake[T any](w waker, h Hooks[T]) *intake[T] {
+	return &intake[T]{waker: w, hooks: h}
 }
 
 // Subscribe asks src for events on the given terms, before or while the stage runs. A producer that has not run yet is
@@ -58,7 +58,7 @@ func (in *intake[T]) post(n notice[T]) {
 	in.mu.Lock()
 	in.mail = append(in.mail, n)
 	in.mu.Unlock()
-	in.bell.ring()
+	in.waker.wake()
 }
 
 // deliver copies events into the mail. It is called by producers.
@@ -67,7 +67,7 @@ func (in *intake[T]) deliver(l *link[T], events []T) {
 	in.mail = append(in.mail, notice[T]{kind: noticeEvents, link: l, n: len(events)})
 	in.slab = append(in.slab, events...)
 	in.mu.Unlock()
-	in.bell.ring()
+	in.waker.wake()
 }
 
 // open begins a Run. What the last one asked for at its end is void, as all its demand is.

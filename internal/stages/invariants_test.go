@@ -41,7 +41,7 @@ func newRig(t *rapid.T, dispatcher Dispatcher[int]) *rig {
 		Dispatcher: func() Dispatcher[int] { return dispatcher },
 		Buffer:     new(rapid.SampledFrom([]int{Unlimited, 7, 0}).Draw(t, "buffer")),
 		Keep:       rapid.SampledFrom([]Keep{KeepLast, KeepFirst}).Draw(t, "keep"),
-	}, newBell(), DefaultBuffer)
+	}, newWaker(), DefaultBuffer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func (r *rig) take() {
 func (r *rig) subscribe(partition int) {
 	r.created++
 	c := &rigConsumer{name: r.created, since: r.next}
-	c.in = newIntake(newBell(), Hooks[int]{
+	c.in = newIntake(newWaker(), Hooks[int]{
 		OnReturn: func(_ *Subscription[int], n int) { c.asked -= n },
 		OnCancel: func(*Subscription[int], error) { c.detached = true },
 	})

@@ -20,7 +20,7 @@ const slots = 4
 // jobQueue stands for a broker's queue with its puller: pulls take time, and expire when there are no jobs.
 type jobQueue struct {
 	stage *stages.Producer[int]
-	bell  chan struct{}
+	wake  chan struct{}
 
 	mu     sync.Mutex
 	jobs   []int
@@ -28,7 +28,7 @@ type jobQueue struct {
 }
 
 func newJobQueue() *jobQueue {
-	q := &jobQueue{bell: make(chan struct{}, 1)}
+	q := &jobQueue{wake: make(chan struct{}, 1)}
 	q.stage = must(stages.NewProducer(stages.ProducerConfig[int]{
 		OutletConfig: stages.OutletConfig[int]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []int) ([]int, error) {
@@ -44,7 +44,7 @@ func newJobQueue() *jobQueue {
 
 func (q *jobQueue) ring() {
 	select {
-	case q.bell <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default:
 	}
 }
@@ -74,7 +74,7 @@ func (q *jobQueue) pull(ctx context.Context) {
 	for {
 		expired := false
 		select {
-		case <-q.bell:
+		case <-q.wake:
 			time.Sleep(time.Millisecond)
 		case <-expiry.C:
 			expired = true

@@ -13,7 +13,7 @@ import (
 // outlet is the producing side of a stage: its subscribers, the dispatcher, and the buffer for what has no demand. The
 // buffer survives a restart of the stage; subscribers and their demand do not.
 type outlet[T any] struct {
-	bell   bell
+	waker  waker
 	config OutletConfig[T]
 	buffer buffer[T]
 
@@ -64,7 +64,7 @@ type OutletConfig[T any] struct {
 	Log  *slog.Logger // Gets what costs events or subscriptions; nil: slog.Default.
 }
 
-func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T], error) {
+func newOutlet[T any](c OutletConfig[T], w waker, defaultBuffer int) (*outlet[T], error) {
 	if c.Buffer == nil {
 		c.Buffer = &defaultBuffer
 	}
@@ -80,7 +80,7 @@ func newOutlet[T any](c OutletConfig[T], b bell, defaultBuffer int) (*outlet[T],
 	if c.Name != "" {
 		c.Log = c.Log.With(slog.String("stage", c.Name))
 	}
-	return &outlet[T]{bell: b, config: c, buffer: buffer[T]{limit: *c.Buffer, keep: c.Keep}}, nil
+	return &outlet[T]{waker: w, config: c, buffer: buffer[T]{limit: *c.Buffer, keep: c.Keep}}, nil
 }
 
 func (o *outlet[T]) source() *outlet[T] { return o }
@@ -102,7 +102,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 		return false
 	}
 	o.mail = append(o.mail, m)
-	o.bell.ring()
+	o.waker.wake()
 	return true
 }
 

@@ -37,12 +37,12 @@ func NewProcessor[In, Out any](c ProcessorConfig[In, Out]) (*Processor[In, Out],
 	if c.Handle == nil {
 		return nil, invalid("a processor needs Handle")
 	}
-	b := newBell()
-	o, err := newOutlet(c.OutletConfig, b, Unlimited)
+	w := newWaker()
+	o, err := newOutlet(c.OutletConfig, w, Unlimited)
 	if err != nil {
 		return nil, err
 	}
-	return &Processor[In, Out]{intake: newIntake(b, c.Hooks), outlet: o, handle: c.Handle, grace: c.Grace}, nil
+	return &Processor[In, Out]{intake: newIntake(w, c.Hooks), outlet: o, handle: c.Handle, grace: c.Grace}, nil
 }
 
 // Run works until a subscription ends that the processor does not outlive, and returns its reason after everything
@@ -88,7 +88,7 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 		if p.finished() && (stopping || p.backlog() == 0) {
 			return p.reason
 		}
-		p.intake.bell.wait(ctx, p.ending && stopping)
+		p.intake.waker.wait(ctx, p.ending && stopping)
 	}
 }
 

@@ -35,7 +35,7 @@ type Producer[T any] struct {
 
 // NewProducer returns a producer that is not running yet. The error wraps ErrInvalidOption.
 func NewProducer[T any](c ProducerConfig[T]) (*Producer[T], error) {
-	o, err := newOutlet(c.OutletConfig, newBell(), DefaultBuffer)
+	o, err := newOutlet(c.OutletConfig, newWaker(), DefaultBuffer)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 		case done && p.backlog() == 0:
 			return nil
 		case !busy && (done || len(p.demands) == 0):
-			p.bell.wait(ctx, false)
+			p.waker.wait(ctx, false)
 		}
 	}
 	return stopped(ctx)

@@ -2,26 +2,26 @@ package stages
 
 import "context"
 
-// bell wakes the one goroutine that runs a stage. A ring is never lost and many rings are one.
-type bell chan struct{}
+// waker wakes the one goroutine that runs a stage. A wake is never lost, and many of them are one.
+type waker chan struct{}
 
-func newBell() bell { return make(bell, 1) }
+func newWaker() waker { return make(waker, 1) }
 
-func (b bell) ring() {
+func (w waker) wake() {
 	select {
-	case b <- struct{}{}:
-	default: // It has not woken up from the last ring yet.
+	case w <- struct{}{}:
+	default: // It has not woken up from the last one yet.
 	}
 }
 
-// wait returns when the bell has been rung, or ctx is done and the stage has not begun to end.
-func (b bell) wait(ctx context.Context, ending bool) {
+// wait returns when the stage was woken, or ctx is done and the stage has not begun to end.
+func (w waker) wait(ctx context.Context, ending bool) {
 	done := ctx.Done()
 	if ending {
-		done = nil // Already seen; what the stage waits for now is a ring.
+		done = nil // Already seen; what the stage waits for now is a wake.
 	}
 	select {
-	case <-b:
+	case <-w:
 	case <-done:
 	}
 }
