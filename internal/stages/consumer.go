@@ -58,13 +58,13 @@ func (c *Consumer[T]) RunReady(ctx context.Context, ready func()) error {
 
 func (c *Consumer[T]) handleAll(ctx, handling context.Context) error {
 	for {
-		c.absorb(ctx)
+		c.takeMail(ctx)
 		if _, ok := c.head(); ok {
 			b := c.batch()
 			if err := c.handle(handling, b.events); err != nil {
 				return err
 			}
-			c.settle(ctx, b)
+			c.askAgain(ctx, b)
 			continue
 		}
 		if c.finished() {

@@ -132,7 +132,7 @@ func (s *ConsumerSupervisor[T]) RunReady(ctx context.Context, ready func()) erro
 	defer func() { s.close(reason) }()
 	ready()
 	for {
-		s.absorb(ctx)
+		s.takeMail(ctx)
 		for n, ok := s.head(); ok; n, ok = s.head() {
 			if n.kind == noticeEvents {
 				s.start(childCtx, &child[T]{sub: n.link.sub, event: s.one()})
@@ -190,7 +190,7 @@ func (s *ConsumerSupervisor[T]) free(sub *Subscription[T]) {
 	}
 	sub.finished++
 	if sub.finished >= sub.account.min {
-		sub.from.post(order[T]{kind: orderAsk, link: sub.link, n: sub.finished})
+		sub.from.post(request[T]{kind: requestAsk, link: sub.link, n: sub.finished})
 		sub.finished = 0
 	}
 }

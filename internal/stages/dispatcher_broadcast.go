@@ -84,7 +84,7 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 			out.Deliver(c.id, events[:taken])
 			continue
 		}
-		if err := d.sift(c.selector, events[:taken]); err != nil {
+		if err := d.choose(c.selector, events[:taken]); err != nil {
 			out.Drop(c.id, err)
 		}
 		out.Deliver(c.id, d.selected)
@@ -96,8 +96,8 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	return taken
 }
 
-// sift makes selected what a consumer selects of events. A selector that panics has selected what came before.
-func (d *BroadcastDispatcher[T]) sift(selector func(T) bool, events []T) (err error) {
+// choose makes selected what a consumer selects of events. A selector that panics has selected what came before.
+func (d *BroadcastDispatcher[T]) choose(selector func(T) bool, events []T) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = crash(v)

@@ -24,18 +24,18 @@ type intake[T any] struct {
 	hooks Hooks[T]
 
 	// Of the goroutine of Run.
-	subs   []*Subscription[T] // All that are to be open while the stage runs.
-	ready  []notice[T]        // Deliveries and ends of subscriptions, in the order they came.
-	next   int                // Index of the first of ready that has not been dealt with.
-	desk   []notice[T]        // The mail taken last.
-	events []T                // The events of ready's deliveries.
-	used   int                // How many of events have been handled.
-	ending bool               // No new events are wanted; reason says why.
-	reason error
+	subs    []*Subscription[T] // All that are to be open while the stage runs.
+	ready   []notice[T]        // Deliveries and ends of subscriptions, in the order they came.
+	next    int                // Index of the first of ready that has not been dealt with.
+	reading []notice[T]        // The mail taken last; its memory is used again.
+	events  []T                // The events of ready's deliveries.
+	used    int                // How many of events have been handled.
+	ending  bool               // No new events are wanted; reason says why.
+	reason  error
 
-	mu   sync.Mutex
-	mail []notice[T] // Bound: an entry at least an event, and the calls of Subscription's methods.
-	slab []T         // The events of mail's deliveries. Bound: the demand of all subscriptions.
+	mu         sync.Mutex
+	mail       []notice[T] // Bound: an entry at least an event, and the calls of Subscription's methods.
+	mailEvents []T         // The events of mail's deliveries. Bound: the demand of all subscriptions.
 }
 
 func newIntake[T any](w waker, h Hooks[T]) *intake[T] {
@@ -65,7 +65,7 @@ func (in *intake[T]) post(n notice[T]) {
 func (in *intake[T]) deliver(l *link[T], events []T) {
 	in.mu.Lock()
 	in.mail = append(in.mail, notice[T]{kind: noticeEvents, link: l, n: len(events)})
-	in.slab = append(in.slab, events...)
+	in.mailEvents = append(in.mailEvents, events...)
 	in.mu.Unlock()
 	in.waker.wake()
 }
@@ -86,7 +86,7 @@ func (in *intake[T]) open() {
 func (in *intake[T]) close(reason error) {
 	for _, s := range in.subs {
 		if s.link != nil {
-			s.from.post(order[T]{kind: orderCancel, link: s.link, err: reason})
+			s.from.post(request[T]{kind: requestCancel, link: s.link, err: reason})
 			s.link = nil
 		}
 	}
@@ -112,7 +112,7 @@ func (in *intake[T]) finished() bool {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.slab) == 0
+	return len(in.mailEvents) == 0
 }
 
 func (s *Subscription[T]) attached() bool { return s.link != nil }
@@ -121,7 +121,7 @@ func (s *Subscription[T]) attached() bool { return s.link != nil }
 func (in *intake[T]) attach(s *Subscription[T]) {
 	s.link = &link[T]{sub: s, account: s.account}
 	s.asked = 0
-	if !s.from.post(order[T]{kind: orderSubscribe, link: s.link}) {
+	if !s.from.post(request[T]{kind: requestSubscribe, link: s.link}) {
 		in.ready = append(in.ready, notice[T]{kind: noticeCancelled, link: s.link, err: ErrNotRunning})
 	}
 }
@@ -132,7 +132,7 @@ func (in *intake[T]) detach(s *Subscription[T], reason error) {
 		return
 	}
 	s.link.closing = true
-	if !s.from.post(order[T]{kind: orderCancel, link: s.link, err: reason}) {
+	if !s.from.post(request[T]{kind: requestCancel, link: s.link, err: reason}) {
 		in.ready = append(in.ready, notice[T]{kind: noticeCancelled, link: s.link, err: reason})
 	}
 }
@@ -140,20 +140,20 @@ func (in *intake[T]) detach(s *Subscription[T], reason error) {
 func (in *intake[T]) accepted(l *link[T]) {
 	s := l.sub
 	if s.link != l {
-		s.from.post(order[T]{kind: orderCancel, link: l, err: supervisor.ErrShutdown}) // Of a Run that has ended.
+		s.from.post(request[T]{kind: requestCancel, link: l, err: supervisor.ErrShutdown}) // Of a Run that has ended.
 		return
 	}
 	if l.closing {
 		return
 	}
 	l.open = true
-	s.settle(nil)
+	s.resolve(nil)
 	if in.hooks.OnSubscribe != nil {
 		in.hooks.OnSubscribe(s)
 	}
 	s.finished = 0
 	if n := l.account.open(s.running); n > 0 && !s.options.Manual {
-		s.from.post(order[T]{kind: orderAsk, link: l, n: n})
+		s.from.post(request[T]{kind: requestAsk, link: l, n: n})
 	}
 }
 
@@ -164,7 +164,7 @@ func (in *intake[T]) ask(s *Subscription[T], n int) {
 		in.giveBack(s, n)
 	case s.link.closing: // All that was asked for comes back together, when OnCancel has said why.
 	default:
-		s.from.post(order[T]{kind: orderAsk, link: s.link, n: n})
+		s.from.post(request[T]{kind: requestAsk, link: s.link, n: n})
 	}
 }
 
@@ -175,7 +175,7 @@ func (in *intake[T]) returned(l *link[T], n int) {
 	case l.sub.options.Manual:
 		in.giveBack(l.sub, n)
 	case !l.closing:
-		l.sub.from.post(order[T]{kind: orderAsk, link: l, n: n})
+		l.sub.from.post(request[T]{kind: requestAsk, link: l, n: n})
 	}
 }
 
@@ -210,7 +210,7 @@ func (in *intake[T]) cancelled(l *link[T], reason error) {
 		in.attach(s)
 		return
 	}
-	s.settle(cmp.Or(reason, supervisor.ErrShutdown))
+	s.resolve(cmp.Or(reason, supervisor.ErrShutdown))
 }
 
 func (in *intake[T]) forget(s *Subscription[T]) {

@@ -31,24 +31,24 @@ const (
 	noticeEnded                       // The child ended with err.
 )
 
-// absorb takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.
-func (in *intake[T]) absorb(ctx context.Context) {
+// takeMail takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.
+func (in *intake[T]) takeMail(ctx context.Context) {
 	if !in.ending && ctx.Err() != nil {
 		in.end(stopped(ctx))
 	}
 	in.compact()
-	clear(in.desk)
+	clear(in.reading)
 	in.mu.Lock()
-	in.desk, in.mail = in.mail, in.desk[:0]
+	in.reading, in.mail = in.mail, in.reading[:0]
 	if len(in.events) == 0 {
-		in.events, in.slab = in.slab, in.events
+		in.events, in.mailEvents = in.mailEvents, in.events
 	} else {
-		in.events = append(in.events, in.slab...)
-		clear(in.slab)
-		in.slab = in.slab[:0]
+		in.events = append(in.events, in.mailEvents...)
+		clear(in.mailEvents)
+		in.mailEvents = in.mailEvents[:0]
 	}
 	in.mu.Unlock()
-	for _, n := range in.desk {
+	for _, n := range in.reading {
 		in.act(n)
 	}
 }
@@ -79,7 +79,7 @@ func (in *intake[T]) act(n notice[T]) {
 		n.sub.cancelled = true
 		if n.sub.link == nil {
 			in.forget(n.sub)
-			n.sub.settle(cmp.Or(n.err, supervisor.ErrShutdown))
+			n.sub.resolve(cmp.Or(n.err, supervisor.ErrShutdown))
 		}
 		in.detach(n.sub, n.err)
 	case noticeAsk:

@@ -56,7 +56,7 @@ func (r *rig) settle() {
 		r.take()
 	}
 	for _, c := range r.consumers {
-		c.in.absorb(context.Background())
+		c.in.takeMail(context.Background())
 		for _, ok := c.in.head(); ok; _, ok = c.in.head() {
 			for _, event := range c.in.whole() {
 				c.got = append(c.got, event)
@@ -178,7 +178,7 @@ func (r *rig) actions(partitions int) map[string]func(*rapid.T) {
 			}
 			n := rapid.IntRange(1, r.owed).Draw(t, "n")
 			r.owed -= n
-			r.o.do(order[int]{kind: orderGiveBack, n: n})
+			r.o.do(request[int]{kind: requestGiveBack, n: n})
 			r.settle()
 		},
 	}

@@ -18,24 +18,24 @@ type outlet[T any] struct {
 	buffer buffer[T]
 
 	// Of the goroutine of Run.
-	dispatcher Dispatcher[T]
-	links      map[ConsumerID]*link[T]
-	refused    []*link[T] // Wait for another subscriber to leave, or for the next Run.
-	lastID     ConsumerID
-	owed       int        // Events asked of the producer that have not been emitted.
-	demands    []int      // What to ask of the producer, one entry an ask. GenStage does not merge them.
-	reasks     []order[T] // Made by the dispatcher in the present call.
-	desk       []order[T] // Taken from the mail.
-	work       []order[T] // What of desk is not done yet.
-	notes      []note     // Of AfterBuffer, by after.
-	held       []order[T] // Asks and emissions that wait for Resume.
-	paused     bool
-	left       bool // A subscriber has cancelled during this Run.
+	dispatcher     Dispatcher[T]
+	links          map[ConsumerID]*link[T]
+	refused        []*link[T] // Wait for another subscriber to leave, or for the next Run.
+	lastID         ConsumerID
+	outstanding    int          // Events asked of the producer that have not been emitted.
+	demands        []int        // What to ask of the producer, one entry an ask. GenStage does not merge them.
+	reasks         []request[T] // Made by the dispatcher in the present call.
+	reading        []request[T] // The mail taken last; its memory is used again.
+	work           []request[T] // What of reading is not done yet.
+	markers        []marker     // Of AfterBuffer, by after.
+	held           []request[T] // Asks and emissions that wait for Resume.
+	paused         bool
+	subscriberLeft bool // A subscriber has cancelled during this Run.
 
 	buffered atomic.Int64 // What buffer holds.
 
 	mu    sync.Mutex
-	mail  []order[T]
+	mail  []request[T]
 	state runState
 }
 
@@ -88,17 +88,17 @@ func (o *outlet[T]) source() *outlet[T] { return o }
 // Buffered returns how many events wait for demand.
 func (o *outlet[T]) Buffered() int { return int(o.buffered.Load()) }
 
-// post leaves an order. It reports false if nobody will carry it out: the stage has stopped or, for a cancellation, is
-// not running, in which case the link's earlier orders are withdrawn.
-func (o *outlet[T]) post(m order[T]) bool {
+// post leaves a request. It reports false if nobody will carry it out: the stage has stopped or, for a cancellation, is
+// not running, in which case the link's earlier requests are withdrawn.
+func (o *outlet[T]) post(m request[T]) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.state == running:
-	case m.kind == orderCancel:
-		o.mail = slices.DeleteFunc(o.mail, func(earlier order[T]) bool { return earlier.link == m.link })
+	case m.kind == requestCancel:
+		o.mail = slices.DeleteFunc(o.mail, func(earlier request[T]) bool { return earlier.link == m.link })
 		return false
-	case o.state == hasRun && (m.kind != orderSubscribe || !m.link.sub.options.Resubscribe):
+	case o.state == hasRun && (m.kind != requestSubscribe || !m.link.sub.options.Resubscribe):
 		return false
 	}
 	o.mail = append(o.mail, m)
@@ -110,7 +110,7 @@ func (o *outlet[T]) post(m order[T]) bool {
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])
-	o.owed, o.demands, o.reasks, o.left = 0, o.demands[:0], o.reasks[:0], false
+	o.outstanding, o.demands, o.reasks, o.subscriberLeft = 0, o.demands[:0], o.reasks[:0], false
 	o.paused = o.config.Paused
 	o.mu.Lock()
 	o.state = running
@@ -125,11 +125,11 @@ func (o *outlet[T]) close(ctx context.Context, reason error) {
 	o.state = hasRun
 	left := slices.Concat(o.held, o.work, o.mail)
 	for _, l := range o.refused {
-		left = append(left, order[T]{kind: orderSubscribe, link: l})
+		left = append(left, request[T]{kind: requestSubscribe, link: l})
 	}
 	o.held, o.work, o.refused = nil, nil, nil
-	o.mail = slices.DeleteFunc(slices.Clone(left), func(m order[T]) bool {
-		return m.kind != orderSubscribe || !m.link.sub.options.Resubscribe || cancels(left, m.link)
+	o.mail = slices.DeleteFunc(slices.Clone(left), func(m request[T]) bool {
+		return m.kind != requestSubscribe || !m.link.sub.options.Resubscribe || cancels(left, m.link)
 	})
 	waiting := slices.Clone(o.mail)
 	o.mu.Unlock()
@@ -140,16 +140,16 @@ func (o *outlet[T]) close(ctx context.Context, reason error) {
 	o.release()
 	for _, m := range left {
 		switch {
-		case m.kind == orderEmit:
+		case m.kind == requestEmit:
 			m.emission.refuse(ErrNotRunning)
-		case m.kind == orderSubscribe && !slices.ContainsFunc(waiting, func(w order[T]) bool { return w.link == m.link }):
+		case m.kind == requestSubscribe && !slices.ContainsFunc(waiting, func(w request[T]) bool { return w.link == m.link }):
 			m.link.sub.to.post(notice[T]{kind: noticeCancelled, link: m.link, err: reason})
 		}
 	}
 }
 
-func cancels[T any](orders []order[T], l *link[T]) bool {
-	return slices.ContainsFunc(orders, func(m order[T]) bool { return m.kind == orderCancel && m.link == l })
+func cancels[T any](requests []request[T], l *link[T]) bool {
+	return slices.ContainsFunc(requests, func(m request[T]) bool { return m.kind == requestCancel && m.link == l })
 }
 
 func (o *outlet[T]) subscribe(l *link[T]) {
@@ -180,7 +180,7 @@ func (o *outlet[T]) cancel(l *link[T], reason error) {
 	if o.links[l.id] != l {
 		return
 	}
-	o.left = true
+	o.subscriberLeft = true
 	o.unsubscribe(l, reason)
 	refused := o.refused
 	o.refused = nil
@@ -206,8 +206,8 @@ func (o *outlet[T]) release() {
 		return
 	}
 	held, newer := h.Release(), o.buffer.all()
-	for i := range o.notes {
-		o.notes[i].after += uint64(len(held) + len(newer)) // They leave the buffer once more.
+	for i := range o.markers {
+		o.markers[i].after += uint64(len(held) + len(newer)) // They leave the buffer once more.
 	}
 	o.buffer.drop(len(newer))
 	o.store(slices.Concat(held, newer))

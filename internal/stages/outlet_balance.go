@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// balance restores what holds between any two orders: the buffer is empty or nothing can be dispatched, and the producer
+// balance restores what holds between any two requests: the buffer is empty or nothing can be dispatched, and the producer
 // owes, or has been asked for, as many events as are waited for.
 //
 // GenStage leaves the second half to its dispatchers, and takes out of the buffer no more than they ask for. So demand that
@@ -13,8 +13,8 @@ import (
 // that is dropped leaves its consumer waiting. Here what the producer owes is counted where events come in.
 func (o *outlet[T]) balance() {
 	o.flush()
-	if n := o.dispatcher.Waiting() - o.owed; n > 0 {
-		o.owed += n
+	if n := o.dispatcher.Waiting() - o.outstanding; n > 0 {
+		o.outstanding += n
 		o.demands = append(o.demands, n)
 	}
 }
@@ -25,20 +25,20 @@ func (o *outlet[T]) flush() {
 		return
 	}
 	for taken := 1; taken > 0; {
-		events := o.buffer.front(o.untilNote(o.dispatcher.Waiting()))
+		events := o.buffer.front(o.untilMarker(o.dispatcher.Waiting()))
 		taken = 0
 		if len(events) > 0 {
 			taken = o.dispatcher.Dispatch(events, o.outbox())
 		}
 		o.buffer.drop(taken)
-		o.readNotes()
+		o.callMarkers()
 	}
 	o.buffered.Store(int64(o.buffer.size))
 }
 
 // emit dispatches events and buffers what has no demand. A refusable surplus is left to the caller if there is no buffer.
 func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
-	o.owed = max(o.owed-len(events), 0)
+	o.outstanding = max(o.outstanding-len(events), 0)
 	taken := o.dispatcher.Dispatch(events, o.outbox())
 	switch surplus := events[taken:]; {
 	case len(surplus) == 0:
@@ -57,13 +57,13 @@ func (o *outlet[T]) store(events []T) {
 	if n > 0 && (o.config.OnDiscard == nil || o.config.OnDiscard(n)) {
 		o.config.Log.Warn("events discarded: the buffer is full", slog.Int("discarded", n), slog.Int("buffer", o.buffer.limit))
 	}
-	o.readNotes() // Those that waited for what was discarded.
+	o.callMarkers() // Those that waited for what was discarded.
 }
 
 // giveBack takes demand back that the producer cannot serve, first what nobody waits for any more.
 func (o *outlet[T]) giveBack(n int) {
-	o.owed = max(o.owed-n, 0)
-	if short := o.dispatcher.Waiting() - o.owed; short > 0 {
+	o.outstanding = max(o.outstanding-n, 0)
+	if short := o.dispatcher.Waiting() - o.outstanding; short > 0 {
 		o.dispatcher.Return(short, o.outbox())
 	}
 }
@@ -96,14 +96,14 @@ func (o *outbox[T]) Deliver(c ConsumerID, events []T) {
 
 func (o *outbox[T]) Reask(c ConsumerID, n int) {
 	if l := o.links[c]; l != nil {
-		o.reasks = append(o.reasks, order[T]{kind: orderAsk, link: l, n: n})
+		o.reasks = append(o.reasks, request[T]{kind: requestAsk, link: l, n: n})
 	}
 }
 
 func (o *outbox[T]) Drop(c ConsumerID, reason error) {
 	if l := o.links[c]; l != nil {
 		o.config.Log.Error("subscription ended by the producer", slog.Any("err", reason))
-		o.reasks = append(o.reasks, order[T]{kind: orderCancel, link: l, err: reason})
+		o.reasks = append(o.reasks, request[T]{kind: requestCancel, link: l, err: reason})
 	}
 }
 

@@ -73,7 +73,7 @@ func (p *Processor[In, Out]) RunReady(ctx context.Context, ready func()) error {
 func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 	for {
 		stopping := ctx.Err() != nil
-		p.absorb(ctx)
+		p.takeMail(ctx)
 		for p.step() {
 			p.demands = p.demands[:0] // Upstream is asked for what has been handled, not for what is wanted downstream.
 		}
@@ -105,7 +105,7 @@ func (p *Processor[In, Out]) transform(ctx, handling context.Context) error {
 		p.doReasks()
 		p.made = len(events)
 		clear(p.scratch[:min(p.made, cap(p.scratch))])
-		p.settle(ctx, b)
+		p.askAgain(ctx, b)
 		last = b.last
 	}
 	return nil

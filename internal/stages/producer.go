@@ -75,10 +75,10 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 	done := false
 	for ctx.Err() == nil {
 		busy := p.step()
-		if p.endOnCancel && p.left {
+		if p.endOnCancel && p.subscriberLeft {
 			return nil
 		}
-		// What serving demand makes the dispatcher ask for comes after the next order: else a selector that rejects
+		// What serving demand makes the dispatcher ask for comes after the next request: else a selector that rejects
 		// everything would keep the producer from ever seeing that its consumer has left.
 		for range len(p.demands) {
 			if done {
@@ -123,7 +123,7 @@ func (p *Producer[T]) produce(ctx context.Context, n int) error {
 // a producer without a buffer had less demand than events: the last ones were not taken.
 func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 	e := &emission[T]{events: events, reply: make(chan error, 1)}
-	if !p.post(order[T]{kind: orderEmit, emission: e}) {
+	if !p.post(request[T]{kind: requestEmit, emission: e}) {
 		return ErrNotRunning
 	}
 	select {
@@ -141,12 +141,12 @@ func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 // cannot serve, such as a pull that expired. Manual subscriptions learn it through OnReturn; others ask again at once.
 func (p *Producer[T]) GiveBack(n int) {
 	if n > 0 {
-		p.post(order[T]{kind: orderGiveBack, n: n})
+		p.post(request[T]{kind: requestGiveBack, n: n})
 	}
 }
 
 // Pause holds demand and emissions back, without ending any subscription, until Resume or the end of Run.
-func (p *Producer[T]) Pause() { p.post(order[T]{kind: orderPause}) }
+func (p *Producer[T]) Pause() { p.post(request[T]{kind: requestPause}) }
 
 // Resume serves what was held back, in the order it came.
-func (p *Producer[T]) Resume() { p.post(order[T]{kind: orderResume}) }
+func (p *Producer[T]) Resume() { p.post(request[T]{kind: requestResume}) }

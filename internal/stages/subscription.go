@@ -64,9 +64,9 @@ type Subscription[T any] struct {
 	finished  int      // Of a ConsumerSupervisor: ended children not asked for again yet.
 	cancelled bool     // By Cancel: it will not be opened again.
 
-	settled chan struct{} // Closed when the producer first accepted, or the subscription ended before it did.
-	decided bool          // Whether settled is closed.
-	outcome error         // Why it ended before; valid after settled is closed.
+	resolved   chan struct{} // Closed when the producer first accepted, or the subscription ended before it did.
+	isResolved bool          // Whether resolved is closed.
+	outcome    error         // Why it ended before; valid after resolved is closed.
 }
 
 // link is one attachment of a subscription to a Run of its producer: what GenStage calls a subscription reference.
@@ -93,18 +93,18 @@ func (s *Subscription[T]) Ask(n int) {
 // ended before; it matches [supervisor.ErrShutdown] if it was cancelled for no other.
 func (s *Subscription[T]) Wait(ctx context.Context) error {
 	select {
-	case <-s.settled:
+	case <-s.resolved:
 		return s.outcome
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// settle tells those who Wait.
-func (s *Subscription[T]) settle(outcome error) {
-	if !s.decided {
-		s.decided, s.outcome = true, outcome
-		close(s.settled)
+// resolve tells those who Wait.
+func (s *Subscription[T]) resolve(outcome error) {
+	if !s.isResolved {
+		s.isResolved, s.outcome = true, outcome
+		close(s.resolved)
 	}
 }
 
@@ -137,5 +137,5 @@ func newSubscription[T any](from *outlet[T], to *intake[T], o SubscribeOptions[T
 	}
 	o.stage = to
 	account := demand{max: o.MaxDemand, min: *o.MinDemand}
-	return &Subscription[T]{from: from, to: to, options: o, account: account, settled: make(chan struct{})}, nil
+	return &Subscription[T]{from: from, to: to, options: o, account: account, resolved: make(chan struct{})}, nil
 }

@@ -5,27 +5,27 @@ import (
 	"sync/atomic"
 )
 
-// order is a message to a producing stage.
-type order[T any] struct {
-	kind     orderKind
+// request is a message to a producing stage.
+type request[T any] struct {
+	kind     requestKind
 	n        int
 	link     *link[T]
 	err      error
 	emission *emission[T]
-	note     func()
+	marker   func()
 }
 
-type orderKind uint8
+type requestKind uint8
 
 const (
-	orderSubscribe orderKind = iota // Take link as a subscriber.
-	orderAsk                        // link asks for n more events.
-	orderCancel                     // link is to end for reason err.
-	orderEmit                       // Dispatch the emission.
-	orderNote                       // Call note when what is buffered now has left.
-	orderGiveBack                   // n events that were asked of the producer will not come.
-	orderPause                      // Hold asks and emissions.
-	orderResume                     // Do what was held, in order.
+	requestSubscribe requestKind = iota // Take link as a subscriber.
+	requestAsk                          // link asks for n more events.
+	requestCancel                       // link is to end for reason err.
+	requestEmit                         // Dispatch the emission.
+	requestMark                         // Call marker when what is buffered now has left.
+	requestGiveBack                     // n events that were asked of the producer will not come.
+	requestPause                        // Hold asks and emissions.
+	requestResume                       // Do what was held, in order.
 )
 
 // emission is one call of Emit. Who sets claimed first owns the events: the stage, or a caller whose context is done.
@@ -43,14 +43,14 @@ func (e *emission[T]) refuse(err error) {
 	}
 }
 
-// step does one order, and reports false if there is none. What the producer is to be asked is in o.demands afterwards.
+// step does one request, and reports false if there is none. What the producer is to be asked is in o.demands afterwards.
 func (o *outlet[T]) step() bool {
 	if len(o.work) == 0 && !o.collect() {
 		return false
 	}
 	m := o.work[0]
 	o.work = o.work[1:]
-	if o.paused && (m.kind == orderAsk || m.kind == orderEmit || m.kind == orderNote) {
+	if o.paused && (m.kind == requestAsk || m.kind == requestEmit || m.kind == requestMark) {
 		o.held = append(o.held, m)
 		return true
 	}
@@ -61,36 +61,36 @@ func (o *outlet[T]) step() bool {
 
 // collect takes the mail, and gives the memory of what was done before back to it.
 func (o *outlet[T]) collect() bool {
-	clear(o.desk)
+	clear(o.reading)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.desk, o.mail = o.mail, o.desk[:0]
-	o.work = o.desk
+	o.reading, o.mail = o.mail, o.reading[:0]
+	o.work = o.reading
 	return len(o.work) > 0
 }
 
-func (o *outlet[T]) do(m order[T]) {
+func (o *outlet[T]) do(m request[T]) {
 	switch m.kind {
-	case orderSubscribe:
+	case requestSubscribe:
 		o.subscribe(m.link)
-	case orderAsk:
+	case requestAsk:
 		if o.links[m.link.id] == m.link { // Else it has left: nobody wants these events any more.
 			o.dispatcher.Ask(m.link.id, m.n, o.outbox())
 			o.balance()
 		}
-	case orderCancel:
+	case requestCancel:
 		o.cancel(m.link, m.err)
-	case orderEmit:
+	case requestEmit:
 		if m.emission.claim() {
 			o.accept(m.emission)
 		}
-	case orderNote:
-		o.leaveNote(m.note)
-	case orderGiveBack:
+	case requestMark:
+		o.mark(m.marker)
+	case requestGiveBack:
 		o.giveBack(m.n)
-	case orderPause:
+	case requestPause:
 		o.paused = true
-	case orderResume:
+	case requestResume:
 		o.paused = false
 		o.work = slices.Concat(o.held, o.work)
 		o.held = nil
