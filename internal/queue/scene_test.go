@@ -51,13 +51,13 @@ type tester interface {
 
 // scene is a broker with a queue of one type, in a bubble.
 type scene struct {
-	t      tester
-	ctx    context.Context //nolint:containedctx // a scene has one, which never ends
-	server *natstest.Server
-	store  *Store // the test's own, over a connection that nothing befalls
-	logs   io.Writer
-	lives  int // made so far
-	grips  int
+	t       tester
+	ctx     context.Context //nolint:containedctx // a scene has one, which never ends
+	server  *natstest.Server
+	store   *Store // the test's own, over a connection that nothing befalls
+	logs    io.Writer
+	lives   int // made so far
+	zombies int // so far
 }
 
 func newScene(t tester, server *natstest.Server) *scene {

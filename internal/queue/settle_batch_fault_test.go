@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/modeltest"
 	"github.com/millhand/millhand/internal/natstest"
 )
 
@@ -95,64 +96,83 @@ func TestBrokerRestartsWithABatchOpen(t *testing.T) {
 	}
 }
 
+// A storm is a swarm that keeps its leases while things befall its link and the broker.
+type storm struct {
+	*swarm
+	hands *node    // pulls, over a link that nothing befalls
+	older []string // lives that ended before others of their id
+}
+
+// burst settles some jobs at once. One of them may have had an older life.
+func (w *storm) burst(t *rapid.T) {
+	var held, fresh []*Delivery
+	for range rapid.IntRange(1, 15).Draw(t, "jobs") {
+		r := w.enqueue(fmt.Sprint("a", w.lives))
+		h := w.hands.pull()
+		for ; h.Delivered > 1; h = w.hands.pull() { // its ack was lost
+			w.renewer.Keep(h)
+			w.settler.Redelivered(h)
+		}
+		held = append(held, h)
+		if h.Life == r.Life { // and not one that the broker had forgotten it had delivered
+			fresh = append(fresh, h)
+		}
+	}
+	if len(fresh) > 0 && rapid.IntRange(0, 2).Draw(t, "foreign") == 0 {
+		w.older = append(w.older, w.precede(rapid.SampledFrom(fresh).Draw(t, "at")))
+	}
+	for _, h := range held {
+		w.renewer.Keep(h)
+	}
+	w.succeed(held)
+}
+
+func (w *storm) wait(t *rapid.T) {
+	time.Sleep(rapid.SampledFrom([]time.Duration{
+		time.Microsecond, time.Millisecond, 3 * time.Millisecond, 50 * time.Millisecond, time.Second, 3 * time.Second,
+	}).Draw(t, "pause"))
+}
+
+func (w *storm) cut(*rapid.T) { w.link.Cut() }
+
+func (w *storm) freeze(t *rapid.T) {
+	w.link.Hold()
+	w.burst(t)
+	w.wait(t)
+	w.link.Release()
+}
+
+func (w *storm) lose(t *rapid.T) {
+	w.befall(rapid.IntRange(1, 40).Draw(t, "nth"), rapid.SampledFrom([]natstest.Fate{
+		natstest.Lost, natstest.Lost, natstest.CutBefore, natstest.CutAfter,
+	}).Draw(t, "fate"))
+}
+
+func (w *storm) restartBroker(t *rapid.T) {
+	w.server.Stop()
+	w.wait(t)
+	w.server.Start(t)
+	for !w.scene.store.nc.IsConnected() || !w.hands.store.nc.IsConnected() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // Whatever befalls a worker that keeps its leases, each of its jobs ends with one event.
 func TestBatchesInAStorm(t *testing.T) {
 	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
-		w := s.swarm("n")
-		hands := s.node("hands") // pulls, over a link that nothing befalls
-		var older []string
-		burst := func(t *rapid.T) {
-			var held, fresh []*Delivery
-			for range rapid.IntRange(1, 15).Draw(t, "jobs") {
-				r := s.enqueue(fmt.Sprint("a", s.lives))
-				h := hands.pull()
-				for ; h.Delivered > 1; h = hands.pull() { // its ack was lost
-					w.renewer.Keep(h)
-					w.settler.Redelivered(h)
-				}
-				held = append(held, h)
-				if h.Life == r.Life { // and not one that the broker had forgotten it had delivered
-					fresh = append(fresh, h)
-				}
-			}
-			if len(fresh) > 0 && rapid.IntRange(0, 2).Draw(t, "foreign") == 0 {
-				older = append(older, s.precede(fresh[rapid.IntRange(0, len(fresh)-1).Draw(t, "at")]))
-			}
-			for _, h := range held {
-				w.renewer.Keep(h)
-			}
-			w.succeed(held)
-		}
-		pause := rapid.SampledFrom([]time.Duration{time.Microsecond, time.Millisecond, 3 * time.Millisecond, 50 * time.Millisecond, time.Second, 3 * time.Second})
-		t.Repeat(map[string]func(*rapid.T){
-			"burst": burst, "burst 2": burst, "burst 3": burst,
-			"wait":   func(t *rapid.T) { time.Sleep(pause.Draw(t, "pause")) },
-			"wait 2": func(t *rapid.T) { time.Sleep(pause.Draw(t, "pause")) },
-			"cut":    func(*rapid.T) { w.link.Cut() },
-			"freeze": func(t *rapid.T) {
-				w.link.Hold()
-				burst(t)
-				time.Sleep(pause.Draw(t, "pause"))
-				w.link.Release()
-			},
-			"lose": func(t *rapid.T) {
-				w.befall(rapid.IntRange(1, 40).Draw(t, "nth"), rapid.SampledFrom([]natstest.Fate{
-					natstest.Lost, natstest.Lost, natstest.CutBefore, natstest.CutAfter,
-				}).Draw(t, "fate"))
-			},
-			"restart the broker": func(t *rapid.T) {
-				server.Stop()
-				time.Sleep(pause.Draw(t, "pause"))
-				server.Start(t)
-				for !s.store.nc.IsConnected() || !hands.store.nc.IsConnected() {
-					time.Sleep(time.Millisecond)
-				}
-			},
-		})
+		w := &storm{swarm: s.swarm("n"), hands: s.node("hands")}
+		steps := make(modeltest.Steps)
+		steps.Add("burst", 3, w.burst)
+		steps.Add("wait", 2, w.wait)
+		steps.Add("cut", 1, w.cut)
+		steps.Add("freeze", 1, w.freeze)
+		steps.Add("lose", 1, w.lose)
+		steps.Add("restart the broker", 1, w.restartBroker)
+		t.Repeat(steps)
 		w.link.Watch(nil)
 		w.settled()
 		s.node("b").finishAll(Outcome{Kind: job.EventSucceeded}) // those whose ack was lost
-		s.allEnded(older...)
+		s.allEnded(w.older...)
 	})
 }

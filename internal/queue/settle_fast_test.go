@@ -14,8 +14,8 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// hurry settles on the fast path and waits until nothing is open, or for so long.
-func (n *node) hurry(h *Delivery, most time.Duration) {
+// settleFast settles on the fast path and waits until nothing is open, or for so long.
+func (n *node) settleFast(h *Delivery, most time.Duration) {
 	n.t.Helper()
 	n.settler.Settle(h, Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)})
 	for end := time.Now().Add(most); n.unsettled() > 0 && time.Now().Before(end); {
@@ -38,7 +38,7 @@ func TestFastPathKeepsTheOrder(t *testing.T) {
 			}
 			return natstest.Pass
 		})
-		n.hurry(h, time.Second)
+		n.settleFast(h, time.Second)
 		time.Sleep(time.Millisecond)
 		n.link.Watch(nil)
 		if got := strings.Join(writes, " "); got != "event ack" {
@@ -109,29 +109,18 @@ func TestCrashBeforeASilentSuccess(t *testing.T) {
 
 // Between its two writes, and before the first, a crash leaves a job that runs again or is over.
 func TestCrashOnTheFastPath(t *testing.T) {
-	for write := 1; write <= 2; write++ {
-		for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
-			t.Run(fmt.Sprintf("%d/%d", write, fate), func(t *testing.T) {
-				inScene(t, func(t *testing.T, s *scene) {
-					r := s.enqueue("a")
-					a := s.node("a")
-					h := a.pull()
-					a.crashAt(write, fate)
-					a.hurry(h, time.Second)
-					a.crash()
-					ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
-					s.checkEnded(r.Life)
-					want := 0
-					if write == 1 && fate == natstest.CutBefore {
-						want = 1
-					}
-					if len(ran) != want {
-						t.Errorf("ran %d times after the crash, want %d", len(ran), want)
-					}
-				})
-			})
-		}
-	}
+	success := rows[:1]
+	inScenes(t, crashes(success, natstest.CutBefore, natstest.CutAfter), func(t *testing.T, s *scene, c crash) {
+		r := s.enqueue("a")
+		a := s.node("a")
+		h := a.pull()
+		a.crashAt(c.write+1, c.fate)
+		a.settleFast(h, time.Second)
+		a.crash()
+		ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(r.Life)
+		c.checkRuns(t, ran)
+	})
 }
 
 // What the fast path cannot finish is finished step by step by the same worker.
@@ -180,7 +169,7 @@ func TestFastPathFallsBack(t *testing.T) {
 				h := n.pull()
 				n.renewer.Keep(h)
 				befalls(s, n, h)
-				n.hurry(h, testWait)
+				n.settleFast(h, testWait)
 				time.Sleep(time.Second)
 				if got := s.kinds(r.Life); got != "succeeded" {
 					t.Errorf("events %s, want succeeded", got)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -17,15 +18,19 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// rows is the table of how a run may end: what is written, and what becomes of the job.
-var rows = []struct {
+// A row is how a run may end: what is written, and what becomes of the job.
+type row struct {
 	name     string
 	outcome  Outcome
 	writes   string // subjects in order, shortened
 	attempt  int    // of the successor; 0: there is none
 	subject  string // of the successor
 	terminal bool
-}{
+}
+
+func (r row) String() string { return r.name }
+
+var rows = []row{
 	{"success", Outcome{Kind: job.EventSucceeded, Result: []byte(`{"n":1}`)}, "event ack", 0, "", true},
 	{"error, attempts left", Outcome{Kind: job.EventRetrying, Error: "boom", Delay: 10 * time.Second}, "event later ack", 2, "later", false},
 	{"error, no delay", Outcome{Kind: job.EventRetrying, Error: "boom"}, "event ready ack", 2, "ready", false},
@@ -34,6 +39,52 @@ var rows = []struct {
 	{"snoozed", Outcome{Kind: job.EventSnoozed, Delay: time.Minute}, "event later ack", 1, "later", false},
 	{"drained while running", Outcome{Kind: job.EventHandedBack}, "event ready ack", 1, "ready", false},
 	{"handed back unstarted", Outcome{}, "ready ack", 1, "ready", false},
+}
+
+// A crash cuts a worker off at one of the writes of a row.
+type crash struct {
+	row
+	write int // counted from 0
+	fate  natstest.Fate
+}
+
+func (c crash) String() string { return fmt.Sprintf("%s/%d/%d", c.name, c.write+1, c.fate) }
+
+// what is the write that meets the fate.
+func (c crash) what() string { return strings.Fields(c.writes)[c.write] }
+
+// wrote reports whether one of those writes reached the broker.
+func (c crash) wrote(what ...string) bool {
+	done := strings.Fields(c.writes)[:c.write]
+	if c.fate == natstest.CutAfter {
+		done = append(done, c.what())
+	}
+	return slices.ContainsFunc(what, func(w string) bool { return slices.Contains(done, w) })
+}
+
+// crashes yields all crashes before and after each write of the rows.
+func crashes(rows []row, fates ...natstest.Fate) iter.Seq[crash] {
+	return func(yield func(crash) bool) {
+		for _, r := range rows {
+			for write := range strings.Fields(r.writes) {
+				for _, fate := range fates {
+					if !yield(crash{r, write, fate}) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// inScenes runs f with each case, as a test of its own in a scene of its own.
+func inScenes[C fmt.Stringer](t *testing.T, cases iter.Seq[C], f func(t *testing.T, s *scene, c C)) {
+	t.Helper()
+	for c := range cases {
+		t.Run(c.String(), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) { f(t, s, c) })
+		})
+	}
 }
 
 // short names a write by what it is.
@@ -54,186 +105,164 @@ func short(subject string) string {
 }
 
 func TestOutcomeIsWrittenInOrder(t *testing.T) {
-	for _, tt := range rows {
-		t.Run(tt.name, func(t *testing.T) {
-			inScene(t, func(t *testing.T, s *scene) {
-				r := s.enqueue("a")
-				n := s.node("n")
-				h := n.pull()
-				var writes []string
-				n.link.Watch(func(subject string) natstest.Fate {
-					if isWrite(subject) {
-						writes = append(writes, short(subject))
-					}
-					return natstest.Pass
-				})
-				if err := n.settle(h, tt.outcome); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Millisecond)
-				n.link.Watch(nil)
-				if got := strings.Join(writes, " "); got != tt.writes {
-					t.Errorf("wrote %s, want %s", got, tt.writes)
-				}
-				if tt.outcome.Kind != "" {
-					e := s.events()[r.Life][0]
-					if e.Kind != tt.outcome.Kind || e.Attempt != 1 || e.Error != tt.outcome.Error || e.Node != "n" || e.Seq != h.Seq {
-						t.Errorf("event %+v", e)
-					}
-				}
-				if tt.terminal {
-					s.checkEnded(r.Life)
-					return
-				}
-				msgs := s.waiting()
-				if len(msgs) != 1 || short(msgs[0].Subject) != tt.subject {
-					t.Fatalf("the queue holds %v, want one message at %s", msgs, tt.subject)
-				}
-				m, err := s.store.Find(s.ctx, testPlace("a"))
-				if err != nil || m.Attempt != tt.attempt || m.Crashes != 0 || m.Life != r.Life || !bytes.Equal(m.Payload, r.Payload) {
-					t.Errorf("successor %+v, %v, want attempt %d", m, err, tt.attempt)
-				}
-				if tt.subject == "later" {
-					if got := time.Until(m.RunAt).Round(time.Second); got != tt.outcome.Delay.Round(time.Second) {
-						t.Errorf("runs in %v, want %v", got, tt.outcome.Delay)
-					}
-				}
-				time.Sleep(tt.outcome.Delay + time.Second)
-				next := n.pull()
-				if next.Delivered != 1 || next.Attempt != tt.attempt || !next.EnqueuedAt.Equal(h.EnqueuedAt) {
-					t.Errorf("next delivery %d, attempt %d, enqueued at %v, want a first one, attempt %d, %v",
-						next.Delivered, next.Attempt, next.EnqueuedAt, tt.attempt, h.EnqueuedAt)
-				}
-				if err := n.settle(next, Outcome{Kind: job.EventSucceeded}); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Millisecond)
-				s.checkEnded(r.Life)
-			})
+	inScenes(t, slices.Values(rows), func(t *testing.T, s *scene, r row) {
+		s.enqueue("a")
+		n := s.node("n")
+		h := n.pull()
+		var writes []string
+		n.link.Watch(func(subject string) natstest.Fate {
+			if isWrite(subject) {
+				writes = append(writes, short(subject))
+			}
+			return natstest.Pass
 		})
+		if err := n.settle(h, r.outcome); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+		n.link.Watch(nil)
+		if got := strings.Join(writes, " "); got != r.writes {
+			t.Errorf("wrote %s, want %s", got, r.writes)
+		}
+		if r.outcome.Kind != "" {
+			e := s.events()[h.Life][0]
+			if e.Kind != r.outcome.Kind || e.Attempt != 1 || e.Error != r.outcome.Error || e.Node != "n" || e.Seq != h.Seq {
+				t.Errorf("event %+v", e)
+			}
+		}
+		if !r.terminal {
+			n.checkSuccessor(h, r)
+		}
+		s.checkEnded(h.Life)
+	})
+}
+
+// checkSuccessor fails the test unless a row's successor of h is in the queue, and runs when it
+// is due.
+func (n *node) checkSuccessor(h *Delivery, r row) {
+	n.t.Helper()
+	msgs := n.waiting()
+	if len(msgs) != 1 || short(msgs[0].Subject) != r.subject {
+		n.t.Fatalf("the queue holds %v, want one message at %s", msgs, r.subject)
 	}
+	m, err := n.store.Find(n.ctx, h.place)
+	if err != nil || m.Attempt != r.attempt || m.Crashes != 0 || m.Life != h.Life || !bytes.Equal(m.Payload, h.Payload) {
+		n.t.Errorf("successor %+v, %v, want attempt %d", m, err, r.attempt)
+	}
+	if r.subject == "later" {
+		if got := time.Until(m.RunAt).Round(time.Second); got != r.outcome.Delay.Round(time.Second) {
+			n.t.Errorf("runs in %v, want %v", got, r.outcome.Delay)
+		}
+	}
+	time.Sleep(r.outcome.Delay + time.Second)
+	next := n.pull()
+	if next.Delivered != 1 || next.Attempt != r.attempt || !next.EnqueuedAt.Equal(h.EnqueuedAt) {
+		n.t.Errorf("next delivery %d, attempt %d, enqueued at %v, want a first one, attempt %d, %v",
+			next.Delivered, next.Attempt, next.EnqueuedAt, r.attempt, h.EnqueuedAt)
+	}
+	if err := n.settle(next, Outcome{Kind: job.EventSucceeded}); err != nil {
+		n.t.Fatal(err)
+	}
+	time.Sleep(time.Millisecond)
 }
 
 // Whoever crashes between two writes leaves a job that runs again or is over, never one
 // that is gone, ends twice or goes on after its end.
 func TestCrashBetweenAnyTwoWrites(t *testing.T) {
-	for _, tt := range rows {
-		for write := range strings.Fields(tt.writes) {
-			for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
-				t.Run(fmt.Sprintf("%s/%d/%d", tt.name, write+1, fate), func(t *testing.T) {
-					inScene(t, func(_ *testing.T, s *scene) {
-						r := s.enqueue("a")
-						a := s.node("a")
-						h := a.pull()
-						a.crashAt(write+1, fate)
-						_ = a.settle(h, tt.outcome)
-						time.Sleep(time.Second)
-						a.crash()
-						b := s.node("b")
-						ran := b.finishAll(Outcome{Kind: job.EventSucceeded})
-						s.checkEnded(r.Life)
-						s.checkCounts(tt.outcome, tt.terminal, strings.Fields(tt.writes), write, fate, ran)
-					})
-				})
-			}
-		}
-	}
+	inScenes(t, crashes(rows, natstest.CutBefore, natstest.CutAfter), func(t *testing.T, s *scene, c crash) {
+		r := s.enqueue("a")
+		a := s.node("a")
+		h := a.pull()
+		a.crashAt(c.write+1, c.fate)
+		_ = a.settle(h, c.outcome)
+		time.Sleep(time.Second)
+		a.crash()
+		ran := s.node("b").finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(r.Life)
+		c.checkRuns(t, ran)
+	})
 }
 
-// checkCounts compares the run that followed a crash with what had been written.
-func (s *scene) checkCounts(o Outcome, terminal bool, writes []string, crashed int, fate natstest.Fate, ran []*Delivery) {
-	s.t.Helper()
-	done := writes[:crashed]
-	if fate == natstest.CutAfter {
-		done = writes[:crashed+1]
-	}
-	wrote := func(what ...string) bool {
-		return slices.ContainsFunc(what, func(w string) bool { return slices.Contains(done, w) })
-	}
-	wantRuns, wantAttempt, wantCrashes := 1, 1, 1 // lost, and run again
+// checkRuns compares the runs that followed a crash with what had been written.
+func (c crash) checkRuns(t *testing.T, ran []*Delivery) {
+	t.Helper()
+	runs, attempt, crashes := 1, 1, 1 // lost, and run again
 	switch {
-	case terminal && wrote("event"):
-		wantRuns = 0
-	case wrote("ready", "later"): // the successor stands: nothing was lost
-		wantCrashes = 0
-		if o.Kind == job.EventRetrying {
-			wantAttempt = 2
-		}
+	case c.terminal && c.wrote("event"):
+		runs = 0
+	case c.wrote("ready", "later"): // the successor stands: nothing was lost
+		attempt, crashes = c.attempt, 0
 	}
-	if len(ran) != wantRuns {
-		s.t.Fatalf("ran %d times after the crash, want %d", len(ran), wantRuns)
+	if len(ran) != runs {
+		t.Fatalf("ran %d times after the crash, want %d", len(ran), runs)
 	}
-	if wantRuns == 1 && (ran[0].Attempt != wantAttempt || ran[0].Crashes != wantCrashes) {
-		s.t.Errorf("ran as attempt %d after %d crashes, want %d and %d", ran[0].Attempt, ran[0].Crashes, wantAttempt, wantCrashes)
+	if runs == 1 && (ran[0].Attempt != attempt || ran[0].Crashes != crashes) {
+		t.Errorf("ran as attempt %d after %d crashes, want %d and %d", ran[0].Attempt, ran[0].Crashes, attempt, crashes)
 	}
 }
 
 // The settling of a redelivery may itself be cut off, again and again.
 func TestCrashWhileSettlingARedelivery(t *testing.T) {
-	for write := 1; write <= 3; write++ {
-		for _, fate := range []natstest.Fate{natstest.CutBefore, natstest.CutAfter} {
-			t.Run(fmt.Sprintf("%d/%d", write, fate), func(t *testing.T) {
-				inScene(t, func(t *testing.T, s *scene) {
-					r := s.enqueue("a")
-					s.node("first").pull() // and vanishes
-					for i := range 3 {
-						n := s.node(fmt.Sprintf("n%d", i))
-						time.Sleep(testWait)
-						if h := n.tryPull(5*time.Second, testWait); h != nil && h.Delivered > 1 {
-							n.crashAt(write, fate)
-							_ = n.redelivered(h)
-						}
-						n.crash()
-					}
-					ran := s.node("last").finishAll(Outcome{Kind: job.EventSucceeded})
-					s.checkEnded(r.Life)
-					if len(ran) > 1 {
-						t.Errorf("ran %d times", len(ran))
-					}
-				})
-			})
+	redelivery := []row{{name: "lost", writes: "event ready ack"}}
+	inScenes(t, crashes(redelivery, natstest.CutBefore, natstest.CutAfter), func(t *testing.T, s *scene, c crash) {
+		r := s.enqueue("a")
+		s.node("first").pull() // and vanishes
+		for i := range 3 {
+			n := s.node(fmt.Sprintf("n%d", i))
+			time.Sleep(testWait)
+			if h := n.tryPull(5*time.Second, testWait); h != nil && h.Delivered > 1 {
+				n.crashAt(c.write+1, c.fate)
+				_ = n.redelivered(h)
+			}
+			n.crash()
 		}
-	}
+		ran := s.node("last").finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(r.Life)
+		if len(ran) > 1 {
+			t.Errorf("ran %d times", len(ran))
+		}
+	})
 }
 
 // A confirmation that is lost on the way back is asked for again by a worker that lives,
 // which then recognizes its own write.
 func TestOwnWriteIsRecognized(t *testing.T) {
-	for _, tt := range rows {
-		for write, what := range strings.Fields(tt.writes) {
-			t.Run(tt.name+"/"+what, func(t *testing.T) {
-				inScene(t, func(t *testing.T, s *scene) {
-					r := s.enqueue("a")
-					n := s.node("n")
-					h := n.pull()
-					n.renewer.Keep(h)
-					synctest.Wait() // for the renewer, whose first renewal looks like an ack
-					count := 0
-					n.link.Watch(func(subject string) natstest.Fate {
-						if isWrite(subject) && subject != h.reply || subject == h.reply && what == "ack" {
-							if count++; count == write+1 {
-								return natstest.CutAfter
-							}
-						}
-						return natstest.Pass
-					})
-					if err := n.settle(h, tt.outcome); err != nil {
-						t.Fatalf("settle: %v", err)
-					}
-					time.Sleep(time.Second)
-					if got, want := len(s.waiting()), 1; !tt.terminal && got != want {
-						t.Errorf("%d messages in the queue, want %d", got, want)
-					}
-					if !tt.terminal {
-						if ran := n.finishAll(Outcome{Kind: job.EventSucceeded}); len(ran) != 1 || ran[0].Crashes != 0 || ran[0].Attempt != tt.attempt {
-							t.Errorf("ran %d times: %+v", len(ran), ran)
-						}
-					}
-					s.checkEnded(r.Life)
-				})
-			})
+	inScenes(t, crashes(rows, natstest.CutAfter), func(t *testing.T, s *scene, c crash) {
+		r := s.enqueue("a")
+		n := s.node("n")
+		h := n.pull()
+		n.renewer.Keep(h)
+		synctest.Wait() // for the renewer, whose first renewal looks like an ack
+		n.loseAnswer(c, h)
+		if err := n.settle(h, c.outcome); err != nil {
+			t.Fatalf("settle: %v", err)
 		}
-	}
+		time.Sleep(time.Second)
+		if !c.terminal {
+			if n := len(s.waiting()); n != 1 {
+				t.Errorf("%d messages in the queue, want 1", n)
+			}
+			if ran := n.finishAll(Outcome{Kind: job.EventSucceeded}); len(ran) != 1 || ran[0].Crashes != 0 || ran[0].Attempt != c.attempt {
+				t.Errorf("ran %d times: %+v", len(ran), ran)
+			}
+		}
+		s.checkEnded(r.Life)
+	})
+}
+
+// loseAnswer cuts the node off once, behind the write of c: it goes on over a new connection.
+func (n *node) loseAnswer(c crash, h *Delivery) {
+	count := 0
+	n.link.Watch(func(subject string) natstest.Fate {
+		renewal := subject == h.reply && c.what() != "ack"
+		if !isWrite(subject) || renewal {
+			return natstest.Pass
+		}
+		if count++; count == c.write+1 {
+			return c.fate
+		}
+		return natstest.Pass
+	})
 }
 
 // Errors of all attempts, in order, and the payload as it came.
@@ -371,24 +400,22 @@ func TestLargestPayloadIsRetried(t *testing.T) {
 
 // Whoever has lost the lease writes nothing at all.
 func TestLostLeaseWritesNothing(t *testing.T) {
-	for _, tt := range rows {
-		inScene(t, func(t *testing.T, s *scene) {
-			r := s.enqueue("a")
-			n := s.node("n")
-			h := n.pull()
-			time.Sleep(testWait - margin(testWait))
-			n.link.Watch(func(subject string) natstest.Fate {
-				t.Errorf("%s: wrote to %s", tt.name, subject)
-				return natstest.Pass
-			})
-			if err := n.settle(h, tt.outcome); !errors.Is(err, ErrLeaseLost) {
-				t.Errorf("%s: settle = %v, want ErrLeaseLost", tt.name, err)
-			}
-			n.link.Watch(nil)
-			n.finishAll(Outcome{Kind: job.EventSucceeded})
-			s.checkEnded(r.Life)
+	inScenes(t, slices.Values(rows), func(t *testing.T, s *scene, r row) {
+		s.enqueue("a")
+		n := s.node("n")
+		h := n.pull()
+		time.Sleep(testWait - margin(testWait))
+		n.link.Watch(func(subject string) natstest.Fate {
+			t.Errorf("wrote to %s", subject)
+			return natstest.Pass
 		})
-	}
+		if err := n.settle(h, r.outcome); !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("settle = %v, want ErrLeaseLost", err)
+		}
+		n.link.Watch(nil)
+		n.finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkEnded(h.Life)
+	})
 }
 
 // The poison job: it kills its worker each time, and ends dead with its crashes counted.

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/modeltest"
 	"github.com/millhand/millhand/internal/natstest"
 )
 
@@ -30,11 +31,11 @@ type zombie struct {
 	ended chan struct{}
 }
 
-// grip is a zombie that has just been handed a job, nil if none was ready.
-func (s *scene) grip(o func(*Delivery) Outcome) *zombie {
+// zombie returns one that has just been handed a job, nil if none was ready.
+func (s *scene) zombie(o func(*Delivery) Outcome) *zombie {
 	s.t.Helper()
-	s.grips++
-	z := &zombie{scene: s, name: fmt.Sprintf("z%d", s.grips), link: s.server.Link(), ended: make(chan struct{})}
+	s.zombies++
+	z := &zombie{scene: s, name: fmt.Sprintf("z%d", s.zombies), link: s.server.Link(), ended: make(chan struct{})}
 	z.nc = z.link.Connect(s.t)
 	n := &node{scene: s, name: z.name, link: z.link, nc: z.nc, store: s.open(z.nc, Config{Node: z.name})}
 	if z.held = n.tryPull(time.Millisecond, noLease); z.held == nil {
@@ -98,87 +99,110 @@ func (z *zombie) gone() bool {
 	}
 }
 
+// A zombieModel has workers that never look at their lease at jobs of a few ids.
+type zombieModel struct {
+	*scene
+	holders []*zombie
+	begun   []string // lives
+	checked bool     // every enqueue so far asked whether its id is alive
+}
+
+func (m *zombieModel) drawID(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"a", "b"}).Draw(t, "id")
+}
+
+func (m *zombieModel) enqueue(t *rapid.T) {
+	r := m.record(m.drawID(t))
+	err := m.store.Enqueue(m.ctx, enqueueOf(r, true, 0))
+	if _, alive := errors.AsType[*DuplicateError](err); err != nil && !alive {
+		t.Fatalf("enqueue: %v", err)
+	}
+	if err == nil {
+		m.begun = append(m.begun, r.Life)
+	}
+}
+
+// publishUnchecked is what any client may do, against the rules.
+func (m *zombieModel) publishUnchecked(t *rapid.T) {
+	r := m.record(m.drawID(t))
+	m.begun, m.checked = append(m.begun, r.Life), false
+	m.publish(r.ID, r.Header(), "x")
+}
+
+func (m *zombieModel) pull(t *rapid.T) {
+	z := m.zombie(func(h *Delivery) Outcome { return drawOutcome(t, h) })
+	if z != nil {
+		m.holders = append(m.holders, z)
+	}
+}
+
+func drawOutcome(t *rapid.T, h *Delivery) Outcome {
+	switch rapid.SampledFrom([]string{
+		"succeed", "succeed", "fail", "fail", "give up", "hand back", "hand back unstarted", "cancel",
+	}).Draw(t, "outcome") {
+	case "fail":
+		if h.Attempt >= 2 {
+			return Outcome{Kind: job.EventDead, Reason: job.ReasonExhausted, Error: "boom"}
+		}
+		return Outcome{Kind: job.EventRetrying, Error: "boom"}
+	case "give up":
+		return Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: "no"}
+	case "hand back":
+		return Outcome{Kind: job.EventHandedBack}
+	case "hand back unstarted":
+		return Outcome{}
+	case "cancel":
+		return Outcome{Kind: job.EventCancelled}
+	}
+	return Outcome{Kind: job.EventSucceeded}
+}
+
+// anyOf draws one of those.
+func anyOf(t *rapid.T, holders []*zombie) *zombie {
+	if len(holders) == 0 {
+		t.Skip("nobody")
+	}
+	return holders[rapid.IntRange(0, len(holders)-1).Draw(t, "holder")]
+}
+
+func (m *zombieModel) alive(t *rapid.T) *zombie {
+	return anyOf(t, slices.DeleteFunc(slices.Clone(m.holders), (*zombie).gone))
+}
+
+func (m *zombieModel) step(t *rapid.T) { m.alive(t).step() }
+
+func (m *zombieModel) expire(t *rapid.T) { anyOf(t, m.holders).expire() }
+
+func (m *zombieModel) crash(t *rapid.T) { m.alive(t).crash() }
+
+// finish lets everybody go on to the end, and a healthy worker do what is left.
+func (m *zombieModel) finish() {
+	for _, z := range m.holders {
+		z.link.Watch(nil)
+		z.link.Release()
+		<-z.ended
+	}
+	m.node("last").finishAll(Outcome{Kind: job.EventSucceeded})
+}
+
 // Workers that never look at their lease, crash anywhere and are woken in any order, over a
 // few ids that are used again and again: each life ends exactly once all the same.
 func TestBrokerAloneStopsZombies(t *testing.T) {
 	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
-		s := newScene(t, server)
-		var lives []string
-		checked := true // every enqueue so far asked whether its id is alive
-		var holders []*zombie
-		ids := rapid.SampledFrom([]string{"a", "b"})
-		outcomes := rapid.SampledFrom([]string{"succeed", "succeed", "fail", "fail", "give up", "hand back", "hand back unstarted", "cancel"})
-		outcome := func(h *Delivery) Outcome {
-			switch outcomes.Draw(t, "outcome") {
-			case "fail":
-				if h.Attempt >= 2 {
-					return Outcome{Kind: job.EventDead, Reason: job.ReasonExhausted, Error: "boom"}
-				}
-				return Outcome{Kind: job.EventRetrying, Error: "boom"}
-			case "give up":
-				return Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Error: "no"}
-			case "hand back":
-				return Outcome{Kind: job.EventHandedBack}
-			case "hand back unstarted":
-				return Outcome{}
-			case "cancel":
-				return Outcome{Kind: job.EventCancelled}
-			}
-			return Outcome{Kind: job.EventSucceeded}
-		}
-		one := func(t *rapid.T, of []*zombie) *zombie {
-			if len(of) == 0 {
-				t.Skip("nobody")
-			}
-			return of[rapid.IntRange(0, len(of)-1).Draw(t, "holder")]
-		}
-		alive := func(t *rapid.T) *zombie {
-			return one(t, slices.DeleteFunc(slices.Clone(holders), (*zombie).gone))
-		}
-		step := func(t *rapid.T) { alive(t).step() }
-		grip := func(*rapid.T) {
-			if z := s.grip(outcome); z != nil {
-				holders = append(holders, z)
-			}
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"enqueue": func(t *rapid.T) {
-				r := s.record(ids.Draw(t, "id"))
-				err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0))
-				if _, alive := errors.AsType[*DuplicateError](err); err != nil && !alive {
-					t.Fatalf("enqueue: %v", err)
-				}
-				if err == nil {
-					lives = append(lives, r.Life)
-				}
-			},
-			"publish unchecked": func(t *rapid.T) { // as any client may, against the rules
-				if rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
-					t.Skip("not now")
-				}
-				r := s.record(ids.Draw(t, "id"))
-				lives, checked = append(lives, r.Life), false
-				s.publish(r.ID, r.Header(), "x")
-			},
-			"grip": grip, "grip 2": grip, "step": step, "step 2": step, "step 3": step, "step 4": step,
-			"expire": func(t *rapid.T) { one(t, holders).expire() },
-			"crash": func(t *rapid.T) {
-				if rapid.Bool().Draw(t, "really") {
-					alive(t).crash()
-				}
-			},
-		})
-		for _, z := range holders {
-			z.link.Watch(nil)
-			z.link.Release()
-			<-z.ended
-		}
-		n := s.node("last")
-		n.finishAll(Outcome{Kind: job.EventSucceeded})
-		s.checkEnded(lives...)
-		for life, events := range s.events() {
-			if checked && events[len(events)-1].Reason == job.ReasonSuperseded {
-				t.Errorf("%s was superseded by nobody: %s", life, s.kinds(life))
+		m := &zombieModel{scene: newScene(t, server), checked: true}
+		steps := make(modeltest.Steps)
+		steps.Add("enqueue", 4, m.enqueue)
+		steps.Add("publish unchecked", 1, m.publishUnchecked)
+		steps.Add("pull", 8, m.pull)
+		steps.Add("step", 16, m.step)
+		steps.Add("expire", 4, m.expire)
+		steps.Add("crash", 2, m.crash)
+		t.Repeat(steps)
+		m.finish()
+		m.checkEnded(m.begun...)
+		for life, events := range m.events() {
+			if m.checked && events[len(events)-1].Reason == job.ReasonSuperseded {
+				t.Errorf("%s was superseded by nobody: %s", life, m.kinds(life))
 			}
 		}
 	})

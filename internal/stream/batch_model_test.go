@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/modeltest"
 )
 
 // A modelStream is a stream as far as batches go: what it stores, and what it says.
@@ -61,7 +63,7 @@ func (s *modelStream) write(id string, seq, item int, refused bool, every int) {
 	}
 }
 
-// end answers the end of a batch that writer sent after the nth write.
+// endAfter answers the end of a batch that was sent after the nth write.
 func (s *modelStream) endAfter(id string, n int) {
 	if b := s.batches[id]; b != nil && b.stored == n {
 		s.end(id)
@@ -184,12 +186,13 @@ func (m *batchModel) finish(t *rapid.T) {
 func TestBatcherBelievesNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newBatchModel()
-		t.Repeat(map[string]func(*rapid.T){
-			"write": m.write, "write 2": m.write, "write 3": m.write, "write 4": m.write,
-			"hear": m.hear, "hear 2": m.hear,
-			"end":  m.end,
-			"drop": m.drop, "expire": m.expire,
-		})
+		steps := make(modeltest.Steps)
+		steps.Add("write", 16, m.write)
+		steps.Add("hear", 8, m.hear)
+		steps.Add("end", 4, m.end)
+		steps.Add("drop", 1, m.drop)
+		steps.Add("expire", 1, m.expire)
+		t.Repeat(steps)
 		m.finish(t)
 		if m.lossy {
 			return

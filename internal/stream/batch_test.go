@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -356,4 +357,39 @@ func TestClosedBatcherGivesUpItsWrites(t *testing.T) {
 			t.Errorf("%d of 10 writes after the end are stored", stored)
 		}
 	})
+}
+
+// One answer about five writes, of which the first is confirmed already.
+func TestWhatAnAnswerSaysOfABatch(t *testing.T) {
+	refused := &jetstream.APIError{Description: "wrong last sequence"}
+	for _, tt := range []struct {
+		name           string
+		answer         batchAnswer
+		stored, unsure []int
+	}{
+		{"begun", batchAnswer{Type: "ack"}, nil, nil},
+		{"the first three are stored", batchAnswer{Type: "ack", Seq: 3}, []int{2, 3}, nil},
+		{"the first again", batchAnswer{Type: "ack", Seq: 1}, nil, nil},
+		{"more than there are", batchAnswer{Type: "ack", Seq: 99}, []int{2, 3, 4, 5}, nil},
+		{"the third is refused", batchAnswer{Type: "err", Seq: 3, Error: refused}, nil, []int{3, 4, 5}},
+		{"the third is missing", batchAnswer{Type: "gap", LastSeq: 3, Seq: 5}, nil, []int{3, 4, 5}},
+		{"ended with three", batchAnswer{Batch: "b", Count: 3}, []int{2, 3}, []int{4, 5}},
+		{"ended with all", batchAnswer{Batch: "b", Count: 5}, []int{2, 3, 4, 5}, nil},
+		{"ended with an error", batchAnswer{Batch: "b", Count: 5, Error: refused}, nil, []int{2, 3, 4, 5}},
+		{"not known", batchAnswer{Error: refused}, nil, []int{2, 3, 4, 5}},
+		{"nobody is there", batchAnswer{}, nil, []int{2, 3, 4, 5}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &batch[int]{id: "b", items: []int{1, 2, 3, 4, 5}, confirmed: 1, last: time.Now()}
+			g := &Batcher[int]{batches: map[string]*batch[int]{"b": b}, open: b}
+			stored, unsure := g.apply("b", tt.answer)
+			if !slices.Equal(stored, tt.stored) || !slices.Equal(unsure, tt.unsure) {
+				t.Errorf("stored %v, unsure %v, want %v and %v", stored, unsure, tt.stored, tt.unsure)
+			}
+			broken := len(tt.unsure) > 0
+			if ended := broken || tt.answer.Batch != ""; (g.open == nil) != ended || (g.pause > 0) != broken {
+				t.Errorf("open %v, pause %v; want it ended: %t, broken: %t", g.open, g.pause, ended, broken)
+			}
+		})
+	}
 }
