@@ -155,3 +155,60 @@ func TestShortJobsDoNotCrowdOutOthers(t *testing.T) {
 		}
 	})
 }
+
+// A queue's own concurrency holds for this worker, whatever its weight, and leaves the other slots to others.
+func TestQueueHasItsOwnConcurrency(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var mu sync.Mutex
+		running, most, ran := make(map[string]int), make(map[string]int), make(map[string]int)
+		mux := millhand.NewMux()
+		for _, typ := range []string{"one", "two"} {
+			mux.HandleFunc(typ, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+				mu.Lock()
+				running[j.Queue]++
+				most[j.Queue] = max(most[j.Queue], running[j.Queue])
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					running[j.Queue]--
+					ran[j.Queue]++
+					mu.Unlock()
+				}()
+				select {
+				case <-time.After(100 * time.Millisecond):
+					return nil, nil
+				case <-ctx.Done():
+					return nil, context.Cause(ctx)
+				}
+			})
+		}
+		c := client(t, s.Connect(t))
+		for range 100 {
+			for _, typ := range []string{"one", "two"} {
+				for _, queue := range []string{"capped", "free"} {
+					if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: typ}, millhand.WithQueue(queue)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		start(t, s.Connect(t), millhand.WorkerConfig{
+			Mux: mux, Concurrency: 8, Queues: []millhand.Queue{{Name: "capped", Weight: 9, Concurrency: 2}, {Name: "free"}},
+		})
+		time.Sleep(5 * time.Second)
+		mu.Lock()
+		if most["capped"] != 2 || most["free"] < 6 {
+			t.Errorf("at most %v ran at once, want 2 of capped and the other slots for free", most)
+		}
+		if ran["capped"] < 80 || ran["free"] != 200 {
+			t.Errorf("%v ran in 5 s, want nearly 100 of capped and all 200 of free", ran)
+		}
+		mu.Unlock()
+		time.Sleep(10 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if most["capped"] != 2 || ran["capped"] != 200 {
+			t.Errorf("at most %v at once, %v ran, want all", most, ran)
+		}
+	})
+}

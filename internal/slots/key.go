@@ -13,6 +13,9 @@ const (
 	OfQueue = "queue" // the jobs of a queue
 )
 
+// ofQueueHere is the kind of a limit that this node alone has.
+const ofQueueHere = "queue here"
+
 // A Key names a limit that all nodes share: whose jobs it holds for, and what it counts.
 type Key struct {
 	Rate bool   // the starts in a period, instead of the jobs at once

@@ -36,6 +36,15 @@ func (s *Slots) Limiter(key Key, period time.Duration) Limiter {
 	return l
 }
 
+// forever is longer than any worker runs.
+const forever = 100 * 365 * 24 * time.Hour
+
+// Cap has at most this many jobs of a queue run here at once, beside the limits that all nodes
+// share. It is set before the queue's sources are opened.
+func (s *Slots) Cap(queue string, jobs int) {
+	s.limit(Key{Kind: ofQueueHere, Name: queue}).Allow(jobs, time.Now().Add(forever))
+}
+
 func (s *Slots) limit(key Key) *limit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +84,7 @@ func (s *Slots) matches(source *Source, key Key) bool {
 	switch key.Kind {
 	case OfType:
 		return source.typ == key.Name
-	case OfQueue:
+	case OfQueue, ofQueueHere:
 		return source.queue == key.Name
 	case OfKey:
 		return key.Name != "" && s.keys[source.typ] == key.Name

@@ -48,6 +48,9 @@ func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
 	children := []supervisor.Child{
 		{Name: "runner", Part: r, StopTimeout: handlerGrace + settleGrace},
 	}
+	if q.Concurrency > 0 {
+		w.slots.Cap(q.Name, q.Concurrency)
+	}
 	for _, typ := range w.types {
 		p, err := queue.NewPuller(w.settler, w.slots.Source(q.Weight, q.Name, typ))
 		if err != nil {
