@@ -30,6 +30,11 @@ func (c *config) check() error {
 		if err := checkWeight(weight); err != nil {
 			return fmt.Errorf("queues: queue %s: weight %d, %w", name, weight, err)
 		}
+		if own := c.Queues[name].Concurrency; own != nil {
+			if err := checkQueueConcurrency(int(*own)); err != nil {
+				return fmt.Errorf("queues: queue %s: concurrency %d, %w", name, *own, err)
+			}
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
 		if err := checkName(name); err != nil {
@@ -134,6 +139,14 @@ func checkWeight(n int) error {
 		return errors.New("must be at least 1")
 	}
 	return ruleOf(millhand.Queue{Name: "default", Weight: n}.Check())
+}
+
+// checkQueueConcurrency refuses 0, which would mean no limit of the queue's own.
+func checkQueueConcurrency(n int) error {
+	if n == 0 {
+		return errors.New("must be at least 1; leave it out for no limit of its own")
+	}
+	return ruleOf(millhand.Queue{Name: "default", Concurrency: n}.Check())
 }
 
 func checkMaxStuck(n int) error {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,33 @@ func TestMaxStuckOfAFile(t *testing.T) {
 		}
 		if w, err := c.worker(nil, nil, addBuiltin); err != nil || w.MaxAbandoned != want {
 			t.Errorf("%s = %d, %v, want %d", text, w.MaxAbandoned, err, want)
+		}
+	}
+}
+
+// A queue's own concurrency is the file's: a flag that names the queue again keeps it, as it keeps its limits.
+func TestQueueConcurrencyOfAFile(t *testing.T) {
+	t.Parallel()
+	c, err := configOf(t, "queues: {low: {concurrency: 2}, high: 6}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.addQueues([]string{"low=3", "other"}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.worker(nil, nil, addBuiltin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(w.Queues, func(a, b millhand.Queue) int { return strings.Compare(a.Name, b.Name) })
+	if want := []millhand.Queue{{Name: "low", Weight: 3, Concurrency: 2}, {Name: "other", Weight: 1}}; !slices.Equal(w.Queues, want) {
+		t.Errorf("queues %+v, want %+v", w.Queues, want)
+	}
+	for text, want := range map[string]string{
+		"0": "concurrency 0, must be at least 1", "-1": "concurrency -1, must be from 1 to", "100001": "concurrency 100001, must be from 1 to",
+	} {
+		if _, err := configOf(t, "queues: {low: {concurrency: "+text+"}}"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", text, err, want)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		Mux: millhand.NewMux(), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
 	}
 	for name, q := range c.Queues {
-		w.Queues = append(w.Queues, millhand.Queue{Name: name, Weight: int(q.Weight)})
+		w.Queues = append(w.Queues, millhand.Queue{Name: name, Weight: int(q.Weight), Concurrency: int(valueOr(q.Concurrency, 0))})
 	}
 	if len(c.Types) == 0 {
 		builtin(w.Mux)

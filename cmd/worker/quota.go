@@ -16,11 +16,12 @@ import (
 	"github.com/millhand/millhand/internal/cli"
 )
 
-// queueConfig is a weight, or a mapping of weight, quota and rate.
+// queueConfig is a weight, or a mapping of weight, concurrency, quota and rate.
 type queueConfig struct {
-	Weight count       `yaml:"weight"`
-	Quota  limitConfig `yaml:"quota"`
-	Rate   limitConfig `yaml:"rate"`
+	Weight      count       `yaml:"weight"`
+	Concurrency *count      `yaml:"concurrency"` // of this worker; nil: no limit of its own
+	Quota       limitConfig `yaml:"quota"`
+	Rate        limitConfig `yaml:"rate"`
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
