@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newStrictWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
-	w := newWheel(t, concurrency)
+func newStrictModel(t rapid.TB, concurrency int, weights ...int) *model {
+	w := newModel(t, concurrency)
 	w.order = Strict
 	for _, weight := range weights {
 		w.opened(w.add(weight))
@@ -19,10 +19,10 @@ func newStrictWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 	return w
 }
 
-// turnStrictly sends what is asked for now, and holds it to the order.
-func (w *wheel) turnStrictly() {
+// updateStrictly sends what is asked for now, and holds it to the order.
+func (w *model) updateStrictly() {
 	before := maps.Clone(w.left)
-	w.turn()
+	w.update()
 	for _, low := range w.sources {
 		if w.left[low] <= before[low] {
 			continue
@@ -98,11 +98,11 @@ func TestStrictOrder(t *testing.T) {
 func TestStrictOrderAlways(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 4), 1, 12).Draw(t, "weights")
-		w := newStrictWheel(t, rapid.IntRange(1, 20).Draw(t, "concurrency"), weights...)
+		w := newStrictModel(t, rapid.IntRange(1, 20).Draw(t, "concurrency"), weights...)
 		job := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second}).Draw(t, "job")
 		ran := rapid.SampledFrom([]time.Duration{0, job, job, job})
 		backlog := rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64Range(0, 5), rapid.Just(uint64(100_000)))
-		w.turnStrictly()
+		w.updateStrictly()
 		t.Repeat(map[string]func(*rapid.T){
 			"deliver": func(t *rapid.T) {
 				s := pick(t, w.pulled())
@@ -111,13 +111,13 @@ func TestStrictOrderAlways(t *testing.T) {
 				w.left[s] -= n
 				w.running[s] += n
 				w.delivered(s, n, backlog.Draw(t, "backlog"))
-				w.turnStrictly()
+				w.updateStrictly()
 			},
 			"job ends": func(t *rapid.T) {
 				s := pick(t, w.busy())
 				w.running[s]--
 				w.gone(s, ran.Draw(t, "ran"))
-				w.turnStrictly()
+				w.updateStrictly()
 			},
 			"pull ends": func(t *rapid.T) {
 				s := pick(t, w.pulled())
@@ -128,17 +128,17 @@ func TestStrictOrderAlways(t *testing.T) {
 				n := w.left[s]
 				w.left[s] = 0
 				w.returned(s, n)
-				w.turnStrictly()
+				w.updateStrictly()
 			},
 			"shut": func(t *rapid.T) {
 				s := pick(t, w.sources)
 				w.left[s] = 0
 				w.closed(s)
-				w.turnStrictly()
+				w.updateStrictly()
 			},
 			"open": func(t *rapid.T) {
 				w.opened(pick(t, w.with(func(s *Source) bool { return !s.open })))
-				w.turnStrictly()
+				w.updateStrictly()
 			},
 			"": func(t *rapid.T) {
 				if w.freeSlots() > 0 && w.asked() == 0 && len(w.with(func(s *Source) bool { return s.open })) > 0 {
@@ -175,13 +175,13 @@ func TestSharesWhilePullsAreUnderWay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 10), 2, 6).Draw(t, "weights")
 		ran := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second}).Draw(t, "ran")
-		w := newWheel(t, rapid.IntRange(1, 16).Draw(t, "concurrency"), weights...)
+		w := newModel(t, rapid.IntRange(1, 16).Draw(t, "concurrency"), weights...)
 		answers := rapid.SliceOfN(rapid.Bool(), 61, 61).Draw(t, "answers") // before the next job ends, over and over
 		sum := 0
 		for _, weight := range weights {
 			sum += weight
 		}
-		w.turn()
+		w.update()
 		total := 0
 		for i := 0; total < 40*sum; i++ {
 			pulled, busy := w.pulled(), w.busy()

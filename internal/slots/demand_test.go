@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/millhand/millhand/internal/modeltest"
 )
 
-// wheel plays the pullers and runners of a demand, and holds it to its promises.
-type wheel struct {
+// model plays the pullers and runners of a demand, and holds it to its promises.
+type model struct {
 	demand
 	t       rapid.TB
 	left    map[*Source]int // of what was asked for
@@ -21,8 +23,8 @@ type wheel struct {
 	again   time.Time        // when to plan though nothing happens
 }
 
-func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
-	w := &wheel{
+func newModel(t rapid.TB, concurrency int, weights ...int) *model {
+	w := &model{
 		demand: demand{concurrency: concurrency}, t: t,
 		left: make(map[*Source]int), running: make(map[*Source]int), given: make(map[*Source]int),
 		ahead: make(map[*Source]bool),
@@ -33,8 +35,8 @@ func newWheel(t rapid.TB, concurrency int, weights ...int) *wheel {
 	return w
 }
 
-// turn sends what is asked for now.
-func (w *wheel) turn() {
+// update sends what is asked for now.
+func (w *model) update() {
 	var asks []ask
 	asks, w.again = w.plan(w.now)
 	for _, g := range asks {
@@ -56,9 +58,9 @@ func (w *wheel) turn() {
 	w.check()
 }
 
-func (w *wheel) now() time.Time { return w.at }
+func (w *model) now() time.Time { return w.at }
 
-func (w *wheel) asked() (n int) {
+func (w *model) asked() (n int) {
 	for _, left := range w.left {
 		n += left
 	}
@@ -68,7 +70,7 @@ func (w *wheel) asked() (n int) {
 // check holds what is in hand and asked for to its bound, which says the same as "asked
 // is at most free + min(sources-1, maxStanding)" where slots are free, and more where
 // none is.
-func (w *wheel) check() {
+func (w *model) check() {
 	bound := w.concurrency
 	for _, s := range w.sources {
 		// What was asked ahead may have turned long since; and beside a request of a type that is
@@ -85,34 +87,34 @@ func (w *wheel) check() {
 	}
 }
 
-func (w *wheel) deliver(s *Source, n int, backlog uint64) {
+func (w *model) deliver(s *Source, n int, backlog uint64) {
 	s.unsent = false
 	w.left[s] -= n
 	w.running[s] += n
 	w.given[s] += n
 	w.delivered(s, n, backlog)
-	w.turn()
+	w.update()
 }
 
 // end closes a pull that brought less than it was asked for.
-func (w *wheel) end(s *Source) {
+func (w *model) end(s *Source) {
 	s.unsent = false
 	if s.greedy {
 		s.backlog = 0
 	}
 	w.returned(s, w.left[s])
 	w.left[s] = 0
-	w.turn()
+	w.update()
 }
 
-func (w *wheel) finish(s *Source, ran time.Duration) {
+func (w *model) finish(s *Source, ran time.Duration) {
 	w.running[s]--
 	w.gone(s, ran)
-	w.turn()
+	w.update()
 }
 
 // gone takes a job out of the hand that ran for this long, 0 if it did not.
-func (w *wheel) gone(s *Source, ran time.Duration) {
+func (w *model) gone(s *Source, ran time.Duration) {
 	if ran == 0 {
 		w.handedBack(s)
 		return
@@ -121,7 +123,7 @@ func (w *wheel) gone(s *Source, ran time.Duration) {
 }
 
 // with returns the sources of which ok holds, in order.
-func (w *wheel) with(ok func(*Source) bool) (found []*Source) {
+func (w *model) with(ok func(*Source) bool) (found []*Source) {
 	for _, s := range w.sources {
 		if ok(s) {
 			found = append(found, s)
@@ -130,11 +132,11 @@ func (w *wheel) with(ok func(*Source) bool) (found []*Source) {
 	return found
 }
 
-func (w *wheel) pulled() []*Source {
+func (w *model) pulled() []*Source {
 	return w.with(func(s *Source) bool { return w.left[s] > 0 })
 }
 
-func (w *wheel) busy() []*Source {
+func (w *model) busy() []*Source {
 	return w.with(func(s *Source) bool { return w.running[s] > 0 })
 }
 
@@ -148,63 +150,61 @@ func pick(t *rapid.T, of []*Source) *Source {
 func TestDemandBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 6), 1, 24).Draw(t, "weights")
-		w := newWheel(t, rapid.IntRange(1, 20).Draw(t, "concurrency"), weights...)
+		w := newModel(t, rapid.IntRange(1, 20).Draw(t, "concurrency"), weights...)
 		ran := rapid.SampledFrom([]time.Duration{0, time.Millisecond, 9 * time.Millisecond, time.Second})
 		backlog := rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64Range(0, 3), rapid.Just(uint64(100_000)))
-		w.turn()
-		deliver := func(t *rapid.T) {
+		w.update()
+		steps := make(modeltest.Steps)
+		steps.Add("deliver", 2, func(t *rapid.T) { // so that hands fill
 			s := pick(t, w.pulled())
 			w.deliver(s, rapid.IntRange(1, w.left[s]).Draw(t, "n"), backlog.Draw(t, "backlog"))
-		}
-		jobEnds := func(t *rapid.T) { w.finish(pick(t, w.busy()), ran.Draw(t, "ran")) }
-		t.Repeat(map[string]func(*rapid.T){
-			"deliver":    deliver,
-			"deliver 2":  deliver, // so that hands fill
-			"job ends":   jobEnds,
-			"job ends 2": jobEnds,
-			"pull ends":  func(t *rapid.T) { w.end(pick(t, w.pulled())) },
-			"one is given back": func(t *rapid.T) {
-				s := pick(t, w.pulled())
-				w.left[s]--
-				w.returned(s, 1)
-				w.turn()
-			},
-			"shut": func(t *rapid.T) {
-				s := pick(t, w.sources)
-				w.left[s] = 0
-				w.closed(s)
-				w.turn()
-			},
-			"open": func(t *rapid.T) {
-				s := pick(t, w.with(func(s *Source) bool { return !s.open }))
-				w.opened(s)
-				w.turn()
-			},
-			"close": func(t *rapid.T) {
-				if rapid.IntRange(0, 19).Draw(t, "really") > 0 {
-					t.Skip("not yet")
-				}
-				w.stopped = true
-				w.turn()
-			},
-			"": func(t *rapid.T) {
-				total := 0
-				for _, n := range w.running {
-					total += n
-				}
-				if w.inHand != total {
-					t.Fatalf("inHand = %d, want %d", w.inHand, total)
-				}
-				if got, want := w.quiet(), w.stopped && total == 0 && w.asked() == 0; got != want {
-					t.Fatalf("quiet() = %t, want %t", got, want)
-				}
-				open := w.with(func(s *Source) bool { return s.open })
-				if !w.stopped && w.freeSlots() > 0 && w.asked() == 0 && len(open) > 0 {
-					t.Fatalf("%d slots are free and nothing is asked for", w.freeSlots())
-				}
-			},
 		})
+		steps.Add("job ends", 2, func(t *rapid.T) { w.finish(pick(t, w.busy()), ran.Draw(t, "ran")) })
+		steps.Add("pull ends", 1, func(t *rapid.T) { w.end(pick(t, w.pulled())) })
+		steps.Add("one is given back", 1, func(t *rapid.T) {
+			s := pick(t, w.pulled())
+			w.left[s]--
+			w.returned(s, 1)
+			w.update()
+		})
+		steps.Add("shut", 1, func(t *rapid.T) {
+			s := pick(t, w.sources)
+			w.left[s] = 0
+			w.closed(s)
+			w.update()
+		})
+		steps.Add("open", 1, func(t *rapid.T) {
+			w.opened(pick(t, w.with(func(s *Source) bool { return !s.open })))
+			w.update()
+		})
+		steps.Add("close", 1, func(t *rapid.T) {
+			if rapid.IntRange(0, 19).Draw(t, "really") > 0 {
+				t.Skip("not yet")
+			}
+			w.stopped = true
+			w.update()
+		})
+		steps.Check(func(t *rapid.T) { w.checkAccounts(t) })
+		t.Repeat(steps)
 	})
+}
+
+// checkAccounts holds the sums to what the model has seen itself.
+func (w *model) checkAccounts(t *rapid.T) {
+	total := 0
+	for _, n := range w.running {
+		total += n
+	}
+	if w.inHand != total {
+		t.Fatalf("inHand = %d, want %d", w.inHand, total)
+	}
+	if got, want := w.quiet(), w.stopped && total == 0 && w.asked() == 0; got != want {
+		t.Fatalf("quiet() = %t, want %t", got, want)
+	}
+	open := w.with(func(s *Source) bool { return s.open })
+	if !w.stopped && w.freeSlots() > 0 && w.asked() == 0 && len(open) > 0 {
+		t.Fatalf("%d slots are free and nothing is asked for", w.freeSlots())
+	}
 }
 
 // With work in abundance, each source is served in proportion to its weight, and none is
@@ -212,13 +212,13 @@ func TestDemandBounds(t *testing.T) {
 func TestDemandServesByWeight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 10), 2, 6).Draw(t, "weights")
-		w := newWheel(t, rapid.IntRange(1, 16).Draw(t, "concurrency"), weights...)
+		w := newModel(t, rapid.IntRange(1, 16).Draw(t, "concurrency"), weights...)
 		ends := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 64, 64).Draw(t, "ends") // who ends next, over and over
 		sum := 0
 		for _, weight := range weights {
 			sum += weight
 		}
-		w.turn()
+		w.update()
 		total := 0
 		for i := 0; total < 20*sum; i++ {
 			for _, s := range w.pulled() {
@@ -240,9 +240,9 @@ func TestDemandServesByWeight(t *testing.T) {
 
 // Who had nothing to do for long is not owed the time.
 func TestDemandForgetsIdleTime(t *testing.T) {
-	w := newWheel(t, 1, 1, 1)
+	w := newModel(t, 1, 1, 1)
 	busy, idle := w.sources[0], w.sources[1]
-	w.turn()
+	w.update()
 	w.deliver(busy, 1, 1<<40)
 	for range 500 {
 		w.finish(busy, time.Second)
@@ -268,8 +268,8 @@ func TestDemandRotatesStandingRequests(t *testing.T) {
 	for _, tt := range []struct{ sources, concurrency, most int }{
 		{1, 4, 4}, {2, 4, 5}, {9, 1, 9}, {10, 1, 9}, {40, 1, 9}, {40, 16, 24}, {500, 2, 10},
 	} {
-		w := newWheel(t, tt.concurrency, make([]int, tt.sources)...)
-		w.turn()
+		w := newModel(t, tt.concurrency, make([]int, tt.sources)...)
+		w.update()
 		if got, want := w.asked(), min(tt.most, max(tt.sources, tt.concurrency)); tt.sources > 1 && got != min(want, tt.sources) {
 			t.Errorf("%d sources, %d slots: %d asked for, want %d", tt.sources, tt.concurrency, got, min(want, tt.sources))
 		}
@@ -288,13 +288,13 @@ func TestDemandRotatesStandingRequests(t *testing.T) {
 
 // A single type has all free slots to itself, so that a burst needs one request.
 func TestDemandOfOneTypeCoversAllSlots(t *testing.T) {
-	w := newWheel(t, 7, 1)
-	w.turn()
+	w := newModel(t, 7, 1)
+	w.update()
 	if got := w.asked(); got != 7 {
 		t.Errorf("asked for %d, want 7", got)
 	}
-	big := newWheel(t, 5000, 1)
-	big.turn()
+	big := newModel(t, 5000, 1)
+	big.update()
 	if got := big.asked(); got != MaxBatch {
 		t.Errorf("asked for %d, want %d", got, MaxBatch)
 	}
@@ -316,10 +316,10 @@ func TestDemandAsksAheadForShortJobsOnly(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWheel(t, 4, 1)
+			w := newModel(t, 4, 1)
 			s := w.sources[0]
 			for range tt.runs {
-				w.turn()
+				w.update()
 				w.deliver(s, 1, 0)
 				w.finish(s, tt.ran)
 			}
@@ -327,7 +327,7 @@ func TestDemandAsksAheadForShortJobsOnly(t *testing.T) {
 			w.left[s] = 0
 			w.returned(s, s.asked)
 			s.backlog = tt.backlog
-			w.turn()
+			w.update()
 			if got := w.inHand + w.asked(); got != tt.want {
 				t.Errorf("%d in hand or asked for, want %d", got, tt.want)
 			}
@@ -356,8 +356,8 @@ func TestDemandStopsAskingAheadOnceJobsAreLong(t *testing.T) {
 }
 
 func TestDemandAfterClose(t *testing.T) {
-	w := newWheel(t, 2, 1, 1)
-	w.turn()
+	w := newModel(t, 2, 1, 1)
+	w.update()
 	a, asks := w.sources[0], w.sent
 	if asks == 0 {
 		t.Fatal("nothing asked for")

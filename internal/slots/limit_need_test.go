@@ -19,9 +19,9 @@ func TestNeed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newMill(t, 10, 1)
+			m := newLimited(t, 10, 1)
 			s := m.sources[0]
-			key, typ := m.pool(Key{Kind: OfKey, Name: "k"}, s), m.pool(Key{Kind: OfType, Name: "t"}, s)
+			key, typ := m.limit(Key{Kind: OfKey, Name: "k"}, s), m.limit(Key{Kind: OfType, Name: "t"}, s)
 			m.allow(key, 0, forLong)
 			m.allow(typ, tt.first, forLong)
 			s.backlog = tt.backlog

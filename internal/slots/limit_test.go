@@ -12,28 +12,28 @@ import (
 
 const forLong = 24 * time.Hour
 
-// mill is a wheel whose sources belong to pools.
-type mill struct {
-	*wheel
+// limited is a model whose sources belong to limits.
+type limited struct {
+	*model
 	held map[*limit]int // permits that other nodes leave to this one
-	jobs []*milled      // in hand or stuck
+	jobs []*limitedJob  // in hand or stuck
 }
 
-// milled is a job.
-type milled struct {
+// limitedJob is a job.
+type limitedJob struct {
 	source *Source
 	stamp  uint64
 	phase  phase
 }
 
-func newMill(t rapid.TB, concurrency int, weights ...int) *mill {
-	m := &mill{wheel: newWheel(t, concurrency, weights...), held: make(map[*limit]int)}
+func newLimited(t rapid.TB, concurrency int, weights ...int) *limited {
+	m := &limited{model: newModel(t, concurrency, weights...), held: make(map[*limit]int)}
 	m.at = time.Now()
 	return m
 }
 
-// pool makes one of some sources, without a limit.
-func (m *mill) pool(key Key, members ...*Source) *limit {
+// limit makes one of some sources, without a limit.
+func (m *limited) limit(key Key, members ...*Source) *limit {
 	p := &limit{key: key}
 	p.starts.period = time.Minute
 	m.allLimits = append(m.allLimits, p)
@@ -43,19 +43,19 @@ func (m *mill) pool(key Key, members ...*Source) *limit {
 	return p
 }
 
-func (m *mill) allow(p *limit, permits int, d time.Duration) {
+func (m *limited) allow(p *limit, permits int, d time.Duration) {
 	m.held[p] = max(permits, p.used(m.at))
 	m.demand.allow(p, permits, m.at.Add(d), m.at)
-	m.turn()
+	m.update()
 }
 
-// turn asks, and holds each pool to what this node may have.
-func (m *mill) turn() {
+// update asks, and holds each limit to what this node may have.
+func (m *limited) update() {
 	before := make(map[*limit]int)
 	for _, p := range m.limits {
 		before[p] = p.used(m.at)
 	}
-	m.wheel.turn()
+	m.model.update()
 	for _, p := range m.limits {
 		used := p.used(m.at)
 		switch {
@@ -72,52 +72,52 @@ func (m *mill) turn() {
 }
 
 // deliver brings jobs and starts those that may.
-func (m *mill) deliver(s *Source, n int, backlog uint64) {
+func (m *limited) deliver(s *Source, n int, backlog uint64) {
 	for range n {
-		m.jobs = append(m.jobs, &milled{source: s, stamp: s.stamp})
+		m.jobs = append(m.jobs, &limitedJob{source: s, stamp: s.stamp})
 	}
 	m.left[s] -= n
 	m.running[s] += n
 	m.given[s] += n
 	m.delivered(s, n, backlog)
-	m.turn()
+	m.update()
 }
 
 // start starts a job if it may, and hands it back if not.
-func (m *mill) start(j *milled) (ok bool) {
+func (m *limited) start(j *limitedJob) (ok bool) {
 	if !j.source.start(j.stamp, m.now) {
 		m.end(j, 0)
 		return false
 	}
 	j.phase = running
-	m.turn()
+	m.update()
 	return true
 }
 
 // end takes a job out of the hand.
-func (m *mill) end(j *milled, ran time.Duration) {
-	m.jobs = slices.DeleteFunc(m.jobs, func(k *milled) bool { return k == j })
+func (m *limited) end(j *limitedJob, ran time.Duration) {
+	m.jobs = slices.DeleteFunc(m.jobs, func(k *limitedJob) bool { return k == j })
 	m.finish(j.source, ran)
 }
 
-func (m *mill) finish(s *Source, ran time.Duration) {
+func (m *limited) finish(s *Source, ran time.Duration) {
 	m.running[s]--
 	m.gone(s, ran)
-	m.turn()
+	m.update()
 }
 
 // none ends a pull with nothing more.
-func (m *mill) none(s *Source) {
+func (m *limited) none(s *Source) {
 	if s.greedy {
 		s.backlog = 0
 	}
 	m.returned(s, m.left[s])
 	m.left[s] = 0
-	m.turn()
+	m.update()
 }
 
 // in returns the jobs that are in a phase.
-func (m *mill) in(phase phase) (found []*milled) {
+func (m *limited) in(phase phase) (found []*limitedJob) {
 	for _, j := range m.jobs {
 		if j.phase == phase {
 			found = append(found, j)
@@ -128,11 +128,11 @@ func (m *mill) in(phase phase) (found []*milled) {
 
 func TestSourceIsAskedForTheLeastThatIsFree(t *testing.T) {
 	const many = 1 << 40
-	m := newMill(t, 10, 1, 1)
+	m := newLimited(t, 10, 1, 1)
 	a, b := m.sources[0], m.sources[1]
-	typ := m.pool(Key{Kind: OfType, Name: "a"}, a)
-	key := m.pool(Key{Kind: OfKey, Name: "k"}, a, b)
-	m.turn()
+	typ := m.limit(Key{Kind: OfType, Name: "a"}, a)
+	key := m.limit(Key{Kind: OfKey, Name: "k"}, a, b)
+	m.update()
 	m.none(a)
 	m.none(b)
 	a.backlog, b.backlog, a.asked, b.asked = many, many, 0, 0
@@ -165,12 +165,12 @@ func TestSourceIsAskedForTheLeastThatIsFree(t *testing.T) {
 // No permit, no wish: others have the slots, also those of less weight.
 func TestOthersFlowPastAFullQuota(t *testing.T) {
 	for _, o := range []Order{ByWeight, Strict} {
-		m := newMill(t, 4)
+		m := newLimited(t, 4)
 		m.order = o
 		full, other := m.add(6), m.add(1)
 		m.opened(full)
 		m.opened(other)
-		quota := m.pool(Key{Kind: OfType, Name: "full"}, full)
+		quota := m.limit(Key{Kind: OfType, Name: "full"}, full)
 		full.backlog, other.backlog = 1<<40, 1<<40
 		m.allow(quota, 1, forLong)
 		if m.left[full] != 1 {
@@ -187,9 +187,9 @@ func TestOthersFlowPastAFullQuota(t *testing.T) {
 }
 
 func TestLimitedTypeIsNotAskedForAhead(t *testing.T) {
-	m := newMill(t, 4, 1)
+	m := newLimited(t, 4, 1)
 	s := m.sources[0]
-	quota := m.pool(Key{Kind: OfType}, s)
+	quota := m.limit(Key{Kind: OfType}, s)
 	s.runs, s.run, s.backlog = runSamples, time.Millisecond, 1<<40
 	m.allow(quota, 100, forLong)
 	if m.left[s] != 4 {
@@ -199,15 +199,15 @@ func TestLimitedTypeIsNotAskedForAhead(t *testing.T) {
 
 // Whoever waits for work has a permit for it, and so many that it need not give up more.
 func TestStandingRequestCoversAPermit(t *testing.T) {
-	m := newMill(t, 4, 1, 1)
+	m := newLimited(t, 4, 1, 1)
 	a, b := m.sources[0], m.sources[1]
-	m.turn()
+	m.update()
 	m.none(a)
 	m.none(b)
 	for _, s := range m.pulled() {
 		m.none(s)
 	}
-	key := m.pool(Key{Kind: OfKey}, a, b)
+	key := m.limit(Key{Kind: OfKey}, a, b)
 	for _, s := range []*Source{a, b} {
 		m.returned(s, m.left[s])
 		m.left[s] = 0
@@ -235,11 +235,11 @@ func TestStandingRequestCoversAPermit(t *testing.T) {
 // A worker that is full with other jobs wants a permit to hear of jobs that need one, and
 // with these waiting as many as its share of the slots: else they would never run.
 func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
-	m := newMill(t, 12, 2, 1)
+	m := newLimited(t, 12, 2, 1)
 	a, b := m.sources[0], m.sources[1]
-	quota := m.pool(Key{Kind: OfType}, b)
+	quota := m.limit(Key{Kind: OfType}, b)
 	m.demand.allow(quota, 0, m.at.Add(forLong), m.at)
-	m.turn()
+	m.update()
 	for m.freeSlots() > 0 {
 		m.deliver(a, m.left[a], 100)
 	}
@@ -254,9 +254,9 @@ func TestFullWorkerWantsItsShareOfPermits(t *testing.T) {
 
 // What a node wants: as much as it could use, which is little while nothing comes.
 func TestWant(t *testing.T) {
-	m := newMill(t, 10, 1, 1)
+	m := newLimited(t, 10, 1, 1)
 	s, other := m.sources[0], m.sources[1]
-	p := m.pool(Key{Kind: OfType}, s)
+	p := m.limit(Key{Kind: OfType}, s)
 	want := func(when string, n int) {
 		t.Helper()
 		if got := m.want(p, m.at); got != n {
@@ -264,7 +264,7 @@ func TestWant(t *testing.T) {
 		}
 	}
 	m.demand.allow(p, 0, m.at.Add(forLong), m.at)
-	m.turn()
+	m.update()
 	want("without a permit, nothing heard", 10)
 	m.allow(p, 5, forLong)
 	want("its request stands, the other's too", 1+1)
@@ -283,9 +283,9 @@ func TestWant(t *testing.T) {
 
 // With work for one type of a key, the others do not sit on its permits; but they are heard.
 func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
-	m := newMill(t, 10, 1, 1)
+	m := newLimited(t, 10, 1, 1)
 	busy, idle := m.sources[0], m.sources[1]
-	key := m.pool(Key{Kind: OfKey}, busy, idle)
+	key := m.limit(Key{Kind: OfKey}, busy, idle)
 	m.allow(key, 2, forLong)
 	asked, runs, unused := 0, 0, 0
 	for range 2000 { // jobs of 50 ms, two at once
@@ -319,9 +319,9 @@ func TestIdleTypeLeavesPermitsToOthers(t *testing.T) {
 }
 
 func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
-	m := newMill(t, 10, 1)
+	m := newLimited(t, 10, 1)
 	s := m.sources[0]
-	quota := m.pool(Key{Kind: OfType}, s)
+	quota := m.limit(Key{Kind: OfType}, s)
 	s.backlog = 1 << 40
 	m.allow(quota, 5, forLong)
 	m.deliver(s, 5, 1<<40)
@@ -348,54 +348,54 @@ func TestPermitsGoBackAsTheyFallFree(t *testing.T) {
 
 // A job starts on permits that were never lost since it was asked for, and runs on them.
 func TestJobsKeepTheirPermits(t *testing.T) {
-	long := func(m *mill, p *limit) { m.allow(p, 5, forLong) }
+	long := func(m *limited, p *limit) { m.allow(p, 5, forLong) }
 	tests := []struct {
 		name    string
-		before  func(m *mill, p *limit) // until jobs are asked for
-		after   func(m *mill, p *limit) // and come
+		before  func(m *limited, p *limit) // until jobs are asked for
+		after   func(m *limited, p *limit) // and come
 		starts  bool
 		revoked bool // had it started
 	}{
-		{"nothing happens", long, func(*mill, *limit) {}, true, false},
-		{"refreshed", long, func(m *mill, p *limit) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
-		{"fewer", long, func(m *mill, p *limit) { m.allow(p, 1, forLong) }, true, false},
-		{"none left to use", long, func(m *mill, p *limit) { m.allow(p, 0, forLong) }, true, false},
-		{"expired", long, func(m *mill, _ *limit) { m.at = m.at.Add(forLong) }, false, true},
-		{"suspended past the end", long, func(m *mill, _ *limit) { m.at = modeltest.Suspended(m.at, forLong) }, false, true},
-		{"expired and regained", long, func(m *mill, p *limit) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},
-		{"lost", long, func(m *mill, p *limit) { m.lose(p, m.at) }, false, true},
-		{"lost and regained", long, func(m *mill, p *limit) { m.lose(p, m.at); m.allow(p, 5, forLong) }, false, true},
-		{"lost and lifted", long, func(m *mill, p *limit) { m.lose(p, m.at); m.lift(p) }, true, false},
-		{"lifted", long, func(m *mill, p *limit) { m.lift(p) }, true, false},
-		{"lifted and set", long, func(m *mill, p *limit) { m.lift(p); m.allow(p, 5, forLong) }, false, false},
-		{"set first", func(m *mill, _ *limit) { m.turn() }, long, false, false},
-		{"set and lost", func(m *mill, _ *limit) { m.turn() }, func(m *mill, p *limit) { long(m, p); m.lose(p, m.at) }, false, true},
-		{"another type's key", long, func(m *mill, p *limit) { m.leave(m.sources[0], p) }, true, false},
-		{"a key's too", long, func(m *mill, _ *limit) {
-			q := m.pool(Key{Kind: OfKey})
+		{"nothing happens", long, func(*limited, *limit) {}, true, false},
+		{"refreshed", long, func(m *limited, p *limit) { m.at = m.at.Add(time.Hour); m.allow(p, 5, forLong) }, true, false},
+		{"fewer", long, func(m *limited, p *limit) { m.allow(p, 1, forLong) }, true, false},
+		{"none left to use", long, func(m *limited, p *limit) { m.allow(p, 0, forLong) }, true, false},
+		{"expired", long, func(m *limited, _ *limit) { m.at = m.at.Add(forLong) }, false, true},
+		{"suspended past the end", long, func(m *limited, _ *limit) { m.at = modeltest.Suspended(m.at, forLong) }, false, true},
+		{"expired and regained", long, func(m *limited, p *limit) { m.at = m.at.Add(forLong); m.allow(p, 5, forLong) }, false, true},
+		{"lost", long, func(m *limited, p *limit) { m.lose(p, m.at) }, false, true},
+		{"lost and regained", long, func(m *limited, p *limit) { m.lose(p, m.at); m.allow(p, 5, forLong) }, false, true},
+		{"lost and lifted", long, func(m *limited, p *limit) { m.lose(p, m.at); m.lift(p) }, true, false},
+		{"lifted", long, func(m *limited, p *limit) { m.lift(p) }, true, false},
+		{"lifted and set", long, func(m *limited, p *limit) { m.lift(p); m.allow(p, 5, forLong) }, false, false},
+		{"set first", func(m *limited, _ *limit) { m.update() }, long, false, false},
+		{"set and lost", func(m *limited, _ *limit) { m.update() }, func(m *limited, p *limit) { long(m, p); m.lose(p, m.at) }, false, true},
+		{"another type's key", long, func(m *limited, p *limit) { m.leave(m.sources[0], p) }, true, false},
+		{"a key's too", long, func(m *limited, _ *limit) {
+			q := m.limit(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 		}, false, false},
-		{"a key's that was lost once", long, func(m *mill, _ *limit) {
-			q := m.pool(Key{Kind: OfKey})
+		{"a key's that was lost once", long, func(m *limited, _ *limit) {
+			q := m.limit(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.lose(q, m.at)
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 		}, false, false},
-		{"a key's that is lost then", long, func(m *mill, _ *limit) {
-			q := m.pool(Key{Kind: OfKey})
+		{"a key's that is lost then", long, func(m *limited, _ *limit) {
+			q := m.limit(Key{Kind: OfKey})
 			m.allow(q, 5, forLong)
 			m.join(m.sources[0], q)
 			m.lose(q, m.at)
 		}, false, true},
-		{"paused", long, func(m *mill, _ *limit) { m.sources[0].paused = true }, false, false},
+		{"paused", long, func(m *limited, _ *limit) { m.sources[0].paused = true }, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newMill(t, 10, 1)
+			m := newLimited(t, 10, 1)
 			s := m.sources[0]
-			p := m.pool(Key{Kind: OfType}, s)
+			p := m.limit(Key{Kind: OfType}, s)
 			tt.before(m, p)
 			if m.asked() == 0 {
 				t.Fatal("nothing asked for")
@@ -415,9 +415,9 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 
 // A rate is for starts: what has started runs on whatever becomes of it.
 func TestLostRateLetsJobsRun(t *testing.T) {
-	m := newMill(t, 10, 1)
+	m := newLimited(t, 10, 1)
 	s := m.sources[0]
-	p := m.pool(Key{Kind: OfType, Rate: true}, s)
+	p := m.limit(Key{Kind: OfType, Rate: true}, s)
 	m.allow(p, 5, forLong)
 	stamp := s.stamp
 	m.lose(p, m.at)
@@ -428,9 +428,9 @@ func TestLostRateLetsJobsRun(t *testing.T) {
 
 // A handler that was given up has its permit for as long as it runs.
 func TestStuckHandlerKeepsItsPermit(t *testing.T) {
-	m := newMill(t, 2, 1)
+	m := newLimited(t, 2, 1)
 	s := m.sources[0]
-	p := m.pool(Key{Kind: OfType}, s)
+	p := m.limit(Key{Kind: OfType}, s)
 	s.backlog = 1 << 40
 	m.allow(p, 2, forLong)
 	m.deliver(s, 2, 1<<40)
@@ -440,21 +440,21 @@ func TestStuckHandlerKeepsItsPermit(t *testing.T) {
 		t.Errorf("asked for %d with a free slot (%d) and no permit", m.asked(), m.freeSlots())
 	}
 	s.stuck--
-	m.turn()
+	m.update()
 	if m.asked() != 1 {
 		t.Errorf("asked for %d once it had returned", m.asked())
 	}
 }
 
 func TestPausedQueueIsNotAsked(t *testing.T) {
-	m := newMill(t, 4)
+	m := newLimited(t, 4)
 	m.order = Strict
 	paused, other := m.add(6), m.add(1)
 	m.opened(paused)
 	m.opened(other)
 	paused.backlog, other.backlog = 1<<40, 1<<40
 	paused.paused = true
-	m.turn()
+	m.update()
 	if m.left[paused] != 0 || m.left[other] != 4 {
 		t.Errorf("asked for %d of the paused queue and %d of the other", m.left[paused], m.left[other])
 	}

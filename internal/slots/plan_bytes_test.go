@@ -11,13 +11,13 @@ import (
 // however large jobs are, some are asked for.
 func TestBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWheel(t, rapid.IntRange(1, 40).Draw(t, "concurrency"), rapid.SliceOfN(rapid.IntRange(1, 9), 1, 12).Draw(t, "weights")...)
+		w := newModel(t, rapid.IntRange(1, 40).Draw(t, "concurrency"), rapid.SliceOfN(rapid.IntRange(1, 9), 1, 12).Draw(t, "weights")...)
 		w.budget = budget{flight: rapid.IntRange(1, 1000).Draw(t, "flight"), hand: rapid.IntRange(0, 2000).Draw(t, "hand")}
 		size := rapid.IntRange(1, 1500).Draw(t, "size")
 		for _, s := range w.sources {
 			s.size = size
 		}
-		w.turn()
+		w.update()
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			if asked := w.with(func(s *Source) bool { return w.left[s] > 0 }); len(asked) > 0 && rapid.Bool().Draw(t, "deliver") {
 				s := rapid.SampledFrom(asked).Draw(t, "source")
