@@ -28,10 +28,10 @@ func (t *tenure) wait() time.Duration { return time.Duration(t.ackWait.Load()) }
 // A consumerPlace names a type in a queue.
 type consumerPlace struct{ queue, typ job.Name }
 
-// serve returns the tenure of a consumer as the broker describes it now. If that is another
+// tenureOf returns the tenure of a consumer as the broker describes it now. If that is another
 // than before, the leases of the one before are void. It returns an error that is
 // [ErrAckWait] as well if the lease is not the one that this worker was told to give.
-func (s *Store) serve(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
+func (s *Store) tenureOf(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tenures[at]

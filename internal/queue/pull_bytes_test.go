@@ -15,21 +15,21 @@ import (
 	"github.com/millhand/millhand/internal/slots"
 )
 
-// request is a pull request as the broker sees it.
-type request struct {
+// sentRequest is a pull request as the broker sees it.
+type sentRequest struct {
 	Batch    int  `json:"batch"`
 	MaxBytes int  `json:"max_bytes"`
 	NoWait   bool `json:"no_wait"`
 }
 
 // requests returns what is asked of the broker from now on.
-func (s *scene) requests() func() []request {
+func (s *scene) requests() func() []sentRequest {
 	s.t.Helper()
 	var mu sync.Mutex
-	var all []request
+	var all []sentRequest
 	nc := s.server.Connect(s.t)
 	_, err := nc.Subscribe("$JS.API.CONSUMER.MSG.NEXT.>", func(m *nats.Msg) {
-		var r request
+		var r sentRequest
 		if err := json.Unmarshal(m.Data, &r); err != nil {
 			s.t.Errorf("pull request %q: %v", m.Data, err)
 		}
@@ -43,10 +43,10 @@ func (s *scene) requests() func() []request {
 	if err != nil {
 		s.t.Fatalf("subscribe: %v", err)
 	}
-	return func() []request {
+	return func() []sentRequest {
 		mu.Lock()
 		defer mu.Unlock()
-		return append([]request(nil), all...)
+		return append([]sentRequest(nil), all...)
 	}
 }
 

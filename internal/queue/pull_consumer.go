@@ -57,11 +57,11 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 	if err := stream.Answering(info.Config.Metadata).Check(); err != nil {
 		return nil, err
 	}
-	return s.serve(ctx, consumerPlace{queue, typ}, info)
+	return s.tenureOf(ctx, consumerPlace{queue, typ}, info)
 }
 
-// look returns a type's consumer as it is now.
-func (s *Store) look(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
+// consumerInfo returns a type's consumer as it is now.
+func (s *Store) consumerInfo(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
 	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ.String())

@@ -11,14 +11,22 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
+// inbox is where the answers to pull requests come.
+type inbox struct {
+	name       string
+	msgs       chan *nats.Msg
+	sub        *nats.Subscription
+	reconnects uint64 // of the connection before it was opened
+}
+
 // open makes sure of the consumer and subscribes, for as long as it takes.
 func (p *Puller) open(ctx context.Context) error {
 	// Others are not to wait for this one, however long the broker takes.
-	lapsed := make(chan struct{})
-	lapse := time.AfterFunc(turnLapse, func() { p.source.Silent(true); close(lapsed) })
+	fellSilent := make(chan struct{})
+	late := time.AfterFunc(answerWithin, func() { p.source.Silent(true); close(fellSilent) })
 	defer func() {
-		if !lapse.Stop() {
-			<-lapsed
+		if !late.Stop() {
+			<-fellSilent
 			p.silent = true
 		}
 		p.heard()
@@ -38,7 +46,7 @@ func (p *Puller) open(ctx context.Context) error {
 }
 
 func (p *Puller) tryOpen(ctx context.Context) error {
-	p.link = p.store.nc.Stats().Reconnects
+	in := &inbox{name: p.store.nc.NewInbox(), msgs: make(chan *nats.Msg, maxInbox), reconnects: p.store.nc.Stats().Reconnects}
 	t, err := p.store.ensureConsumer(ctx, p.queue, p.typ)
 	if err != nil && Passing(err) {
 		if restoreErr := p.store.restore(ctx); restoreErr != nil {
@@ -49,22 +57,21 @@ func (p *Puller) tryOpen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.serve(t)
-	p.inbox = p.store.nc.NewInbox()
-	p.in = make(chan *nats.Msg, maxInbox)
-	p.sub, err = p.store.nc.ChanSubscribe(p.inbox, p.in)
+	p.adopt(t)
+	p.inbox = in
+	in.sub, err = p.store.nc.ChanSubscribe(in.name, in.msgs)
 	return err
 }
 
 // close drops the inbox and takes in what had already come.
 func (p *Puller) close(ctx context.Context) {
-	if p.sub == nil {
+	if p.inbox == nil || p.inbox.sub == nil {
 		return
 	}
-	_ = p.sub.Unsubscribe() // fails only with the connection, which drops it as well
+	_ = p.inbox.sub.Unsubscribe() // fails only with the connection, which drops it as well
 	for {
 		select {
-		case m := <-p.in:
+		case m := <-p.inbox.msgs:
 			if isJob(m) {
 				p.take(context.WithoutCancel(ctx), []*nats.Msg{m})
 			}
@@ -74,29 +81,29 @@ func (p *Puller) close(ctx context.Context) {
 	}
 }
 
-// reopen starts over with a new inbox and no pull in flight.
+// reopen starts over with a new inbox and no request in flight.
 func (p *Puller) reopen(ctx context.Context) error {
 	p.close(ctx)
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	p.over()
+	p.endRequest()
 	return p.send(ctx)
 }
 
-// linger waits for the closing status of the pull in flight. What still comes is handed
+// linger waits for the closing status of the request in flight. What still comes is handed
 // back: dropped, it would be stranded until AckWait and count as a crash.
 func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
-	for p.pull != nil {
+	for p.request != nil {
 		select {
-		case m := <-p.in:
+		case m := <-p.inbox.msgs:
 			if isJob(m) {
 				p.take(ctx, []*nats.Msg{m})
 			} else {
 				p.closing(m)
 			}
 		case <-p.overdue.C:
-			if !p.lapse() {
+			if !p.fallSilent() {
 				return
 			}
 		case <-connection:

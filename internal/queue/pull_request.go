@@ -21,15 +21,15 @@ const (
 	pullLifetime    = time.Second
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
-	turnLapseMost   = time.Second
-	turnLapse       = 250 * time.Millisecond // without an answer to a pull for jobs that wait, or twice what the last one took
-	maxInbox        = 2 * slots.MaxBatch     // messages, whose bytes the requests bound
+	answerWithin    = 250 * time.Millisecond // to a request for jobs that wait, or twice what the last answer took: then it is silent
+	answerWithinMax = time.Second
+	maxInbox        = 2 * slots.MaxBatch // messages, whose bytes the requests bound
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
 )
 
-// pull is one request in flight.
-type pull struct {
+// request is a pull request in flight.
+type request struct {
 	batch    int
 	standing bool      // it waits for jobs to come; others take what is there and close
 	sent     time.Time // the leases of its jobs start here
@@ -40,62 +40,62 @@ type pull struct {
 	bytes    int // that may still come, if they are limited
 }
 
-// over ends the pull in flight: what it was asked for and did not bring is given back.
-func (p *Puller) over() {
-	if p.pull == nil {
+// endRequest ends the request in flight: what it was asked for and did not bring is given back.
+func (p *Puller) endRequest() {
+	if p.request == nil {
 		return
 	}
-	if !p.pull.standing && p.pull.left > 0 {
+	if !p.request.standing && p.request.left > 0 {
 		p.backlog = 0
 		p.source.Empty()
 	}
 	p.alone = false
-	p.gone(p.pull.left)
+	p.drop(p.request.left)
 }
 
-// gone gives back what will not come of the pull in flight, which ends with the last of it.
-func (p *Puller) gone(n int) {
-	p.pull.left -= n
+// drop gives back what will not come of the request in flight, which ends with the last of it.
+func (p *Puller) drop(n int) {
+	p.request.left -= n
 	p.stage.GiveBack(n)
-	if p.pull.left <= 0 {
-		p.pull = nil
+	if p.request.left <= 0 {
+		p.request = nil
 		p.overdue.Stop()
 	}
 }
 
-// arrived notes messages that the pull in flight brought.
+// arrived notes messages that the request in flight brought.
 func (p *Puller) arrived(msgs []*nats.Msg) {
 	p.alone = false
-	p.pull.left -= len(msgs)
+	p.request.left -= len(msgs)
 	for _, m := range msgs {
-		p.pull.bytes -= m.Size()
+		p.request.bytes -= m.Size()
 	}
 	switch {
-	case p.pull.left <= 0:
-		p.pull = nil
+	case p.request.left <= 0:
+		p.request = nil
 		p.overdue.Stop()
-	case p.pull.limited && p.pull.bytes == 0:
-		p.gone(p.pull.left) // of that, and only of that, the broker says nothing
+	case p.request.limited && p.request.bytes == 0:
+		p.drop(p.request.left) // of that, and only of that, the broker says nothing
 	}
 }
 
 // tooLarge takes in that the next job has more bytes than may still come. In a cluster this
 // overtakes what was sent before it.
 func (p *Puller) tooLarge(m *nats.Msg) {
-	if p.pull == nil {
+	if p.request == nil {
 		return
 	}
 	n, err := strconv.Atoi(m.Header.Get(stream.HeaderPendingMsgs))
-	if err != nil || n > p.pull.left {
-		n = p.pull.left
+	if err != nil || n > p.request.left {
+		n = p.request.left
 	}
-	p.alone = n == p.pull.batch
-	p.gone(n)
+	p.alone = n == p.request.batch
+	p.drop(n)
 }
 
-// send asks the broker for what is wanted, unless a pull is in flight.
+// send asks the broker for what is wanted, unless a request is in flight.
 func (p *Puller) send(ctx context.Context) error {
-	if p.pull != nil || p.wanted == 0 {
+	if p.request != nil || p.wanted == 0 {
 		return nil
 	}
 	lifetime := pullLifetime
@@ -108,56 +108,56 @@ func (p *Puller) send(ctx context.Context) error {
 	if p.tenure.replicated && !brief {
 		lifetime = clusterLifetime
 	}
-	lifetime = min(lifetime, p.ackWait/3)
-	p.pull = &pull{batch: n, left: n, standing: standing, sent: time.Now(), limited: bytes > 0, bytes: bytes}
+	lifetime = min(lifetime, p.tenure.wait()/3)
+	p.request = &request{batch: n, left: n, standing: standing, sent: time.Now(), limited: bytes > 0, bytes: bytes}
 	p.wanted -= n
 	body, err := json.Marshal(struct {
 		Batch    int           `json:"batch"`
 		MaxBytes int           `json:"max_bytes,omitempty"`
 		Expires  time.Duration `json:"expires,omitempty"`
 		NoWait   bool          `json:"no_wait,omitempty"`
-	}{p.pull.batch, bytes, lifetime, !p.pull.standing})
+	}{p.request.batch, bytes, lifetime, !p.request.standing})
 	if err != nil {
 		return err
 	}
-	p.pull.patience = lifetime + closingGrace
+	p.request.patience = lifetime + closingGrace
 	if standing {
-		p.overdue.Reset(p.pull.patience)
+		p.overdue.Reset(p.request.patience)
 	} else {
-		p.overdue.Reset(min(max(turnLapse, 2*p.took), turnLapseMost))
+		p.overdue.Reset(min(max(answerWithin, 2*p.took), answerWithinMax))
 	}
-	if err := p.store.nc.PublishRequest(p.subject, p.inbox, body); err != nil {
+	if err := p.store.nc.PublishRequest(p.subject, p.inbox.name, body); err != nil {
 		return p.backOff(ctx)
 	}
 	return nil
 }
 
-// unanswered gives up the turn of a pull for jobs that wait, and later the pull itself.
+// unanswered has nobody wait for a request for jobs that wait, and later gives it up.
 func (p *Puller) unanswered(ctx context.Context) error {
-	if p.pull == nil || p.lapse() {
+	if p.request == nil || p.fallSilent() {
 		return nil
 	}
-	p.log.WarnContext(ctx, "pull request was not answered: subscribing anew")
+	p.log.WarnContext(ctx, "pull request was not answered: subscribing again")
 	p.store.rebuilt.Add(1)
 	return p.reopen(ctx)
 }
 
-// lapse gives up the turn of a pull for jobs that wait. It reports false if that is done, or
-// there is none: then the pull is overdue.
-func (p *Puller) lapse() bool {
-	if p.pull.standing || p.silent {
+// fallSilent has nobody wait for the answer to a request for jobs that wait. It reports false if
+// that is done, or jobs are not known to wait: then the request is overdue.
+func (p *Puller) fallSilent() bool {
+	if p.request.standing || p.silent {
 		return false
 	}
 	p.silent = true
 	p.source.Silent(true)
-	p.overdue.Reset(p.pull.patience - time.Since(p.pull.sent))
+	p.overdue.Reset(p.request.patience - time.Since(p.request.sent))
 	return true
 }
 
 // heard notes that the broker has answered.
 func (p *Puller) heard() {
-	if p.pull != nil && !p.pull.standing && !p.pull.answered {
-		p.pull.answered, p.took = true, time.Since(p.pull.sent)
+	if p.request != nil && !p.request.standing && !p.request.answered {
+		p.request.answered, p.took = true, time.Since(p.request.sent)
 	}
 	if p.silent {
 		p.silent = false
@@ -165,10 +165,10 @@ func (p *Puller) heard() {
 	}
 }
 
-// backOff waits a little longer each time before the pull is given up.
+// backOff waits a little longer each time before the request is given up.
 func (p *Puller) backOff(ctx context.Context) error {
-	p.pause = min(max(2*p.pause, reopenPause), reopenPauseMax)
-	if stream.Sleep(ctx, p.pause) != nil {
+	p.backoff = min(max(2*p.backoff, reopenPause), reopenPauseMax)
+	if stream.Sleep(ctx, p.backoff) != nil {
 		return nil //nolint:nilerr // asked to stop: no failure
 	}
 	return p.reopen(ctx)
@@ -190,11 +190,11 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 		p.tooLarge(m)
 		return p.send(ctx)
 	case status == "404", status == "408":
-		empty := p.pull != nil && p.pull.standing && p.pull.left == p.pull.batch
-		p.pause = 0
-		p.over()
+		empty := p.request != nil && p.request.standing && p.request.left == p.request.batch
+		p.backoff = 0
+		p.endRequest()
 		if empty {
-			if err := p.watch(ctx); err != nil {
+			if err := p.act(ctx, p.watch.next(watchEvent{what: requestExpired, at: time.Now()})); err != nil {
 				return err
 			}
 		}
@@ -212,14 +212,14 @@ func (p *Puller) closing(m *nats.Msg) {
 	case reasonTooLarge:
 		p.tooLarge(m)
 	default:
-		p.over()
+		p.endRequest()
 	}
 }
 
 // giveBack returns what was asked for and cannot be pulled now. It is asked for again,
 // unless the slots are closed.
 func (p *Puller) giveBack() {
-	p.over()
+	p.endRequest()
 	p.stage.GiveBack(p.wanted + int(p.asked.Swap(0)))
 	p.wanted = 0
 }

@@ -1,72 +1,119 @@
 package queue
 
 import (
-	"context"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 )
 
-// When the broker is asked whether jobs wait that there is no permit for, or whether those in
-// hand are: once a newcomer had time to get one, and then now and then. And how long that may take.
-const (
-	listenFirst  = 250 * time.Millisecond
-	listenEvery  = 2 * time.Second
-	listenWithin = time.Second
-)
-
-// nextListen returns when to listen again: those who are starved, and ask the broker, at
-// different times; the others together, since what an idle worker costs is how often it wakes up.
-func (p *Puller) nextListen() time.Duration {
-	if p.starved {
-		return listenEvery + rand.N(listenEvery/2)
-	}
-	now := time.Now()
-	return now.Truncate(listenEvery).Add(listenEvery).Sub(now)
+// A watch finds out when a puller has to ask the broker about its consumer, and when to subscribe
+// again. It is pure: [watch.next] is told what happened and says what to do.
+//
+// There are three reasons to ask. All leases hang on the consumer, and whoever removes it, makes it
+// again or changes its lease tells nobody. A worker without permits needs some if jobs wait, and
+// learns of these in no other way. And a subscription may have stopped delivering: its standing
+// requests expire although jobs wait. Jobs that come just after one expired prove nothing, so that
+// takes two.
+type watch struct {
+	polled  time.Time // when the broker was asked last
+	empty   int       // standing requests in a row that expired without a job
+	stalled int       // and those at whose end jobs were waiting
+	starved bool      // nothing could be asked for, for want of a permit
+	asks    int       // of the source, then
 }
 
-// listen looks for jobs without pulling them, if for a while nothing could be pulled: who has
-// no permits needs some if jobs wait, and learns of it in no other way. It also looks whether
-// what is in hand is still this worker's.
-func (p *Puller) listen(ctx context.Context) error {
-	turn, starved := p.source.Starved()
-	again := starved && (p.starved && turn == p.turn || turn == 0) // of 0: it never pulled
-	p.turn, p.starved = turn, starved
-	due := p.source.Busy() && time.Since(p.looked) >= p.ackWait/3
-	if !again && !due {
-		return nil
-	}
-	info, err := p.inspect(ctx)
-	if again && info != nil && !info.Paused {
-		p.source.Waiting(info.NumPending)
-	}
-	return err
-}
-
-// How a subscription is found that went deaf.
 const (
-	emptyBeforeInfo = 2 // standing requests in a row that expired empty before the backlog is looked at
-	emptyWhileJobs  = 2 // and those at whose end jobs were waiting before it is made anew
+	pollFirst   = 250 * time.Millisecond // once a newcomer had time to get a permit
+	pollPause   = 2 * time.Second
+	pollWithin  = time.Second // for the broker's answer
+	pollRepeats = time.Second // between polls that deliveries give reason for
+
+	emptyBeforePoll     = 2 // standing requests
+	stalledBeforeReopen = 2
 )
 
-// watch finds a subscription that went deaf: standing requests expire although jobs wait
-// which may start. Jobs that come just after one expired prove nothing, so it takes two.
-func (p *Puller) watch(ctx context.Context) error {
-	p.empty++
-	if p.empty < emptyBeforeInfo && p.deaf == 0 {
-		return nil
+// watchEvent is what a watch is told. Which fields count depends on what happened.
+type watchEvent struct {
+	what watched
+	at   time.Time
+
+	repeated bool          // jobsCame: one of them has been handed out before, or may have been
+	waiting  bool          // backlogPolled: jobs wait that may start
+	starved  bool          // timePassed: nothing can be asked for, for want of a permit
+	asks     int           // timePassed: of the source, so far
+	busy     bool          // timePassed: jobs are in hand
+	lease    time.Duration // timePassed: of these
+}
+
+// watched is what happened.
+type watched uint8
+
+const (
+	consumerSeen   watched = iota // the broker described it
+	jobsCame                      // in answer to a request
+	requestExpired                // a standing one, without a job
+	backlogPolled                 // as told by pollBacklog
+	timePassed                    // as much as watch.pause says
+)
+
+// watchAction is what is to be done.
+type watchAction uint8
+
+const (
+	carryOn watchAction = iota
+	pollLeases
+	pollPermits // tell the source how many jobs wait
+	pollBacklog // tell the watch whether jobs wait, by backlogPolled
+	resubscribe
+)
+
+// next takes in an event and returns what is to be done.
+func (w *watch) next(e watchEvent) watchAction {
+	switch e.what {
+	case consumerSeen:
+		w.polled = e.at
+	case jobsCame:
+		w.empty, w.stalled = 0, 0
+		if e.repeated && e.at.Sub(w.polled) >= pollRepeats {
+			return w.poll(pollLeases, e.at)
+		}
+	case requestExpired:
+		w.empty++
+		if w.empty >= emptyBeforePoll || w.stalled > 0 {
+			w.empty = 0
+			return w.poll(pollBacklog, e.at)
+		}
+	case backlogPolled:
+		if w.stalled++; !e.waiting {
+			w.stalled = 0
+		}
+		if w.stalled >= stalledBeforeReopen {
+			w.stalled = 0
+			return resubscribe
+		}
+	case timePassed:
+		again := e.starved && (w.starved && e.asks == w.asks || e.asks == 0) // of 0: it never pulled
+		w.starved, w.asks = e.starved, e.asks
+		switch {
+		case again:
+			return w.poll(pollPermits, e.at)
+		case e.busy && e.at.Sub(w.polled) >= e.lease/3:
+			return w.poll(pollLeases, e.at)
+		}
 	}
-	p.empty = 0
-	info, err := p.inspect(ctx)
-	if err != nil || info == nil || info.Paused || info.NumPending == 0 || !p.source.Admits() {
-		p.deaf = 0
-		return err
+	return carryOn
+}
+
+func (w *watch) poll(why watchAction, at time.Time) watchAction {
+	w.polled = at
+	return why
+}
+
+// pause returns how long it is until time has passed: for those who are starved, and ask the
+// broker, it differs; for the others it ends at the same moment, since what an idle worker costs is
+// how often it wakes up.
+func (w *watch) pause(now time.Time) time.Duration {
+	if w.starved {
+		return pollPause + rand.N(pollPause/2)
 	}
-	if p.deaf++; p.deaf < emptyWhileJobs {
-		return nil
-	}
-	p.deaf = 0
-	p.store.rebuilt.Add(1)
-	p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing anew", slog.Uint64("waiting", info.NumPending))
-	return p.reopen(ctx)
+	return now.Truncate(pollPause).Add(pollPause).Sub(now)
 }

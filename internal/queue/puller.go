@@ -30,32 +30,24 @@ type Puller struct {
 	typ     job.Name
 	stage   *stages.Producer[*Delivery]
 	asked   atomic.Int64  // demand that Run's goroutine has not seen yet
-	bell    chan struct{} // there is some
+	wake    chan struct{} // there is some
+	subject string        // of pull requests
 	log     *slog.Logger
 
 	// Of Run's goroutine.
-	ackWait time.Duration
-	tenure  *tenure   // of the consumer
-	looked  time.Time // when the consumer was looked at last
-	newest  uint64    // sequence of what was handed out first last: more is to come, unless the broker has forgotten
-	told    bool      // that the consumer is paused
-	subject string    // of pull requests
-	inbox   string
-	link    uint64 // reconnects before the inbox was opened
-	sub     *nats.Subscription
-	in      chan *nats.Msg
-	pull    *pull  // in flight, nil if none
-	alone   bool   // the next job is too large to come with others
-	wanted  int    // asked for while a pull was in flight
-	backlog uint64 // jobs that waited behind the last delivery
-	overdue *time.Timer
-	silent  bool          // a pull for jobs that wait is not answered
-	took    time.Duration // the last answer to one
-	empty   int           // standing requests in a row that expired without a job
-	deaf    int           // and those of them at whose end jobs were waiting
-	pause   time.Duration
-	starved bool // when it was looked at last, for want of a permit
-	turn    int  // of asking, then
+	tenure   *tenure       // of the consumer
+	inbox    *inbox        // nil until the first is open
+	watch    watch         // over the consumer and the subscription
+	newest   uint64        // sequence of what was handed out first last: more is to come, unless the broker has forgotten
+	isPaused bool          // the consumer, as was told
+	request  *request      // in flight, nil if none
+	overdue  *time.Timer   // its answer
+	wanted   int           // asked for while a request was in flight
+	alone    bool          // the next job is too large to come with others
+	backlog  uint64        // jobs that waited behind the last delivery
+	silent   bool          // a request for jobs that wait is not answered
+	took     time.Duration // the last answer to one
+	backoff  time.Duration
 }
 
 // NewPuller returns a puller of one type. What it emits is under the renewer's care.
@@ -71,7 +63,7 @@ func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
 	}
 	p := &Puller{
 		store: s.store, renewer: s.renewer, settler: s, source: source, queue: q, typ: t,
-		bell:    make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1),
 		log:     s.log.With(slog.String("queue", queue), slog.String("type", typ)),
 		subject: s.store.client.API("CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ),
 	}
@@ -81,7 +73,7 @@ func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
 		Demand: func(_ context.Context, n int, out []*Delivery) ([]*Delivery, error) {
 			p.asked.Add(int64(n))
 			select {
-			case p.bell <- struct{}{}:
+			case p.wake <- struct{}{}:
 			default:
 			}
 			return out, nil
@@ -100,7 +92,7 @@ func (p *Puller) Source() *slots.Source { return p.source }
 // error it returns is one that will not pass by itself.
 func (p *Puller) Run(ctx context.Context) error {
 	// What an earlier run was asked for, its stage has returned.
-	p.pull, p.wanted, p.backlog, p.silent = nil, 0, 0, false
+	p.request, p.wanted, p.backlog, p.silent = nil, 0, 0, false
 	p.asked.Store(0)
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -118,8 +110,8 @@ func (p *Puller) Run(ctx context.Context) error {
 func (p *Puller) loop(ctx context.Context) error {
 	p.overdue = time.NewTimer(time.Hour)
 	defer p.overdue.Stop()
-	look := time.NewTimer(listenFirst)
-	defer look.Stop()
+	poll := time.NewTimer(pollFirst)
+	defer poll.Stop()
 	if err := p.open(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -132,7 +124,7 @@ func (p *Puller) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			p.linger(context.WithoutCancel(ctx), connection)
 			return nil
-		case <-p.bell:
+		case <-p.wake:
 			if !p.source.Ahead() {
 				// Jobs that end at the same moment are replaced together: those that could
 				// not say so yet do it now.
@@ -140,19 +132,19 @@ func (p *Puller) loop(ctx context.Context) error {
 			}
 			p.wanted += int(p.asked.Swap(0))
 			err = p.send(ctx)
-		case m := <-p.in:
+		case m := <-p.inbox.msgs:
 			err = p.receive(ctx, m)
 		case <-p.overdue.C:
 			err = p.unanswered(ctx)
-		case <-look.C:
-			err = p.listen(ctx)
-			look.Reset(p.nextListen())
+		case <-poll.C:
+			err = p.timePassed(ctx)
+			poll.Reset(p.watch.pause(time.Now()))
 		case <-connection:
 			// The broker may still honour the old inbox: a delivery there would look
 			// younger than it is, and with it its lease. An inbox of this connection
 			// is left alone: to drop it would strand what is on its way, and jobs
 			// that nobody had would count a crash.
-			if !p.store.nc.IsConnected() || p.store.nc.Stats().Reconnects != p.link {
+			if !p.store.nc.IsConnected() || p.store.nc.Stats().Reconnects != p.inbox.reconnects {
 				err = p.reopen(ctx)
 			}
 		}
@@ -173,7 +165,7 @@ func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
 		}
 		jobs = append(jobs, m)
 		select {
-		case m = <-p.in:
+		case m = <-p.inbox.msgs:
 			continue
 		default:
 		}
@@ -192,18 +184,20 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 		return
 	}
 	now := time.Now()
-	sent := now.Add(-p.ackWait) // of no pull we know: too late
-	if p.pull != nil {
-		sent = p.pull.sent
+	sent := now.Add(-p.tenure.wait()) // of no request we know: too late
+	if p.request != nil {
+		sent = p.request.sent
 		p.arrived(msgs)
 	}
-	p.empty, p.deaf, p.pause = 0, 0, 0
+	p.backoff = 0
 	held := p.hold(msgs, sent)
-	p.recheck(ctx, held)
+	if p.watch.next(watchEvent{what: jobsCame, at: now, repeated: p.markRepeated(held)}) == pollLeases {
+		p.confirmLeases(ctx, held)
+	}
 	admitted := p.source.Admits()
 	run := held[:0]
 	for _, h := range held {
-		if !p.again(h) && p.start(h, now, admitted) {
+		if !p.inHandAlready(h) && p.mayRun(h, now, admitted) {
 			run = append(run, h)
 		}
 	}
@@ -215,7 +209,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Delivery {
 	held := make([]*Delivery, 0, len(msgs))
 	for _, m := range msgs {
-		h, err := p.store.hold(m, p.queue, p.typ, p.ackWait, sent)
+		h, err := p.store.hold(m, p.queue, p.typ, p.tenure.wait(), sent)
 		if err != nil {
 			p.log.Error("unreadable delivery", slog.Any("err", err))
 			continue
@@ -261,8 +255,8 @@ func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 	}
 }
 
-// start reports whether h is to be run, and hands it to the settler if not.
-func (p *Puller) start(h *Delivery, now time.Time, admitted bool) bool {
+// mayRun reports whether h is to be run, and hands it to the settler if not.
+func (p *Puller) mayRun(h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false

@@ -362,7 +362,7 @@ func TestPullerHeals(t *testing.T) {
 		},
 		"subscription is deaf": func(_ *testing.T, _ *scene, st *station) {
 			// The broker has forgotten the inbox; nothing told the client.
-			_ = st.puller.sub.Unsubscribe()
+			_ = st.puller.inbox.sub.Unsubscribe()
 			st.sleep(time.Minute)
 			if got := st.store.Rebuilt(); got != 1 {
 				st.t.Errorf("made anew %d times, want once", got)
