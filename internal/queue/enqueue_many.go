@@ -24,7 +24,7 @@ const (
 type bulk struct {
 	store *Store
 	items []bulkItem
-	bell  chan struct{} // capacity 1: an answer has come
+	wake  chan struct{} // capacity 1: an answer has come
 
 	mu       sync.Mutex
 	inFlight int
@@ -49,10 +49,7 @@ func (i *bulkItem) Answered(_ uint64, err error) {
 	b.inFlight--
 	b.bytes -= i.size
 	b.mu.Unlock()
-	select {
-	case b.bell <- struct{}{}:
-	default:
-	}
+	wake(b.wake)
 }
 
 // EnqueueMany stores jobs with their writes in flight together. The error of
@@ -66,7 +63,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		}
 		return errs
 	}
-	b := &bulk{store: s, items: make([]bulkItem, len(batch)), bell: make(chan struct{}, 1)}
+	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
 	if !b.wait(ctx, 0) && !b.waitOn(ctx) {
 		b.forget()
@@ -144,7 +141,7 @@ func (b *bulk) waitUntil(ctx context.Context, done func() bool) bool {
 	defer silence.Stop()
 	for !done() {
 		select {
-		case <-b.bell:
+		case <-b.wake:
 			silence.Reset(enqueueWithin)
 		case <-silence.C:
 			return false
@@ -194,6 +191,6 @@ func (b *bulk) forget() {
 		}
 	}
 	for b.flying() > 0 {
-		<-b.bell
+		<-b.wake
 	}
 }

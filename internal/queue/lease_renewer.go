@@ -44,10 +44,7 @@ func (r *Renewer) Keep(h *Delivery) {
 	r.held[h] = struct{}{}
 	if t := max(h.lease.wait()/12, 10*time.Millisecond); t < r.tick {
 		r.tick = t
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+		wake(r.wake)
 	}
 }
 

@@ -72,10 +72,7 @@ func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
 		OutletConfig: stages.OutletConfig[*Delivery]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []*Delivery) ([]*Delivery, error) {
 			p.asked.Add(int64(n))
-			select {
-			case p.wake <- struct{}{}:
-			default:
-			}
+			wake(p.wake)
 			return out, nil
 		},
 	})

@@ -206,8 +206,5 @@ func (k *tracker) ids(most int) (ids []string, n int) {
 }
 
 func (k *tracker) wakeRun() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
+	wake(k.wake)
 }

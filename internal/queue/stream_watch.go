@@ -37,10 +37,7 @@ func NewWatch(s *Store, sl *slots.Slots, queues []string) *Watch {
 
 // Doubt tells that a write did not get through, so that the watch probes at once.
 func (s *Store) Doubt() {
-	select {
-	case s.doubts <- struct{}{}:
-	default:
-	}
+	wake(s.doubts)
 }
 
 // signalMended tells those who see to what was left behind.

@@ -144,7 +144,8 @@ func (s *Slots) updateAt(at time.Time) {
 	s.alarm.Reset(time.Until(at))
 }
 
-// wake tells who waits on c, whose capacity is 1, without waiting for it.
+// wake tells whoever waits on c, whose capacity is 1, without waiting for it: a wake is never lost,
+// and many are one.
 func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
