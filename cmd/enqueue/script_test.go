@@ -10,8 +10,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,13 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/millhand/millhand"
-	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/clitest"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"enqueue": main}) }
@@ -36,67 +33,32 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			b, err := broker.Start(broker.Config{Store: filepath.Join(env.WorkDir, ".store"), Port: -1})
+			b, err := clitest.Setup(env)
 			if err != nil {
 				return err
 			}
-			env.Defer(b.Shutdown)
 			silent, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				return err
 			}
 			env.Defer(func() { _ = silent.Close() }) // nothing was ever accepted
-			dead, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
 			env.Setenv("NATS_URL", b.ClientURL())
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run of the race detector ends with a second of sleep
 			env.Setenv("LONG", strings.Repeat("x", 64))
 			env.Setenv("SILENT_URL", "nats://"+silent.Addr().String())
-			env.Setenv("DEAD_URL", "nats://"+dead.Addr().String())
-			return dead.Close()
+			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    exits,
+			"exits":    clitest.Exits,
 			"fill":     fill,
 			"job":      printJob,
 			"jsonkeys": jsonKeys,
 			"quota":    setQuota,
-			"secured":  startSecured,
+			"secured":  clitest.Secured,
 			"work":     work,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
-}
-
-// exits CODE [within DURATION] PROGRAM ARGS... runs a program that ends with that code.
-func exits(ts *testscript.TestScript, _ bool, args []string) {
-	code, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	args = args[1:]
-	within := time.Minute
-	if args[0] == "within" {
-		within, err = time.ParseDuration(args[1])
-		ts.Check(err)
-		args = args[2:]
-	}
-	start := time.Now()
-	err = ts.Exec(args[0], args[1:]...)
-	took := time.Since(start)
-	got := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != code {
-		ts.Fatalf("exit code %d, want %d", got, code)
-	}
-	if took > within {
-		ts.Fatalf("took %v, want at most %v", took, within)
-	}
 }
 
 // fill FILE N makes a file of N bytes: one JSON string.
@@ -154,23 +116,6 @@ func jsonKeys(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("keys %q of %s, want %q", got, line, args)
 		}
 	}
-}
-
-// secured starts a server that lets in only user miller with password grist, and sets
-// SECURED_URL.
-func startSecured(ts *testscript.TestScript, _ bool, _ []string) {
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: ts.MkAbs(".secured"),
-		Username: "miller", Password: "grist",
-	})
-	ts.Check(err)
-	srv.Start()
-	ts.Defer(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(30 * time.Second) {
-		ts.Fatalf("server not ready")
-	}
-	ts.Setenv("SECURED_URL", srv.ClientURL())
 }
 
 // quota TYPE N sets the quota of a type.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,19 +9,17 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/millhand/millhand"
-	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/clitest"
 )
 
 // scriptPatience is how long a script waits for what must come.
@@ -34,12 +31,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			b, err := broker.Start(broker.Config{Store: filepath.Join(env.WorkDir, ".store"), Port: -1})
-			if err != nil {
-				return err
-			}
-			env.Defer(b.Shutdown)
-			dead, err := net.Listen("tcp", "127.0.0.1:0")
+			b, err := clitest.Setup(env)
 			if err != nil {
 				return err
 			}
@@ -51,14 +43,12 @@ func TestScript(t *testing.T) {
 			env.Setenv("URL", b.ClientURL())
 			env.Setenv("ADDRESS", strings.TrimPrefix(b.ClientURL(), "nats://"))
 			env.Setenv("SITE", site)
-			env.Setenv("DEAD_URL", "nats://"+dead.Addr().String())
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run of the race detector ends with a second of sleep
 			env.Setenv("HOME", env.WorkDir)
-			return dead.Close()
+			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"ends":    ends,
-			"exits":   exits,
+			"exits":   clitest.Exits,
 			"get":     get,
 			"job":     runJob,
 			"put":     putJob,
@@ -88,20 +78,6 @@ func serveSite(env *testscript.Env) (url string, err error) {
 	go func() { _ = srv.Serve(l) }() // until Close
 	env.Defer(func() { _ = srv.Close() })
 	return "http://" + l.Addr().String(), nil
-}
-
-// exits CODE PROGRAM ARGS... runs a program that ends with that code.
-func exits(ts *testscript.TestScript, _ bool, args []string) {
-	err := ts.Exec(args[1], args[2:]...)
-	code := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		code = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if strconv.Itoa(code) != args[0] {
-		ts.Fatalf("exit code %d, want %s", code, args[0])
-	}
 }
 
 // A running worker writes its standard error to a file of the script.
@@ -267,21 +243,10 @@ func runJob(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// secured starts a server that lets in only user miller with password grist, and makes
-// it the one of the script.
-func startSecured(ts *testscript.TestScript, _ bool, _ []string) {
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: ts.MkAbs(".secured"),
-		Username: "miller", Password: "grist",
-	})
-	ts.Check(err)
-	srv.Start()
-	ts.Defer(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(scriptPatience) {
-		ts.Fatalf("server not ready")
-	}
-	ts.Setenv("SECURED_URL", srv.ClientURL())
-	ts.Setenv("SECURED_ADDRESS", strings.TrimPrefix(srv.ClientURL(), "nats://"))
-	ts.Setenv("URL", strings.Replace(srv.ClientURL(), "nats://", "nats://miller:grist@", 1)) // the script's own way in
+// secured starts the server of [clitest.Secured], and makes it the one of the script.
+func startSecured(ts *testscript.TestScript, neg bool, args []string) {
+	clitest.Secured(ts, neg, args)
+	address := strings.TrimPrefix(ts.Getenv("SECURED_URL"), "nats://")
+	ts.Setenv("SECURED_ADDRESS", address)
+	ts.Setenv("URL", "nats://miller:grist@"+address) // the script's own way in
 }

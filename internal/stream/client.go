@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,6 +117,34 @@ func (c *Client) Denied(subject string, err error) error {
 	}
 	return err
 }
+
+// lastDenial returns what the server said last that this connection may not do, nil if it said
+// nothing of the kind: it tells that apart from any request, which it does not answer. An answer
+// that cannot be received is a matter of the connection, whatever was asked for.
+func (c *Client) lastDenial() error {
+	denied := c.nc.LastError()
+	if !errors.Is(denied, nats.ErrPermissionViolation) {
+		return nil
+	}
+	prefix := cmp.Or(c.nc.Opts.InboxPrefix, nats.InboxPrefix[:len(nats.InboxPrefix)-1])
+	if strings.Contains(denied.Error(), `Subscription to "`+prefix+".") {
+		return &inboxError{prefix: prefix, err: denied}
+	}
+	return denied
+}
+
+// An inboxError says that no answers can be received.
+type inboxError struct {
+	prefix string
+	err    error
+}
+
+func (e *inboxError) Error() string {
+	return fmt.Sprintf("no answers reach this user, which may not subscribe to %s.>; name a prefix that it may subscribe to with --inbox-prefix (in Go, nats.CustomInboxPrefix): %v",
+		e.prefix, e.err)
+}
+
+func (e *inboxError) Unwrap() error { return e.err }
 
 // Sleep waits for d, or until ctx ends, whose cause it then returns.
 func Sleep(ctx context.Context, d time.Duration) error {

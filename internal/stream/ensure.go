@@ -236,8 +236,11 @@ func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 		(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)) {
 		return errNoJetStream
 	}
-	if denied := c.nc.LastError(); errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) {
-		err = denied // the server tells that apart from any request, which it does not answer
+	if denied := c.lastDenial(); denied != nil && errors.Is(err, context.DeadlineExceeded) {
+		if inbox, ok := errors.AsType[*inboxError](denied); ok {
+			return inbox // nothing that this stream could be blamed for
+		}
+		err = denied
 	}
 	return fmt.Errorf("stream %s: %w", want.Name, err)
 }

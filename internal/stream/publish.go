@@ -129,8 +129,8 @@ func restoreSoon(ctx context.Context, p RetryPolicy) {
 
 // withCause adds to err, for which a write was given up, what its last attempt failed with.
 func (c *Client) withCause(err, last error) error {
-	if denied := c.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) {
-		last = denied // the server tells that apart from any request
+	if denied := c.lastDenial(); denied != nil {
+		last = denied
 	}
 	if last == nil {
 		return err
