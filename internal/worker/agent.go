@@ -32,7 +32,7 @@ func (w *Worker) snapshot() registry.Node {
 		ID: w.cfg.ID, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: version(), Started: w.started.UTC(),
 		State:  Working,
 		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
-		Running: []registry.Running{}, Counters: w.ends.read(),
+		Running: []registry.Running{}, Counters: w.outcomes.read(),
 	}
 	if w.slots.Closed() {
 		n.State = Draining
@@ -67,11 +67,11 @@ func version() string {
 	return info.Main.Version
 }
 
-// ends counts how runs ended.
-type ends map[job.EventKind]*atomic.Uint64
+// outcomeCounts counts how runs ended.
+type outcomeCounts map[job.EventKind]*atomic.Uint64
 
-func newEnds() ends {
-	e := make(ends)
+func newOutcomeCounts() outcomeCounts {
+	e := make(outcomeCounts)
 	for _, k := range []job.EventKind{
 		job.EventSucceeded, job.EventRetrying, job.EventDead, job.EventSnoozed, job.EventHandedBack, job.EventCancelled, job.EventLost,
 	} {
@@ -81,13 +81,13 @@ func newEnds() ends {
 }
 
 // add counts one end. A job that did not start has none.
-func (e ends) add(k job.EventKind) {
+func (e outcomeCounts) add(k job.EventKind) {
 	if n := e[k]; n != nil {
 		n.Add(1)
 	}
 }
 
-func (e ends) read() map[string]uint64 {
+func (e outcomeCounts) read() map[string]uint64 {
 	counters := make(map[string]uint64)
 	for k, n := range e {
 		if v := n.Load(); v > 0 {

@@ -179,11 +179,11 @@ func (r *runner) leave(a *attempt) bool {
 func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
-		r.worker.ends.add(job.EventLost)
+		r.worker.outcomes.add(job.EventLost)
 		r.worker.renewer.Release(h)
 		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
 	} else {
-		r.worker.ends.add(e.Kind)
+		r.worker.outcomes.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
 	h.Finished()

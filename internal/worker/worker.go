@@ -84,12 +84,12 @@ type Worker struct {
 	store    *queue.Store
 	registry *registry.Store
 
-	agent   *registry.Agent
-	waits   atomic.Pointer[string] // what the start waits for; nil: it is over
-	host    string
-	started time.Time
-	ends    ends
-	runners []*runner // complete before the tree runs
+	agent    *registry.Agent
+	waits    atomic.Pointer[string] // what the start waits for; nil: it is over
+	host     string
+	started  time.Time
+	outcomes outcomeCounts
+	runners  []*runner // complete before the tree runs
 
 	slots     *slots.Slots
 	renewer   *queue.Renewer
@@ -128,7 +128,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	}
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
-		store: store, registry: reg, host: host, started: time.Now(), ends: newEnds(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
+		store: store, registry: reg, host: host, started: time.Now(), outcomes: newOutcomeCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
 		slots:   slots.New(cfg.Concurrency, order),
 		renewer: queue.NewRenewer(store),
 		stopNow: make(chan struct{}, 1),
