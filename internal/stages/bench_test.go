@@ -51,7 +51,7 @@ func TestEventsAreNotAllocated(t *testing.T) {
 	for _, maxDemand := range []int{1000, 10, 1} {
 		for _, consumers := range []int{1, 4} {
 			chunks, stop := pipeline(t.Context(), maxDemand, 1, consumers)
-			<-chunks // Buffers have grown to what is needed.
+			<-chunks // buffers have grown to what is needed
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			<-chunks

@@ -21,7 +21,7 @@ type ConsumerConfig[T any] struct {
 // A Consumer handles events, no more of them than it has asked for.
 type Consumer[T any] struct {
 	*intake[T]
-	oneRun sync.Mutex // Held by the Run in progress.
+	oneRun sync.Mutex // held by the Run in progress
 	handle func(ctx context.Context, batch []T) error
 	grace  *time.Duration
 }

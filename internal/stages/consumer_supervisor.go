@@ -30,8 +30,8 @@ type ConsumerSupervisorConfig[T any] struct {
 	// event, not a common one as GenStage's: one poisonous event must not end the work on the others.
 	MaxRestarts *int
 
-	OnFree   func(slots int)          // So many children have ended, or failed to start.
-	OnGiveUp func(event T, err error) // The child failed for good: it could not be started, or not again.
+	OnFree   func(slots int)          // this many children have ended, or failed to start
+	OnGiveUp func(event T, err error) // the child failed for good: it could not be started, or not again
 
 	// Grace is how long children go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
 	Grace *time.Duration
@@ -44,10 +44,10 @@ const DefaultMaxRestarts = 3
 // max demand of them run for one subscription. With manual subscriptions the bound is whatever was asked for.
 type ConsumerSupervisor[T any] struct {
 	*intake[T]
-	oneRun  sync.Mutex // Held by the Run in progress.
+	oneRun  sync.Mutex // held by the Run in progress
 	config  ConsumerSupervisorConfig[T]
 	running int
-	freed   int // Slots that OnFree has not been told of.
+	freed   int // slots that OnFree has not been told of
 }
 
 // child is one event's work.
@@ -55,7 +55,7 @@ type child[T any] struct {
 	sub      *Subscription[T]
 	event    T
 	restarts int
-	ends     atomic.Int64 // How many of its runs have ended: each is told of once.
+	ends     atomic.Int64 // how many of its runs have ended: each is told of once
 }
 
 // NewConsumerSupervisor returns one that is not running yet. The error wraps ErrInvalidOption.
@@ -88,7 +88,7 @@ func starter[T any](run func(context.Context, T) error) func(context.Context, T,
 type Slot[T any] struct {
 	stage *ConsumerSupervisor[T]
 	child *child[T]
-	life  int // Which of the child's starts this is.
+	life  int // which of the child's starts this is
 }
 
 // Run calls f, which is the child. When f has ended, whatever it did, the slot is free again, or a Transient child that

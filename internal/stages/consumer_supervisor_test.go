@@ -51,7 +51,7 @@ func TestDrainingConsumerSupervisorStillStartsWhatWasDelivered(t *testing.T) {
 				if ctx.Err() != nil {
 					return draining
 				}
-				drain() // The first event's child is started as the worker begins to drain.
+				drain() // the first event's child is started as the worker begins to drain
 				s.all.Go(func() { slot.Ended(nil) })
 				return nil
 			},

@@ -37,7 +37,7 @@ type Demands[T any] interface {
 // A Holder is a Dispatcher that may take events it cannot deliver yet. A producer completes only when none are held.
 type Holder[T any] interface {
 	Held() int
-	Release() []T // Gives the held events up when Run ends: they are buffered for the next Run's dispatcher.
+	Release() []T // gives the held events up when Run ends: they are buffered for the next Run's dispatcher
 }
 
 // An Outbox receives what a dispatcher decides.

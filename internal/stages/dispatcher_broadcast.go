@@ -14,7 +14,7 @@ var ErrAlreadySubscribed = errors.New("stages: already subscribed")
 // gets what it selects; the rest counts as received. One whose Selector panics loses its subscription, and nobody else's.
 type BroadcastDispatcher[T any] struct {
 	consumers []broadcastConsumer[T]
-	waiting   int // Events that all consumers want: what can be dispatched now.
+	waiting   int // events that all consumers want: what can be dispatched now
 	selected  []T
 }
 
@@ -22,7 +22,7 @@ type broadcastConsumer[T any] struct {
 	id       ConsumerID
 	stage    any
 	selector func(T) bool
-	surplus  int // Demand beyond waiting. Invariant: the smallest surplus is 0.
+	surplus  int // demand beyond waiting; invariant: the smallest surplus is 0
 }
 
 // Subscribe gives what could be dispatched back to the consumers' own demand: nothing flows until the newcomer asks.

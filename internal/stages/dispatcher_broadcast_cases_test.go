@@ -182,7 +182,7 @@ func duplicateSubscription(s *scene) {
 			}
 			continue
 		}
-		first.Cancel(nil) // The second has waited for its turn.
+		first.Cancel(nil) // the second has waited for its turn
 		if s.happened(); o.Cancel == stages.Temporary {
 			s.push(p, 2)
 			s.same("after the first left", [][]int{{2}}, only(s.happened(), "batch"))

@@ -8,12 +8,12 @@ import (
 // DemandDispatcher gives each event to one consumer, the one with the most unmet demand first. It is the default.
 // A consumer that asks for much starves the others: let all of them use one max demand.
 type DemandDispatcher[T any] struct {
-	Shuffle     *rand.Rand                    // If set, the order of the consumers is shuffled once, before the first dispatch.
-	MaxDemand   int                           // What OnExcessive compares with; 0: the first ask.
-	OnExcessive func(c ConsumerID, asked int) // Told of an ask above MaxDemand, which is served all the same.
+	Shuffle     *rand.Rand                    // if set, the order of the consumers is shuffled once, before the first dispatch
+	MaxDemand   int                           // what OnExcessive compares with; 0: the first ask
+	OnExcessive func(c ConsumerID, asked int) // told of an ask above MaxDemand, which is served all the same
 
-	consumers []consumerDemand // Sorted by demand, descending; behind equals stands who came later.
-	waiting   int              // The sum of their demand.
+	consumers []consumerDemand // sorted by demand, descending; behind equals stands who came later
+	waiting   int              // the sum of their demand
 }
 
 type consumerDemand struct {

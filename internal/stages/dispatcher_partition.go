@@ -35,16 +35,16 @@ type PartitionConfig[T any] struct {
 type PartitionDispatcher[T any] struct {
 	config     PartitionConfig[T]
 	partitions []partition[T]
-	waiting    int // Events that Dispatch will take: what was asked for, also by consumers that have left.
-	pending    int // The part of waiting that was asked for by consumers that have left.
-	held       int // Events in all queues.
+	waiting    int // events that Dispatch will take: what was asked for, also by consumers that have left
+	pending    int // the part of waiting that was asked for by consumers that have left
+	held       int // events in all queues
 }
 
 type partition[T any] struct {
 	consumer ConsumerID // 0: none.
-	demand   int        // Invariant: 0 if the queue is not empty.
+	demand   int        // invariant: 0 if the queue is not empty
 	queue    buffer[T]
-	batch    []T // What the present call of Dispatch has for it.
+	batch    []T // what the present call of Dispatch has for it
 }
 
 // NewPartitionDispatcher returns a dispatcher, or an error that wraps ErrInvalidOption.

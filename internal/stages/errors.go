@@ -32,7 +32,7 @@ var (
 
 // SurplusError reports events emitted without demand by a producer that has no buffer.
 type SurplusError struct {
-	Events int // How many of the emitted events, counted from the last, were not taken.
+	Events int // how many of the emitted events, counted from the last, were not taken
 }
 
 func (e *SurplusError) Error() string {
@@ -47,7 +47,7 @@ func Clean(reason error) bool {
 		return false
 	}
 	if _, panicked := errors.AsType[*supervisor.PanicError](reason); panicked {
-		return errors.Is(reason, supervisor.ErrIntensity) // Of a child of a supervisor that gave up, and stopped in order.
+		return errors.Is(reason, supervisor.ErrIntensity) // of a child of a supervisor that gave up, and stopped in order
 	}
 	return reason == nil || errors.Is(reason, supervisor.ErrShutdown) || errors.Is(reason, context.Canceled)
 }

@@ -12,7 +12,7 @@ import (
 // puller stands for a broker's queue. Its stage turns demand into pulls; its own goroutine answers them.
 type puller struct {
 	stage *stages.Producer[string]
-	pulls chan int // Capacity: the slots, since no pull is for less than one event.
+	pulls chan int // capacity: the slots, since no pull is for less than one event
 	jobs  []string
 }
 
@@ -21,7 +21,7 @@ func newPuller(slots int, jobs ...string) *puller {
 	p.stage, _ = stages.NewProducer(stages.ProducerConfig[string]{
 		OutletConfig: stages.OutletConfig[string]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []string) ([]string, error) {
-			p.pulls <- n // A pull request of batch n is sent.
+			p.pulls <- n // a pull request of batch n is sent
 			return out, nil
 		},
 	})
@@ -36,9 +36,9 @@ func (p *puller) pull(ctx context.Context) {
 			batch := p.jobs[:min(n, len(p.jobs))]
 			p.jobs = p.jobs[len(batch):]
 			if err := p.stage.Emit(ctx, batch); err != nil {
-				return // The jobs in batch were not taken: hand them back to the broker.
+				return // the jobs in batch were not taken: hand them back to the broker
 			}
-			p.stage.GiveBack(n - len(batch)) // The pull expired.
+			p.stage.GiveBack(n - len(batch)) // the pull expired
 		case <-ctx.Done():
 			return
 		}
@@ -53,7 +53,7 @@ func Example_manualDemand() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
-	var jobs sync.WaitGroup // Stands for a dynamic supervisor.
+	var jobs sync.WaitGroup // stands for a dynamic supervisor
 	var mu sync.Mutex
 	var done []string
 	var first, second *stages.Subscription[string]
@@ -80,7 +80,7 @@ func Example_manualDemand() {
 			},
 			OnReturn: func(from *stages.Subscription[string], n int) {
 				if from == first {
-					second.Ask(n) // The urgent queue is empty: its slots go to the normal one.
+					second.Ask(n) // the urgent queue is empty: its slots go to the normal one
 				}
 			},
 		},

@@ -40,7 +40,7 @@ func Example() {
 
 	var all sync.WaitGroup
 	for _, run := range []func(context.Context) error{numbers.Run, even.Run, printer.Run} {
-		all.Go(func() { _ = run(context.Background()) }) // All of them end well in this example.
+		all.Go(func() { _ = run(context.Background()) }) // all of them end well in this example
 	}
 	all.Wait()
 	// Output:
@@ -101,7 +101,7 @@ func Example_supervised() {
 
 // turns is a dispatcher that gives consumers one event each in turn, whatever they have asked for.
 type turns struct {
-	order  []stages.ConsumerID // Who is first has waited longest.
+	order  []stages.ConsumerID // who is first has waited longest
 	demand map[stages.ConsumerID]int
 	sum    int
 }
@@ -159,13 +159,13 @@ func ExampleDispatcher() {
 		},
 		Demand: func(_ context.Context, n int, out []string) ([]string, error) {
 			if asked += n; asked < 6 {
-				return out, nil // Not both consumers have asked yet.
+				return out, nil // not both consumers have asked yet
 			}
 			return append(out, "1", "2", "3", "4"), nil
 		},
 	})
 	var all sync.WaitGroup
-	all.Go(func() { _ = source.Run(ctx) }) // Ends with ctx.
+	all.Go(func() { _ = source.Run(ctx) }) // ends with ctx
 
 	results := make(chan string)
 	for _, name := range []string{"a", "b"} {
@@ -178,7 +178,7 @@ func ExampleDispatcher() {
 				return nil
 			},
 		})
-		_, _ = c.Subscribe(source, stages.SubscribeOptions[string]{Manual: true}) // The terms are valid.
+		_, _ = c.Subscribe(source, stages.SubscribeOptions[string]{Manual: true}) // the terms are valid
 		all.Go(func() { _ = c.Run(ctx) })
 	}
 	got := map[string]int{}

@@ -12,9 +12,9 @@ import (
 // Hooks tell a consuming stage about its subscriptions. They are called from the goroutine of Run, between batches; any
 // may be nil, and all may call the methods of a Subscription.
 type Hooks[T any] struct {
-	OnSubscribe func(*Subscription[T])        // The producer accepted: it may be asked now.
-	OnCancel    func(*Subscription[T], error) // The subscription ended for this reason, before the cancel mode is applied.
-	OnReturn    func(*Subscription[T], int)   // So many events of a manual subscription's demand will not come.
+	OnSubscribe func(*Subscription[T])        // the producer accepted: it may be asked now
+	OnCancel    func(*Subscription[T], error) // the subscription ended for this reason, before the cancel mode is applied
+	OnReturn    func(*Subscription[T], int)   // this many events of a manual subscription's demand will not come
 }
 
 // intake is the consuming side of a stage: its subscriptions, and what has been delivered and not handled yet. Events stay
@@ -24,18 +24,18 @@ type intake[T any] struct {
 	hooks Hooks[T]
 
 	// Of the goroutine of Run.
-	subs    []*Subscription[T] // All that are to be open while the stage runs.
-	ready   []notice[T]        // Deliveries and ends of subscriptions, in the order they came.
-	next    int                // Index of the first of ready that has not been dealt with.
-	reading []notice[T]        // The mail taken last; its memory is used again.
-	events  []T                // The events of ready's deliveries.
-	used    int                // How many of events have been handled.
-	ending  bool               // No new events are wanted; reason says why.
+	subs    []*Subscription[T] // all that are to be open while the stage runs
+	ready   []notice[T]        // deliveries and ends of subscriptions, in the order they came
+	next    int                // index of the first of ready that has not been dealt with
+	reading []notice[T]        // the mail taken last; its memory is used again
+	events  []T                // the events of ready's deliveries
+	used    int                // how many of events have been handled
+	ending  bool               // no new events are wanted; reason says why
 	reason  error
 
 	mu         sync.Mutex
-	mail       []notice[T] // Bound: an entry at least an event, and the calls of Subscription's methods.
-	mailEvents []T         // The events of mail's deliveries. Bound: the demand of all subscriptions.
+	mail       []notice[T] // bound: an entry at least an event, and the calls of Subscription's methods
+	mailEvents []T         // the events of mail's deliveries; bound: the demand of all subscriptions
 }
 
 func newIntake[T any](w waker, h Hooks[T]) *intake[T] {
@@ -140,7 +140,7 @@ func (in *intake[T]) detach(s *Subscription[T], reason error) {
 func (in *intake[T]) accepted(l *link[T]) {
 	s := l.sub
 	if s.link != l {
-		s.from.post(request[T]{kind: requestCancel, link: l, err: supervisor.ErrShutdown}) // Of a Run that has ended.
+		s.from.post(request[T]{kind: requestCancel, link: l, err: supervisor.ErrShutdown}) // of a Run that has ended
 		return
 	}
 	if l.closing {
@@ -162,7 +162,7 @@ func (in *intake[T]) ask(s *Subscription[T], n int) {
 	switch {
 	case s.link == nil || !s.link.open:
 		in.giveBack(s, n)
-	case s.link.closing: // All that was asked for comes back together, when OnCancel has said why.
+	case s.link.closing: // all that was asked for comes back together, when OnCancel has said why
 	default:
 		s.from.post(request[T]{kind: requestAsk, link: s.link, n: n})
 	}
@@ -199,7 +199,7 @@ func (in *intake[T]) cancelled(l *link[T], reason error) {
 	if s.options.Manual && s.asked > 0 {
 		in.giveBack(s, s.asked)
 	}
-	duplicate := errors.Is(reason, ErrAlreadySubscribed) // GenStage lets this reason pass: the first subscription lives.
+	duplicate := errors.Is(reason, ErrAlreadySubscribed) // GenStage lets this reason pass: the first subscription lives
 	if !duplicate && (s.options.Cancel == Permanent || s.options.Cancel == Transient && !Clean(reason)) {
 		in.end(reason)
 	}

@@ -6,8 +6,8 @@ import "context"
 type batch[T any] struct {
 	events []T
 	link   *link[T]
-	ask    int  // What to ask for when it has been handled.
-	last   bool // Of its delivery.
+	ask    int  // what to ask for when it has been handled
+	last   bool // of its delivery
 }
 
 // batch takes the next batch out of the delivery at the head.

@@ -3,7 +3,7 @@ package stages
 // demand is the account of one subscription whose stage asks by itself. GenStage: split_batches in gen_stage/utils.ex.
 type demand struct {
 	max, min int
-	pending  int // Events asked for and not received. Invariant: 0 <= pending <= max.
+	pending  int // events asked for and not received; invariant: 0 <= pending <= max
 }
 
 // open returns the first ask, for a consumer that is still busy with busy events of an earlier subscription.

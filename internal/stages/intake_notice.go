@@ -12,8 +12,8 @@ import (
 type notice[T any] struct {
 	kind  noticeKind
 	n     int
-	link  *link[T]         // From a producer.
-	sub   *Subscription[T] // From a Subscription's method.
+	link  *link[T]         // from a producer
+	sub   *Subscription[T] // from a Subscription's method
 	child *child[T]
 	err   error
 }
@@ -22,13 +22,13 @@ type noticeKind uint8
 
 const (
 	noticeEvents    noticeKind = iota // n events were delivered.
-	noticeCancelled                   // The link ended for reason err: its last notice.
-	noticeAccepted                    // The producer took the link.
+	noticeCancelled                   // the link ended for reason err: its last notice
+	noticeAccepted                    // the producer took the link
 	noticeReturned                    // n events of the link's demand will not come.
-	noticeSubscribe                   // Open sub.
-	noticeAsk                         // Ask n events of sub.
-	noticeCancel                      // End sub for reason err.
-	noticeEnded                       // The child ended with err.
+	noticeSubscribe                   // open sub
+	noticeAsk                         // ask n events of sub
+	noticeCancel                      // end sub for reason err
+	noticeEnded                       // the child ended with err
 )
 
 // takeMail takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.

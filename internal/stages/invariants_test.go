@@ -16,24 +16,24 @@ type rig struct {
 	o         *outlet[int]
 	consumers []*rigConsumer
 	created   int
-	next      int // The next event.
-	owed      int // Events asked of the producer that it has neither emitted nor given back.
+	next      int // the next event
+	owed      int // events asked of the producer that it has neither emitted nor given back
 	discarded map[int]bool
-	received  map[int]int // How many consumers got an event.
-	most      int         // Most events that were ever waited for at once.
+	received  map[int]int // how many consumers got an event
+	most      int         // most events that were ever waited for at once
 }
 
 type rigConsumer struct {
 	name     int
 	in       *intake[int]
 	sub      *Subscription[int]
-	asked    int // Events asked for that neither came nor were returned.
+	asked    int // events asked for that neither came nor were returned
 	got      []int
-	since    int // The first event that could reach it.
+	since    int // the first event that could reach it
 	detached bool
 }
 
-const rigDemand = 6 // Most events a consumer has asked for.
+const rigDemand = 6 // most events a consumer has asked for
 
 func newRig(t *rapid.T, dispatcher Dispatcher[int]) *rig {
 	r := &rig{T: t, discarded: map[int]bool{}, received: map[int]int{}}
@@ -101,7 +101,7 @@ func (r *rig) emit(n int) {
 	}
 	before := r.o.buffer.all()
 	r.owed = max(r.owed-n, 0)
-	_ = r.o.emit(events, false) // Nothing is refused.
+	_ = r.o.emit(events, false) // nothing is refused
 	r.o.doReasks()
 	r.take()
 	r.settle()
@@ -197,10 +197,10 @@ func (r *rig) check() {
 	if r.o.buffer.size > 0 && waiting > 0 { // I4
 		r.Fatalf("%d events are buffered and %d could be dispatched", r.o.buffer.size, waiting)
 	}
-	if waiting > r.owed { // Nobody waits for what the producer was not asked for.
+	if waiting > r.owed { // nobody waits for what the producer was not asked for
 		r.Fatalf("%d events are waited for, and the producer owes only %d", waiting, r.owed)
 	}
-	if r.owed > r.most { // And it is not asked twice.
+	if r.owed > r.most { // and it is not asked twice
 		r.Fatalf("the producer owes %d, and never more than %d were waited for at once", r.owed, r.most)
 	}
 }

@@ -24,7 +24,7 @@ type jobQueue struct {
 
 	mu     sync.Mutex
 	jobs   []int
-	pulled int // Events asked for by pulls that have not been answered.
+	pulled int // events asked for by pulls that have not been answered
 }
 
 func newJobQueue() *jobQueue {

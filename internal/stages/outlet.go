@@ -20,19 +20,19 @@ type outlet[T any] struct {
 	// Of the goroutine of Run.
 	dispatcher     Dispatcher[T]
 	links          map[ConsumerID]*link[T]
-	refused        []*link[T] // Wait for another subscriber to leave, or for the next Run.
+	refused        []*link[T] // wait for another subscriber to leave, or for the next Run
 	lastID         ConsumerID
-	outstanding    int          // Events asked of the producer that have not been emitted.
-	demands        []int        // What to ask of the producer, one entry an ask. GenStage does not merge them.
-	reasks         []request[T] // Made by the dispatcher in the present call.
-	reading        []request[T] // The mail taken last; its memory is used again.
-	work           []request[T] // What of reading is not done yet.
-	markers        []marker     // Of AfterBuffer, by after.
-	held           []request[T] // Asks and emissions that wait for Resume.
+	outstanding    int          // events asked of the producer that have not been emitted
+	demands        []int        // what to ask of the producer, one entry an ask; GenStage does not merge them
+	reasks         []request[T] // made by the dispatcher in the present call
+	reading        []request[T] // the mail taken last; its memory is used again
+	work           []request[T] // what of reading is not done yet
+	markers        []marker     // of AfterBuffer, by after
+	held           []request[T] // asks and emissions that wait for Resume
 	paused         bool
-	subscriberLeft bool // A subscriber has cancelled during this Run.
+	subscriberLeft bool // a subscriber has cancelled during this Run
 
-	buffered atomic.Int64 // What buffer holds.
+	buffered atomic.Int64 // what buffer holds
 
 	mu    sync.Mutex
 	mail  []request[T]
@@ -42,26 +42,26 @@ type outlet[T any] struct {
 type runState uint8
 
 const (
-	neverRan runState = iota // Orders wait for the first Run.
+	neverRan runState = iota // orders wait for the first Run
 	running
-	hasRun // Run has returned.
+	hasRun // Run has returned
 )
 
 // OutletConfig is what producing stages have in common. The zero value is usable.
 type OutletConfig[T any] struct {
-	Dispatcher func() Dispatcher[T] // Makes the dispatcher of each Run; nil: a DemandDispatcher.
-	Buffer     *int                 // Events kept for lack of demand; nil: the stage's default; 0: surplus is refused, or discarded.
-	Keep       Keep                 // What to keep of too many.
-	Paused     bool                 // Begin each Run paused.
+	Dispatcher func() Dispatcher[T] // makes the dispatcher of each Run; nil: a DemandDispatcher
+	Buffer     *int                 // events kept for lack of demand; nil: the stage's default; 0: surplus is refused, or discarded
+	Keep       Keep                 // what to keep of too many
+	Paused     bool                 // begin each Run paused
 
 	// OnDiscard is told how many events a full buffer cost, once an emission, and returns whether to log a warning as
 	// well; nil: yes.
 	OnDiscard func(events int) (warn bool)
-	OnJoin    func()      // A consumer has subscribed.
-	OnLeave   func(error) // A subscription has ended for this reason.
+	OnJoin    func()      // a consumer has subscribed
+	OnLeave   func(error) // a subscription has ended for this reason
 
-	Name string       // For the log: which stage speaks.
-	Log  *slog.Logger // Gets what costs events or subscriptions; nil: slog.Default.
+	Name string       // for the log: which stage speaks
+	Log  *slog.Logger // gets what costs events or subscriptions; nil: slog.Default
 }
 
 func newOutlet[T any](c OutletConfig[T], w waker, defaultBuffer int) (*outlet[T], error) {
@@ -75,7 +75,7 @@ func newOutlet[T any](c OutletConfig[T], w waker, defaultBuffer int) (*outlet[T]
 		c.Dispatcher = func() Dispatcher[T] { return new(DemandDispatcher[T]) }
 	}
 	if c.Log == nil {
-		c.Log = slog.Default() //nolint:forbidigo // As net/http does: nothing is lost in silence for lack of a setting.
+		c.Log = slog.Default() //nolint:forbidigo // as net/http does: nothing is lost in silence for lack of a setting
 	}
 	if c.Name != "" {
 		c.Log = c.Log.With(slog.String("stage", c.Name))
@@ -158,7 +158,7 @@ func (o *outlet[T]) subscribe(l *link[T]) {
 	if err := o.dispatcher.Subscribe(l.id, l.sub.options); err != nil {
 		o.config.Log.Error("subscription refused", slog.Any("err", err))
 		if l.sub.options.Resubscribe {
-			o.refused = append(o.refused, l) // To try again at once would be to try for ever.
+			o.refused = append(o.refused, l) // to try again at once would be to try for ever
 			return
 		}
 		l.sub.to.post(notice[T]{kind: noticeCancelled, link: l, err: err})
@@ -207,7 +207,7 @@ func (o *outlet[T]) release() {
 	}
 	held, newer := h.Release(), o.buffer.all()
 	for i := range o.markers {
-		o.markers[i].after += uint64(len(held) + len(newer)) // They leave the buffer once more.
+		o.markers[i].after += uint64(len(held) + len(newer)) // they leave the buffer once more
 	}
 	o.buffer.drop(len(newer))
 	o.store(slices.Concat(held, newer))

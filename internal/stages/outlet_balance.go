@@ -47,7 +47,7 @@ func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
 	default:
 		o.store(surplus)
 	}
-	o.balance() // Not every event taken has met demand.
+	o.balance() // not every event taken has met demand
 	return err
 }
 
@@ -57,7 +57,7 @@ func (o *outlet[T]) store(events []T) {
 	if n > 0 && (o.config.OnDiscard == nil || o.config.OnDiscard(n)) {
 		o.config.Log.Warn("events discarded: the buffer is full", slog.Int("discarded", n), slog.Int("buffer", o.buffer.limit))
 	}
-	o.callMarkers() // Those that waited for what was discarded.
+	o.callMarkers() // those that waited for what was discarded
 }
 
 // giveBack takes demand back that the producer cannot serve, first what nobody waits for any more.

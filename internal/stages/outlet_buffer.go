@@ -10,8 +10,8 @@ type Keep uint8
 
 // What a full buffer keeps.
 const (
-	KeepLast  Keep = iota // Discard the oldest buffered events.
-	KeepFirst             // Discard the newly emitted events.
+	KeepLast  Keep = iota // discard the oldest buffered events
+	KeepFirst             // discard the newly emitted events
 )
 
 // DefaultBuffer is the number of events a producer keeps for lack of demand.
@@ -22,12 +22,12 @@ const Unlimited = math.MaxInt
 
 // buffer holds what was emitted without demand: a ring that grows up to its limit and keeps its memory.
 type buffer[T any] struct {
-	limit int // Events.
+	limit int // events
 	keep  Keep
 	ring  []T
-	head  int // Index of the oldest event.
+	head  int // index of the oldest event
 	size  int
-	taken uint64 // Events that have left, to a consumer or discarded.
+	taken uint64 // events that have left, to a consumer or discarded
 }
 
 // store appends events and returns how many events were discarded, old or new ones according to keep.
@@ -78,7 +78,7 @@ func (b *buffer[T]) drop(n int) {
 	if n == 0 {
 		return
 	}
-	clear(b.front(n)) // The events are the consumer's now; do not keep them alive.
+	clear(b.front(n)) // the events are the consumer's now; do not keep them alive
 	b.head = (b.head + n) % len(b.ring)
 	b.size -= n
 	b.taken += uint64(n)

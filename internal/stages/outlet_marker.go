@@ -2,7 +2,7 @@ package stages
 
 // marker is a function that waits for what was buffered before it.
 type marker struct {
-	after uint64 // How many events have to leave the buffer first, of all it ever held.
+	after uint64 // how many events have to leave the buffer first, of all it ever held
 	call  func()
 }
 

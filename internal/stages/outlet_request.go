@@ -18,21 +18,21 @@ type request[T any] struct {
 type requestKind uint8
 
 const (
-	requestSubscribe requestKind = iota // Take link as a subscriber.
+	requestSubscribe requestKind = iota // take link as a subscriber
 	requestAsk                          // link asks for n more events.
 	requestCancel                       // link is to end for reason err.
-	requestEmit                         // Dispatch the emission.
-	requestMark                         // Call marker when what is buffered now has left.
+	requestEmit                         // dispatch the emission
+	requestMark                         // call marker when what is buffered now has left
 	requestGiveBack                     // n events that were asked of the producer will not come.
-	requestPause                        // Hold asks and emissions.
-	requestResume                       // Do what was held, in order.
+	requestPause                        // hold asks and emissions
+	requestResume                       // do what was held, in order
 )
 
 // emission is one call of Emit. Who sets claimed first owns the events: the stage, or a caller whose context is done.
 type emission[T any] struct {
 	events  []T
 	claimed atomic.Bool
-	reply   chan error // Capacity 1: the stage never waits.
+	reply   chan error // capacity 1: the stage never waits
 }
 
 func (e *emission[T]) claim() bool { return e.claimed.CompareAndSwap(false, true) }
@@ -74,7 +74,7 @@ func (o *outlet[T]) do(m request[T]) {
 	case requestSubscribe:
 		o.subscribe(m.link)
 	case requestAsk:
-		if o.links[m.link.id] == m.link { // Else it has left: nobody wants these events any more.
+		if o.links[m.link.id] == m.link { // else it has left: nobody wants these events any more
 			o.dispatcher.Ask(m.link.id, m.n, o.outbox())
 			o.balance()
 		}
@@ -107,7 +107,7 @@ func (o *outlet[T]) accept(e *emission[T]) {
 // doReasks does what the dispatcher asked for on behalf of consumers. GenStage sends these asks to itself.
 func (o *outlet[T]) doReasks() {
 	done := 0
-	for done < len(o.reasks) { // Each may make more.
+	for done < len(o.reasks) { // each may make more
 		o.do(o.reasks[done])
 		done++
 	}

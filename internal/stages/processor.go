@@ -10,7 +10,7 @@ import (
 // ProcessorConfig describes a Processor.
 type ProcessorConfig[In, Out any] struct {
 	Hooks[In]
-	OutletConfig[Out] // Buffer nil: Unlimited, since a handler may turn one event into many and must not lose any.
+	OutletConfig[Out] // Buffer nil: Unlimited, since a handler may turn one event into many and must not lose any
 
 	// Handle turns a batch of events into others, which it appends to out and returns, from the goroutine of Run. Both
 	// slices are the stage's: they are valid until it returns. An error ends the processor.
@@ -25,11 +25,11 @@ type ProcessorConfig[In, Out any] struct {
 type Processor[In, Out any] struct {
 	*intake[In]
 	*outlet[Out]
-	oneRun  sync.Mutex // Held by the Run in progress.
+	oneRun  sync.Mutex // held by the Run in progress
 	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 	grace   *time.Duration
-	scratch []Out // What Handle appends to.
-	made    int   // How many events it made last.
+	scratch []Out // what Handle appends to
+	made    int   // how many events it made last
 }
 
 // NewProcessor returns a processor that is not running yet. The error wraps ErrInvalidOption.
@@ -75,7 +75,7 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 		stopping := ctx.Err() != nil
 		p.takeMail(ctx)
 		for p.step() {
-			p.demands = p.demands[:0] // Upstream is asked for what has been handled, not for what is wanted downstream.
+			p.demands = p.demands[:0] // upstream is asked for what has been handled, not for what is wanted downstream
 		}
 		// GenStage: a delivery is handled whole as soon as there is any demand.
 		_, ok := p.head()
@@ -101,7 +101,7 @@ func (p *Processor[In, Out]) transform(ctx, handling context.Context) error {
 		if err != nil {
 			return err
 		}
-		_ = p.emit(events, false) // Only a refusable surplus is an error.
+		_ = p.emit(events, false) // only a refusable surplus is an error
 		p.doReasks()
 		p.made = len(events)
 		clear(p.scratch[:min(p.made, cap(p.scratch))])

@@ -26,9 +26,9 @@ type ProducerConfig[T any] struct {
 // A Producer emits events when its consumers ask for them.
 type Producer[T any] struct {
 	*outlet[T]
-	oneRun      sync.Mutex // Held by the Run in progress.
+	oneRun      sync.Mutex // held by the Run in progress
 	demand      func(ctx context.Context, n int, out []T) ([]T, error)
-	start       func(*Producer[T]) (stop func()) // Prepares demand for one Run; may be nil.
+	start       func(*Producer[T]) (stop func()) // prepares demand for one Run; may be nil
 	endOnCancel bool
 	scratch     []T
 }
@@ -109,7 +109,7 @@ func (p *Producer[T]) produce(ctx context.Context, n int) error {
 	p.scratch = slices.Grow(p.scratch[:0], min(n, maxScratch))
 	events, err := p.demand(ctx, n, p.scratch)
 	if len(events) > 0 {
-		_ = p.emit(events, false) // Only a refusable surplus is an error.
+		_ = p.emit(events, false) // only a refusable surplus is an error
 		p.doReasks()
 	}
 	clear(p.scratch[:min(n, cap(p.scratch))])
@@ -134,7 +134,7 @@ func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 	if e.claim() {
 		return ctx.Err()
 	}
-	return <-e.reply // The stage was faster, and dispatching does not block.
+	return <-e.reply // the stage was faster, and dispatching does not block
 }
 
 // GiveBack tells the consumers that n of the events they asked for will not come: demand the producer was told of and

@@ -158,7 +158,7 @@ func TestPanicTellsConsumersAndLeavesTheRest(t *testing.T) {
 		must(c.Subscribe(p, demand(4, 3)))
 		synctest.Wait()
 		s.push(p, 1, "bad", 2, 3)
-		if r.result() != errKilled { //nolint:errorlint // The very error.
+		if r.result() != errKilled { //nolint:errorlint // the very error
 			s.Errorf("Run panicked = %v", r.result())
 		}
 		s.start(c)

@@ -21,12 +21,12 @@ type world struct {
 	all    sync.WaitGroup
 	stages map[string]*actor
 	subs   []*stages.Subscription[int]
-	limit  int // Events that the producer has in all.
+	limit  int // events that the producer has in all
 
 	mu      sync.Mutex
 	next    int
 	got     map[string][]int
-	lost    map[int]bool // Were in the hands of a handler that failed.
+	lost    map[int]bool // were in the hands of a handler that failed
 	failing map[string]bool
 }
 
@@ -34,7 +34,7 @@ type world struct {
 type actor struct {
 	run  func(context.Context) error
 	stop context.CancelFunc
-	done chan struct{} // Closed when Run has returned.
+	done chan struct{} // closed when Run has returned
 }
 
 func (a *actor) running() bool {
@@ -74,7 +74,7 @@ func newWorld(t *rapid.T) *world {
 			}
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			for n += w.next % 3; n > 0 && w.next < w.limit; n-- { // Sometimes more than it was asked for.
+			for n += w.next % 3; n > 0 && w.next < w.limit; n-- { // sometimes more than it was asked for
 				out = append(out, w.next)
 				w.next++
 			}
@@ -160,7 +160,7 @@ func TestNothingIsLostOverRestarts(t *testing.T) {
 			w.mu.Lock()
 			clear(w.failing)
 			w.mu.Unlock()
-			synctest.Wait() // Those that have failed have ended.
+			synctest.Wait() // those that have failed have ended
 			for _, a := range w.stages {
 				if !a.running() {
 					w.start(a)

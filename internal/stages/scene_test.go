@@ -95,7 +95,7 @@ func play(t *testing.T, c conformance, script func(*scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{T: t, conformance: c}
-		t.Cleanup(s.all.Wait) // The bubble's context is cancelled before.
+		t.Cleanup(s.all.Wait) // the bubble's context is cancelled before
 		script(s)
 	})
 }
@@ -191,7 +191,7 @@ func demand(maxDemand, minDemand int) stages.SubscribeOptions[any] {
 // run is one Run of a stage.
 type run struct {
 	stop context.CancelFunc
-	done chan struct{} // Closed when Run has returned err.
+	done chan struct{} // closed when Run has returned err
 	err  error
 }
 
@@ -228,7 +228,7 @@ func (s *scene) start(stage interface{ Run(context.Context) error }) *run {
 		}()
 		r.err = stage.Run(ctx)
 	})
-	synctest.Wait() // Else a restarted producer might still refuse subscriptions.
+	synctest.Wait() // else a restarted producer might still refuse subscriptions
 	return r
 }
 

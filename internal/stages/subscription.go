@@ -7,9 +7,9 @@ type Mode uint8
 
 // Cancel modes of subscriptions, of which the last two are restart modes of a ConsumerSupervisor's children too.
 const (
-	Permanent Mode = iota // A consumer ends with the subscription, whatever the reason.
-	Transient             // A consumer ends if the reason is not Clean; a child that failed is started again.
-	Temporary             // A consumer lives on; a child that ended, however, is done.
+	Permanent Mode = iota // a consumer ends with the subscription, whatever the reason
+	Transient             // a consumer ends if the reason is not Clean; a child that failed is started again
+	Temporary             // a consumer lives on; a child that ended, however, is done
 )
 
 // DefaultMaxDemand is what a subscription keeps up if its options say nothing, as GenStage's do.
@@ -18,16 +18,16 @@ const DefaultMaxDemand = 1000
 // SubscribeOptions are the terms between one consumer and one producer. The zero value is a permanent subscription that
 // keeps between 500 and 1000 events asked for.
 type SubscribeOptions[T any] struct {
-	MaxDemand   int  // Most events asked for and not received, >= 1; 0: DefaultMaxDemand.
-	MinDemand   *int // Asks again when this few are outstanding, < MaxDemand; nil: MaxDemand/2.
-	Manual      bool // The stage asks for nothing by itself; Subscription.Ask does. Each delivery is one batch.
-	Cancel      Mode // What the end of the subscription means for the consumer.
-	Resubscribe bool // If the consumer lives on when the producer ends: subscribe again as soon as it runs again.
+	MaxDemand   int  // most events asked for and not received, >= 1; 0: DefaultMaxDemand
+	MinDemand   *int // asks again when this few are outstanding, < MaxDemand; nil: MaxDemand/2
+	Manual      bool // the stage asks for nothing by itself; Subscription.Ask does; each delivery is one batch
+	Cancel      Mode // what the end of the subscription means for the consumer
+	Resubscribe bool // if the consumer lives on when the producer ends: subscribe again as soon as it runs again
 
-	Selector  func(T) bool // For a BroadcastDispatcher: which events to get; nil: all. Called by the producer.
-	Partition int          // For a PartitionDispatcher: whose events to get.
+	Selector  func(T) bool // for a BroadcastDispatcher: which events to get; nil: all; called by the producer
+	Partition int          // for a PartitionDispatcher: whose events to get
 
-	stage any // Which stage subscribes.
+	stage any // which stage subscribes
 }
 
 // withDefaults returns the options with every default filled in, or an error that wraps ErrInvalidOption.
@@ -55,28 +55,28 @@ type Subscription[T any] struct {
 	from    *outlet[T]
 	to      *intake[T]
 	options SubscribeOptions[T]
-	account demand // What that of each attachment begins with.
+	account demand // what that of each attachment begins with
 
 	// The rest is owned by the goroutine of the consumer's Run.
-	link      *link[T] // The present attachment; nil: none.
-	asked     int      // Of a manual one: events asked for that neither came nor were returned.
-	running   int      // Of a ConsumerSupervisor: children of this subscription.
-	finished  int      // Of a ConsumerSupervisor: ended children not asked for again yet.
-	cancelled bool     // By Cancel: it will not be opened again.
+	link      *link[T] // the present attachment; nil: none
+	asked     int      // of a manual one: events asked for that neither came nor were returned
+	running   int      // of a ConsumerSupervisor: children of this subscription
+	finished  int      // of a ConsumerSupervisor: ended children not asked for again yet
+	cancelled bool     // by Cancel: it will not be opened again
 
-	resolved   chan struct{} // Closed when the producer first accepted, or the subscription ended before it did.
-	isResolved bool          // Whether resolved is closed.
-	outcome    error         // Why it ended before; valid after resolved is closed.
+	resolved   chan struct{} // closed when the producer first accepted, or the subscription ended before it did
+	isResolved bool          // whether resolved is closed
+	outcome    error         // why it ended before; valid after resolved is closed
 }
 
 // link is one attachment of a subscription to a Run of its producer: what GenStage calls a subscription reference.
 // A new one for each attachment makes messages about an earlier one harmless.
 type link[T any] struct {
 	sub     *Subscription[T]
-	id      ConsumerID // Owned by the producer.
-	open    bool       // Owned by the consumer: the producer has accepted.
-	closing bool       // Owned by the consumer: it has cancelled and waits for the producer to say so.
-	account demand     // Owned by the consumer; not of a manual subscription.
+	id      ConsumerID // owned by the producer
+	open    bool       // owned by the consumer: the producer has accepted
+	closing bool       // owned by the consumer: it has cancelled and waits for the producer to say so
+	account demand     // owned by the consumer; not of a manual subscription
 }
 
 // Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through OnReturn: also if the

@@ -20,8 +20,8 @@ type supervisedPipeline struct {
 	crash     func() error
 	crashed   atomic.Bool
 	restarted [][]string
-	told      atomic.Int64 // How many consumers have handled an event after the crash.
-	healed    chan bool    // Capacity 2: whether all three have, or the supervisor gave up first.
+	told      atomic.Int64 // how many consumers have handled an event after the crash
+	healed    chan bool    // capacity 2: whether all three have, or the supervisor gave up first
 }
 
 func newSupervisedPipeline(victim string, crash func() error) *supervisedPipeline {

@@ -79,7 +79,7 @@ func TestWaitUntilSubscribed(t *testing.T) {
 		if err := sub.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // Now it has asked, too.
+		synctest.Wait() // now it has asked, too
 		s.push(p, numbers(1, 5)...)
 		s.same("batches", [][]any{numbers(1, 5)}, only(s.happened(), "batch"))
 		sub.Cancel(nil)

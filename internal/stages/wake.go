@@ -10,7 +10,7 @@ func newWaker() waker { return make(waker, 1) }
 func (w waker) wake() {
 	select {
 	case w <- struct{}{}:
-	default: // It has not woken up from the last one yet.
+	default: // it has not woken up from the last one yet
 	}
 }
 
@@ -18,7 +18,7 @@ func (w waker) wake() {
 func (w waker) wait(ctx context.Context, ending bool) {
 	done := ctx.Done()
 	if ending {
-		done = nil // Already seen; what the stage waits for now is a wake.
+		done = nil // already seen; what the stage waits for now is a wake
 	}
 	select {
 	case <-w:
