@@ -12,7 +12,7 @@ type DemandDispatcher[T any] struct {
 	MaxDemand   int                           // what OnExcessive compares with; 0: the first ask
 	OnExcessive func(c ConsumerID, asked int) // told of an ask above MaxDemand, which is served all the same
 
-	consumers []consumerDemand // sorted by demand, descending; behind equals stands who came later
+	consumers []consumerDemand // sorted by demand, descending; of equals, the first to come is first
 	waiting   int              // the sum of their demand
 }
 

@@ -49,19 +49,32 @@ const (
 
 // OutletConfig is what producing stages have in common. The zero value is usable.
 type OutletConfig[T any] struct {
-	Dispatcher func() Dispatcher[T] // makes the dispatcher of each Run; nil: a DemandDispatcher
-	Buffer     *int                 // events kept for lack of demand; nil: the stage's default; 0: surplus is refused, or discarded
-	Keep       Keep                 // what to keep of too many
-	Paused     bool                 // begin each Run paused
+	// Dispatcher makes the dispatcher of each Run. Nil means a [DemandDispatcher].
+	Dispatcher func() Dispatcher[T]
 
-	// OnDiscard is told how many events a full buffer cost, once an emission, and returns whether to log a warning as
-	// well; nil: yes.
+	// Buffer is how many events to keep that were emitted without demand. Nil means DefaultBuffer for a Producer, and
+	// [Unlimited] for a Processor, whose handler may turn one event into many. With zero Emit refuses such events, and
+	// those that Demand or Handle returned are discarded.
+	Buffer *int
+
+	// Keep is which events a full buffer keeps. Zero means the last ones.
+	Keep Keep
+
+	// Paused has each Run begin as if Pause had been called.
+	Paused bool
+
+	// OnDiscard is told how many events a full buffer cost, once for each emission, and returns whether to log a warning
+	// as well. Nil means yes.
 	OnDiscard func(events int) (warn bool)
-	OnJoin    func()      // a consumer has subscribed
-	OnLeave   func(error) // a subscription has ended for this reason
 
-	Name string       // for the log: which stage speaks
-	Log  *slog.Logger // gets what costs events or subscriptions; nil: slog.Default
+	OnJoin  func()      // a consumer has subscribed
+	OnLeave func(error) // a subscription has ended for this reason
+
+	// Name tells in the log which stage speaks.
+	Name string
+
+	// Log gets what costs events or subscriptions. Nil means [slog.Default].
+	Log *slog.Logger
 }
 
 func newOutlet[T any](c OutletConfig[T], w waker, defaultBuffer int) (*outlet[T], error) {
@@ -106,7 +119,7 @@ func (o *outlet[T]) post(m request[T]) bool {
 	return true
 }
 
-// open begins a Run, with a new dispatcher: whoever asked the last Run for events will ask again.
+// open begins a Run, with a new dispatcher: consumers that asked the last Run for events will ask again.
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])

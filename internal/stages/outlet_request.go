@@ -28,7 +28,8 @@ const (
 	requestResume                       // do what was held, in order
 )
 
-// emission is one call of Emit. Who sets claimed first owns the events: the stage, or a caller whose context is done.
+// emission is one call of Emit. Whichever sets claimed first owns the events: the stage, or the caller if its context is
+// done.
 type emission[T any] struct {
 	events  []T
 	claimed atomic.Bool

@@ -10,7 +10,7 @@ import (
 // ProcessorConfig describes a Processor.
 type ProcessorConfig[In, Out any] struct {
 	Hooks[In]
-	OutletConfig[Out] // Buffer nil: Unlimited, since a handler may turn one event into many and must not lose any
+	OutletConfig[Out]
 
 	// Handle turns a batch of events into others, which it appends to out and returns, from the goroutine of Run. Both
 	// slices are the stage's: they are valid until it returns. An error ends the processor.

@@ -8,8 +8,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// FromSeq returns a producer of seq's events, drawn from it as they are asked for. It completes with seq; each Run starts
-// seq anew. Demand of the configuration is not used.
+// FromSeq returns a producer of seq's events, which it draws as they are asked for. It completes with seq, and each Run
+// starts seq again. Demand of the configuration is not used.
 func FromSeq[T any](seq iter.Seq[T], c ProducerConfig[T]) (*Producer[T], error) {
 	p, err := NewProducer(c)
 	if err != nil {

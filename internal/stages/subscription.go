@@ -2,14 +2,15 @@ package stages
 
 import "context"
 
-// Mode says what the end of one thing means for another: of a subscription for its consumer, or of a child for its event.
+// Mode says what the end of a subscription means for its consumer or, as the restart mode of a [ConsumerSupervisor],
+// what the end of a child means for its event.
 type Mode uint8
 
-// Cancel modes of subscriptions, of which the last two are restart modes of a ConsumerSupervisor's children too.
+// The modes. Permanent is not a restart mode.
 const (
-	Permanent Mode = iota // a consumer ends with the subscription, whatever the reason
-	Transient             // a consumer ends if the reason is not Clean; a child that failed is started again
-	Temporary             // a consumer lives on; a child that ended, however, is done
+	Permanent Mode = iota // the consumer ends with the subscription, whatever the reason
+	Transient             // the consumer ends if the reason is not [Clean]; a child that failed is started again
+	Temporary             // the consumer lives on; a child that ended is done, whatever it ended with
 )
 
 // DefaultMaxDemand is what a subscription keeps up if its options say nothing, as GenStage's do.
@@ -18,14 +19,27 @@ const DefaultMaxDemand = 1000
 // SubscribeOptions are the terms between one consumer and one producer. The zero value is a permanent subscription that
 // keeps between 500 and 1000 events asked for.
 type SubscribeOptions[T any] struct {
-	MaxDemand   int  // most events asked for and not received, >= 1; 0: DefaultMaxDemand
-	MinDemand   *int // asks again when this few are outstanding, < MaxDemand; nil: MaxDemand/2
-	Manual      bool // the stage asks for nothing by itself; Subscription.Ask does; each delivery is one batch
-	Cancel      Mode // what the end of the subscription means for the consumer
-	Resubscribe bool // if the consumer lives on when the producer ends: subscribe again as soon as it runs again
+	// MaxDemand is how many events may be asked for and not received. Zero means DefaultMaxDemand.
+	MaxDemand int
 
-	Selector  func(T) bool // for a BroadcastDispatcher: which events to get; nil: all; called by the producer
-	Partition int          // for a PartitionDispatcher: whose events to get
+	// MinDemand is how few events may be outstanding before the stage asks for more; it is less than MaxDemand. Nil means
+	// half of MaxDemand, and zero that the stage asks when nothing is outstanding.
+	MinDemand *int
+
+	// Manual has the stage ask for nothing by itself: [Subscription.Ask] does. Each delivery is one batch.
+	Manual bool
+
+	// Cancel is what the end of the subscription means for the consumer. Zero means Permanent.
+	Cancel Mode
+
+	// Resubscribe has a consumer that outlives its producer subscribe again as soon as the producer runs again.
+	Resubscribe bool
+
+	// Selector is for a [BroadcastDispatcher]: which events to get, nil for all. The producer calls it.
+	Selector func(T) bool
+
+	// Partition is for a [PartitionDispatcher]: whose events to get.
+	Partition int
 
 	stage any // which stage subscribes
 }
@@ -50,7 +64,7 @@ func (o SubscribeOptions[T]) withDefaults() (SubscribeOptions[T], error) {
 }
 
 // A Subscription is a consumer's standing wish for a producer's events. It outlives restarts of both: each Run of the
-// consumer, and with Resubscribe each Run of the producer, opens it anew. Its methods may be called from any goroutine.
+// consumer, and with Resubscribe each Run of the producer, opens it again. Its methods may be called from any goroutine.
 type Subscription[T any] struct {
 	from    *outlet[T]
 	to      *intake[T]
@@ -100,7 +114,7 @@ func (s *Subscription[T]) Wait(ctx context.Context) error {
 	}
 }
 
-// resolve tells those who Wait.
+// resolve ends every Wait.
 func (s *Subscription[T]) resolve(outcome error) {
 	if !s.isResolved {
 		s.isResolved, s.outcome = true, outcome
