@@ -2,7 +2,6 @@ package millhand
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -10,9 +9,16 @@ import (
 	"github.com/millhand/millhand/internal/slots"
 )
 
-// A Quota limits, over all workers, the jobs of a type, of all types that share a key, or of a
+// The bounds of a [Quota]: of its limit, which is 0 for none, and of the period of a rate.
+const (
+	MaxLimit  = registry.MaxJobs // 1,000,000
+	MinPeriod = registry.MinPer  // 100 ms
+	MaxPeriod = registry.MaxPer  // 24 h
+)
+
+// A Quota limits, across all workers, the jobs of a type, of all types that share a key, or of a
 // queue. It holds for what runs at once or, with Per, for what starts in any period of that
-// length. A job that may not start waits as ready, and others flow past it.
+// length. A job that may not start waits as ready, and jobs of other types are not held up.
 type Quota struct {
 	Type  string        `json:"type,omitempty"`  // one of these three is set
 	Key   string        `json:"key,omitempty"`   // of a resource that several types use
@@ -52,7 +58,7 @@ func (c *Client) ResetQuota(ctx context.Context, q Quota) error {
 	if err := q.check(); err != nil {
 		return invalid(err)
 	}
-	if err := c.registry.ResetLimit(ctx, q.pool()); err != nil {
+	if err := c.registry.ResetLimit(ctx, q.key()); err != nil {
 		return publicError(err)
 	}
 	for _, t := range q.Types {
@@ -83,33 +89,30 @@ func (c *Client) Resume(ctx context.Context, queue string) error {
 
 // check returns an error that names the rule which q breaks.
 func (q Quota) check() error {
-	err := func() error {
-		set := 0
-		for _, name := range []string{q.Type, q.Key, q.Queue} {
-			if name != "" {
-				set++
-			}
+	named := 0
+	for _, name := range []string{q.Type, q.Key, q.Queue} {
+		if name != "" {
+			named++
 		}
-		if set != 1 {
-			return errors.New("name one of type, key and queue")
+	}
+	switch {
+	case named != 1:
+		return &job.InvalidError{What: "quota", Rule: "must name one of type, key and queue"}
+	case len(q.Types) > 0 && q.Key == "":
+		return &job.InvalidError{What: "quota", Rule: "must name the key that its types share"}
+	}
+	for _, t := range q.Types {
+		if err := job.CheckType(t); err != nil {
+			return about("quota", err)
 		}
-		if len(q.Types) > 0 && q.Key == "" {
-			return errors.New("types share a key, and there is none")
-		}
-		for _, t := range q.Types {
-			if err := job.CheckType(t); err != nil {
-				return err
-			}
-		}
-		return registry.CheckLimit(q.pool(), q.limit())
-	}()
-	if err != nil {
+	}
+	if err := registry.CheckLimit(q.key(), q.limit()); err != nil {
 		return about("quota", err)
 	}
 	return nil
 }
 
-func (q Quota) pool() slots.Key {
+func (q Quota) key() slots.Key {
 	p := slots.Key{Kind: slots.OfType, Name: q.Type, Rate: q.Per != 0}
 	switch {
 	case q.Key != "":
@@ -124,7 +127,7 @@ func (q Quota) limit() registry.Limit { return registry.Limit{Jobs: q.Limit, Per
 
 // set writes q: the limit first, so that no type belongs to a key without one.
 func (q Quota) set(ctx context.Context, s *registry.Store) error {
-	if err := s.SetLimit(ctx, q.pool(), q.limit()); err != nil {
+	if err := s.SetLimit(ctx, q.key(), q.limit()); err != nil {
 		return err
 	}
 	for _, t := range q.Types {
@@ -167,18 +170,18 @@ type QuotaShare struct {
 
 // Quotas returns all limits: of types first, then of queues and keys.
 func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
-	pools, err := c.registry.Pools(ctx)
+	all, err := c.registry.Usages(ctx)
 	if err != nil {
 		return nil, publicError(err)
 	}
-	usages := make([]QuotaUsage, 0, len(pools))
-	for _, p := range pools {
+	usages := make([]QuotaUsage, 0, len(all))
+	for _, p := range all {
 		usages = append(usages, usageOf(p))
 	}
 	return usages, nil
 }
 
-func usageOf(p registry.Pool) QuotaUsage {
+func usageOf(p registry.Usage) QuotaUsage {
 	u := QuotaUsage{
 		Quota:  Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types},
 		Source: SetByPerson, SetAt: p.Set, Workers: []QuotaShare{},
@@ -197,7 +200,7 @@ func usageOf(p registry.Pool) QuotaUsage {
 	case slots.OfQueue:
 		u.Queue = p.Name
 	}
-	for _, s := range p.Shares {
+	for _, s := range p.Grants {
 		u.Held += s.Held
 		u.Used += s.Used
 		u.Wanted += s.Want

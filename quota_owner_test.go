@@ -80,3 +80,24 @@ func TestPaused(t *testing.T) {
 		}
 	})
 }
+
+// What is wrong with a quota is said as data.
+func TestBadQuotaSaysWhatBreaksWhichRule(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		for _, tt := range []struct {
+			quota            millhand.Quota
+			what, name, rule string
+		}{
+			{millhand.Quota{}, "quota", "", "must name one of type, key and queue"},
+			{millhand.Quota{Type: "a", Types: []string{"b"}}, "quota", "", "must name the key that its types share"},
+			{millhand.Quota{Type: "a", Limit: millhand.MaxLimit + 1}, "quota: limit", "1000001", "must be from 1 to 1000000, or 0 for none"},
+			{millhand.Quota{Type: "a", Limit: 1, Per: time.Millisecond}, "quota: period", "1ms", "must be from 100ms to 24h0m0s"},
+		} {
+			invalid, ok := errors.AsType[*millhand.InvalidError](c.SetQuota(t.Context(), tt.quota))
+			if !ok || invalid.What != tt.what || invalid.Name != tt.name || invalid.Rule != tt.rule {
+				t.Errorf("%+v: %+v", tt.quota, invalid)
+			}
+		}
+	})
+}

@@ -198,7 +198,7 @@ func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Con
 		w.Queues = append(w.Queues, worker.Queue(q))
 	}
 	for _, q := range slices.Concat(c.Mux.quotas(), c.Quotas) { // of two for the same jobs the last one counts
-		w.Limits[q.pool()] = q.limit()
+		w.Limits[q.key()] = q.limit()
 		for _, t := range q.Types {
 			w.Keys[t] = q.Key
 		}

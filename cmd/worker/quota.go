@@ -86,19 +86,12 @@ func (v *limitValue) UnmarshalYAML(node *yaml.Node) (err error) {
 	return nil
 }
 
-// What the registry takes.
-const (
-	maxLimit  = 1_000_000
-	minPeriod = 100 * time.Millisecond
-	maxPeriod = 24 * time.Hour
-)
-
 // parseLimit reads a number, or a number of starts in a period.
 func parseLimit(text string) (limit int, per time.Duration, err error) {
 	number, period, rate := strings.Cut(text, "/")
 	limit, err = strconv.Atoi(number)
-	if err != nil || limit < 0 || limit > maxLimit || strconv.Itoa(limit) != number {
-		return 0, 0, fmt.Errorf("%q is no limit: want a whole number up to %d, or 0 to remove it", number, maxLimit)
+	if err != nil || limit < 0 || limit > millhand.MaxLimit || strconv.Itoa(limit) != number {
+		return 0, 0, fmt.Errorf("%q is no limit: want a whole number up to %d, or 0 to remove it", number, millhand.MaxLimit)
 	}
 	if !rate {
 		return limit, 0, nil
@@ -107,8 +100,8 @@ func parseLimit(text string) (limit int, per time.Duration, err error) {
 		period = "1" + period
 	}
 	per, err = time.ParseDuration(period)
-	if err != nil || per < minPeriod || per > maxPeriod {
-		return 0, 0, fmt.Errorf("%q is no period such as 1m, from %v to %v", period, minPeriod, maxPeriod)
+	if err != nil || per < millhand.MinPeriod || per > millhand.MaxPeriod {
+		return 0, 0, fmt.Errorf("%q is no period such as 1m, from %v to %v", period, millhand.MinPeriod, millhand.MaxPeriod)
 	}
 	return limit, per, nil
 }

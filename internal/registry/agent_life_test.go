@@ -191,9 +191,9 @@ func TestBrokenLaterSettings(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.checkUsed(imports, 5, time.Second)
 		s.checkUsed(crm, 7, time.Second)
-		pools, err := s.store.Pools(s.ctx)
-		if err != nil || len(pools) != 2 || pools[0].Limit.Jobs != 0 || pools[1].Limit.Jobs != 0 {
-			s.t.Errorf("pools %+v, %v", pools, err)
+		usages, err := s.store.Usages(s.ctx)
+		if err != nil || len(usages) != 2 || usages[0].Limit.Jobs != 0 || usages[1].Limit.Jobs != 0 {
+			s.t.Errorf("usages %+v, %v", usages, err)
 		}
 		if _, _, err := s.store.Limit(s.ctx, imports); !errors.Is(err, errUnreadable) {
 			s.t.Errorf("a limit that cannot be read: %v", err)

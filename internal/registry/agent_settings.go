@@ -20,9 +20,9 @@ type knownLimit struct {
 
 // apply takes over a setting.
 func (s *state) apply(ctx context.Context, e stream.Entry) {
-	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
-		s.applyLimit(pool, e)
-		s.offer(settingOf(pool), e, func() ([]byte, bool) { l, ok := s.cfg.Limits[pool]; return encodeLimit(l, ByConfig), ok })
+	if k, last, ok := parseGrantKey(e.Key); ok && last == limitToken {
+		s.applyLimit(k, e)
+		s.offer(settingOf(k), e, func() ([]byte, bool) { l, ok := s.cfg.Limits[k]; return encodeLimit(l, ByConfig), ok })
 	}
 	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok {
 		if slices.Contains(s.cfg.Types, typ) {
@@ -73,33 +73,33 @@ func (s *state) applyPause(queue string, e stream.Entry) {
 	s.cfg.Slots.Pause(queue, e.Value != nil)
 }
 
-func (s *state) applyLimit(pool slots.Key, e stream.Entry) {
+func (s *state) applyLimit(k slots.Key, e stream.Entry) {
 	if e.Value == nil {
-		delete(s.limits, pool)
+		delete(s.limits, k)
 		return
 	}
-	limit, ok := decodeLimitOf(pool, e.Value)
+	limit, ok := decodeLimitOf(k, e.Value)
 	if ok {
-		s.limits[pool] = knownLimit{Limit: limit, rev: e.Rev}
+		s.limits[k] = knownLimit{Limit: limit, rev: e.Rev}
 		return
 	}
-	known, before := s.limits[pool]
+	known, before := s.limits[k]
 	if !before {
 		known.closed = true
 	}
 	known.rev = e.Rev
-	s.limits[pool] = known
+	s.limits[k] = known
 	effect := "the last one known holds"
 	if known.closed {
 		effect = "no job of it starts"
 	}
 	s.log.Error("a limit cannot be read: set it again with SetQuota, or write or remove its key", slog.String("effect", effect),
-		slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(pool)))
+		slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", example(k)))
 }
 
-// example is what a limit of the pool looks like.
-func example(p slots.Key) string {
-	if p.Rate {
+// example is what a limit of k looks like.
+func example(k slots.Key) string {
+	if k.Rate {
 		return `{"limit":100,"per":"1m0s"}`
 	}
 	return `{"limit":5}`

@@ -202,15 +202,15 @@ func TestBucketLost(t *testing.T) {
 			time.Sleep(DefaultTTL + 5*time.Second)
 			s.checkUsed(imports, 10, time.Second)
 			s.checkFair(imports, 10)
-			pools, err := s.store.Pools(s.ctx)
-			if err != nil || len(pools) != 2 || pools[0].Limit != (Limit{Jobs: 5, Per: time.Second}) {
-				s.t.Errorf("pools %+v, %v", pools, err)
+			usages, err := s.store.Usages(s.ctx)
+			if err != nil || len(usages) != 2 || usages[0].Limit != (Limit{Jobs: 5, Per: time.Second}) {
+				s.t.Errorf("usages %+v, %v", usages, err)
 			}
 		}
 	})
 }
 
-// In a steady state a node sends one read and one write for a pool and refresh, and its
+// In a steady state a node sends one read and one write for a limit and refresh, and its
 // presence.
 func TestSteadyStateIsCheap(t *testing.T) {
 	inScene(t, func(s *scene) {

@@ -83,14 +83,14 @@ func (w *settingsWatcher) Lost(ctx context.Context, entries []stream.Entry) erro
 // anything, since somebody who is not there has it all.
 func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
 	what := setting{e.Key, e.Key}
-	if pool, last, ok := parsePool(e.Key); ok && last == limitToken {
-		what = settingOf(pool)
-		l, _ := decodeLimitOf(pool, e.Value)
+	if k, last, ok := parseGrantKey(e.Key); ok && last == limitToken {
+		what = settingOf(k)
+		l, _ := decodeLimitOf(k, e.Value)
 		all, err := json.Marshal(Grant{Held: l.Jobs, Used: l.Jobs, Need: l.Jobs, Want: l.Jobs})
 		if err != nil {
 			return err
 		}
-		w := stream.Write{Key: grantKey(pool, lostToken), Value: all, TTL: keyTTL(a.cfg.TTL, l)}
+		w := stream.Write{Key: grantKey(k, lostToken), Value: all, TTL: keyTTL(a.cfg.TTL, l)}
 		if err := a.store.putFirst(ctx, w); err != nil && !errors.Is(err, stream.ErrConflict) {
 			return err
 		}

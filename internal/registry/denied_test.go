@@ -55,7 +55,7 @@ func TestDeniedRequestsSayWhatIsMissing(t *testing.T) {
 		"set a limit": func(s *Store) error { return s.SetLimit(ctx, imports, Limit{Jobs: 6}) },
 		"remove one":  func(s *Store) error { return s.SetLimit(ctx, imports, Limit{}) },
 		"pause":       func(s *Store) error { return s.Pause(ctx, "default") },
-		"read limits": func(s *Store) error { _, err := s.Pools(ctx); return err },
+		"read limits": func(s *Store) error { _, err := s.Usages(ctx); return err },
 		"read nodes":  func(s *Store) error { _, err := s.Nodes(ctx); return err },
 	} {
 		s := open("none")

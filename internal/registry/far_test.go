@@ -17,9 +17,9 @@ func TestManyLimitsOfABrokerFarAway(t *testing.T) {
 		for i := range limits {
 			types = append(types, "t"+strconv.Itoa(i))
 		}
-		pool := func(i int) slots.Key { return slots.Key{Kind: slots.OfType, Name: types[i]} }
+		key := func(i int) slots.Key { return slots.Key{Kind: slots.OfType, Name: types[i]} }
 		for i := range limits {
-			s.limit(pool(i), 5, 0)
+			s.limit(key(i), 5, 0)
 		}
 		n := s.newFarNode("a", 40*time.Millisecond, nodeConfig{concurrency: 800, types: types, jobs: 20 * time.Second, look: 100 * time.Millisecond})
 		began := time.Now()
@@ -42,16 +42,16 @@ func TestManyLimitsOfABrokerFarAway(t *testing.T) {
 		if ended < 800 {
 			s.t.Errorf("%d jobs started on 800 slots", ended)
 		}
-		s.limit(pool(7), 0, 0)
+		s.limit(key(7), 0, 0)
 		time.Sleep(time.Second)
-		if len(s.held(pool(7))) != 0 {
+		if len(s.held(key(7))) != 0 {
 			s.t.Error("a limit was lifted, and the grant is still there")
 		}
 		began = time.Now()
 		n.leave()
 		for i := range limits {
-			if got := s.held(pool(i)); len(got) != 0 {
-				s.t.Fatalf("%v was not given back: %v", pool(i), got)
+			if got := s.held(key(i)); len(got) != 0 {
+				s.t.Fatalf("%v was not given back: %v", key(i), got)
 			}
 		}
 		if took := time.Since(began); took > 45*time.Second {

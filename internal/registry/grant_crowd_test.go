@@ -12,7 +12,7 @@ import (
 	"github.com/millhand/millhand/internal/slots"
 )
 
-// bury leaves grants of nodes that are gone, each of which started one job, in a pool of a rate.
+// bury leaves grants of nodes that are gone, each of which started one job, under a rate.
 func (s *scene) bury(p slots.Key, nodes int, ttl time.Duration, grant string) {
 	s.t.Helper()
 	if _, err := s.store.bucket.Open(s.ctx); err != nil {
@@ -62,9 +62,9 @@ func TestNodesThatAreGoneDoNotFillARate(t *testing.T) {
 					s.t.Errorf("%d jobs started, 500 starts are free", got)
 				}
 				s.limit(mails, gone+700, per)
-				pools, err := s.store.Pools(s.ctx)
-				if err != nil || len(pools) != 1 || pools[0].Limit.Jobs != gone+700 || len(pools[0].Shares) != gone+1 {
-					s.t.Errorf("pools %d, %v", len(pools), err)
+				usages, err := s.store.Usages(s.ctx)
+				if err != nil || len(usages) != 1 || usages[0].Limit.Jobs != gone+700 || len(usages[0].Grants) != gone+1 {
+					s.t.Errorf("usages %d, %v", len(usages), err)
 				}
 				time.Sleep(time.Minute)
 				if got := starts(); got != 700 {
@@ -156,11 +156,11 @@ func TestManyKeysOfEveryKind(t *testing.T) {
 		if !n.pauses()["default"] {
 			s.t.Error("a pause is not heard of beside so many")
 		}
-		pools, err := s.store.Pools(s.ctx)
+		usages, err := s.store.Usages(s.ctx)
 		paused, errPaused := s.store.Paused(s.ctx)
 		nodes, errNodes := s.store.Nodes(s.ctx)
-		if len(pools) != many+1 || len(paused) != many+1 || len(nodes) != many+1 {
-			s.t.Errorf("%d pools, %v; %d pauses, %v; %d nodes, %v", len(pools), err, len(paused), errPaused, len(nodes), errNodes)
+		if len(usages) != many+1 || len(paused) != many+1 || len(nodes) != many+1 {
+			s.t.Errorf("%d usages, %v; %d pauses, %v; %d nodes, %v", len(usages), err, len(paused), errPaused, len(nodes), errNodes)
 		}
 	})
 }

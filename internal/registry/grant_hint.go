@@ -15,13 +15,13 @@ type hintValue struct {
 	Grant
 }
 
-func (s *Store) hint(p slots.Key, node string, g Grant) {
+func (s *Store) hint(k slots.Key, node string, g Grant) {
 	b, err := json.Marshal(hintValue{Node: node, Grant: g})
 	if err == nil {
-		err = s.nc.Publish(s.control+prefix(p), b)
+		err = s.nc.Publish(s.control+prefix(k), b)
 	}
 	if err != nil {
-		s.log.Debug("no hint sent", slog.String("pool", p.String()), slog.Any("err", err))
+		s.log.Debug("no hint sent", slog.String("pool", k.String()), slog.Any("err", err))
 	}
 }
 
@@ -31,11 +31,11 @@ func (s *Store) hintSubjects() []string {
 }
 
 // parseHint reads the subject and body of a hint.
-func (s *Store) parseHint(subject string, data []byte) (p slots.Key, h hintValue, ok bool) {
+func (s *Store) parseHint(subject string, data []byte) (k slots.Key, h hintValue, ok bool) {
 	rest, ok := strings.CutPrefix(subject, s.control)
 	if !ok {
-		return p, h, false
+		return k, h, false
 	}
-	p, _, ok = parsePool(rest + "." + limitToken)
-	return p, h, ok && json.Unmarshal(data, &h) == nil && h.Node != ""
+	k, _, ok = parseGrantKey(rest + "." + limitToken)
+	return k, h, ok && json.Unmarshal(data, &h) == nil && h.Node != ""
 }

@@ -43,7 +43,7 @@ func (v *limiter) guard(now time.Time) {
 		return
 	}
 	for _, w := range v.node.jobs {
-		for _, p := range w.pools {
+		for _, p := range w.keys {
 			if p == v.key {
 				v.node.end(w)
 			}
@@ -87,7 +87,7 @@ func (v *limiter) holdsFor(typ string) bool {
 	return v.key.Name == v.node.keys[typ]
 }
 
-// due is how many slots more are to be those of the types of the pool, though others may have
+// due is how many slots more are to be those of the types of the limit, though others may have
 // taken them: a gate counts on its share as well. Of a rate it is one at least.
 func (v *limiter) due() int {
 	types, running := 0, 0
@@ -97,7 +97,7 @@ func (v *limiter) due() int {
 		}
 	}
 	for _, w := range v.node.jobs {
-		if slices.Contains(w.pools, v.key) {
+		if slices.Contains(w.keys, v.key) {
 			running++
 		}
 	}

@@ -1,12 +1,11 @@
 package registry
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
 )
 
@@ -42,21 +41,22 @@ func settings() []string {
 	return []string{grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*"}
 }
 
-// parsePool reads the pool and the last token, a node or limitToken, of a key.
-func parsePool(key string) (p slots.Key, last string, ok bool) {
+// parseGrantKey reads what a limit or a grant is of, and the last token of its key: limitToken, or
+// the node that has the grant.
+func parseGrantKey(key string) (k slots.Key, last string, ok bool) {
 	t := strings.Split(key, ".")
 	if len(t) != 3 || (t[0] != grantKeys && t[0] != rateKeys) {
 		return slots.Key{}, "", false
 	}
-	p = slots.Key{Rate: t[0] == rateKeys, Kind: slots.OfType, Name: t[1]}
+	k = slots.Key{Rate: t[0] == rateKeys, Kind: slots.OfType, Name: t[1]}
 	if kind, name, found := strings.Cut(t[1], "="); found {
-		p.Kind, p.Name = kind, name
+		k.Kind, k.Name = kind, name
 	}
-	return p, t[2], p.Check() == nil
+	return k, t[2], k.Check() == nil
 }
 
-// A Limit says how many jobs of a pool may run at once or, if Per is set, start in any
-// period of that length. A Limit of zero jobs is none.
+// A Limit says how many jobs may run at once or, if Per is set, start in any period of that
+// length. A Limit of zero jobs is none.
 type Limit struct {
 	Jobs int
 	Per  time.Duration
@@ -72,27 +72,27 @@ func (l Limit) String() string {
 
 // The bounds of a limit.
 const (
-	maxJobs = 1_000_000
-	minPer  = 100 * time.Millisecond
-	maxPer  = 24 * time.Hour
+	MaxJobs = 1_000_000
+	MinPer  = 100 * time.Millisecond
+	MaxPer  = 24 * time.Hour
 )
 
-// CheckLimit returns an error that names the rule which a limit of the pool breaks.
-func CheckLimit(p slots.Key, l Limit) error {
-	if err := p.Check(); err != nil {
+// CheckLimit returns an error that names the rule which a key or its limit breaks.
+func CheckLimit(k slots.Key, l Limit) error {
+	if err := k.Check(); err != nil {
 		return err
 	}
-	return l.check(p)
+	return l.check(k)
 }
 
-func (l Limit) check(p slots.Key) error {
+func (l Limit) check(k slots.Key) error {
 	switch {
-	case l.Jobs < 0 || l.Jobs > maxJobs:
-		return fmt.Errorf("limit %d: must be from 1 to %d, or 0 for none", l.Jobs, maxJobs)
-	case p.Rate && (l.Per < minPer || l.Per > maxPer):
-		return fmt.Errorf("period %v: must be from %v to %v", l.Per, minPer, maxPer)
-	case !p.Rate && l.Per != 0:
-		return errors.New("a quota has no period")
+	case l.Jobs < 0 || l.Jobs > MaxJobs:
+		return job.Invalid("limit", l.Jobs, "must be from 1 to %d, or 0 for none", MaxJobs)
+	case k.Rate && (l.Per < MinPer || l.Per > MaxPer):
+		return job.Invalid("period", l.Per, "must be from %v to %v", MinPer, MaxPer)
+	case !k.Rate && l.Per != 0:
+		return job.Invalid("period", l.Per, "a quota has none")
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ type nodeConfig struct {
 // work is a job that runs.
 type work struct {
 	Running
-	pools []slots.Key
+	keys []slots.Key
 }
 
 const lookForJobs = 2 * time.Millisecond
@@ -148,8 +148,8 @@ func (n *node) work(ctx context.Context) {
 	}
 }
 
-// pools are those that a type's jobs may belong to.
-func (n *node) pools(typ string) []slots.Key {
+// keysOf are those of the limits that a type's jobs may belong to.
+func (n *node) keysOf(typ string) []slots.Key {
 	of := []slots.Key{{Kind: slots.OfType, Name: typ}, {Kind: slots.OfQueue, Name: n.cfg.queue}}
 	if key := n.keys[typ]; key != "" {
 		of = append(of, slots.Key{Kind: slots.OfKey, Name: key})
@@ -169,8 +169,8 @@ func (n *node) tryStart(typ string) bool {
 	if n.free <= 0 || n.idle || n.dead || n.frozen != nil || n.paused[n.cfg.queue] {
 		return false
 	}
-	w := &work{pools: n.pools(typ)}
-	for _, p := range w.pools {
+	w := &work{keys: n.keysOf(typ)}
+	for _, p := range w.keys {
 		if v := n.limiters[p]; v != nil && !v.admits(now) {
 			return false
 		}
@@ -179,7 +179,7 @@ func (n *node) tryStart(typ string) bool {
 	n.serial++
 	w.Running = Running{ID: fmt.Sprintf("%s-%d", n.id, n.serial), Type: typ, Queue: n.cfg.queue, Since: now}
 	n.jobs[w.ID] = w
-	for _, p := range w.pools {
+	for _, p := range w.keys {
 		n.observe(p, now)
 		if v := n.limiters[p]; v != nil {
 			v.started()
@@ -201,7 +201,7 @@ func (n *node) end(w *work) {
 	}
 	delete(n.jobs, w.ID)
 	n.free++
-	for _, p := range w.pools {
+	for _, p := range w.keys {
 		n.running[p]--
 		if v := n.limiters[p]; v != nil && !p.Rate {
 			v.used--
@@ -264,7 +264,7 @@ func (n *node) crash() {
 // tally adds the node's jobs to what runs, or takes them away.
 func (n *node) tally(sign int) {
 	for _, w := range n.jobs {
-		for _, p := range w.pools {
+		for _, p := range w.keys {
 			n.running[p] += sign
 		}
 	}
@@ -297,7 +297,7 @@ func (n *node) Limiter(p slots.Key, per time.Duration) slots.Limiter {
 		v = &limiter{node: n, key: p}
 		n.limiters[p] = v
 		for _, w := range n.jobs {
-			if slices.Contains(w.pools, p) && !p.Rate {
+			if slices.Contains(w.keys, p) && !p.Rate {
 				v.used++
 			}
 		}

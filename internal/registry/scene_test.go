@@ -191,18 +191,20 @@ func (s *scene) measure(p slots.Key, d time.Duration) float64 {
 // held returns what each node holds by its own word in the bucket.
 func (s *scene) held(p slots.Key) map[string]Grant {
 	s.t.Helper()
-	pool := Pool{Key: p}
-	if err := s.store.fill(s.ctx, &pool); err != nil {
+	entries, _, err := s.store.bucket.Read(s.ctx, grantsOf(p))
+	if err != nil {
 		s.t.Fatalf("read %v: %v", p, err)
 	}
 	nodes := make(map[string]Grant)
-	for _, share := range pool.Shares {
-		nodes[share.Node] = share.Grant
+	for _, e := range entries {
+		if node := lastToken(e.Key); node != limitToken && e.Value != nil {
+			nodes[node], _ = decodeGrant(e.Value)
+		}
 	}
 	return nodes
 }
 
-// observe notes a start in a pool, and fails the test if it is one too many.
+// observe notes a start under a limit, and fails the test if it is one too many.
 func (s *scene) observe(p slots.Key, now time.Time) {
 	s.running[p]++
 	s.begun[p]++
@@ -226,7 +228,7 @@ func (s *scene) observe(p slots.Key, now time.Time) {
 	}
 }
 
-// startedOf returns how many jobs of a pool ever started.
+// startedOf returns how many jobs of a key ever started.
 func (s *scene) startedOf(p slots.Key) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -87,10 +87,10 @@ func decodeLimit(b []byte) (l Limit, ok bool) {
 	return l, true
 }
 
-// decodeLimitOf is decodeLimit for a pool that it has to fit.
-func decodeLimitOf(p slots.Key, b []byte) (Limit, bool) {
+// decodeLimitOf is decodeLimit for a key that it has to fit.
+func decodeLimitOf(k slots.Key, b []byte) (Limit, bool) {
 	l, ok := decodeLimit(b)
-	return l, ok && l.check(p) == nil
+	return l, ok && l.check(k) == nil
 }
 
 // sourceOf returns who wrote a limit or a key, be the rest of it readable or not.

@@ -13,82 +13,61 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// A Pool is a limit and who has what of it.
-type Pool struct {
+// A Usage is a limit and who has what of it.
+type Usage struct {
 	slots.Key
 	Limit  Limit
 	Source Source
-	Set    time.Time // by the broker's clock
-	Shares []Share   // sorted by node
-	Types  []string  // of a key: who share it, sorted
+	Set    time.Time   // by the broker's clock
+	Grants []NodeGrant // sorted by node
+	Types  []string    // of a key: who share it, sorted
 }
 
-// A Share is a node's grant.
-type Share struct {
+// A NodeGrant is a node's grant.
+type NodeGrant struct {
 	Node string
 	Grant
 }
 
-// Pools returns all limits, sorted by kind and name. One that cannot be read is of zero jobs.
-func (s *Store) Pools(ctx context.Context) ([]Pool, error) {
+// Usages returns all limits, sorted by kind and name. One that cannot be read is of zero jobs.
+func (s *Store) Usages(ctx context.Context) ([]Usage, error) {
 	entries, err := s.readOpen(ctx, keyKeys+".*", grantKeys+".>", rateKeys+".>")
 	if err != nil {
 		return nil, err
 	}
-	limits, shares, types := make(map[slots.Key]Pool), make(map[slots.Key][]Share), make(map[string][]string)
+	usages, grants, types := make(map[slots.Key]Usage), make(map[slots.Key][]NodeGrant), make(map[string][]string)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {
 			types[key] = append(types[key], typ)
 		}
-		p, last, ok := parsePool(e.Key)
+		k, last, ok := parseGrantKey(e.Key)
 		switch {
 		case !ok || e.Value == nil:
 		case last == limitToken:
-			l, readable := decodeLimitOf(p, e.Value)
+			l, readable := decodeLimitOf(k, e.Value)
 			if !readable {
 				l = Limit{}
 			}
-			limits[p] = Pool{Key: p, Limit: l, Source: sourceOf(e.Value), Set: e.Time.UTC()}
+			usages[k] = Usage{Key: k, Limit: l, Source: sourceOf(e.Value), Set: e.Time.UTC()}
 		default:
 			if g, ok := decodeGrant(e.Value); ok {
-				shares[p] = append(shares[p], Share{Node: last, Grant: g})
+				grants[k] = append(grants[k], NodeGrant{Node: last, Grant: g})
 			}
 		}
 	}
-	pools := make([]Pool, 0, len(limits))
-	for key, p := range limits {
-		p.Shares = sorted(shares[key])
-		if p.Kind == slots.OfKey {
-			p.Types = slices.Sorted(slices.Values(types[p.Name]))
+	all := make([]Usage, 0, len(usages))
+	for k, u := range usages {
+		u.Grants = grants[k]
+		slices.SortFunc(u.Grants, func(a, b NodeGrant) int { return cmp.Compare(a.Node, b.Node) })
+		if k.Kind == slots.OfKey {
+			u.Types = slices.Sorted(slices.Values(types[k.Name]))
 		}
-		pools = append(pools, p)
+		all = append(all, u)
 	}
-	slices.SortFunc(pools, func(a, b Pool) int {
+	slices.SortFunc(all, func(a, b Usage) int {
 		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per), cmp.Compare(prefix(a.Key), prefix(b.Key)))
 	})
-	return pools, nil
-}
-
-// fill reads who has what of a pool.
-func (s *Store) fill(ctx context.Context, p *Pool) error {
-	entries, _, err := s.bucket.Read(ctx, grantsOf(p.Key))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if node := lastToken(e.Key); node != limitToken && e.Value != nil {
-			if g, ok := decodeGrant(e.Value); ok {
-				p.Shares = append(p.Shares, Share{Node: node, Grant: g})
-			}
-		}
-	}
-	p.Shares = sorted(p.Shares)
-	return nil
-}
-
-func sorted(shares []Share) []Share {
-	slices.SortFunc(shares, func(a, b Share) int { return cmp.Compare(a.Node, b.Node) })
-	return shares
+	return all, nil
 }
 
 // decodeGrant reads a grant; false if it is nobody's of ours.
@@ -98,21 +77,21 @@ func decodeGrant(b []byte) (g Grant, ok bool) {
 	return g, err == nil
 }
 
-// Limit returns the limit of one pool; false if it has none.
-func (s *Store) Limit(ctx context.Context, p slots.Key) (Limit, bool, error) {
-	if err := p.Check(); err != nil {
+// Limit returns the limit of one key; false if it has none.
+func (s *Store) Limit(ctx context.Context, k slots.Key) (Limit, bool, error) {
+	if err := k.Check(); err != nil {
 		return Limit{}, false, err
 	}
-	e, err := s.bucket.Get(ctx, limitKey(p))
+	e, err := s.bucket.Get(ctx, limitKey(k))
 	switch {
 	case errors.Is(err, stream.ErrNotFound):
 		return Limit{}, false, nil
 	case err != nil:
 		return Limit{}, false, err
 	}
-	l, ok := decodeLimitOf(p, e.Value)
+	l, ok := decodeLimitOf(k, e.Value)
 	if !ok {
-		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it again, or remove it", p, e.Key, s.bucket.Name(), e.Value, errUnreadable)
+		return Limit{}, false, fmt.Errorf("limit of %s (key %s of bucket %s): %q %w; set it again, or remove it", k, e.Key, s.bucket.Name(), e.Value, errUnreadable)
 	}
 	return l, true, nil
 }

@@ -25,20 +25,20 @@ import (
 // ConfigureLimit sets a limit as a worker's configuration has it, or removes it if it is of zero
 // jobs, unless a person set another: that one stays, and the log says how to hand it back. The
 // errors are those of [Store.SetLimit].
-func (s *Store) ConfigureLimit(ctx context.Context, p slots.Key, l Limit) error {
-	if err := CheckLimit(p, l); err != nil {
+func (s *Store) ConfigureLimit(ctx context.Context, k slots.Key, l Limit) error {
+	if err := CheckLimit(k, l); err != nil {
 		return err
 	}
-	kept, err := s.configure(ctx, settingOf(p), encodeLimit(l, ByConfig))
+	kept, err := s.configure(ctx, settingOf(k), encodeLimit(l, ByConfig))
 	if err != nil || kept.Value == nil {
 		return err
 	}
-	set, readable := decodeLimitOf(p, kept.Value)
+	set, readable := decodeLimitOf(k, kept.Value)
 	if readable && set == l {
 		return nil
 	}
 	s.logKept(ctx, "a configured limit is not applied: a person set another, which holds until it is removed or handed back",
-		kept, slog.String("limit", prefix(p)), slog.String("configured", l.String()), slog.String("in_force", inForce(set, readable)))
+		kept, slog.String("limit", prefix(k)), slog.String("configured", l.String()), slog.String("in_force", inForce(set, readable)))
 	return nil
 }
 
@@ -101,11 +101,11 @@ func inForce(l Limit, readable bool) string {
 // ResetLimit hands a limit back to the configuration of the workers. It holds as it is until a
 // worker that has it in its configuration writes its own, at once if one runs. Of a limit that
 // is a configuration's, or of none, it changes nothing.
-func (s *Store) ResetLimit(ctx context.Context, p slots.Key) error {
-	if err := p.Check(); err != nil {
+func (s *Store) ResetLimit(ctx context.Context, k slots.Key) error {
+	if err := k.Check(); err != nil {
 		return err
 	}
-	return s.set(ctx, settingOf(p), handedBack)
+	return s.set(ctx, settingOf(k), handedBack)
 }
 
 // ResetKey is [Store.ResetLimit] for the key of a type.

@@ -205,9 +205,9 @@ func TestHandedBackToRunningWorkers(t *testing.T) {
 		must(s, s.store.ResetLimit(s.ctx, imports))
 		must(s, s.store.ResetKey(s.ctx, "push"))
 		time.Sleep(time.Second)
-		pools, err := s.store.Pools(s.ctx)
-		if err != nil || len(pools) != 1 || pools[0].Source != ByConfig || pools[0].Limit.Jobs < 10 || pools[0].Limit.Jobs > 12 {
-			s.t.Fatalf("pools %+v, %v", pools, err)
+		usages, err := s.store.Usages(s.ctx)
+		if err != nil || len(usages) != 1 || usages[0].Source != ByConfig || usages[0].Limit.Jobs < 10 || usages[0].Limit.Jobs > 12 {
+			s.t.Fatalf("usages %+v, %v", usages, err)
 		}
 		if got := s.stored(keyOf("push")); got != `{"key":"crm","source":"config"}` {
 			s.t.Errorf("the key is %s", got)
@@ -220,7 +220,7 @@ func TestHandedBackToRunningWorkers(t *testing.T) {
 		if after.Rev != before.Rev {
 			s.t.Errorf("the limit was written again: %s, then %s", before.Value, after.Value)
 		}
-		s.checkUsed(imports, pools[0].Limit.Jobs, time.Second)
+		s.checkUsed(imports, usages[0].Limit.Jobs, time.Second)
 	})
 }
 

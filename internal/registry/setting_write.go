@@ -16,14 +16,14 @@ const (
 	setPause  = 50 * time.Millisecond // between two tries, up to twice that
 )
 
-// SetLimit sets the limit of a pool for all nodes, or removes it if it is of zero jobs. It is a
+// SetLimit sets the limit of a key for all nodes, or removes it if it is of zero jobs. It is a
 // person's word: no worker's configuration replaces it. A limit that is so already is left
-// alone. The error is about a rule that p or l breaks, or says that the broker did not answer.
-func (s *Store) SetLimit(ctx context.Context, p slots.Key, l Limit) error {
-	if err := CheckLimit(p, l); err != nil {
+// alone. The error is about a rule that k or l breaks, or says that the broker did not answer.
+func (s *Store) SetLimit(ctx context.Context, k slots.Key, l Limit) error {
+	if err := CheckLimit(k, l); err != nil {
 		return err
 	}
-	return s.set(ctx, settingOf(p), to(encodeLimit(l, ByPerson)))
+	return s.set(ctx, settingOf(k), to(encodeLimit(l, ByPerson)))
 }
 
 // SetKey makes a type share the limits of a key, or none if that is empty: a person's word, as
@@ -69,7 +69,7 @@ type setting struct {
 
 // settingOf is that of a limit. Its condition covers all grants: one that was computed from the
 // old limit must not come after the new one, nor in the same moment.
-func settingOf(p slots.Key) setting { return setting{limitKey(p), grantsOf(p)} }
+func settingOf(k slots.Key) setting { return setting{limitKey(k), grantsOf(k)} }
 
 func keySetting(typ string) setting     { return setting{keyOf(typ), keyOf(typ)} }
 func pauseSetting(queue string) setting { return setting{pauseOf(queue), pauseOf(queue)} }
