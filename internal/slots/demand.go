@@ -23,24 +23,24 @@ const (
 	Strict                // a source with a backlog before those of lower weight
 )
 
-// demand is what there is to ask for, and what became of that. It is pure: the slots tell it what
-// happened, and [demand.plan] says what to ask for next.
+// demand knows what may be asked for and what became of what was asked for. It is pure: the slots
+// tell it what happened, and [demand.plan] says what to ask for next.
 //
 // Invariant: what is asked for and has not come is at most
 // free + min(sources-1, maxStanding), besides what is asked ahead for short jobs.
 type demand struct {
 	order       Order
 	concurrency int
-	inHand      int // delivered and not finished
-	running     int // of these, those that have a slot
-	stopped     bool
+	inHand      int  // delivered and not finished
+	running     int  // of these, those that have a slot
+	stopped     bool // nothing more is asked for or started
 	held        bool // nothing is to be asked for at the moment
 
 	sources  []*Source
-	tiers    [][]*Source // the same, in groups: each has what it can use before the next has any
-	rotation []*Source   // the same, who was asked least recently first
+	tiers    [][]*Source // the same, in groups: each gets what it can use before the next one gets anything
+	rotation []*Source   // the same, the one that was asked least recently first
 	asks     int         // so far
-	service  float64     // given to whoever was served last
+	service  float64     // that the source which was served last has had
 	calls    []*Source   // types of which a job is about to come
 	reserved int         // standing requests that are left for these
 
@@ -59,18 +59,18 @@ func (d *demand) freeSlots() int { return max(d.concurrency-d.inHand, 0) }
 // full reports whether all slots are taken.
 func (d *demand) full() bool { return d.running >= d.concurrency }
 
-// room is how many jobs may be asked for at once, short ones apart.
+// room is how many jobs may be asked for at once, not counting those asked for ahead.
 func (d *demand) room() int { return d.freeSlots() + min(len(d.sources)-1, maxStanding) }
 
-// needsCalls reports whether there are more types than requests may stand though slots are free,
-// so that a job may wait long for its type's turn unless that is called.
+// needsCalls reports whether slots are free and there are more types than requests may stand. A
+// job may then wait long for its type's turn unless the type is called.
 func (d *demand) needsCalls() bool {
 	return d.freeSlots() > 0 && !d.stopped && len(d.sources) > d.room()
 }
 
-// call has s asked before its turn: a job is about to come. Its request stands, since the word of
-// a job overtakes the job; if one stands already, which may end just before, it is asked once more
-// unless that brings the job.
+// call has s asked before its turn, because a job is about to come. Its request stands, since news of
+// a job can arrive before the job. If a request stands already it may end just too early, so s is
+// asked once more unless that request brings the job.
 func (d *demand) call(s *Source) {
 	if !s.called && s.open && s.backlog == 0 {
 		s.called = true
@@ -101,21 +101,21 @@ func (d *demand) delivered(s *Source, n int, backlog uint64) {
 	s.called = false
 	s.asked = max(s.asked-n, 0)
 	if s.backlog == 0 {
-		s.served = max(s.served, d.service) // who was idle is not owed the past
+		s.served = max(s.served, d.service) // a source that was idle is not owed the past
 	}
 	if s.open {
 		s.backlog = backlog
 	}
 }
 
-// opened notes that s can be asked, from nothing.
+// opened notes that s can be asked. Nothing that it was asked for before still counts.
 func (d *demand) opened(s *Source) {
 	s.open, s.asked, s.unsent, s.backlog = true, 0, false, d.guess()
 	s.served = max(s.served, d.service)
 }
 
-// guess is the backlog of a source until it is heard: with a strict order there may be any
-// number, and the lighter ones must not be served before that is known.
+// guess is the backlog of a source that has not answered yet. With a strict order any number of
+// jobs may wait there, and lighter queues must not be served before that is known.
 func (d *demand) guess() uint64 {
 	if d.order == Strict {
 		return unheard
@@ -129,7 +129,7 @@ func (d *demand) closed(s *Source) { s.open, s.asked, s.unsent, s.backlog = fals
 // returned notes that n of what was asked of s will not come.
 func (d *demand) returned(s *Source, n int) { s.asked = max(s.asked-n, 0) }
 
-// finished notes that a job of s left the hand and its slot, whose handler has run for this long.
+// finished notes that a job of s, whose handler ran for this long, has left its slot.
 func (d *demand) finished(s *Source, ran time.Duration) {
 	d.inHand--
 	s.inHand--
@@ -142,7 +142,7 @@ func (d *demand) finished(s *Source, ran time.Duration) {
 	}
 }
 
-// handedBack notes that a job of s left the hand whose handler has not started.
+// handedBack notes that a job of s was given back before its handler started.
 func (d *demand) handedBack(s *Source) {
 	d.inHand--
 	s.inHand--
@@ -152,15 +152,15 @@ func (d *demand) handedBack(s *Source) {
 	}
 }
 
-// short reports whether jobs of s run briefly. Those that hang say nothing, but for the jobs
-// behind them that could not start.
+// short reports whether jobs of s run briefly. Jobs that hang only show in the jobs behind them,
+// which are handed back.
 func (s *Source) short() bool { return s.runs == runSamples && s.run < shortRun && !s.handed }
 
-// mayBeAhead reports whether s may be asked for more than can start at once: never where the
-// permits that this would cover could be another node's.
+// mayBeAhead reports whether s may be asked for more than can start at once. It never may under a
+// limit, where another node could use the permits that this would cover.
 func (s *Source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 }
 
-// quiet reports whether asking has ended for good and everything asked for is done with.
+// quiet reports whether asking has ended for good and nothing that was asked for is left.
 func (d *demand) quiet() bool {
 	return d.stopped && d.inHand == 0 &&
 		!slices.ContainsFunc(d.sources, func(s *Source) bool { return s.asked > 0 })

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// limit is this node's part of a limit. A source may be asked for no more than the least that
-// is free in any limit it belongs to. A permit is covered by what is asked for and by what is
-// in hand; with a quota until the handler has returned, with a rate until a period after
-// the handler's start.
+// limit is this node's part of a limit that all nodes share. A source is asked for no more jobs
+// than there are free permits in each limit that it belongs to. A job uses a permit from the time
+// when it is asked for: of a quota until its handler has returned, of a rate until a period after
+// its handler's start.
 type limit struct {
 	slots   *Slots
 	key     Key
 	members []*Source
-	limited bool
+	limited bool // it is in force
 
 	valid   bool // there are permits, until
 	permits int
@@ -29,7 +29,7 @@ type limit struct {
 // over reports whether the permits cannot be used any more: they may be another node's.
 func (l *limit) over(now time.Time) bool { return !l.valid || Elapsed(l.until, now) >= 0 }
 
-// used returns how many permits are covered.
+// used returns how many permits are used.
 func (l *limit) used(now time.Time) (n int) {
 	for _, s := range l.members {
 		n += s.asked + s.inHand
@@ -45,8 +45,8 @@ func (l *limit) used(now time.Time) (n int) {
 	return n
 }
 
-// full reports whether all permits are used by jobs that have started. What
-// was asked for under more permits than there are now does not start.
+// full reports whether all permits are used by jobs that have started. A job that was asked for
+// when there were more permits does not start then.
 func (l *limit) full(now time.Time) bool {
 	n := 0
 	for _, s := range l.members {
@@ -60,7 +60,7 @@ func (l *limit) full(now time.Time) bool {
 
 // room returns how many permits are free.
 func (l *limit) room(now time.Time) int {
-	used := l.used(now) // asked in any case, so that the starts that are old are forgotten
+	used := l.used(now) // counted in any case, so that old starts are forgotten
 	if l.over(now) {
 		return 0
 	}
@@ -82,7 +82,7 @@ func (d *demand) allow(l *limit, permits int, until, now time.Time) {
 	l.permits, l.until, l.valid = permits, until, true
 }
 
-// lose takes all permits away: whoever has one is to stop.
+// lose takes all permits away. Jobs that run on one are to stop.
 func (d *demand) lose(l *limit, now time.Time) {
 	if !l.limited {
 		l.limited = true
@@ -140,8 +140,8 @@ func (d *demand) enforce() {
 	}
 }
 
-// start notes that the handler of a job of s starts that was asked for at stamp, or reports
-// that it may not: permits are missing, or all are used by jobs that have started.
+// start notes that a job of s that was asked for at stamp starts. It reports false if the job may
+// not: it has no permit, or all permits are used by jobs that have started.
 func (s *Source) start(stamp uint64, now func() time.Time) bool {
 	if !s.admits(stamp, now) {
 		return false
@@ -162,7 +162,7 @@ func (s *Source) start(stamp uint64, now func() time.Time) bool {
 }
 
 // admits reports whether a job that was asked for at stamp may start: with permits of all
-// its limits that were never lost since. It wants to know the time only if there are limits.
+// its limits that were never lost since. It asks for the time only if there are limits.
 func (s *Source) admits(stamp uint64, now func() time.Time) bool {
 	switch {
 	case s.paused:
@@ -176,8 +176,8 @@ func (s *Source) admits(stamp uint64, now func() time.Time) bool {
 	return !slices.ContainsFunc(s.limits, func(l *limit) bool { return stamp < l.since || l.over(at) })
 }
 
-// revoked returns since when a running job that was asked for at stamp has no permit any
-// more, zero if it has. A rate limits starts only.
+// revoked returns since when a running job that was asked for at stamp has lacked a permit, zero if
+// it has all it needs. A rate limits starts only.
 func (s *Source) revoked(stamp uint64, now time.Time) time.Time {
 	for _, l := range s.limits {
 		switch {
@@ -201,8 +201,8 @@ func (s *Source) until() (first time.Time) {
 	return first
 }
 
-// crowded reports whether a standing request of s covers a permit that others wait to
-// cover with theirs.
+// crowded reports whether a standing request of s uses a permit that the request of another source
+// waits for.
 func (s *Source) crowded() bool {
 	return slices.ContainsFunc(s.limits, func(l *limit) bool { return len(l.members) > l.permits })
 }

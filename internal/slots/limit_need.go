@@ -8,8 +8,8 @@ import (
 // maxNeed bounds what a backlog counts for: more than any worker has slots.
 const maxNeed = 1 << 20
 
-// need returns how many permits are covered, but for requests that wait for jobs in vain, and
-// by how many jobs more could be that are known to wait.
+// need returns how many permits are used, except for requests that wait for jobs in vain, and how
+// many more could be used by jobs that are known to wait.
 func (d *demand) need(l *limit, now time.Time) int {
 	n := l.used(now)
 	for _, s := range l.members {
@@ -23,9 +23,9 @@ func (d *demand) need(l *limit, now time.Time) int {
 	return min(n, maxNeed)
 }
 
-// waiting returns how many jobs of s are known to wait for a permit of l. Nodes that had some
-// permits of one pool each, and waited for each other's of another, would wait for ever: so
-// all take them in the same order, and need one only once they have those before it.
+// waiting returns how many jobs of s are known to wait for a permit of l. Two nodes that each held
+// permits of one limit and waited for the other's of a second one would wait for ever. So all nodes
+// take permits in the same order, and need one only once they have those before it.
 func (s *Source) waiting(l *limit, now time.Time) int {
 	if s.backlog == unheard || s.backlog <= uint64(s.asked) {
 		return 0
@@ -39,8 +39,8 @@ func (s *Source) waiting(l *limit, now time.Time) int {
 	return n
 }
 
-// compareKeys is the order in which permits are taken: rates first, whose permits are used up
-// by starts anyway, then types before queues and keys, which others wait for as well.
+// compareKeys is the order in which permits are taken: rates first, since starts use up their
+// permits anyway, then types before queues and keys, which other types wait for as well.
 func compareKeys(a, b Key) int {
 	if a.Rate != b.Rate {
 		if a.Rate {
@@ -51,11 +51,10 @@ func compareKeys(a, b Key) int {
 	return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
 
-// want returns how many permits could be used now: those that are, and one for each free
-// slot. Of a rate it is one more at least, for the next slot that is free: jobs that end give
-// no permit back, and to get one takes longer than another type to have the slot. Where every
-// source waits for jobs in vain, it is one to spare for each: the others are of more use to a
-// node that has some.
+// want returns how many permits could be used now: those in use, and one for each free slot. Of a
+// rate it is at least one more, for the next slot that becomes free: jobs that end give no permit
+// back, and another type would have the slot before a permit is there. If all sources wait for jobs
+// in vain, it is one to spare for each: another node that has jobs has more use for the rest.
 func (d *demand) want(l *limit, now time.Time) int {
 	p := d.newPlanner()
 	p.countPermits(now)
@@ -81,9 +80,9 @@ func (d *demand) want(l *limit, now time.Time) int {
 	}
 }
 
-// due returns how many slots s can count on, though others have taken them: its share among
-// those with a backlog, and while none of its own is known, one to find out. Without that, a
-// worker that is full with other jobs would never ask for a permit.
+// due returns how many slots s can count on even if others have taken them: its share among the
+// sources with a backlog, and one to find out while none of its own is known. Without that, a
+// worker that is full of other jobs would never ask for a permit.
 func (p *planner) due(s *Source) int {
 	if s.backlog == 0 && s.inHand == 0 {
 		return 1

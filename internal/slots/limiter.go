@@ -9,7 +9,7 @@ import "time"
 type Limiter interface {
 	// Allow says how many permits may be used, and until when, by the larger of the wall
 	// clock and the monotonic one: past that nothing starts that needs one, and what runs on
-	// one is told to stop. Who renews the permits says the same again, with a later time. If
+	// one is told to stop. To renew permits, say the same again with a later time. If
 	// there are fewer than are used, those that fall free are not used again. The first call
 	// makes a limit: what runs then counts as used, and runs on; what is in hand and has not
 	// started is handed back.

@@ -27,8 +27,8 @@ func (s *Slots) ListenChanges() <-chan struct{} {
 	return c
 }
 
-// Listening tells whether somebody does listen, so that standing requests are left for the types
-// that are called.
+// Listening says whether somebody listens. Then some standing requests are left for the types that
+// are called.
 func (s *Slots) Listening(on bool) {
 	s.update(func(d *demand) {
 		d.reserved = 0
@@ -38,8 +38,8 @@ func (s *Slots) Listening(on bool) {
 	})
 }
 
-// Call tells that a job of a type was put into a queue: it is asked for at once, instead of when
-// that type's turn has come.
+// Call says that a job of a type was put into a queue. The type is asked at once, instead of in its
+// turn.
 func (s *Slots) Call(queue, typ string) {
 	s.mu.Lock()
 	source := s.sources[place{queue, typ}]
@@ -49,7 +49,7 @@ func (s *Slots) Call(queue, typ string) {
 	}
 }
 
-// Remind has the type of a job that is put off called when it is due.
+// Remind calls the type of a job that is put off when the job is due.
 func (t *Ticket) Remind(delay time.Duration) {
 	s := t.source.slots
 	s.mu.Lock()

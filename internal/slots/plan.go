@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// A planner decides what to ask for now, from what a demand knows. What it works out holds for
-// one plan; the next one starts over in the same memory, since there is a plan for each job that
-// ends.
+// A planner decides what to ask for now, from what a demand knows. What it works out holds for one
+// plan only. The next plan starts over in the same memory, since each job that ends needs one.
 type planner struct {
 	*demand
 	purse  purse
@@ -29,9 +28,8 @@ func (d *demand) newPlanner() *planner {
 	return p
 }
 
-// plan returns what is to be asked for now, in a slice that is the next plan's again; and when to
-// plan again though nothing happens, zero if never. It wants to know the time only if there are
-// limits.
+// plan returns what to ask for now, in a slice that the next plan overwrites, and when to plan
+// again even if nothing happens, zero if never. It asks for the time only if there are limits.
 func (d *demand) plan(now func() time.Time) (asks []ask, again time.Time) {
 	p := d.newPlanner()
 	if d.stopped || d.held {
@@ -49,14 +47,6 @@ func (d *demand) plan(now func() time.Time) (asks []ask, again time.Time) {
 		again = p.again()
 	}
 	return p.asks, again
-}
-
-// countPermits counts what is left of each limit.
-func (p *planner) countPermits(now time.Time) {
-	p.free = p.free[:0]
-	for _, l := range p.limits {
-		p.free = append(p.free, l.room(now))
-	}
 }
 
 // planBacklog shares the free slots among the types that have jobs waiting, and what may
@@ -99,10 +89,10 @@ func (p *planner) planBacklog() {
 	}
 }
 
-// share adds to the batches of a tier's sources what each gets of n jobs, by weight, and
-// returns how many it gave. One that cannot be asked now keeps its turn, and those behind it
-// wait: its pull is answered soon, or else it is silent and has lost its turn, or the jobs asked
-// ahead make room for its long ones.
+// share adds to the batches of a tier's sources what each gets of n jobs, by weight, and returns
+// how many it gave. A source that cannot be asked now keeps its turn, and those behind it wait. That
+// is not for long: its pull is answered soon, or it falls silent and loses its turn, or the jobs
+// asked ahead make room for its long ones.
 func (p *planner) share(n int, tier []*Source, can func(*Source) bool, where stay) (shared int) {
 	for shared < n {
 		var next *Source
@@ -135,7 +125,7 @@ func (p *planner) share(n int, tier []*Source, can func(*Source) bool, where sta
 	return shared
 }
 
-// byService orders by what a source was given for its weight: the least served is next.
+// byService orders sources by what they were given for their weight: the least served is next.
 func byService(a, b *Source) int {
 	switch {
 	case a.served < b.served:
@@ -146,8 +136,8 @@ func byService(a, b *Source) int {
 	return a.lastAsk - b.lastAsk
 }
 
-// planStanding keeps idle types heard: a request of one each, as many as may stand. A
-// single type has all free slots to itself.
+// planStanding has a job of an idle type come at once: each has a request for one job stand, as many
+// as may stand. A single type has all free slots to itself.
 func (p *planner) planStanding() {
 	room := p.standingRoom()
 	if room <= 0 {
@@ -211,7 +201,7 @@ func (p *planner) floor() int {
 	return 0
 }
 
-// planCalls has those asked that were called, in that order, and returns how much of room it left.
+// planCalls has the called types asked, in the order of the calls, and returns how much room is left.
 func (p *planner) planCalls(room, floor int) int {
 	if len(p.calls) == 0 {
 		return room
@@ -246,7 +236,7 @@ func (p *planner) ask(s *Source, n int) {
 	p.asks = append(p.asks, ask{source: s, n: n})
 }
 
-// rotate puts those that were asked behind the others.
+// rotate moves the sources that were asked behind the others.
 func (p *planner) rotate() {
 	if len(p.asks) == 0 || len(p.sources) == 1 {
 		return
@@ -257,33 +247,12 @@ func (p *planner) rotate() {
 	}
 }
 
-// permits returns how many jobs of s its limits have permits for.
-func (p *planner) permits(s *Source) int {
-	n := MaxBatch * (1 + aheadFactor)
-	for _, l := range s.limits {
-		n = min(n, p.free[l.index])
-	}
-	return n
-}
-
-// cover takes n permits for s.
-func (p *planner) cover(s *Source, n int) {
-	for _, l := range s.limits {
-		p.free[l.index] -= n
-	}
-}
-
 // left returns how many jobs of s wait beyond those asked for.
 func (p *planner) left(s *Source) uint64 {
 	if asked := uint64(s.asked + p.batch[s.index]); s.backlog > asked {
 		return s.backlog - asked
 	}
 	return 0
-}
-
-// blocked reports whether nothing of s may start, so that others flow past it.
-func (p *planner) blocked(s *Source) bool {
-	return s.paused || s.held || len(s.limits) > 0 && p.permits(s) <= 0
 }
 
 // askable reports whether s can be asked now.
@@ -313,37 +282,7 @@ func (p *planner) standable(s *Source, floor int) bool {
 	return s.backlog == 0 && p.askable(s) && s.weight >= floor && !p.contested(s)
 }
 
-// contested reports whether another source could use a permit that s may have.
-func (p *planner) contested(s *Source) bool {
-	return slices.ContainsFunc(s.limits, func(l *limit) bool {
-		return slices.ContainsFunc(l.members, func(m *Source) bool {
-			return m != s && m.open && !m.paused && m.backlog > uint64(m.asked) &&
-				!slices.ContainsFunc(m.limits, func(o *limit) bool { return o != l && p.free[o.index] <= 0 })
-		})
-	})
-}
-
-// probePause is how often a source without a known backlog is asked while others could
-// use the permits that a standing request would cover.
-const probePause = time.Second
-
-// probe has a source that nothing is known to wait in, and that leaves its permits to those with
-// a backlog, asked now and then just for what is there.
-func (p *planner) probe(now time.Time) {
-	for _, s := range p.sources {
-		if p.leavesPermits(s) && now.Sub(s.probed) >= probePause {
-			s.probed, s.backlog = now, 1
-			s.served = max(s.served, p.service)
-		}
-	}
-}
-
-// leavesPermits reports whether s is not asked since others have more use for its permits.
-func (p *planner) leavesPermits(s *Source) bool {
-	return len(s.limits) > 0 && s.backlog == 0 && p.askable(s) && p.contested(s)
-}
-
-// again returns when there is something to plan though nothing has happened, zero if never.
+// again returns when there will be something to plan even if nothing happens, zero if never.
 func (p *planner) again() (first time.Time) {
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {

@@ -14,10 +14,11 @@ const (
 	sizeMemory   = 8 // deliveries after which a large job is half forgotten
 )
 
-// A budget bounds bytes as slots bound jobs; 0 is no bound. A job that is larger is asked for
-// alone. What a job has before it comes is a guess, which the pull request backs by a limit.
+// A budget bounds bytes as slots bound jobs; 0 is no bound. A job that is larger than the bound is
+// asked for alone. The size of a job is a guess until it comes; the pull request has a limit of its
+// own, in case the guess is wrong.
 type budget struct {
-	flight int // asked for and not come yet; with what is in hand, of what is asked for ahead of free slots
+	flight int // asked for and not come yet; for jobs asked for ahead of free slots, those in hand count as well
 	hand   int // in hand
 }
 
@@ -51,7 +52,7 @@ type purse struct {
 	coming, inHand      bool // there is some
 }
 
-// stay says where a job is to be when it comes.
+// stay says where a job will be when it comes.
 type stay uint8
 
 const (
@@ -105,7 +106,7 @@ func (d *demand) weigh(s *Source, bytes, largest int) {
 	s.size = max(largest, s.size-s.size/sizeMemory)
 }
 
-// pullBytes is the limit of a pull request for what s is asked for, 0 for none: one job comes
+// pullBytes is the limit of a pull request for what s is asked for, 0 for none. A single job comes
 // whatever its size.
 func (d *demand) pullBytes(s *Source) int {
 	if s.asked <= 1 {

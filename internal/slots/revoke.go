@@ -11,16 +11,16 @@ import (
 // It is well below the margin by which permits end before another node may have them.
 const watchPause = 250 * time.Millisecond
 
-// overrun is what becomes of jobs that run on without a permit.
+// overrun is what is done about jobs that run on without a permit.
 type overrun struct {
 	grace time.Duration
 	tell  func([]job.Record)
 	swept time.Time // when running jobs were looked at last
 }
 
-// OnOverrun has f called, once for each, with the jobs whose handlers still run this long
-// after they were told that their permits ended, and may run elsewhere by now. Only time
-// in which they could act counts: not that in which the process was frozen. Call it before
+// OnOverrun has f called with the jobs whose handlers still run this long after they were told
+// that their permits ended, once for each job. By then the job may run elsewhere. Only time in which
+// handlers could act counts, not time in which the process was frozen. Call it before
 // [Slots.WatchPermits].
 func (s *Slots) OnOverrun(grace time.Duration, f func([]job.Record)) {
 	s.overrun.grace, s.overrun.tell = grace, f
@@ -51,9 +51,9 @@ func (s *Slots) WatchPermits(ctx context.Context) error {
 	}
 }
 
-// sweep returns the jobs that lost their permits since the last one, and those that ran on
-// for too long after that. Without limits and what they left behind, there is nothing to do
-// again.
+// sweep returns the jobs that lost their permits since the last sweep, and those that ran on for
+// too long after that. It reports whether there is anything to sweep again: there are limits, or
+// jobs that lost a permit still run.
 func (s *Slots) sweep(now time.Time) (revoked []*Ticket, overran []job.Record, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,9 +86,9 @@ func (s *Slots) sweep(now time.Time) (revoked []*Ticket, overran []job.Record, a
 	return revoked, overran, again
 }
 
-// passed returns how much time handlers have had since the last sweep. One that comes late has
-// found out that the process could not act, or hardly, be it stopped, suspended or starved:
-// handlers could not either, and are to have a part of the grace from now on.
+// passed returns how much time handlers have had since the last sweep. If the sweep is late, the
+// process was stopped, suspended or starved, and its handlers could not act either: they still get
+// a part of the grace.
 func (o *overrun) passed(now time.Time) time.Duration {
 	passed := Elapsed(o.swept, now)
 	o.swept = now

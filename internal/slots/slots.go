@@ -42,7 +42,7 @@ func New(concurrency int, order Order) *Slots {
 	}
 }
 
-// Close ends all asking and starting: what was asked for may still come.
+// Close ends all asking and starting. What was asked for may still come.
 func (s *Slots) Close() {
 	s.update(func(d *demand) {
 		d.stopped = true
@@ -81,8 +81,8 @@ func (s *Slots) Types(queue string) (types []string) {
 	return types
 }
 
-// Pause ends the asking for jobs of a queue, or lets it go on: what still comes and what has
-// not started is handed back, and running jobs finish.
+// Pause stops the asking for jobs of a queue, or resumes it. While a queue is paused, jobs that still
+// come or have not started are handed back, and running jobs finish.
 func (s *Slots) Pause(queue string, paused bool) {
 	s.update(func(d *demand) {
 		s.paused[queue] = paused
@@ -94,7 +94,7 @@ func (s *Slots) Pause(queue string, paused bool) {
 	})
 }
 
-// Hold ends the asking, of all queues or of some, and lets it go on for the others. What was
+// Hold stops the asking for jobs of all queues or of these, and resumes it for the others. What was
 // asked for may still come, and may start.
 func (s *Slots) Hold(all bool, queues ...string) {
 	s.update(func(d *demand) {
@@ -105,9 +105,8 @@ func (s *Slots) Hold(all bool, queues ...string) {
 	})
 }
 
-// update applies a change and passes on what it makes possible. Sources are asked with the lock
-// held: an ask must not overtake the end of the subscription that it is for, and count for the
-// next one.
+// update applies a change and asks for what it makes possible. Sources are asked with the lock
+// held, so that an ask cannot overtake the end of its subscription and count for the next one.
 func (s *Slots) update(change func(*demand)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +134,7 @@ func (s *Slots) update(change func(*demand)) {
 	}
 }
 
-// updateAt has a plan made at a time though nothing happens.
+// updateAt has a plan made at this time even if nothing happens.
 func (s *Slots) updateAt(at time.Time) {
 	if s.alarm == nil {
 		s.alarm = time.AfterFunc(time.Until(at), func() { s.update(func(*demand) {}) })

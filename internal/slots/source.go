@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Source is where the jobs of one type in one queue come from. It is asked for them, and
-// tells what became of that.
+// A Source is where the jobs of one type in one queue come from. It is asked for jobs, and its
+// methods tell what became of that.
 type Source struct {
 	slots      *Slots
 	queue, typ string
@@ -17,32 +17,32 @@ type Source struct {
 	index   int // in demand.sources
 	weight  int
 	open    bool // it can be asked
-	asked   int  // neither delivered nor returned; nothing more is asked before that
-	unsent  bool // except this: what is asked for has not left yet, and may become more
-	greedy  bool // what was asked is taken from a backlog; otherwise the request stands until jobs come
+	asked   int  // jobs neither delivered nor returned; nothing more is asked for before they are
+	unsent  bool // what is asked for has not left yet, and may become more
+	greedy  bool // what was asked for is taken from a backlog; otherwise the request stands until jobs come
 	called  bool // it is one of demand.calls
-	brief   bool // what is asked for is because of a call
-	silent  bool // it does not answer: nobody waits for it
+	brief   bool // it was asked because of a call
+	silent  bool // it does not answer, and nobody waits for it
 	inHand  int
-	handed  bool          // a job of it was handed back before it started, and none has run since
+	handed  bool          // a job was handed back before it started, and none has run since
 	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
 	run     time.Duration // mean of recent runs
 	runs    int
-	served  float64 // slots given, each for 1/weight
+	served  float64 // slots given, each counted as 1/weight
 	lastAsk int     // demand.asks then
-	size    int     // bytes of a job, at a guess: of a large one among the last
+	size    int     // bytes of a job, a guess: of a large one among the last
 
 	paused  bool
 	held    bool     // nothing is to be asked of it at the moment
 	limits  []*limit // those in force that it belongs to
 	started int      // in hand, their handlers run or have run
-	stuck   int      // not in hand any more though their handlers still run
+	stuck   int      // no longer in hand, though their handlers still run
 	stamp   uint64   // demand.epoch when it was asked last
 	joined  uint64   // demand.epoch when it became a member of a limit last
 	probed  time.Time
 }
 
-// Source joins a type of a queue of some weight. All are joined before the first is opened.
+// Source adds a type of a queue of this weight. All sources are added before the first is opened.
 func (s *Slots) Source(weight int, queue, typ string) *Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +61,7 @@ func (s *Slots) Source(weight int, queue, typ string) *Source {
 // Place returns the queue and the type whose jobs come from here.
 func (s *Source) Place() (queue, typ string) { return s.queue, s.typ }
 
-// Open tells that jobs can be asked for from now on, with ask, which must not block nor
-// call back.
+// Open says that jobs can be asked for from now on, by ask, which must not block or call back.
 func (s *Source) Open(ask func(n int)) {
 	s.slots.update(func(d *demand) {
 		s.ask = ask
@@ -70,13 +69,13 @@ func (s *Source) Open(ask func(n int)) {
 	})
 }
 
-// Shut tells that they cannot, until the next Open.
+// Shut says that jobs cannot be asked for until the next Open.
 func (s *Source) Shut() { s.slots.update(func(d *demand) { d.closed(s) }) }
 
-// Sending tells that what was asked for is sent now: until then, slots that fall free make it
-// more. It reports whether it may wait for jobs to come; if not, jobs are known to wait, and
-// others wait for the answer. It is brief if others are to have their turn soon. No more than
-// this many bytes are to come, unless that is 0.
+// Sending says that what was asked for is sent now; until then, slots that become free add to it.
+// A standing request may wait for jobs to come. Otherwise jobs are known to wait, and other sources
+// wait for the answer. A brief one must make way for others soon. bytes limits what may come; 0 is
+// no limit.
 func (s *Source) Sending() (standing, brief bool, bytes int) {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
@@ -84,22 +83,22 @@ func (s *Source) Sending() (standing, brief bool, bytes int) {
 	return !s.greedy, s.brief || s.crowded(), s.slots.demand.pullBytes(s)
 }
 
-// Ahead reports whether jobs are asked for before there are slots for them, so that there
-// are others to run until they come.
+// Ahead reports whether jobs are asked for before there are slots for them: others run until they
+// come.
 func (s *Source) Ahead() bool {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
 	return s.mayBeAhead()
 }
 
-// Admits reports whether jobs that come now, of what was asked for last, may start.
+// Admits reports whether jobs that come now, in answer to the last ask, may start.
 func (s *Source) Admits() bool {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
 	return !s.slots.demand.stopped && s.admits(s.stamp, time.Now)
 }
 
-// Delivered tells that jobs are in hand and backlog more wait.
+// Delivered says that jobs are in hand and that backlog more wait.
 func (s *Source) Delivered(jobs iter.Seq[*Ticket], backlog uint64) {
 	s.slots.update(func(d *demand) {
 		n, bytes, largest := 0, 0, 0
@@ -113,14 +112,14 @@ func (s *Source) Delivered(jobs iter.Seq[*Ticket], backlog uint64) {
 	})
 }
 
-// Empty tells that none wait.
+// Empty says that no jobs wait.
 func (s *Source) Empty() { s.slots.update(func(*demand) { s.backlog = 0 }) }
 
-// Returned tells that n jobs that were asked for will not come.
+// Returned says that n jobs that were asked for will not come.
 func (s *Source) Returned(n int) { s.slots.update(func(d *demand) { d.returned(s, n) }) }
 
-// Silent tells whether the broker leaves a pull unanswered. Until it has answered, nobody waits
-// for this type's turn.
+// Silent says whether the broker leaves a pull unanswered. Until it answers, other sources do not
+// wait for this one's turn.
 func (s *Source) Silent(silent bool) { s.slots.update(func(*demand) { s.silent = silent }) }
 
 // Busy reports whether jobs are in hand.
@@ -130,9 +129,8 @@ func (s *Source) Busy() bool {
 	return s.inHand > 0
 }
 
-// Starved reports whether nothing can be asked for since a permit is missing, and nothing is
-// in hand that would tell of more. The count of asks is the same as before if nothing was
-// asked for since.
+// Starved reports whether nothing can be asked for because a permit is missing, while no job is in
+// hand that would tell how many wait. asks is the same as before if nothing was asked for since.
 func (s *Source) Starved() (asks int, starved bool) {
 	s.slots.mu.Lock()
 	defer s.slots.mu.Unlock()
@@ -143,7 +141,7 @@ func (s *Source) Starved() (asks int, starved bool) {
 	return s.lastAsk, slices.ContainsFunc(s.limits, func(l *limit) bool { return l.room(now) == 0 })
 }
 
-// Waiting tells how many jobs wait though none was asked for.
+// Waiting says how many jobs wait although none was asked for.
 func (s *Source) Waiting(backlog uint64) {
 	s.slots.update(func(d *demand) {
 		if s.open && s.asked == 0 && s.inHand == 0 {

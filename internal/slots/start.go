@@ -10,16 +10,16 @@ import (
 // worker.
 const startWithin = time.Second
 
-// Start takes a slot and notes that the handler starts now. Jobs that were asked for ahead wait
-// for theirs, in the order of their coming, for a second at most. It returns [ErrNoSlot] if none
-// became free in that time, if ctx ends or the slots are closed, and [ErrNoPermit].
+// Start takes a slot and notes that the handler starts now. If no slot is free, jobs wait for one in
+// the order in which they came, for a second at most. Start returns [ErrNoSlot] if that was not
+// enough, ctx ends or the slots are closed, and [ErrNoPermit] if the job has no permit.
 func (t *Ticket) Start(ctx context.Context) error {
 	s := t.source.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.starting) > 0 || s.demand.full() {
 		s.awaitSlot(ctx)
-		defer s.startNext() // whoever comes next may have been overlooked meanwhile
+		defer s.startNext() // there may be a slot for the next one, too
 	}
 	switch {
 	case ctx.Err() != nil || s.demand.stopped || s.demand.full():
@@ -50,8 +50,8 @@ func (s *Slots) awaitSlot(ctx context.Context) {
 	s.starting = slices.DeleteFunc(s.starting, func(c chan struct{}) bool { return c == turn })
 }
 
-// startNext has the job that has waited for a slot longest take one that is free, or give up once
-// the slots are closed.
+// startNext wakes the job that has waited for a slot longest, if one is free or the slots are
+// closed.
 func (s *Slots) startNext() {
 	if len(s.starting) > 0 && (s.demand.stopped || !s.demand.full()) {
 		wake(s.starting[0])

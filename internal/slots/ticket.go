@@ -7,7 +7,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// A Ticket is a job in hand as its slots see it. Who holds the job embeds one.
+// A Ticket is a job in hand, as its slots see it. Whoever holds the job embeds one.
 type Ticket struct {
 	source  *Source
 	job     *job.Record
@@ -26,8 +26,8 @@ type Ticket struct {
 	reported   bool          // that it ran on for too long after that
 }
 
-// A Revoker is told once that its job has lost a permit while it runs, and is to stop. It must
-// not block.
+// A Revoker is told once that its job has lost a permit while it runs and must stop. It must not
+// block.
 type Revoker interface{ Revoke() }
 
 // Issue makes t the ticket of a job of s that takes this many bytes.
@@ -46,8 +46,7 @@ const (
 	back    // its handler has returned after all
 )
 
-// Returned notes that the handler has returned: it does nothing any more, though the job's end
-// is not settled yet.
+// Returned notes that the handler has returned, though the job's end may not be settled yet.
 func (t *Ticket) Returned() { t.returned.Store(true) }
 
 // GiveUp notes that the handler does not return: the job's slot is given back with
@@ -58,8 +57,8 @@ func (t *Ticket) GiveUp() {
 	t.phase = givenUp
 }
 
-// CameBack notes that a handler that was given up has returned after all: before the job's
-// slot was given back or after that.
+// CameBack notes that a handler that was given up has returned after all, before the job's slot was
+// given back or after.
 func (t *Ticket) CameBack() {
 	t.source.slots.update(func(*demand) {
 		if t.phase == stuck {

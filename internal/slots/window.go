@@ -15,18 +15,18 @@ type window struct {
 	total  int
 }
 
-// starts are some close together.
+// starts are a group of starts close together.
 type starts struct {
 	first, last time.Time
 	n           int
 }
 
-// windowGroups is how many groups of starts there are in a period, at most: whoever counts
-// as the youngest of a group counts for as much too long.
+// windowGroups is how many groups of starts there are in a period, at most. The starts of a group
+// count for as long as the youngest of them, so each may count that much too long.
 const windowGroups = 256
 
-// startSlack is what may pass between a start being counted and the handler's first
-// instruction: two handlers' starts may be closer together by that than their counts.
+// startSlack is what may pass between the counting of a start and the handler's first instruction.
+// Two handlers may start that much closer together than they were counted.
 func startSlack(period time.Duration) time.Duration { return min(period/50, 100*time.Millisecond) }
 
 func (w *window) add(now time.Time) {
@@ -52,10 +52,10 @@ func (w *window) count(now time.Time) int {
 	return w.total
 }
 
-// ages returns when a group does not count any more.
+// ages returns when a group stops counting.
 func (w *window) ages(g starts) time.Time { return g.last.Add(w.period + startSlack(w.period)) }
 
-// next returns when count will be less, zero if it is 0.
+// next returns when the count will fall, zero if it is 0.
 func (w *window) next() time.Time {
 	if len(w.groups) == 0 {
 		return time.Time{}
