@@ -18,6 +18,7 @@ const (
 // An Order says who gets a free slot.
 type Order uint8
 
+// The orders.
 const (
 	ByWeight Order = iota // every source with a backlog, in proportion to its weight
 	Strict                // a source with a backlog before those of lower weight
