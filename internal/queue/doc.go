@@ -1,11 +1,12 @@
-// Package queue is everything JetStream: names, enqueue, pull, lease, settle, events.
+// Package queue is the life of a job on JetStream: enqueue, pull, lease, settle, events. How
+// JetStream is spoken is up to package stream.
 //
 //	enqueue ──► ready ──► puller ──► runner (package worker) ► settler
 //	              ▲          │ lease            │                 │ 1 event
 //	              │          └─► renewer ◄───────┘                 │ 2 effect
 //	              └───────── successor, dead record ◄─────────────┘ 3 ack
 //
-// A [Store] is a namespace's streams over one connection. A [Puller] turns what
+// A [Store] is a namespace's streams over one [stream.Client]. A [Puller] turns what
 // its [slots.Source] is asked for into pull requests and emits jobs in hand, each a [Delivery]
 // under a lease that the [Renewer] renews. The [Settler] writes how each ended. How many jobs are
 // asked for and which may start is decided by package slots, with all that is about limits.

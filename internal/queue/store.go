@@ -43,8 +43,8 @@ type Config struct {
 	Registry *stream.Bucket // where the reserve is; nil: none is laid
 }
 
-// A Store is a namespace's streams over one connection: the one place that speaks
-// JetStream. It is safe for concurrent use.
+// A Store is the jobs of a namespace: its queues, events and dead jobs, over one client. It is
+// safe for concurrent use.
 type Store struct {
 	client *stream.Client
 	nc     *nats.Conn

@@ -94,7 +94,7 @@ const maxAnswer = 1024
 
 // directGet asks for messages and returns them with the header of what ended them.
 func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries []Entry, end nats.Header, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	short, cancel := context.WithTimeout(ctx, bucketTimeout)
 	defer cancel()
 	body, err := json.Marshal(query)
 	if err != nil {
@@ -114,13 +114,12 @@ func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries [
 		var m *nats.Msg
 		select {
 		case m = <-answer:
-		case <-ctx.Done():
-			return nil, nil, b.client.Denied(subject, ctx.Err())
+		case <-short.Done():
+			return nil, nil, b.client.Denied(subject, short.Err())
 		}
 		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
 		case status == StatusNoResponders:
-			_, err := b.Open(ctx)
-			return nil, nil, errors.Join(nats.ErrNoResponders, err)
+			return nil, nil, b.remake(ctx, nats.ErrNoResponders)
 		case status == "204", status == "404" && (text == "No Results" || text == "Message Not Found" && len(entries) == 0):
 			return entries, m.Header, nil
 		case status == "413":

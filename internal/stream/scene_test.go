@@ -94,4 +94,3 @@ func (l *log) count(text string) int {
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), text)
 }
-
