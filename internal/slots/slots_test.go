@@ -218,9 +218,10 @@ func TestPauseOfAQueue(t *testing.T) {
 func TestGivenUpHandlerReturns(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	for name, end := range map[string]func(h *held){
-		"after its slot":  func(h *held) { h.GiveUp(); h.Finished(); h.CameBack() },
-		"before its slot": func(h *held) { h.GiveUp(); h.CameBack(); h.Finished() },
-		"in time":         func(h *held) { h.Finished() },
+		"after its slot":    func(h *held) { h.GiveUp(); h.Finished(); h.CameBack() },
+		"before its slot":   func(h *held) { h.GiveUp(); h.CameBack(); h.Finished() },
+		"before it is said": func(h *held) { h.CameBack(); h.GiveUp(); h.Finished() },
+		"in time":           func(h *held) { h.Finished() },
 	} {
 		g := newScene(t, 4)
 		i := g.source("q", "t")

@@ -50,11 +50,13 @@ const (
 func (t *Ticket) Returned() { t.returned.Store(true) }
 
 // GiveUp notes that the handler does not return: the job's slot is given back with
-// [Ticket.Finished], its permit not before [Ticket.CameBack].
+// [Ticket.Finished], its permit not before [Ticket.CameBack], which may have come just before.
 func (t *Ticket) GiveUp() {
 	t.source.slots.mu.Lock()
 	defer t.source.slots.mu.Unlock()
-	t.phase = givenUp
+	if t.phase == running {
+		t.phase = givenUp
+	}
 }
 
 // CameBack notes that a handler that was given up has returned after all, before the job's slot was

@@ -50,7 +50,8 @@ func (w *Worker) snapshot() registry.Node {
 func (r *runner) snapshot() (running []registry.Running) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for h := range r.running {
+	for a := range r.running {
+		h := a.held
 		if since := h.StartedAt(); !since.IsZero() { // else it is about to start
 			running = append(running, registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: since.UTC()})
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -15,35 +17,78 @@ import (
 )
 
 // ending is how an attempt ended: with an outcome, or with its lease lost, which leaves
-// nothing to settle.
+// nothing to settle. The zero value hands the job back.
 type ending struct {
 	queue.Outcome
-	lost error
+	lost      error
+	abandoned bool // the handler still runs
 }
 
-// An attempt is one run of a job's handler, on a goroutine that its runner started.
+// An attempt is one run of a job's handler, on a goroutine that its runner started. It ends in
+// one of three ways, and whichever comes first settles the job, by [attempt.finish]:
+//
+//	live ──► no slot, permit or lease                        ──► finish
+//	     └─► handler returns, panics or exits its goroutine  ──► finish
+//	     └─► end: its context ends ──► it ignores that: giveUp ──► finish
 type attempt struct {
 	runner   *runner
 	held     *queue.Delivery
+	slot     stages.Slot[*queue.Delivery]
 	handler  Handler
 	settings Settings
-	stop     context.Context              //nolint:containedctx // its end has the job handed back
-	slot     stages.Slot[*queue.Delivery] // ended by whoever takes the attempt from those that run
-
-	ctx    context.Context //nolint:containedctx // the handler's
-	cancel context.CancelCauseFunc
+	cancel   context.CancelCauseFunc // of the handler's context
+	finished atomic.Bool             // somebody settles the job
 
 	// Of the runner's mutex.
 	cause error       // why the handler is to stop, nil if it is not
 	grace *time.Timer // until it is given up, nil unless it is to stop
 }
 
+// live is the life of a job's goroutine. Its ctx is the stage's, whose end reaches the handler as
+// [job.ErrHandedBack]: so the handler's context is one without it.
+func (a *attempt) live(ctx context.Context) {
+	handling, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	a.cancel = cancel
+	if end, ok := a.start(ctx); !ok {
+		a.finish(end)
+		return
+	}
+	a.runner.add(a)
+	var end ending
+	returned := false
+	defer func() {
+		if !returned {
+			end = a.unreturned()
+		}
+		if !a.finish(end) {
+			a.comeBack()
+		}
+	}()
+	end = a.run(handling)
+	returned = true
+}
+
+// finish settles the job, once, and reports whether it was this call that did.
+func (a *attempt) finish(end ending) bool {
+	if !a.finished.CompareAndSwap(false, true) {
+		return false
+	}
+	defer a.slot.Ended(nil)
+	a.runner.remove(a)
+	if end.abandoned {
+		a.held.GiveUp()
+	}
+	a.runner.settle(a.held, end)
+	return true
+}
+
 // start waits for a slot and notes that the handler starts now. Else it reports false, and how
 // the attempt ended.
-func (a *attempt) start() (end ending, ok bool) {
-	switch err := a.held.Start(a.stop); {
+func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
+	switch err := a.held.Start(ctx); {
 	case errors.Is(err, slots.ErrNoSlot), errors.Is(err, slots.ErrNoPermit):
-		return ending{}, false // handed back
+		return ending{}, false
 	case err != nil:
 		return ending{lost: err}, false
 	}
@@ -51,11 +96,10 @@ func (a *attempt) start() (end ending, ok bool) {
 }
 
 // run runs the handler once.
-func (a *attempt) run() ending {
+func (a *attempt) run(ctx context.Context) ending {
 	defer a.held.Returned()
 	a.held.OnLost(a.lost)
 	defer a.held.OnLost(func(error) {})
-	ctx := a.ctx
 	if a.settings.Timeout > 0 {
 		timed, cancel := context.WithTimeoutCause(ctx, a.settings.Timeout, job.ErrTimeout)
 		defer cancel()
@@ -79,7 +123,7 @@ func causeOf(cause error) error {
 func (a *attempt) end(cause error) {
 	r := a.runner
 	r.mu.Lock()
-	_, running := r.running[a.held]
+	_, running := r.running[a]
 	first := running && a.cause == nil
 	if first {
 		a.cause, a.grace = cause, time.AfterFunc(handlerGrace, a.giveUp)
@@ -90,9 +134,25 @@ func (a *attempt) end(cause error) {
 	}
 }
 
+// giveUp ends the attempt of a handler that ignores the end of its context. Its goroutine cannot
+// be stopped; its slot can be given back, but not for ever more of them.
 func (a *attempt) giveUp() {
+	r, h := a.runner, a.held
 	err := fmt.Errorf("%w, and the handler ignores it", a.cause)
-	a.runner.abandon(a, endingOf(a.held, outcome(a.held.Attempt, a.settings, err, a.cause)))
+	end := endingOf(h, outcome(h.Attempt, a.settings, err, a.cause))
+	end.Stack, end.abandoned = r.jobs.Stacks(h.ID), true
+	if !a.finish(end) {
+		return // it has returned after all
+	}
+	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
+		append(jobAttrs(h), slog.String("cause", end.Error), slog.String("stack", end.Stack))...)
+	r.worker.onAbandoned()
+}
+
+// comeBack notes that the handler has returned after it was given up.
+func (a *attempt) comeBack() {
+	a.held.CameBack()
+	a.runner.worker.abandoned.Add(-1)
 }
 
 func endingOf(h *queue.Delivery, o queue.Outcome) ending {

@@ -59,9 +59,9 @@ func (w *Worker) oldest() *queue.Delivery {
 	var first *queue.Delivery
 	for _, r := range w.runners {
 		r.mu.Lock()
-		for h := range r.running {
-			if first == nil || h.StartedAt().Before(first.StartedAt()) {
-				first = h
+		for a := range r.running {
+			if first == nil || a.held.StartedAt().Before(first.StartedAt()) {
+				first = a.held
 			}
 		}
 		r.mu.Unlock()

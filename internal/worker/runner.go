@@ -25,14 +25,13 @@ type runner struct {
 	sources map[*stages.Subscription[*queue.Delivery]]*slots.Source // complete before the stage runs
 
 	mu       sync.Mutex
-	running  map[*queue.Delivery]*attempt // those whose handler has not returned
-	stop     context.Context              //nolint:containedctx // of the attempts that are started now
-	detached context.Context              //nolint:containedctx // stop without its end
+	running  map[*attempt]struct{} // those that have started and not finished
+	stopping bool                  // whatever runs is to be handed back
 }
 
 func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
-		worker: w, running: make(map[*queue.Delivery]*attempt),
+		worker: w, running: make(map[*attempt]struct{}),
 		sources: make(map[*stages.Subscription[*queue.Delivery]]*slots.Source),
 	}
 	var err error
@@ -72,6 +71,17 @@ func (r *runner) RunReady(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopJobs()) }()
+	ctx, stop := context.WithCancel(ctx)
+	r.mu.Lock()
+	r.stopping = false
+	r.mu.Unlock()
+	var handingBack sync.WaitGroup
+	defer handingBack.Wait()
+	defer stop() // the stage may have ended by itself
+	handingBack.Go(func() {
+		<-ctx.Done()
+		r.handBack()
+	})
 	ready()
 	return r.stage.Run(ctx)
 }
@@ -79,98 +89,47 @@ func (r *runner) RunReady(ctx context.Context, ready func()) (err error) {
 // Tree implements [supervisor.Part].
 func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
-// start runs a job as a child of its own, whose stop is the stage's.
-func (r *runner) start(stop context.Context, h *queue.Delivery, slot stages.Slot[*queue.Delivery]) error {
+// start runs a job as a child of its own. Its ctx is the stage's.
+func (r *runner) start(ctx context.Context, h *queue.Delivery, slot stages.Slot[*queue.Delivery]) error {
 	typ := r.worker.cfg.Types[h.Type]
-	a := &attempt{runner: r, held: h, stop: stop, slot: slot, handler: typ.Handler, settings: typ.Settings.forJob(h)}
-	// Detached, so that the handler sees why it is to stop in this package's terms.
-	a.ctx, a.cancel = context.WithCancelCause(r.detach(stop))
-	err := r.jobs.StartFunc(h.ID, func() { r.run(a) }) //nolint:contextcheck // the stop of an attempt is in it
-	if err != nil {                                    // the tree is being stopped
-		a.cancel(nil)
-		r.refuse(h)
+	a := &attempt{runner: r, held: h, slot: slot, handler: typ.Handler, settings: typ.Settings.forJob(h)}
+	err := r.jobs.StartFunc(h.ID, func() { a.live(ctx) })
+	if err != nil { // the tree is being stopped
+		r.settle(h, ending{}) // as handed back
 	}
 	return err
 }
 
-// detach returns stop without its end, which from now on ends the attempts. All that a
-// run of the stage starts have the same.
-func (r *runner) detach(stop context.Context) context.Context {
+// handBack ends the attempts of a runner that stops, and those that start from now on.
+func (r *runner) handBack() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stop != stop {
-		r.stop, r.detached = stop, context.WithoutCancel(stop)
-		context.AfterFunc(stop, func() { r.handBack(stop) })
-	}
-	return r.detached
-}
-
-// handBack ends the attempts of a stage that stops.
-func (r *runner) handBack(stop context.Context) {
-	r.mu.Lock()
-	attempts := slices.Collect(maps.Values(r.running))
+	r.stopping = true
+	attempts := slices.Collect(maps.Keys(r.running))
 	r.mu.Unlock()
 	for _, a := range attempts {
-		if a.stop == stop {
-			a.end(job.ErrHandedBack)
-		}
-	}
-}
-
-func jobAttrs(h *queue.Delivery) []any {
-	return []any{
-		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt),
-	}
-}
-
-// refuse hands a job back that did not start.
-func (r *runner) refuse(h *queue.Delivery) {
-	r.worker.settler.Settle(h, queue.Outcome{})
-	h.Finished()
-}
-
-// run is the life of a job's goroutine: a slot, one attempt, its settlement.
-func (r *runner) run(a *attempt) {
-	defer a.cancel(nil)
-	if end, ok := a.start(); !ok {
-		r.settle(a.held, end)
-		a.slot.Ended(nil)
-		return
-	}
-	r.mu.Lock()
-	r.running[a.held] = a
-	r.mu.Unlock()
-	if a.stop.Err() != nil { // handBack may have missed it
 		a.end(job.ErrHandedBack)
 	}
-	var end ending
-	returned := false
-	defer func() {
-		if !returned {
-			end = a.unreturned()
-		}
-		if !r.leave(a) {
-			a.held.CameBack()
-			r.worker.abandoned.Add(-1) // it was given up
-			return
-		}
-		r.settle(a.held, end)
-		a.slot.Ended(nil)
-	}()
-	end = a.run()
-	returned = true
 }
 
-// leave takes a from those that run: only once, since it may have been given up.
-func (r *runner) leave(a *attempt) bool {
+// add notes an attempt that has started.
+func (r *runner) add(a *attempt) {
+	r.mu.Lock()
+	r.running[a] = struct{}{}
+	stopping := r.stopping
+	r.mu.Unlock()
+	if stopping {
+		a.end(job.ErrHandedBack)
+	}
+}
+
+// remove notes that it has finished.
+func (r *runner) remove(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, running := r.running[a.held]
-	delete(r.running, a.held)
+	delete(r.running, a)
 	if a.grace != nil {
 		a.grace.Stop()
 	}
-	return running
 }
 
 // settle gives a job's slot back and passes on how the job ended. Slots come first: jobs that
@@ -192,18 +151,8 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	}
 }
 
-// abandon gives up a handler that ignores the end of its context. Its goroutine cannot be
-// stopped; its slot can be given back, but not for ever more of them.
-func (r *runner) abandon(a *attempt, e ending) {
-	if !r.leave(a) {
-		return
+func jobAttrs(h *queue.Delivery) []any {
+	return []any{
+		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt),
 	}
-	defer a.slot.Ended(nil)
-	h := a.held
-	h.GiveUp()
-	e.Stack = r.jobs.Stacks(h.ID)
-	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
-		append(jobAttrs(h), slog.String("cause", e.Error), slog.String("stack", e.Stack))...)
-	r.settle(h, e)
-	r.worker.onAbandoned()
 }
