@@ -14,7 +14,8 @@ type ConsumerConfig[T any] struct {
 	// is valid until it returns. An error ends the consumer; the batch is not handled again.
 	Handle func(ctx context.Context, batch []T) error
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is cancelled too. Nil means as
+	// long as they need.
 	Grace *time.Duration
 }
 

@@ -22,18 +22,20 @@ type ConsumerSupervisorConfig[T any] struct {
 	// however it ends. Or Start returns an error, and the child has not been started. ctx is the child's.
 	Start func(ctx context.Context, event T, slot Slot[T]) error
 
-	// Restart is Temporary: a child that ended has freed its slot, whatever it ended with; or Transient: one that failed
-	// is started again with the same event in the same slot. Permanent is refused: no event would ever be done.
+	// Restart is Temporary, for children whose end frees the slot whatever they ended with, or Transient, for children that
+	// are started again with the same event in the same slot if they failed. Permanent is refused: no event would ever be
+	// done.
 	Restart Mode
 
-	// MaxRestarts is how often the child of one event is started again; nil: DefaultMaxRestarts. It is a budget for each
-	// event, not a common one as GenStage's: one poisonous event must not end the work on the others.
+	// MaxRestarts is how often the child of one event is started again. Nil means DefaultMaxRestarts, and zero never. It is
+	// a budget for each event, not a common one as GenStage's: one poisonous event must not end the work on the others.
 	MaxRestarts *int
 
 	OnFree   func(slots int)          // this many children have ended, or failed to start
 	OnGiveUp func(event T, err error) // the child failed for good: it could not be started, or not again
 
-	// Grace is how long children go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	// Grace is how long children go on after the context of Run was cancelled, before theirs is cancelled too. Nil means as
+	// long as they need.
 	Grace *time.Duration
 }
 
@@ -55,7 +57,7 @@ type child[T any] struct {
 	sub      *Subscription[T]
 	event    T
 	restarts int
-	ends     atomic.Int64 // how many of its runs have ended: each is told of once
+	ends     atomic.Int64 // how many of its runs have ended: each is reported once
 }
 
 // NewConsumerSupervisor returns one that is not running yet. The error wraps ErrInvalidOption.

@@ -21,11 +21,11 @@ type PartitionConfig[T any] struct {
 	// event, by the producer, when there is demand.
 	Hash func(T) (event T, partition int, ok bool)
 
-	// OnStray is told of an event whose Hash is not a partition. It is dropped.
+	// OnStray is called with an event whose Hash is not a partition, and which is dropped.
 	OnStray func(event T, partition int)
 
 	// OnOrphans gets the events that wait for a partition's consumer when it leaves, and as many are asked for again.
-	// nil: they wait for the partition's next consumer.
+	// Nil means that they wait for the partition's next consumer.
 	OnOrphans func(partition int, events []T)
 }
 

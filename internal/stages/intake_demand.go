@@ -12,7 +12,7 @@ func (d *demand) open(busy int) int {
 	return d.pending
 }
 
-// receive takes the next batch out of a delivery of which left events remain. It returns the batch's size and what to ask
+// receive takes the next batch out of a delivery that has left events to go. It returns the batch's size and what to ask
 // for once the batch has been handled: asking any earlier would let events pile up behind a slow handler.
 func (d *demand) receive(left int) (batch, ask int) {
 	batch = min(left, d.max-d.min)

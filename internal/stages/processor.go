@@ -16,7 +16,8 @@ type ProcessorConfig[In, Out any] struct {
 	// slices are the stage's: they are valid until it returns. An error ends the processor.
 	Handle func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is; nil: as long as they need.
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is cancelled too. Nil means as
+	// long as they need.
 	Grace *time.Duration
 }
 

@@ -13,16 +13,23 @@ import (
 
 // DynamicSpec describes a supervisor whose children are all started at run time.
 type DynamicSpec struct {
-	Name        string
-	MaxChildren int           // how many may exist at once, each until its goroutine is about to end; zero: no limit
+	// Name is required, as in [Spec].
+	Name string
+
+	// MaxChildren is how many children may exist at once, each until its goroutine is about to end. Zero means no limit.
+	MaxChildren int
+
 	MaxRestarts *int          // as in Spec
 	Within      time.Duration // as in Spec
 	Backoff     Backoff       // as in Spec
-	OnEvent     func(Event)   // called from the goroutines of the children, at the same time; must not block; nil: none
+
+	// OnEvent is called from the goroutines of the children, at the same time, and must not block. Nil means that nobody
+	// is told.
+	OnEvent func(Event)
 }
 
-// Dynamic supervises any number of independent children, one for one. They have no order: they stop all at the same
-// time. Names need not be unique. All methods are safe for concurrent use.
+// Dynamic supervises any number of independent children, one for one. They have no order, and all stop at the same time.
+// Names need not be unique. All methods are safe for concurrent use.
 //
 // Unlike a Supervisor it has no goroutine that decides: each child ends on its own and takes the lock to leave, so that
 // a temporary child, such as a job, costs little more than its goroutine.
@@ -96,10 +103,10 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	return err
 }
 
-// Start starts c and returns without waiting for it in any way: how the start went is told to OnEvent alone, and to
-// nobody who calls Start. StartReady waits, and says it. A zero Restart is Permanent, as everywhere: say
-// Temporary for what runs once. Significant has no meaning here. A child that asks to be ignored leaves, now as in a
-// restart. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
+// Start starts c and returns without waiting for it in any way: only OnEvent is told how the start went. StartReady waits
+// and returns it. A zero Restart is Permanent, as everywhere: say Temporary for what runs once. Significant has no meaning
+// here. A child that asks to be ignored leaves, at its start and at a restart. Errors: [ErrNotRunning], [ErrMaxChildren],
+// [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
 	return d.start(&dynamicChild{Child: c})
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// dynamicChild is a child of a Dynamic, over all its restarts. What changes belongs to Dynamic.mu.
+// dynamicChild is a child of a Dynamic, across all its restarts. What changes belongs to Dynamic.mu.
 type dynamicChild struct {
 	Child
 	ready   chan<- error    // capacity 1: receives how the start went; nil if nobody waits for that
@@ -61,7 +61,7 @@ func (d *Dynamic) readiness(c *dynamicChild) (ready func(), started func() bool)
 	return ready, is.Load
 }
 
-// onReady tells whoever waits that c is ready.
+// onReady tells the caller of StartReady that c is ready.
 func (d *Dynamic) onReady(c *dynamicChild) {
 	if d.answers(c) {
 		d.emit(Event{Kind: ChildStarted, Child: c.Name})

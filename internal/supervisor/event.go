@@ -39,7 +39,7 @@ type Event struct {
 	Err        error         // why; nil for a normal end and where there is no why
 	Restarts   int           // of this child, including the one announced
 	Strategy   Strategy      // of the supervisor, for ChildRestarting
-	Group      []string      // whom ChildRestarting starts, in start order
+	Group      []string      // the children that ChildRestarting starts, in start order
 	Delay      time.Duration // before a restart
 	Stack      string        // of a panic, or where an abandoned child hangs
 	Redundant  bool          // of ChildEnded and ChildFailed: the next event is a ChildRestarting or GaveUp and tells the same

@@ -16,7 +16,7 @@ type instance struct {
 	done     chan struct{} // closed by the goroutine as its last act
 	err      error         // how it ended; to be read after done is closed
 
-	fate atomic.Uint32 // a fate
+	fate atomic.Uint32 // holds a fate
 }
 
 // A fate is what becomes of a goroutine. Whoever is first decides it, once: the goroutine, or the supervisor that stops it.

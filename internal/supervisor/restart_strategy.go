@@ -6,7 +6,7 @@ type action uint8
 const (
 	keep    action = iota // leave it stopped; it can be restarted by hand
 	forget                // drop it
-	restart               // start it again, with whom the strategy says
+	restart               // start it again, with those that the strategy adds
 )
 
 // onEnd decides about a child that ended by itself.

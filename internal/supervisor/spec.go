@@ -24,14 +24,30 @@ const Forever time.Duration = math.MaxInt64
 // OnEvent is called from the supervisor's own goroutine, in order and between its steps, except for ChildReturned, which
 // comes from the goroutine that returned. It may look at the tree, but not change it.
 type Spec struct {
-	Name         string
-	Strategy     Strategy      // whom a restart concerns; zero: OneForOne
-	MaxRestarts  *int          // restarts allowed in any period of length Within; nil: 3, zero: none
-	Within       time.Duration // zero: 5 s
-	Backoff      Backoff       // delay before a restart; zero: none
-	AutoShutdown AutoShutdown  // whether the end of significant children ends the supervisor; zero: Never
-	Children     []Child       // in start order
-	OnEvent      func(Event)   // called as things happen; must not block; nil: none
+	// Name is the supervisor's name in events, in the tree and in profiles. It is required.
+	Name string
+
+	// Strategy says which children a restart concerns. Zero means OneForOne.
+	Strategy Strategy
+
+	// MaxRestarts is how many restarts are allowed in any period of length Within; one more, and the supervisor gives up.
+	// Nil means 3, and zero means none.
+	MaxRestarts *int
+
+	// Within is the length of that period. Zero means 5 s.
+	Within time.Duration
+
+	// Backoff is the delay before a restart. Zero means none.
+	Backoff Backoff
+
+	// AutoShutdown says whether the end of significant children ends the supervisor. Zero means Never.
+	AutoShutdown AutoShutdown
+
+	// Children are the children, in start order.
+	Children []Child
+
+	// OnEvent is called as things happen, and must not block. Nil means that nobody is told.
+	OnEvent func(Event)
 }
 
 // Child describes one child: a function or a [Part]. Exactly one of Run, RunReady and Part is set.
@@ -40,15 +56,29 @@ type Spec struct {
 // cause [ErrShutdown], when its supervisor stops it. What it returns is how it ended: nil or [ErrShutdown] is clean,
 // any other error and a panic are not.
 type Child struct {
-	Name     string // unique in its supervisor
-	Run      func(ctx context.Context) error
-	RunReady func(ctx context.Context, ready func()) error // the next child starts after ready was called, see Part
-	Part     Part                                          // a supervisor below this one, or another part that shows itself
+	// Name is unique in its supervisor.
+	Name string
 
-	Restart     Restart       // what its end means; zero: Permanent
-	StopTimeout time.Duration // how long a stop waits for it; zero: 5 s, or Forever if Part is a supervisor
-	NoWait      bool          // a stop cancels its context and does not wait for it; StopTimeout has no meaning then
-	Significant bool          // its end counts for AutoShutdown; not for permanent children
+	// Run is a child that is ready as soon as it is started.
+	Run func(ctx context.Context) error
+
+	// RunReady is a child that says when it is ready, as a [Part] does. The next child starts after that.
+	RunReady func(ctx context.Context, ready func()) error
+
+	// Part is a supervisor below this one, or another part that shows itself in the tree.
+	Part Part
+
+	// Restart says what the end of the child means. Zero means Permanent.
+	Restart Restart
+
+	// StopTimeout is how long a stop waits for the child. Zero means 5 s, or Forever if Part is a supervisor.
+	StopTimeout time.Duration
+
+	// NoWait has a stop cancel the child's context without waiting for the child. It goes without a StopTimeout.
+	NoWait bool
+
+	// Significant has the end of the child count for AutoShutdown. A permanent child cannot be significant.
+	Significant bool
 }
 
 // Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server]. A part is one thing, which
@@ -74,7 +104,7 @@ const (
 // String returns OTP's name of the value.
 func (r Restart) String() string { return nameOf(r, "permanent", "transient", "temporary") }
 
-// Strategy says which children a restart concerns.
+// Strategy says which children are restarted when one ends.
 type Strategy uint8
 
 // The strategies.

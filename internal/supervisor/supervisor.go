@@ -15,7 +15,7 @@ import (
 // It is itself a [Part], so supervisors form a tree. All methods are safe for concurrent use.
 type Supervisor struct {
 	spec      Spec
-	abandoned atomic.Int64 // goroutines of children given up and still running, over all runs
+	abandoned atomic.Int64 // goroutines of children given up and still running, across all runs
 
 	mu      sync.Mutex
 	current *run // the run in progress, or the last one; nil before the first
@@ -36,7 +36,7 @@ func New(spec Spec) (*Supervisor, error) {
 // It returns nil after ctx was done; an error matching [ErrShutdown] after an automatic shutdown; an [*IntensityError]
 // when it gave up; a [*StartError] when a child did not start the first time, which stops those that did; and
 // [ErrAlreadyStarted] while another Run is in progress. The error matches [ErrStopTimeout], too, if children were
-// abandoned on the way out. A further Run begins anew with the children of the Spec.
+// abandoned on the way out. A further Run begins with the children of the Spec again.
 func (s *Supervisor) Run(ctx context.Context) error {
 	return s.RunReady(ctx, func() {})
 }
@@ -162,7 +162,7 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 	return nil
 }
 
-// restart brings back m, which ended with reason, and whom the strategy adds. A child that does not become ready is
+// restart brings back m, which ended with reason, and the children that the strategy adds. A child that does not become ready is
 // the next to be restarted, at once or after its backoff, and counts like an end (supervisor.erl, try_again_restart).
 // The error is the supervisor's own end.
 func (r *run) restart(ctx context.Context, m *member, reason error) error {
@@ -197,7 +197,7 @@ func (r *run) giveUp(m *member, reason error) error {
 	return err
 }
 
-// prepare stops those whom the restart of m concerns, and returns whom to start, in start order.
+// prepare stops the children that the restart of m concerns, and returns those to start, in start order.
 func (r *run) prepare(m *member) []*member {
 	values := make([]Restart, len(r.members))
 	for i, m := range r.members {
@@ -206,7 +206,7 @@ func (r *run) prepare(m *member) []*member {
 	members := slices.Clone(r.members)
 	p := r.spec.Strategy.plan(slices.Index(members, m), values)
 	for _, i := range p.stop {
-		_ = r.stop(members[i]) // whoever is abandoned here is in an event and in the count
+		_ = r.stop(members[i]) // a child that is abandoned here is in an event and in the count
 	}
 	for _, i := range p.forget {
 		r.remove(members[i])

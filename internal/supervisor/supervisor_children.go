@@ -69,7 +69,7 @@ func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	return err
 }
 
-// onReturn takes note of the end of a child that was left before.
+// onReturn records the end of a child that was left before.
 func (r *run) onReturn(i *instance) {
 	r.abandoned.Add(-1)
 	if i.fate.Load() == abandoned {
@@ -77,7 +77,7 @@ func (r *run) onReturn(i *instance) {
 	}
 }
 
-// stopAll stops all children, last one first. The error tells who did not stop in time.
+// stopAll stops all children, last one first. The error names those that did not stop in time.
 func (r *run) stopAll() error {
 	var errs []error
 	for _, m := range slices.Backward(r.members) {
@@ -134,7 +134,7 @@ func (r *run) leave(m *member, f fate) error {
 	return err
 }
 
-// recordEnd takes note of the end of a child that nobody asked to end, and of which next follows.
+// recordEnd records the end of a child that nobody asked to end, and after which next follows.
 func (r *run) recordEnd(m *member, next action) {
 	i := m.instance
 	<-i.done

@@ -35,12 +35,12 @@ type StreamOptions struct {
 	Unordered      bool // results come as items end, instead of in the order of the input
 
 	// Window bounds an ordered stream: how many items may have been started and not yet been yielded. Behind a slow
-	// item others go on until so many results wait for it. Zero: 4 * MaxConcurrency.
+	// item others go on until this many results wait for it. Zero: 4 * MaxConcurrency.
 	Window int
 }
 
 // Stream applies f to the items of in, several at a time, each as a temporary child of d, and yields what becomes of
-// them. Nothing is started, and nothing taken from in, before the result is iterated over; each iteration runs anew.
+// them. Nothing is started, and nothing taken from in, before the result is iterated over; each iteration starts again.
 // An item is taken only when there is room for it, so in may be endless; while in blocks, results wait.
 //
 // An error beside a Result is the last thing yielded: the timeout or failure of that item, if the options say so,
@@ -98,7 +98,7 @@ type stream[I, O any] struct {
 
 	ended   chan *item[I, O] // capacity MaxConcurrency: only an item that was given up may have to wait
 	closed  chan struct{}
-	running []*item[I, O]        // those whose goroutine runs, and who are not given up
+	running []*item[I, O]        // those whose goroutine runs and that are not given up
 	waiting map[int]Result[I, O] // results that earlier ones keep from being yielded
 	started int
 	yielded int
