@@ -121,7 +121,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// A setting that cannot be read lets nothing start that it may concern, until it is set anew; all
+// A setting that cannot be read lets nothing start that it may concern, until it is set again; all
 // else runs.
 func TestBrokenSettings(t *testing.T) {
 	for name, broken := range map[string]struct {

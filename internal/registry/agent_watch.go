@@ -78,7 +78,7 @@ func (w *settingsWatcher) Lost(ctx context.Context, entries []stream.Entry) erro
 	return nil
 }
 
-// putBack writes a setting into a bucket that was made anew, unless somebody has. With the
+// putBack writes a setting into a bucket that was made again, unless somebody has. With the
 // bucket went the grants, but not at once what they allow: until that is over, nobody gets
 // anything, since somebody who is not there has it all.
 func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {

@@ -21,6 +21,11 @@ type testCase struct {
 	ID, Title, Verdict, Go string
 }
 
+// Of Elixir's Registry this package is what a system of jobs needs. A job's id is the unique key,
+// which the queue's stream guards; its owner is the worker that runs it, and is found by asking;
+// watchers hear of deaths as well, which those of Registry do not. A quota is for a type, while the
+// book counts whatever runs.
+//
 // elsewhere says of the cases that are not played here why. Those of the enqueueing side
 // are played by the package millhand, on the same file.
 var elsewhere = map[string]string{

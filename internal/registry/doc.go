@@ -1,17 +1,16 @@
-// Package registry is everything that workers agree on through a key-value bucket: who is
-// there and runs what, how many jobs of a kind may run at once or start in a period, what is
-// paused. It knows no queues and no jobs but by name: an [Agent] speaks for a worker, and
-// moves its limiters.
+// Package registry is what workers agree on through a key-value bucket: which workers there are
+// and what they run, how many jobs may run at once or start in a period, and which queues are
+// paused. It knows queues and jobs by name only. An [Agent] speaks for a worker and sets its
+// limiters; a [Store] is for everybody else.
 //
 // A limit is divided among the nodes that serve what it limits. What a node may use is its
-// grant, one key with a TTL that it refreshes, and grows by a write which the broker refuses
+// grant: one key with a TTL that the node refreshes. It grows by a write which the broker refuses
 // if any grant or the limit changed since it was read. Nothing per job touches the registry.
 // docs/quotas.md has the protocol and why it is safe, docs/wire.md the keys.
 //
-// Of Elixir's Registry this is what a system of jobs needs. A job's id is the unique key, which
-// the queue's stream guards; its owner is the worker that runs it, and is found by asking;
-// watchers are told of deaths as well, which Registry's are not. There are no keys with many
-// owners, no dispatch by key, and no values but those that a node writes of itself: the
-// conformance cases reg-duplicate, reg-dispatch, reg-update-value and reg-unregister have
-// nothing to hold for. A quota is that of a type, not the book's count of whatever runs.
+// The listing:
+//   - agent_*: the agent's tree, its state, the settings it follows, and its rounds
+//   - grant_*: one node's grant of one limit: its states, what it is to hold, reads, writes, hints
+//   - setting_*: limits, keys and pauses: their values, who may change them, and listing them
+//   - node_*: presence, and asking nodes what they run
 package registry
