@@ -132,56 +132,103 @@ const modelIDs = 2
 func (m *model) chance(p float64) bool { return m.rnd.Float64() < p }
 
 func (m *model) run() {
+	busy, quiet := m.busySteps(), m.quietSteps()
 	for range 250 {
-		m.step(true)
+		m.step(busy)
 	}
 	for range 20_000 {
 		if len(m.procs) == 0 && len(m.msgs) == 0 {
 			return
 		}
-		m.step(false)
+		m.step(quiet)
 	}
 }
 
-// step lets something happen: whatever, or only what a healthy system does.
-func (m *model) step(busy bool) {
-	x := m.rnd.Float64()
-	switch {
-	case busy && x < .06:
-		m.enqueue(m.rnd.IntN(modelIDs), m.checked || m.chance(.6))
-	case busy && x < .065:
-		m.loseQueue()
-	case busy && x < .07:
-		m.loseEvents()
-	case busy && x < .085:
-		m.start(m.cancel(m.rnd.IntN(modelIDs)))
-	case busy && x < .10:
-		if i := m.anyProc(); i >= 0 { // it crashes
-			m.procs[i].stop()
+// A modelStep is something that may happen, as often as its weight says.
+type modelStep struct {
+	weight int
+	do     func()
+}
+
+// busySteps are all that can happen.
+func (m *model) busySteps() []modelStep {
+	return append(m.work(),
+		modelStep{32, func() { m.expire() }},
+		modelStep{8, m.forgetDelivery},
+		modelStep{60, func() { m.enqueue(m.rnd.IntN(modelIDs), m.checked || m.chance(.6)) }},
+		modelStep{15, func() { m.start(m.cancel(m.rnd.IntN(modelIDs))) }},
+		modelStep{15, m.crash},
+		modelStep{5, m.loseQueue},
+		modelStep{5, m.loseEvents},
+	)
+}
+
+// quietSteps are what a healthy system does: leases end of those who crashed, and of nobody else.
+func (m *model) quietSteps() []modelStep {
+	return append(m.work(), modelStep{40, func() {
+		if len(m.procs) == 0 {
+			m.expire()
+		}
+	}})
+}
+
+func (m *model) work() []modelStep {
+	return []modelStep{{710, m.proceed}, {100, m.deliver}, {50, m.fallDue}}
+}
+
+func (m *model) step(steps []modelStep) {
+	sum := 0
+	for _, s := range steps {
+		sum += s.weight
+	}
+	at := m.rnd.IntN(sum)
+	for _, s := range steps {
+		if at -= s.weight; at < 0 {
+			s.do()
+			return
+		}
+	}
+}
+
+// proceed lets one worker, or order to cancel, do its next step.
+func (m *model) proceed() {
+	if i := m.anyProc(); i >= 0 {
+		if _, more := m.procs[i].next(); !more {
 			m.procs = slices.Delete(m.procs, i, i+1)
 		}
-	case x < .2:
-		m.deliver()
-	case x < .25:
-		if w := m.pick(func(w *modelMsg) bool { return !w.ready }); w != nil { // it is due
-			delete(m.msgs, w.seq)
-			m.msgSeq++
-			w.seq, w.ready = m.msgSeq, true
-			m.msgs[w.seq] = w
-		}
-	case x < .29 && (busy || len(m.procs) == 0): // a lease ends, its holder does not know
-		if w := m.pick(func(w *modelMsg) bool { return w.held }); w != nil {
-			w.held = false
-			if busy && m.chance(.2) {
-				w.delivered = 0 // and the broker has forgotten that it had one
-			}
-		}
-	default:
-		if i := m.anyProc(); i >= 0 {
-			if _, more := m.procs[i].next(); !more {
-				m.procs = slices.Delete(m.procs, i, i+1)
-			}
-		}
+	}
+}
+
+func (m *model) crash() {
+	if i := m.anyProc(); i >= 0 {
+		m.procs[i].stop()
+		m.procs = slices.Delete(m.procs, i, i+1)
+	}
+}
+
+// fallDue makes a message ready whose time has come.
+func (m *model) fallDue() {
+	if w := m.pick(func(w *modelMsg) bool { return !w.ready }); w != nil {
+		delete(m.msgs, w.seq)
+		m.msgSeq++
+		w.seq, w.ready = m.msgSeq, true
+		m.msgs[w.seq] = w
+	}
+}
+
+// expire ends the lease of a message, nil if none is held. Its holder does not know.
+func (m *model) expire() *modelMsg {
+	w := m.pick(func(w *modelMsg) bool { return w.held })
+	if w != nil {
+		w.held = false
+	}
+	return w
+}
+
+// forgetDelivery is expire, and the broker forgets that it had delivered the message.
+func (m *model) forgetDelivery() {
+	if w := m.expire(); w != nil {
+		w.delivered = 0
 	}
 }
 
