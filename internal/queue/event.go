@@ -142,8 +142,8 @@ func (s *Store) eventMsg(p job.Place, e *Event) (*nats.Msg, error) {
 // overtaken reports whether e may stand behind events of newer lives.
 func (e *Event) overtaken() bool { return e.Overtaken || e.Reason == job.ReasonSuperseded }
 
-// readEvent decodes m. What is no event, because somebody else wrote to the stream,
-// is one of no life and no sequence: older than every job.
+// readEvent decodes m. A message that is no event, since somebody else wrote to the stream, is
+// read as one without life and sequence: older than every job.
 func readEvent(m *stream.Message) *Event {
 	e := new(Event)
 	if err := json.Unmarshal(m.Data, e); err != nil {

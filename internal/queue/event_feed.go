@@ -31,17 +31,18 @@ func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, e
 	}
 }
 
-// How long the consumer of a feed outlives one that could not remove it, and how often a silent
-// feed looks whether it still follows the stream that it began with.
+// How long the broker keeps the consumer of a feed that could not remove it, how often a silent
+// feed checks that it still follows the stream that it began with, and how long it tries to remove
+// its consumer.
 const (
 	feedIdle       = 30 * time.Second
 	feedCheckEvery = 5 * time.Second
 	feedRemove     = 2 * time.Second
 )
 
-// errEventsForgotten ends a feed that would be silent until a stream which counts from below
-// has come as far as the one before.
-var errEventsForgotten = errors.New("the stream of events was made anew and counts from below what was read: start again")
+// errEventsForgotten ends a feed that would be silent until the new stream's sequences have caught
+// up with those of the lost one.
+var errEventsForgotten = errors.New("the stream of events was lost and made again with lower sequences than those already read: start the feed again")
 
 func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) bool) error {
 	last, err := retryTransient(ctx, func(ctx context.Context) (uint64, error) {
@@ -112,7 +113,7 @@ func (s *Store) checkEvents(ctx context.Context, last uint64) error {
 	return err
 }
 
-// unfollow removes the consumer of a feed that has ended. A stream has room for so many.
+// unfollow removes the consumer of a feed that has ended, since a stream has a limit of them.
 func (s *Store) unfollow(ctx context.Context, c jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(ctx, feedRemove)
 	defer cancel()

@@ -21,8 +21,8 @@ const (
 	maxUnsettledBytes = 32 << 20
 )
 
-// settleWithin bounds how long a settler that stops goes on with ends that do not get through.
-// Who stops it waits for longer than that, so that it can say what it leaves.
+// settleWithin bounds how long a stopping settler keeps trying to write ends. Whoever stops it
+// waits longer than that, so that it can say what is left.
 const settleWithin = 8 * time.Second
 
 // overdueEvery is how often it is checked whether answers are overdue.
@@ -89,9 +89,9 @@ func (s *Settler) Settle(h *Delivery, o Outcome) {
 	}
 }
 
-// Admit waits while too many jobs are unsettled, or those have too many bytes. It is to be
-// followed by [Settler.Take], if it reports true. It reports false after [Settler.Hurry], if
-// there is no room: h is left to whoever gets it when its lease ends.
+// Admit waits while too many jobs are unsettled, or hold too many bytes. If it reports true,
+// [Settler.Take] must follow. It reports false if there is no room after [Settler.Hurry]: h is
+// left to whoever gets it when its lease ends.
 func (s *Settler) Admit(h *Delivery, o *Outcome) bool {
 	h.weight = s.lighten(h, o)
 	if s.room.enter(h.weight) {
@@ -104,8 +104,7 @@ func (s *Settler) Admit(h *Delivery, o *Outcome) bool {
 	return false
 }
 
-// Hurry has nobody wait for room any more, from [settleWithin] after now on. It is for the end
-// of a drain.
+// Hurry ends all waiting for room [settleWithin] from now. It is for the end of a drain.
 func (s *Settler) Hurry() { time.AfterFunc(settleWithin, s.room.shut) }
 
 // Take takes over a job in hand, which has been admitted, with its outcome.

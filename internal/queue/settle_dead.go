@@ -26,8 +26,8 @@ type Failure struct {
 	Stack   string    `json:"stack,omitempty"`
 }
 
-// bury stores the job with the errors of all its attempts, as whole as the stream takes it.
-// A job whose record it takes in no form has its event alone.
+// bury stores the dead job with the errors of all its attempts, and leaves out what is too large
+// for the stream. If the stream takes it in no form, only the event of its death remains.
 func (t *settlement) bury(ctx context.Context) error {
 	history, err := readFor(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place, t.Life)
@@ -48,8 +48,8 @@ func (t *settlement) bury(ctx context.Context) error {
 	return nil
 }
 
-// recallPayload reads again what was forgotten since the job had succeeded: the result of that
-// could not be stored. The message is in the queue until it is acknowledged.
+// recallPayload reads the payload again if it was dropped since the job had succeeded, and the
+// result then turned out to be too large. The message is in the queue until it is acknowledged.
 func (t *settlement) recallPayload(ctx context.Context) error {
 	if t.shed == 0 {
 		return nil

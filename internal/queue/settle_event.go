@@ -14,9 +14,9 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// writeEvent appends the outcome's event under the condition that the last event known
-// is the last there is: as whole as the stream takes it. One that it takes in no form is left
-// out, and said, since the job has to end all the same.
+// writeEvent appends the outcome's event, on the condition that the last event known is still the
+// last. An event that is too large is shortened. If the stream takes it in no form, that is logged
+// and no error, since the job has to end all the same.
 func (t *settlement) writeEvent(ctx context.Context) error {
 	for {
 		err := t.tryEvent(ctx)
@@ -36,34 +36,30 @@ func (t *settlement) logUnwritten(ctx context.Context, err error) {
 		append(t.attrs(), slog.String("reason", t.Reason), slog.String("error", head(t.Error, maxErrorText)), slog.Any("err", err))...)
 }
 
-// tryEventOnce is [settlement.tryEvent] without a look at what stands in the way.
-func (t *settlement) tryEventOnce(ctx context.Context) error {
-	e := t.event(time.Now())
-	m, err := t.store.eventMsg(t.place, &e)
+// publishEvent writes e once, on the condition that the last event known is still the last.
+func (t *settlement) publishEvent(ctx context.Context, e *Event) (seq uint64, err error) {
+	m, err := t.store.eventMsg(t.place, e)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	stream.Expect(m, t.lastEvent, m.Subject)
-	_, err = t.write(ctx, m, "event "+string(t.Kind))
-	return err
+	seq, err = t.write(ctx, m, "event "+string(e.Kind))
+	if err != nil && !errors.Is(err, stream.ErrConflict) {
+		return 0, fmt.Errorf("event %s: %w", e.Kind, err)
+	}
+	return seq, err
 }
 
-// tryEvent is writeEvent in one form.
+// tryEvent is writeEvent without shortening. On a conflict it finds out what stands in the way.
 func (t *settlement) tryEvent(ctx context.Context) error {
 	e := t.event(time.Now())
-	m, err := t.store.eventMsg(t.place, &e)
-	if err != nil {
-		return err
-	}
 	for {
-		stream.Expect(m, t.lastEvent, m.Subject)
-		seq, err := t.write(ctx, m, "event "+string(t.Kind))
-		switch {
-		case err == nil:
-			t.lastEvent = seq
-			return nil
-		case !errors.Is(err, stream.ErrConflict):
-			return fmt.Errorf("event %s: %w", t.Kind, err)
+		seq, err := t.publishEvent(ctx, &e)
+		if !errors.Is(err, stream.ErrConflict) {
+			if err == nil {
+				t.lastEvent = seq
+			}
+			return err
 		}
 		last, err := t.readLastEvent(ctx)
 		if err != nil {
@@ -80,9 +76,6 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 			return errTaken
 		case newer && !e.Overtaken:
 			e.Overtaken = true
-			if m, err = t.store.eventMsg(t.place, &e); err != nil {
-				return err
-			}
 		}
 		t.lastEvent = last.Sequence // of another life, or dropped by retention
 	}

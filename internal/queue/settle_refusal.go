@@ -14,19 +14,19 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// How long a write of an end pauses at most before it is tried again, and how often it is
-// said that some do not get through.
+// The longest pause before a write of an end is tried again, and how often it is logged that some
+// do not get through.
 const (
 	settlePauseMax = 5 * time.Second
 	refusalEvery   = 10 * time.Second
 )
 
-// errUnwritable says that a message cannot be put into words at all.
+// errUnwritable says that a message cannot be encoded.
 var errUnwritable = errors.New("cannot be encoded")
 
-// final reports whether err is the last word on a message as it is: whenever it is sent
-// again, it is refused again. This is the whole list. Whatever else a broker or a connection
-// says may be otherwise later, and an end that is given up too early costs a second run.
+// final reports whether a message that was refused with err will be refused whenever it is sent
+// again. The list is complete: any other error of a broker or a connection may pass, and an end
+// that is given up too early costs a second run.
 func final(err error) bool {
 	switch stream.Code(err) {
 	case stream.CodeStreamSealed, // a stream that is sealed stays so
@@ -48,9 +48,8 @@ func tooLarge(err error) bool {
 	return errors.Is(err, nats.ErrMaxPayload)
 }
 
-// write publishes m, a part of what becomes of the job, until the stream has taken it or
-// refuses it for good, for as long as the lease lives. Besides the error of the lost lease it
-// returns [stream.ErrConflict] and what is [final].
+// write publishes m until the stream has taken it or refuses it for good, for as long as the lease
+// lives. It returns the sequence, [ErrLeaseLost], [stream.ErrConflict] or an error that is [final].
 func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint64, error) {
 	seq, err := t.store.client.Confirm(ctx, m, &endWrite{settlement: t, subject: m.Subject, what: what}, settlePauseMax)
 	if ctx.Err() == nil {
@@ -79,7 +78,7 @@ func (w *endWrite) Failed(err error) {
 	w.store.Doubt()
 }
 
-// readFor reads what a settlement has to know, for as long as its lease lives.
+// readFor reads what a settlement has to know, until there is an answer or the lease is lost.
 func readFor[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
 	refused := &t.store.refused
 	v, err := stream.RetryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
@@ -95,7 +94,8 @@ func readFor[T any](ctx context.Context, t *settlement, what string, read func(c
 	return v, err
 }
 
-// refusals are the settlements that do not get through now. They say so while they wait.
+// refusals are the settlements that the broker does not take at the moment. What they wait for is
+// logged.
 type refusals struct {
 	log *slog.Logger
 
@@ -106,9 +106,9 @@ type refusals struct {
 
 // An obstacle is what one settlement waits for.
 type obstacle struct {
-	since time.Time // it was the first time
-	what  string    // could not be written or read
-	err   error     // the last time
+	since time.Time // of the first attempt that failed
+	what  string    // that cannot be written or read
+	err   error     // of the latest attempt
 }
 
 // Refused says that ends of jobs do not get through to the broker. They are tried again.

@@ -144,7 +144,8 @@ func (t *settlement) superseded(ctx context.Context) error {
 			}
 			t.lastEvent = e.Sequence
 		}
-		err = t.tryEventOnce(ctx)
+		e := t.event(time.Now())
+		_, err = t.publishEvent(ctx, &e)
 		switch {
 		case errors.Is(err, stream.ErrConflict):
 		case final(err):
