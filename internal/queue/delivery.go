@@ -28,17 +28,17 @@ type Delivery struct {
 	Pending   uint64 // how many more of its type waited behind it
 	Malformed error  // why it cannot be run, if so
 
-	holder     string // this delivery, among all of all workers
+	holder     string // names this delivery among all deliveries to all workers
 	reply      string // where acks go
 	lastEvent  uint64 // sequence of the last event known of the id
 	startedAt  time.Time
-	seenAt     atomic.Int64 // startedAt for those who look on, in Unix nanoseconds
+	seenAt     atomic.Int64 // startedAt for other goroutines, in Unix nanoseconds
 	lease      *lease
 	repeated   bool        // the broker has handed it out before, or may have
 	left       atomic.Bool // its slot is free: the handler has returned, or was given up
 	settlement settlement  // in the settler's hand
-	weight     int64       // bytes, there
-	shed       int         // bytes of the payload, if that was forgotten
+	weight     int64       // bytes that it takes there
+	shed       int         // bytes of the payload, if that was dropped to save memory
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at
@@ -73,9 +73,9 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	return h, nil
 }
 
-// unreadable says that a message came with headers of which not one could be read. The client
-// library delivers it without any, so that only its size tells: what it asked for, such as a
-// number of attempts or a timeout, is not known.
+// unreadable returns an error if a message came with headers none of which could be read. The client
+// library delivers it without headers, so only its size shows that there were any. What they asked
+// for, such as a number of attempts or a timeout, is not known.
 func unreadable(m *nats.Msg) error {
 	lost := m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data)
 	if m.Header != nil || lost <= 0 {
@@ -98,15 +98,15 @@ func (h *Delivery) readPlace(n names, subject string) error {
 // maxSubjectShown is how much of a foreign subject an error repeats, bytes.
 const maxSubjectShown = 80
 
-// misplaced gives a message whose subject is no job's a place of ours to be buried at. There
-// is nothing else under that name: no event that is known of, and no life of a publisher's.
+// misplaced gives a message whose subject is not a job's a place of its own to be buried at. Nothing
+// else has that name: there is no known event, and no publisher has chosen its life.
 func (h *Delivery) misplaced(queue, typ job.Name, subject string, why error) {
 	h.place = job.Place{Queue: queue, Type: typ, ID: job.Malformed(h.Seq)}
 	h.Malformed, h.origin = why, headerText(subject)
 	h.Life, h.lastEvent, h.LastEvent = lifeOf(h.Seq), 0, 0
 }
 
-// headerText is s where it is text that a header can carry, and quoted where it is not.
+// headerText returns s, quoted unless it is text that a header can carry.
 func headerText(s string) string {
 	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return s
@@ -129,7 +129,7 @@ func (h *Delivery) sameLife(o *Delivery) bool {
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
 func (h *Delivery) Alive() error { return h.lease.alive() }
 
-// LeaseUntil is when the lease ends, or a permit that the job runs on, unless renewed.
+// LeaseUntil is when the lease or a permit that the job runs on ends unless it is renewed.
 func (h *Delivery) LeaseUntil() time.Time {
 	lease, permit := h.lease.until(), h.PermitUntil()
 	if !permit.IsZero() && permit.Before(lease) {

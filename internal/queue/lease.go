@@ -7,21 +7,21 @@ import (
 	"github.com/millhand/millhand/internal/slots"
 )
 
-// A lease is a worker's right to a job that it holds: until AckWait after the last
-// request that started or renewed it was sent, less a margin. The broker starts its own
-// clock later, when it handles the request, so the worker always gives up first.
+// A lease is a worker's right to a job that it holds. It lasts until AckWait after the last request
+// that started or renewed it was sent, less a margin. The broker starts its own clock later, when it
+// handles the request, so the worker always gives up first.
 //
-// Renewal is no fence: the broker confirms one from a worker that has lost the job. So
-// a lease past its deadline is lost for good, whatever is confirmed later.
+// Renewal is no fence: the broker also confirms one from a worker that has lost the job. So a lease
+// past its deadline is lost for good, whatever is confirmed later.
 type lease struct {
 	ackWait time.Duration // unless there is a tenure, which knows better
-	tenure  *tenure       // nil: of a consumer that nothing befalls
+	tenure  *tenure       // nil: the consumer never changes
 
 	mu      sync.Mutex
 	since   time.Time // when the request was sent
 	kept    bool      // it was renewed
 	lost    bool
-	revoked bool        // the job lost a permit: it is to stop, and is still this worker's
+	revoked bool        // the job lost a permit: it must stop, and is still this worker's
 	onLost  func(error) // called once, by whoever finds that out first
 }
 
@@ -40,7 +40,7 @@ func (l *lease) wait() time.Duration {
 // void reports whether the broker has forgotten the lease.
 func (l *lease) void() bool { return l.tenure != nil && l.tenure.over.Load() }
 
-// margin covers what passes between a check and the write it allows, and that a broker
+// margin covers the time between a check and the write that it allows. It also covers that a broker
 // which restarts knows its leases only to the second, rounded down.
 func margin(ackWait time.Duration) time.Duration {
 	return max(ackWait/10, min(storedPrecision+100*time.Millisecond, ackWait/3))
@@ -75,7 +75,7 @@ func (l *lease) Revoke() {
 	}
 }
 
-// alive is check at the present.
+// alive is check, now.
 func (l *lease) alive() error { return l.check(time.Now()) }
 
 // renewed extends the lease from a renewal that was sent at sent and confirmed by now.
@@ -91,9 +91,9 @@ func (l *lease) renewed(sent, now time.Time) {
 	}
 }
 
-// regain starts the lease anew since the broker has handed the job out again, to this very
-// worker, by a request that was sent at sent. It reports false if the lease was found lost
-// before, since what was stopped stays so.
+// regain restarts the lease when the broker has handed the job out again to this same worker, by a
+// request that was sent at sent. It reports false if the lease was lost before: what was stopped
+// stays stopped.
 func (l *lease) regain(sent time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,10 +115,10 @@ func (l *lease) until() time.Time {
 	return l.since.Add(wait - margin(wait))
 }
 
-// due reports whether the lease wants a renewal: from a third of AckWait on, and the
-// first one at once. Until that, the broker has stored the time of publishing where that of
-// the delivery belongs (nats-server: deliverMsg), and after a restart or a change of
-// leader would hand a job that had waited for long to somebody else as well.
+// due reports whether the lease needs a renewal: from a third of AckWait on, and a first one at once.
+// Until the first one, the broker has stored the time of publishing where the time of delivery
+// belongs (nats-server: deliverMsg). After a restart or a change of leader it would hand a job that
+// had waited for long to another worker as well.
 func (l *lease) due(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,9 +16,9 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// A Renewer renews the leases of all jobs in hand, each a third of its AckWait
-// after the last time, and has the handlers of lost ones cancelled. Renewals are
-// confirmed: one that the broker did not answer does not count.
+// A Renewer renews the leases of all jobs in hand, each a third of its AckWait after the last time,
+// and has the handlers of lost ones cancelled. Renewals are confirmed: one that the broker did not
+// answer does not count.
 type Renewer struct {
 	nc *nats.Conn
 
@@ -28,7 +28,7 @@ type Renewer struct {
 
 	mu   sync.Mutex
 	held map[*Delivery]struct{}
-	lost []*Delivery   // no lease any more, and the handler has not returned
+	lost []*Delivery   // their lease is lost and their handler has not returned
 	tick time.Duration // between rounds: two tries fit into the last third of the shortest lease
 }
 
@@ -70,8 +70,8 @@ func (r *Renewer) InHand() int {
 	return len(r.held)
 }
 
-// lose is Release for want of a lease. Until its handler has returned, the job is not to be
-// started again by this worker.
+// lose is Release for a job whose lease is lost. This worker must not start the job again until its
+// handler has returned.
 func (r *Renewer) lose(h *Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,9 +85,9 @@ func (r *Renewer) lose(h *Delivery) {
 	}
 }
 
-// inHand returns what this worker has in hand already of the job that is delivered as h: the
-// same message, or another of the same life whose handler has not returned, even if its lease
-// is lost. It returns nil if there is nothing.
+// inHand returns the delivery that this worker already has in hand of the job that is delivered as h:
+// the same message, or another of the same life whose handler has not returned, even if its lease is
+// lost. It returns nil if there is none.
 func (r *Renewer) inHand(h *Delivery) *Delivery {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,8 +110,8 @@ type renewal struct {
 	sent time.Time
 }
 
-// renewals are those of one Run. Answers come on the connection's own goroutine, so that
-// however many there are, none is dropped.
+// renewals are those of one Run. Answers come on the connection's own goroutine, so that none is
+// dropped, however many there are.
 type renewals struct {
 	mu      sync.Mutex
 	waiting map[string]renewal // by the last token of its inbox

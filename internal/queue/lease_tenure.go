@@ -12,9 +12,9 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// A tenure is the time in which what a consumer hands out is this worker's: it ends when the
-// consumer is found to be another one, since it was removed and made anew, alone or with its
-// stream. The broker has forgotten then who has which job, and hands all of them out again.
+// A tenure is the time in which the jobs that a consumer hands out are this worker's. It ends when the
+// consumer turns out to be another one, because it was removed and made again, alone or with its
+// stream. The broker has then forgotten who has which job, and hands all of them out again.
 type tenure struct {
 	created    time.Time // the consumer, by the broker
 	replicated bool      // each request is a proposal to a Raft group
@@ -28,16 +28,16 @@ func (t *tenure) wait() time.Duration { return time.Duration(t.ackWait.Load()) }
 // A consumerPlace names a type in a queue.
 type consumerPlace struct{ queue, typ job.Name }
 
-// tenureOf returns the tenure of a consumer as the broker describes it now. If that is another
-// than before, the leases of the one before are void. It returns an error that is
-// [ErrAckWait] as well if the lease is not the one that this worker was told to give.
+// tenureOf returns the tenure of a consumer as the broker describes it now. If the consumer is not
+// the one of before, the leases of that one are void. The error, which comes with a tenure, is
+// [ErrAckWait] if the lease is not the one that this worker was told to give.
 func (s *Store) tenureOf(ctx context.Context, at consumerPlace, info *jetstream.ConsumerInfo) (*tenure, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tenures[at]
 	if t == nil || !t.created.Equal(info.Created) {
 		if t != nil && !t.over.Swap(true) {
-			s.log.WarnContext(ctx, "the broker's consumer of a type is another than before: jobs of it in hand may run elsewhere and are stopped", slog.String("queue", at.queue.String()), slog.String("type", at.typ.String()))
+			s.log.WarnContext(ctx, "the consumer of a type was removed and made again: its jobs in hand may run elsewhere and are stopped", slog.String("queue", at.queue.String()), slog.String("type", at.typ.String()))
 		}
 		t = &tenure{created: info.Created, replicated: info.Cluster != nil && len(info.Cluster.Replicas) > 0}
 		s.tenures[at] = t
@@ -57,15 +57,15 @@ func (s *Store) agree(at consumerPlace, has time.Duration) error {
 		return fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; stop all workers and change it with: %s %v",
 			ErrAckWait, at.typ, at.queue, has, MinAckWait, edit, defaultAckWait)
 	case want != 0 && has != want:
-		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave --ack-wait away, or stop all workers and change it with: %s %v",
+		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave out --ack-wait, or stop all workers and change it with: %s %v",
 			ErrAckWait, at.typ, at.queue, has, want, edit, want)
 	default:
 		return nil
 	}
 }
 
-// voidLeases ends the tenures of a queue's consumers from before its stream was made: that one
-// is gone, and they with it. Another puller may have a consumer of the new one already.
+// voidLeases ends the tenures of a queue's consumers from before its stream was made: the old stream
+// is gone, and its consumers with it. Another puller may have a consumer of the new stream already.
 func (s *Store) voidLeases(queue string, made time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

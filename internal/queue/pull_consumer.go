@@ -13,13 +13,12 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// MinAckWait is the shortest lease. A broker keeps leases to the second, and what is renewed
-// a third of a lease before it ends needs that third.
+// MinAckWait is the shortest lease. A broker keeps leases to the second, and a renewal needs the last
+// third of a lease.
 const MinAckWait = time.Second
 
-// ensureConsumer makes the one consumer of a type where it does not exist, and
-// returns its tenure. An existing one keeps its lease: workers that disagree
-// would take each other's running jobs.
+// ensureConsumer makes the one consumer of a type if it does not exist, and returns its tenure. An
+// existing consumer keeps its lease: workers that disagree would take each other's running jobs.
 func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenure, error) {
 	if err := s.client.CheckConnected(); err != nil {
 		return nil, err
@@ -71,8 +70,8 @@ func (s *Store) consumerInfo(ctx context.Context, queue, typ job.Name) (*jetstre
 	return c.CachedInfo(), nil
 }
 
-// CheckLease makes sure of a type's consumer, so that a worker whose lease differs is
-// told at once. The error is [ErrAckWait] then.
+// CheckLease makes sure that a type's consumer exists and has the lease that this worker was told to
+// give. The error is [ErrAckWait] if the lease differs.
 func (s *Store) CheckLease(ctx context.Context, queue, typ string) error {
 	q, err := job.QueueName(queue)
 	if err != nil {
@@ -92,6 +91,6 @@ func Passing(err error) bool {
 	return err != nil && !Final(err) && !errors.Is(err, nats.ErrConnectionClosed) && passing(err)
 }
 
-// Final reports whether err is about what the broker is, or was told by an operator, so that
-// only an operator can change it.
+// Final reports whether err is about what the broker is or how it was configured, so that only an
+// operator can change it.
 func Final(err error) bool { return errors.Is(err, ErrAckWait) || stream.Final(err) }

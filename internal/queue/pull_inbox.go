@@ -21,7 +21,7 @@ type inbox struct {
 
 // open makes sure of the consumer and subscribes, for as long as it takes.
 func (p *Puller) open(ctx context.Context) error {
-	// Others are not to wait for this one, however long the broker takes.
+	// Other sources must not wait for this one, however long the broker takes.
 	fellSilent := make(chan struct{})
 	late := time.AfterFunc(answerWithin, func() { p.source.Silent(true); close(fellSilent) })
 	defer func() {
@@ -36,7 +36,7 @@ func (p *Puller) open(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrAckWait) || stream.Final(err) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
-		p.source.Empty() // no other queue is to wait for this one meanwhile
+		p.source.Empty() // no other queue must wait for this one meanwhile
 		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
 		if stream.Sleep(ctx, pause) != nil {
@@ -63,7 +63,7 @@ func (p *Puller) tryOpen(ctx context.Context) error {
 	return err
 }
 
-// close drops the inbox and takes in what had already come.
+// close drops the inbox and handles what had already come.
 func (p *Puller) close(ctx context.Context) {
 	if p.inbox == nil || p.inbox.sub == nil {
 		return
@@ -91,8 +91,8 @@ func (p *Puller) reopen(ctx context.Context) error {
 	return p.send(ctx)
 }
 
-// linger waits for the closing status of the request in flight. What still comes is handed
-// back: dropped, it would be stranded until AckWait and count as a crash.
+// linger waits for the closing status of the request in flight. Jobs that still come are handed back.
+// If they were dropped, they would be stranded until AckWait and count as a crash.
 func (p *Puller) linger(ctx context.Context, connection <-chan nats.Status) {
 	for p.request != nil {
 		select {

@@ -14,14 +14,14 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// An Listener hears of jobs that are put into a queue, while this worker has free slots and more
-// types than requests may stand: then a job of a type that none stands for is asked for at
-// once, instead of when that type's turn has come. Of a retry that is due nobody hears: the worker
-// that put it off remembers it, and for another it waits for that turn.
+// A Listener hears of jobs that are put into a queue while this worker has free slots and more types
+// than requests may stand. A type without a standing request is then asked at once instead of in its
+// turn. Nobody hears of a retry that is due: the worker that put it off remembers it, and other
+// workers pick it up in the type's turn.
 //
-// It hears of them by their publishing, which costs nothing while none come. Of the workers
-// that run the same types, one hears of each job. What is published comes whole, and nobody asked
-// whether this worker's link has room for it; so it is heard a few jobs at a time.
+// It hears of jobs by listening to their publishing, which costs nothing while none come. Of the
+// workers that run the same types, one hears of each job. Messages come whole, and nobody has asked
+// whether this worker's link has room for them, so it listens for a few jobs at a time.
 type Listener struct {
 	store *Store
 	slots *slots.Slots
@@ -30,8 +30,8 @@ type Listener struct {
 	log   *slog.Logger
 }
 
-// listenPause is how long a worker goes on listening, or does not begin to, when its slots are
-// taken or free for a moment.
+// listenPause is how long a worker goes on listening when its slots are taken for a moment, and how
+// long it waits before it begins when they are free for a moment.
 const listenPause = 250 * time.Millisecond
 
 // listenWindow is how many jobs are heard before more are listened for. The broker cuts off a
@@ -47,7 +47,7 @@ func NewListener(s *Store, sl *slots.Slots, queue string) (*Listener, error) {
 	return &Listener{store: s, slots: sl, queue: name, wake: sl.ListenChanges(), log: s.log.With(slog.String("queue", queue))}, nil
 }
 
-// Run listens until ctx ends. It is not needed for any job to run: what it cannot do, it leaves.
+// Run listens until ctx ends. No job depends on it, so what fails is only logged.
 func (l *Listener) Run(ctx context.Context) error {
 	group := l.group()
 	var sub *nats.Subscription
@@ -86,8 +86,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// listen subscribes for listenWindow jobs. The broker ends that by itself, before anything is said
-// here; so no more than those are ever on their way.
+// listen subscribes for listenWindow jobs. The broker ends the subscription by itself, so no more than
+// those are ever on their way.
 func (l *Listener) listen(group string) (*nats.Subscription, <-chan struct{}, error) {
 	left, spent := listenWindow, make(chan struct{})
 	sub, err := l.store.nc.QueueSubscribe(l.store.names.allReady(l.queue), group, func(m *nats.Msg) {
@@ -108,7 +108,7 @@ func (l *Listener) hear(m *nats.Msg) {
 	}
 }
 
-// group names the workers of which one is to hear of a job: those that run the same types.
+// group names the workers of which one hears of each job: those that run the same types.
 func (l *Listener) group() string {
 	h := fnv.New64a()
 	for _, t := range l.slots.Types(l.queue.String()) {

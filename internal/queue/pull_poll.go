@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// againPause is how long it takes until a job is handed out again whose handler has yet to return.
+// againPause is the delay of a job that was handed out again while its handler has yet to return.
 const againPause = time.Second
 
 // adopt notes the consumer as it is now.
@@ -18,7 +18,7 @@ func (p *Puller) adopt(t *tenure) {
 	p.watch.next(watchEvent{what: consumerSeen, at: time.Now()})
 }
 
-// timePassed does what is due though nothing has come.
+// timePassed does what is due even if nothing has come.
 func (p *Puller) timePassed(ctx context.Context) error {
 	asks, starved := p.source.Starved()
 	return p.act(ctx, p.watch.next(watchEvent{
@@ -46,15 +46,15 @@ func (p *Puller) act(ctx context.Context, a watchAction) error {
 	return err
 }
 
-// poll asks the broker about the consumer. It returns nil if there was no answer, or none that
-// lets this subscription go on.
+// poll asks the broker about the consumer. It returns nil if there was no answer, or if the consumer
+// was gone and this puller has subscribed again.
 func (p *Puller) poll(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	info, t, err := p.describe(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, p.reopen(ctx)
 	case info == nil:
-		return nil, nil //nolint:nilnil // no answer is no evidence
+		return nil, nil //nolint:nilnil // no answer proves nothing
 	case err != nil:
 		return nil, err
 	}
@@ -88,8 +88,8 @@ func (p *Puller) tellPause(ctx context.Context, info *jetstream.ConsumerInfo) {
 	p.isPaused = info.Paused
 }
 
-// markRepeated marks what somebody had before, though no worker may have vanished, and what was
-// first handed out before what came already. It reports whether there is any.
+// markRepeated marks jobs that somebody has had before, even if no worker has vanished, and jobs that
+// should have come before one that came already. It reports whether there are any.
 func (p *Puller) markRepeated(held []*Delivery) (found bool) {
 	for _, h := range held {
 		h.repeated = h.Delivered > 1 || h.Seq <= p.newest
@@ -103,7 +103,7 @@ func (p *Puller) markRepeated(held []*Delivery) (found bool) {
 func (p *Puller) confirmLeases(ctx context.Context, held []*Delivery) {
 	_, t, err := p.describe(ctx)
 	if err != nil {
-		return // no answer is no evidence, and another lease is found by the next poll as well, which ends the puller
+		return // no answer proves nothing, and the next poll finds a wrong lease as well and ends the puller
 	}
 	p.adopt(t)
 	for _, h := range held {
@@ -111,8 +111,8 @@ func (p *Puller) confirmLeases(ctx context.Context, held []*Delivery) {
 	}
 }
 
-// inHandAlready reports whether h is a job that this worker has in hand already, and deals with it: it
-// must not run twice at once here, whatever the broker or somebody at its controls has forgotten.
+// inHandAlready reports whether this worker has the job of h in hand already, and deals with h if so.
+// A job must not run twice at once here, whatever the broker or its operator has forgotten.
 func (p *Puller) inHandAlready(h *Delivery) bool {
 	if !h.repeated && p.renewer.astray.Load() == 0 {
 		return false

@@ -13,17 +13,17 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// How long a standing request waits, and how much longer its closing status may take.
-// Short, since a drain waits for it: an inbox that is dropped before strands what the
-// broker had already sent, and that would count as a crash. In a cluster every request is
-// a proposal to the consumer's Raft group, so there it waits longer.
+// How long a standing request waits, and how much longer its closing status may take. It is short,
+// since a drain waits for it: dropping the inbox earlier would strand what the broker had already
+// sent, and that would count as a crash. In a cluster every request is a proposal to the consumer's
+// Raft group, so there it waits longer.
 const (
 	pullLifetime    = time.Second
 	clusterLifetime = 5 * time.Second
 	closingGrace    = 2 * time.Second
-	answerWithin    = 250 * time.Millisecond // to a request for jobs that wait, or twice what the last answer took: then it is silent
+	answerWithin    = 250 * time.Millisecond // or twice what the last answer took; without one to a request for jobs that wait, the source is silent
 	answerWithinMax = time.Second
-	maxInbox        = 2 * slots.MaxBatch // messages, whose bytes the requests bound
+	maxInbox        = 2 * slots.MaxBatch // messages; requests bound their bytes
 	reopenPause     = 100 * time.Millisecond
 	reopenPauseMax  = 2 * time.Second
 )
@@ -31,16 +31,16 @@ const (
 // request is a pull request in flight.
 type request struct {
 	batch    int
-	standing bool      // it waits for jobs to come; others take what is there and close
+	standing bool      // it waits for jobs to come; other requests take what is there and close
 	sent     time.Time // the leases of its jobs start here
 	left     int
-	patience time.Duration // until its end is overdue
+	patience time.Duration // after which its end is overdue
 	answered bool
 	limited  bool
 	bytes    int // that may still come, if they are limited
 }
 
-// endRequest ends the request in flight: what it was asked for and did not bring is given back.
+// endRequest ends the request in flight and gives back what it did not bring.
 func (p *Puller) endRequest() {
 	if p.request == nil {
 		return
@@ -53,7 +53,7 @@ func (p *Puller) endRequest() {
 	p.drop(p.request.left)
 }
 
-// drop gives back what will not come of the request in flight, which ends with the last of it.
+// drop gives back n jobs that the request in flight will not bring. It ends with the last one.
 func (p *Puller) drop(n int) {
 	p.request.left -= n
 	p.stage.GiveBack(n)
@@ -75,12 +75,12 @@ func (p *Puller) arrived(msgs []*nats.Msg) {
 		p.request = nil
 		p.overdue.Stop()
 	case p.request.limited && p.request.bytes == 0:
-		p.drop(p.request.left) // of that, and only of that, the broker says nothing
+		p.drop(p.request.left) // the broker does not say so, only in this case
 	}
 }
 
-// tooLarge takes in that the next job has more bytes than may still come. In a cluster this
-// overtakes what was sent before it.
+// tooLarge handles a status which says that the next job has more bytes than may still come. In a
+// cluster it overtakes jobs that were sent before it.
 func (p *Puller) tooLarge(m *nats.Msg) {
 	if p.request == nil {
 		return
@@ -132,7 +132,7 @@ func (p *Puller) send(ctx context.Context) error {
 	return nil
 }
 
-// unanswered has nobody wait for a request for jobs that wait, and later gives it up.
+// unanswered lets other sources go first if the answer is late, and later gives the request up.
 func (p *Puller) unanswered(ctx context.Context) error {
 	if p.request == nil || p.fallSilent() {
 		return nil
@@ -142,8 +142,8 @@ func (p *Puller) unanswered(ctx context.Context) error {
 	return p.reopen(ctx)
 }
 
-// fallSilent has nobody wait for the answer to a request for jobs that wait. It reports false if
-// that is done, or jobs are not known to wait: then the request is overdue.
+// fallSilent has other sources no longer wait for the answer. It reports false if they do not wait
+// any more, or never did because the request stands: then the request itself is overdue.
 func (p *Puller) fallSilent() bool {
 	if p.request.standing || p.silent {
 		return false
@@ -165,7 +165,7 @@ func (p *Puller) heard() {
 	}
 }
 
-// backOff waits a little longer each time before the request is given up.
+// backOff waits, a little longer each time, before it subscribes again.
 func (p *Puller) backOff(ctx context.Context) error {
 	p.backoff = min(max(2*p.backoff, reopenPause), reopenPauseMax)
 	if stream.Sleep(ctx, p.backoff) != nil {
@@ -174,7 +174,7 @@ func (p *Puller) backOff(ctx context.Context) error {
 	return p.reopen(ctx)
 }
 
-// What the broker says with status 409 of a pull request that it has heard.
+// Reasons in a status 409 about a pull request that the broker has accepted.
 const (
 	reasonComplete = "Batch Completed" // and bytes are left
 	reasonTooLarge = "Message Size Exceeds MaxBytes"
@@ -205,7 +205,7 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) error {
 	}
 }
 
-// closing takes in a status while no more is asked for.
+// closing handles a status while no more is asked for.
 func (p *Puller) closing(m *nats.Msg) {
 	switch m.Header.Get(stream.HeaderDescription) {
 	case reasonComplete:
@@ -216,8 +216,8 @@ func (p *Puller) closing(m *nats.Msg) {
 	}
 }
 
-// giveBack returns what was asked for and cannot be pulled now. It is asked for again,
-// unless the slots are closed.
+// giveBack returns what was asked for and cannot be pulled now. The slots ask for it again unless they
+// are closed.
 func (p *Puller) giveBack() {
 	p.endRequest()
 	p.stage.GiveBack(p.wanted + int(p.asked.Swap(0)))

@@ -18,9 +18,11 @@ import (
 	"github.com/millhand/millhand/internal/stages"
 )
 
-// A Puller turns demand for one type in one queue into pull requests, one at a time,
-// and emits what comes. What is not to be run (redelivered, malformed, expired, or come
-// after a drain or a pause began or permits were lost) goes to the settler instead.
+// A Puller turns demand for one type in one queue into pull requests, one at a time, and emits the
+// jobs that come. A job that must not run goes to the settler instead: it was redelivered, is
+// malformed or expired, or came after a drain or a pause began or permits were lost.
+//
+//	slots ─ ask ─► stage ─ demand ─► send ─► broker ─► receive ─► take ─► emit ─► runner
 type Puller struct {
 	store   *Store
 	renewer *Renewer
@@ -30,7 +32,7 @@ type Puller struct {
 	typ     job.Name
 	stage   *stages.Producer[*Delivery]
 	asked   atomic.Int64  // demand that Run's goroutine has not seen yet
-	wake    chan struct{} // there is some
+	wake    chan struct{} // there is demand
 	subject string        // of pull requests
 	log     *slog.Logger
 
@@ -38,19 +40,19 @@ type Puller struct {
 	tenure   *tenure       // of the consumer
 	inbox    *inbox        // nil until the first is open
 	watch    watch         // over the consumer and the subscription
-	newest   uint64        // sequence of what was handed out first last: more is to come, unless the broker has forgotten
-	isPaused bool          // the consumer, as was told
+	newest   uint64        // highest sequence that came; only more can come, unless the broker has forgotten
+	isPaused bool          // the consumer, as the log says
 	request  *request      // in flight, nil if none
-	overdue  *time.Timer   // its answer
+	overdue  *time.Timer   // rings when its answer is
 	wanted   int           // asked for while a request was in flight
 	alone    bool          // the next job is too large to come with others
 	backlog  uint64        // jobs that waited behind the last delivery
 	silent   bool          // a request for jobs that wait is not answered
-	took     time.Duration // the last answer to one
+	took     time.Duration // how long the last answer to such a request took
 	backoff  time.Duration
 }
 
-// NewPuller returns a puller of one type. What it emits is under the renewer's care.
+// NewPuller returns a puller of one source. The leases of what it emits are renewed.
 func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
 	queue, typ := source.Place()
 	q, err := job.QueueName(queue)
@@ -68,7 +70,7 @@ func NewPuller(s *Settler, source *slots.Source) (*Puller, error) {
 		subject: s.store.client.API("CONSUMER.MSG.NEXT." + s.store.names.queueStream(q) + "." + typ),
 	}
 	p.stage, err = stages.NewProducer(stages.ProducerConfig[*Delivery]{
-		// What nobody has asked for is handed back to the broker, not kept under lease.
+		// Jobs that nobody has asked for are handed back to the broker, not kept under lease.
 		OutletConfig: stages.OutletConfig[*Delivery]{Buffer: new(0)},
 		Demand: func(_ context.Context, n int, out []*Delivery) ([]*Delivery, error) {
 			p.asked.Add(int64(n))
@@ -85,10 +87,10 @@ func (p *Puller) Stage() stages.Source[*Delivery] { return p.stage }
 // Source is where the slots ask for the puller's jobs.
 func (p *Puller) Source() *slots.Source { return p.source }
 
-// Run pulls until ctx ends. It outlives lost connections, streams and consumers; an
-// error it returns is one that will not pass by itself.
+// Run pulls until ctx ends. It survives lost connections, streams and consumers. An error that it
+// returns will not pass by itself.
 func (p *Puller) Run(ctx context.Context) error {
-	// What an earlier run was asked for, its stage has returned.
+	// The stage has returned what an earlier run was asked for.
 	p.request, p.wanted, p.backlog, p.silent = nil, 0, 0, false
 	p.asked.Store(0)
 	g, ctx := errgroup.WithContext(ctx)
@@ -123,8 +125,8 @@ func (p *Puller) loop(ctx context.Context) error {
 			return nil
 		case <-p.wake:
 			if !p.source.Ahead() {
-				// Jobs that end at the same moment are replaced together: those that could
-				// not say so yet do it now.
+				// Jobs that end at the same moment are replaced together: let those that have
+				// not said so yet do it now.
 				runtime.Gosched()
 			}
 			p.wanted += int(p.asked.Swap(0))
@@ -137,10 +139,10 @@ func (p *Puller) loop(ctx context.Context) error {
 			err = p.timePassed(ctx)
 			poll.Reset(p.watch.pause(time.Now()))
 		case <-connection:
-			// The broker may still honour the old inbox: a delivery there would look
-			// younger than it is, and with it its lease. An inbox of this connection
-			// is left alone: to drop it would strand what is on its way, and jobs
-			// that nobody had would count a crash.
+			// The broker may still honour the old inbox. A delivery there would look
+			// younger than it is, and so would its lease. An inbox of this connection is
+			// left alone: dropping it would strand what is on its way, and jobs that nobody
+			// had would count a crash.
 			if !p.store.nc.IsConnected() || p.store.nc.Stats().Reconnects != p.inbox.reconnects {
 				err = p.reopen(ctx)
 			}
@@ -171,17 +173,16 @@ func (p *Puller) receive(ctx context.Context, m *nats.Msg) error {
 	}
 }
 
-// isJob tells a delivery from a status: whatever headers a job has, only it can be
-// acknowledged.
+// isJob tells a delivery from a status. Whatever headers a job has, only a job can be acknowledged.
 func isJob(m *nats.Msg) bool { return strings.HasPrefix(m.Reply, "$JS.ACK.") }
 
-// take holds the delivered messages and emits those that are to be run.
+// take turns messages into deliveries and emits those that may run.
 func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	if len(msgs) == 0 {
 		return
 	}
 	now := time.Now()
-	sent := now.Add(-p.tenure.wait()) // of no request we know: too late
+	sent := now.Add(-p.tenure.wait()) // it answers no known request: take it to be too late
 	if p.request != nil {
 		sent = p.request.sent
 		p.arrived(msgs)
@@ -200,7 +201,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	}
 	p.source.Delivered(tickets(run), p.backlog)
 	p.emit(ctx, run)
-	p.stage.GiveBack(len(msgs) - len(run)) // what is not run was asked for all the same
+	p.stage.GiveBack(len(msgs) - len(run)) // jobs that do not run were asked for all the same
 }
 
 func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Delivery {
@@ -233,8 +234,8 @@ func tickets(run []*Delivery) iter.Seq[*slots.Ticket] {
 // were made again.
 func (s *Store) Rebuilt() int { return int(s.rebuilt.Load()) }
 
-// emit hands jobs to the runner, and back to the queue those that it has not asked for
-// or cannot take any more.
+// emit hands jobs to the runner. Those that it has not asked for or can no longer take go back to
+// the queue.
 func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 	if len(run) == 0 {
 		return
@@ -252,7 +253,7 @@ func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 	}
 }
 
-// mayRun reports whether h is to be run, and hands it to the settler if not.
+// mayRun reports whether h may run, and hands it to the settler if not.
 func (p *Puller) mayRun(h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
