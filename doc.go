@@ -50,7 +50,8 @@
 //
 // # What is where
 //
-//   - Enqueue: [Client.Enqueue], [Client.EnqueueMany], [EnqueueOption]
+//   - Enqueue: [Client.Enqueue], [Client.EnqueueMany], [EnqueueOption]; around all of it
+//     [Client.Use]
 //   - Handle: [Handle], [HandleResult], [Mux.HandleFunc], [TypeConfig], [Mux.Use]; what a
 //     handler's error means: [Permanent], [RetryAfter], [Snooze], [HandBack]
 //   - Run: [NewWorker], [WorkerConfig], [Worker.Run], [Worker.Health], [Worker.Ready]
