@@ -65,7 +65,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	}
 	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
-	if !b.wait(ctx, 0) && !b.waitOn(ctx) {
+	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
 		b.forget()
 	}
 	var alive func() error // one patience for all that is not answered
@@ -129,7 +129,7 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 // wait waits until no more than n writes are in flight. It reports false if no answer
 // comes for too long: a broker that stands still never refuses.
 func (b *bulk) wait(ctx context.Context, n int) bool {
-	return b.waitUntil(ctx, func() bool { return b.flying() <= n })
+	return b.waitUntil(ctx, func() bool { return b.unanswered() <= n })
 }
 
 // waitUntil is wait for another end.
@@ -152,9 +152,9 @@ func (b *bulk) waitUntil(ctx context.Context, done func() bool) bool {
 	return true
 }
 
-// waitOn waits a little longer than ctx allows, if that has ended: to know of a job whether it
-// is stored is worth it.
-func (b *bulk) waitOn(ctx context.Context) bool {
+// waitLonger waits a moment for the last answers if ctx has ended: it is worth that to know
+// which jobs are stored.
+func (b *bulk) waitLonger(ctx context.Context) bool {
 	if ctx.Err() == nil {
 		return false
 	}
@@ -177,7 +177,7 @@ func (b *bulk) add(writes, bytes int) {
 	b.bytes += bytes
 }
 
-func (b *bulk) flying() int {
+func (b *bulk) unanswered() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.inFlight
@@ -190,7 +190,7 @@ func (b *bulk) forget() {
 			b.add(-1, -b.items[i].size)
 		}
 	}
-	for b.flying() > 0 {
+	for b.unanswered() > 0 {
 		<-b.wake
 	}
 }

@@ -19,7 +19,7 @@ const (
 	batchSize     = 4096                 // writes of one batch
 	batchPatience = 4 * time.Millisecond // without a confirmation, after which a batch is ended to have its rest confirmed
 	batchIdle     = 5 * time.Second      // without a write, after which a batch is not used again; the broker drops it after 10
-	batchTimeout  = 2 * time.Second      // after the last write, when answers that have not come are lost
+	batchTimeout  = RequestTimeout       // after the last write, when answers that have not come are lost
 
 	batchPause    = time.Second // after a batch that broke, doubled each time
 	batchPauseMax = time.Minute

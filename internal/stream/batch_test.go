@@ -41,6 +41,7 @@ func makeBatchStream(t *testing.T, server *natstest.Server, cfg jetstream.Stream
 type writer struct {
 	t       *testing.T
 	name    string
+	link    *natstest.Link
 	nc      *nats.Conn
 	batcher *Batcher[int]
 	sent    int // in batches
@@ -51,7 +52,8 @@ type writer struct {
 }
 
 func newWriter(t *testing.T, server *natstest.Server, name string) *writer {
-	w := &writer{t: t, name: name, nc: server.Connect(t), stored: make(map[int]bool), unsure: make(map[int]bool)}
+	link := server.Link()
+	w := &writer{t: t, name: name, link: link, nc: link.Connect(t), stored: make(map[int]bool), unsure: make(map[int]bool)}
 	tell := func(told map[int]bool) func([]int) {
 		return func(items []int) {
 			w.mu.Lock()
@@ -87,6 +89,15 @@ func (w *writer) sendAll(n int) {
 			w.t.Fatalf("%s: no batch takes write %d", w.name, w.sent)
 		}
 	}
+}
+
+// sendTogether is sendAll of writes that the stream hears of only when all are sent: else it may
+// refuse one before.
+func (w *writer) sendTogether(n int) {
+	w.t.Helper()
+	w.link.Hold()
+	defer w.link.Release()
+	w.sendAll(n)
 }
 
 // occupy has the condition of a later write not hold.
@@ -222,7 +233,7 @@ func TestRefusedWriteEndsTheBatch(t *testing.T) {
 				makeBatchStream(t, server, batchStream(true))
 				w := newWriter(t, server, "w")
 				w.occupy(at)
-				w.sendAll(40)
+				w.sendTogether(40)
 				if took := w.told(); took > time.Second {
 					t.Errorf("told after %v", took)
 				}
@@ -288,7 +299,7 @@ func TestBrokenBatchesBecomeRare(t *testing.T) {
 				continue
 			}
 			w.occupy(w.sent + 4)
-			w.sendAll(9)
+			w.sendTogether(9)
 			w.told()
 			batches, _ := tap.read()
 			begun += batches
