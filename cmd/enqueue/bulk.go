@@ -214,6 +214,9 @@ func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Req
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a bracket for the end
 		return millhand.Request{}, errors.New("something follows the JSON object")
 	}
+	if key, ok := repeatedKey(text); ok { // of which the decoder takes the last one
+		return millhand.Request{}, fmt.Errorf("not a job: %q is given twice", key)
+	}
 	typ := b.typ
 	if l.Type != nil {
 		typ = *l.Type

@@ -90,6 +90,7 @@ func readConfig(name string) (config, error) {
 
 // addExec adds the types of --exec flags, which come over those of the file.
 func (c *config) addExec(flags []string) error {
+	given := make(map[string]bool)
 	for _, f := range flags {
 		typ, command, ok := strings.Cut(f, "=")
 		if !ok {
@@ -102,6 +103,10 @@ func (c *config) addExec(flags []string) error {
 		if err := checkName(typ); err != nil {
 			return cli.Usagef("--exec: type %q: %w", typ, err)
 		}
+		if given[typ] {
+			return cli.Usagef("--exec: type %s is given twice; a type has one command", typ)
+		}
+		given[typ] = true
 		t := c.Types[typ]
 		t.Exec, t.HTTP = argv, nil
 		if c.Types == nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -25,6 +26,9 @@ const (
 func loadConfig(name string, c *config) error {
 	b, err := readSmall(name)
 	if err != nil {
+		return err
+	}
+	if err := checkUTF8(b); err != nil {
 		return err
 	}
 	root, err := document(b)
@@ -54,6 +58,26 @@ func readSmall(name string) (b []byte, err error) {
 		err = fmt.Errorf("larger than %d MiB: is it a configuration?", maxConfigFile>>20)
 	}
 	return b, err
+}
+
+// checkUTF8 says where a text stops being UTF-8. The YAML reader knows UTF-16 by its mark.
+func checkUTF8(text []byte) error {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil
+	}
+	line := 0
+	for b := range bytes.Lines(text) {
+		line++
+		for i := 0; i < len(b); {
+			r, size := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 {
+				err := fmt.Errorf("not UTF-8: the byte 0x%02x; convert the file, from Latin-1 with iconv -f LATIN1 -t UTF-8", b[i])
+				return &placed{line, utf8.RuneCount(b[:i]) + 1, err}
+			}
+			i += size
+		}
+	}
+	return nil
 }
 
 // document returns the root of the only document in b, nil if there is none.

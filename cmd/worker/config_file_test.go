@@ -109,6 +109,8 @@ func TestWhatAFileCannotSay(t *testing.T) {
 	t.Parallel()
 	const types = "types: {a: {exec: ['true'], "
 	for text, want := range map[string]string{
+		"x-a: {b: c}\n# gr\xfc\xdfe\nqueues: {default: 1}": `[2:5] not UTF-8: the byte 0xfc; convert the file, from Latin-1 with iconv`,
+		"# é \xe9":                                            `[1:5] not UTF-8: the byte 0xe9`,
 		"concurrency: 2.9":                                    `[1:14] "2.9": want a whole number such as 100`,
 		"concurrency: 1e3":                                    `[1:14] "1e3": want a whole number`,
 		"concurrency: 1_000":                                  `[1:14] "1_000": want a whole number`,
@@ -160,7 +162,7 @@ func TestWhatAFileCannotSay(t *testing.T) {
 		"X-a: 1":                            `[1:1] unknown field "X-a"`,
 		"types: {x-a: 1}":                   `[1:14] "1": want a mapping`,
 		"types: {a: {exec: [*no]}}":         `unknown anchor`,
-		"types: {a: {exec: [\"caf\xe9\"]}}": `invalid`,
+		"types: {a: {exec: [\"caf\xe9\"]}}": `[1:24] not UTF-8: the byte 0xe9`,
 		"types:\n\ta: 1":                    `[2:`,
 		types + "<<: 5}}":                   `map merge requires map`,
 	} {

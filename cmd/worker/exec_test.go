@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -93,28 +91,6 @@ func TestExecContract(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestExecStopsWithTheContext(t *testing.T) {
-	t.Parallel()
-	ready := filepath.Join(t.TempDir(), "ready")
-	if err := syscall.Mkfifo(ready, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h := execHandler(t, newTestMinder(t), "sh", "-c", `trap "echo saved >&2; exit 100" TERM; : >"$0"; while :; do :; done`, ready)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() {
-		_, err := h(ctx, newJob("{}"))
-		if want := errors.New("command stopped: saved"); !sameKind(err, want) {
-			t.Errorf("err = %#v, want %v, not permanent", err, want)
-		}
-	})
-	if _, err := os.ReadFile(ready); err != nil {
-		t.Error(err)
-	}
-	cancel(millhand.ErrTimeout)
 }
 
 // Who wrote too much did the work, so that doing it again would be wrong twice.

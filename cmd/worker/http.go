@@ -74,6 +74,11 @@ func parseURL(text string) (*url.URL, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("url %q: want http://HOST/… or https://HOST/…", cli.Redact(text))
 	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("url %q: %s is no port, which is a number from 1 to 65535", cli.Redact(text), port)
+		}
+	}
 	return u, nil
 }
 

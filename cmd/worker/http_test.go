@@ -361,6 +361,8 @@ func TestHTTPConfiguration(t *testing.T) {
 		"no scheme":        {URL: "localhost:9000/import"},
 		"other scheme":     {URL: "ftp://localhost/"},
 		"no URL at all":    {URL: "http://[::1"},
+		"impossible port":  {URL: "http://localhost:99999/"},
+		"port 0":           {URL: "http://localhost:0/"},
 		"missing variable": {URL: "http://localhost/", Headers: map[string]string{"Authorization": "env:MILLHAND_TEST_UNSET"}},
 		"empty variable":   {URL: "http://localhost/", Headers: map[string]string{"Authorization": "env:MILLHAND_TEST_EMPTY"}},
 		"bad name":         {URL: "http://localhost/", Headers: map[string]string{"a b": "c"}},

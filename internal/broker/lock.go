@@ -1,14 +1,11 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -17,7 +14,7 @@ const (
 )
 
 // lockStore makes the store directory if needed and takes its lock. The lock is the
-// kernel's (flock), so it ends with the process however that ends, and it is held per open
+// kernel's, so it ends with the process however that ends, and it is held per open
 // file, so that it also keeps out a second broker in the same process. The file stays
 // behind: removing it would let two brokers lock two files of the same name.
 func lockStore(dir string) (*os.File, error) {
@@ -28,9 +25,9 @@ func lockStore(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock store: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if taken, err := lockFile(f); taken || err != nil {
 		defer func() { _ = f.Close() }() // nothing was written
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if taken {
 			return nil, fmt.Errorf("%w: another worker%s runs its broker on %s; stop it, connect to it with --server, or choose another directory with --store",
 				ErrStoreLocked, holder(f), dir)
 		}
