@@ -17,7 +17,7 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 	defer w.waiting.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := a.store.bucket.Watch(w, settings()...)
+	watch := a.store.bucket.Watch(w, settingFilters()...)
 	if a.settings.Swap(watch) != nil { // one before has crashed: jobs start by what it told
 		watch.Hurry()
 	}

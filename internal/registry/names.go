@@ -36,8 +36,8 @@ func keyOf(typ string) string     { return keyKeys + "." + typ }
 func pauseOf(queue string) string { return pauseKeys + "." + queue }
 func nodeKey(id string) string    { return nodeKeys + "." + id }
 
-// settings are the keys that a node follows.
-func settings() []string {
+// settingFilters match the keys that a node follows.
+func settingFilters() []string {
 	return []string{grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*"}
 }
 

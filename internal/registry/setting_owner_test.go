@@ -136,7 +136,7 @@ func TestKeptLimitSaysHowToGoBack(t *testing.T) {
 // A person's word that comes while a configuration is being written is not lost, whichever of
 // its requests is the next one.
 func TestConfigurationDoesNotReplaceWhatComesBetween(t *testing.T) {
-	for _, before := range []string{"its first read", "its second read", "its write"} {
+	for _, before := range []string{"its first read", "its second read", "its third read", "its write"} {
 		t.Run(before, func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				must(s, s.store.ConfigureLimit(s.ctx, imports, Limit{Jobs: 10}))
@@ -147,7 +147,7 @@ func TestConfigurationDoesNotReplaceWhatComesBetween(t *testing.T) {
 					now := "its write"
 					if strings.HasPrefix(subject, "$JS.API.STREAM.MSG.GET.") {
 						reads++
-						now = map[int]string{1: "its first read", 2: "its second read"}[reads]
+						now = map[int]string{1: "its first read", 2: "its second read", 3: "its third read"}[reads]
 					} else if !strings.HasPrefix(subject, "$KV.") {
 						now = ""
 					}

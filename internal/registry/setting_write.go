@@ -107,16 +107,23 @@ func (s *Store) set(ctx context.Context, what setting, e edit) error {
 	}
 }
 
-// setOnce reads what it is to edit and the newest revision of its condition, and nothing else:
-// who has grants of a limit, and how many have, does not matter for changing it. The revision
-// comes first, so that whatever is written after the edit was decided refuses the write.
+// setOnce edits a setting once. Most often it is so already, which one read tells. Otherwise it
+// reads the newest revision of the condition and then the setting again, so that whatever is
+// written after the edit was decided refuses the write. It reads nothing else: the grants of a
+// limit do not matter for changing it.
 func (s *Store) setOnce(ctx context.Context, what setting, e edit) error {
+	there, err := s.getSetting(ctx, what)
+	if err != nil {
+		return err
+	}
+	if _, change := e(there); !change {
+		return nil
+	}
 	newest, err := s.bucket.Last(ctx, what.on)
 	if err != nil && !errors.Is(err, stream.ErrNotFound) {
 		return err
 	}
-	there, err := s.bucket.Get(ctx, what.key)
-	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+	if there, err = s.getSetting(ctx, what); err != nil {
 		return err
 	}
 	value, change := e(there)
@@ -125,6 +132,15 @@ func (s *Store) setOnce(ctx context.Context, what setting, e edit) error {
 	}
 	_, err = s.bucket.Put(ctx, stream.Write{Key: what.key, Value: value, Remove: value == nil, On: what.on, Rev: newest.Rev})
 	return err
+}
+
+// getSetting returns what is there, an entry without a value if nothing is.
+func (s *Store) getSetting(ctx context.Context, what setting) (stream.Entry, error) {
+	there, err := s.bucket.Get(ctx, what.key)
+	if errors.Is(err, stream.ErrNotFound) {
+		return stream.Entry{}, nil
+	}
+	return there, err
 }
 
 // putFirst writes a key that was never written, or returns [stream.ErrConflict].
