@@ -21,12 +21,20 @@ import (
 
 // Config is what clients and workers have in common. The zero value is usable.
 type Config struct {
-	Namespace string // first token of every subject; default "millhand"
-	Domain    string // JetStream domain, if the broker has one
-	// MaxBytes limits each stream that is made, in bytes, for an account that demands a limit;
-	// 0: none. A queue that reaches it loses its oldest jobs, so make it large.
+	// Namespace is the first token of every subject and stream, at most 64 of A-Z a-z 0-9 _ -.
+	// Clients and workers with different namespaces know nothing of each other. Defaults to
+	// "millhand".
+	Namespace string
+
+	// Domain is the JetStream domain to use. Defaults to none.
+	Domain string
+
+	// MaxBytes limits each stream that is made, in bytes, for an account that demands a limit. A
+	// queue that reaches it loses its oldest jobs, so make it large. Defaults to no limit.
 	MaxBytes int64
-	Logger   *slog.Logger // default [slog.Default]
+
+	// Logger is told what is out of the ordinary. Defaults to [slog.Default].
+	Logger *slog.Logger
 }
 
 func (c Config) logger() *slog.Logger {
@@ -232,7 +240,7 @@ func (c *Client) findQuota(ctx context.Context, typ string) (int, error) {
 		return 0, err
 	}
 	if c.unlimited.isNews(typ, !limited) {
-		c.log.WarnContext(ctx, "a job was to be refused at its type's quota, and the type has none: it is enqueued in any case",
+		c.log.WarnContext(ctx, "a job was to be refused at the quota of its type, which has none: it is enqueued",
 			slog.String("type", typ))
 	}
 	return limit.Jobs, nil

@@ -65,7 +65,7 @@ func checkConnection(nc *nats.Conn) error {
 	if nc == nil {
 		return noConnection()
 	}
-	rule := ""
+	var rule string
 	switch o := nc.Opts; {
 	case !o.AllowReconnect:
 		rule = "does not reconnect, so an outage would end the worker: leave nats.NoReconnect out and add nats.MaxReconnects(-1)"

@@ -85,9 +85,13 @@ func TestPointerToRaw(t *testing.T) {
 func TestNamesInJSON(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{
-		millhand.Ref{}, millhand.Info{Failures: []millhand.Failure{{}}}, millhand.Event{},
-		millhand.WorkerInfo{Running: []millhand.RunningJob{{}}}, millhand.WorkerEvent{},
-		millhand.QuotaUsage{Workers: []millhand.QuotaShare{{}}}, millhand.Health{Refused: &millhand.RefusedEnds{}, Tree: millhand.TreeNode{}},
+		millhand.Ref{},
+		millhand.Info{Failures: []millhand.Failure{{}}},
+		millhand.Event{},
+		millhand.WorkerInfo{Running: []millhand.RunningJob{{}}},
+		millhand.WorkerEvent{},
+		millhand.QuotaUsage{Workers: []millhand.QuotaShare{{}}},
+		millhand.Health{Refused: &millhand.RefusedEnds{}, Tree: millhand.TreeNode{}},
 	} {
 		b, err := json.Marshal(v)
 		if err != nil {

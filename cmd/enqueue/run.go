@@ -122,7 +122,7 @@ func (c *command) run(ctx context.Context, args []string) error {
 	}
 	defer nc.Close()
 	client, err := millhand.NewClient(nc, millhand.Config{
-		Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Logger: slog.New(slog.DiscardHandler),
+		Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Logger: slog.New(notes{Handler: slog.DiscardHandler, command: c}),
 	})
 	if err != nil {
 		return asUsage(err)
