@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 )
 
@@ -14,13 +13,13 @@ type EventKind string
 
 // The kinds of events. The last three end a life, and each life has exactly one of them.
 const (
-	EventRetrying   = EventKind(job.EventRetrying)   // a run failed, and the next one waits for its time
-	EventSnoozed    = EventKind(job.EventSnoozed)    // the handler asked to be run later: [Snooze]
-	EventHandedBack = EventKind(job.EventHandedBack) // the worker stopped, or lacked something: ready again
-	EventLost       = EventKind(job.EventLost)       // the worker vanished: ready again
-	EventSucceeded  = EventKind(job.EventSucceeded)
-	EventDead       = EventKind(job.EventDead)
-	EventCancelled  = EventKind(job.EventCancelled)
+	EventRetrying   EventKind = "retrying"    // a run failed, and the next one waits for its time
+	EventSnoozed    EventKind = "snoozed"     // the handler asked to be run later: [Snooze]
+	EventHandedBack EventKind = "handed_back" // the worker stopped, or lacked something: ready again
+	EventLost       EventKind = "lost"        // the worker vanished: ready again
+	EventSucceeded  EventKind = "succeeded"
+	EventDead       EventKind = "dead"
+	EventCancelled  EventKind = "cancelled"
 )
 
 // An Event is the end of a run of a job, or of its life. Each life has exactly one

@@ -59,10 +59,10 @@ type TreeKind string
 
 // The kinds of parts.
 const (
-	TreeSupervisor = TreeKind(supervisor.KindSupervisor) // restarts the parts below it
-	TreeDynamic    = TreeKind(supervisor.KindDynamic)    // a supervisor whose parts come and go, such as running jobs
-	TreeServer     = TreeKind(supervisor.KindServer)     // handles one message after the other
-	TreeChild      = TreeKind(supervisor.KindChild)      // anything else
+	TreeSupervisor TreeKind = "supervisor" // restarts the parts below it
+	TreeDynamic    TreeKind = "dynamic"    // a supervisor whose parts come and go, such as running jobs
+	TreeServer     TreeKind = "server"     // handles one message after the other
+	TreeChild      TreeKind = "child"      // anything else
 )
 
 // A TreeState is where a part of the tree is in its life.
@@ -70,11 +70,11 @@ type TreeState string
 
 // The states of parts.
 const (
-	TreeStarting   = TreeState(supervisor.StateStarting)
-	TreeRunning    = TreeState(supervisor.StateRunning)
-	TreeStopping   = TreeState(supervisor.StateStopping)
-	TreeStopped    = TreeState(supervisor.StateStopped)
-	TreeRestarting = TreeState(supervisor.StateRestarting) // it failed, and waits for its backoff
+	TreeStarting   TreeState = "starting"
+	TreeRunning    TreeState = "running"
+	TreeStopping   TreeState = "stopping"
+	TreeStopped    TreeState = "stopped"
+	TreeRestarting TreeState = "restarting" // it failed, and waits for its backoff
 )
 
 func treeOf(n supervisor.Node) TreeNode {

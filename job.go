@@ -87,12 +87,12 @@ type State string
 
 // The states of a job. The last three are final.
 const (
-	Scheduled = State(job.Scheduled) // waits for its time
-	Ready     = State(job.Ready)     // waits for a worker, or runs: the queue does not tell them apart
-	Retrying  = State(job.Retrying)  // failed, and waits for its next attempt
-	Succeeded = State(job.Succeeded)
-	Dead      = State(job.Dead)      // will not be run again; kept whole
-	Cancelled = State(job.Cancelled) // ended before it could succeed
+	Scheduled State = "scheduled" // waits for its time
+	Ready     State = "ready"     // waits for a worker, or runs: the queue does not tell them apart
+	Retrying  State = "retrying"  // failed, and waits for its next attempt
+	Succeeded State = "succeeded"
+	Dead      State = "dead"      // will not be run again; kept whole
+	Cancelled State = "cancelled" // ended before it could succeed
 )
 
 // Final reports whether a job ends in s.
@@ -103,12 +103,12 @@ type Reason string
 
 // The reasons. Only [ReasonSuperseded] is one of a cancelled job.
 const (
-	ReasonExhausted  = Reason(job.ReasonExhausted)  // no attempts are left
-	ReasonPermanent  = Reason(job.ReasonPermanent)  // the handler said that no attempt will help: [Permanent]
-	ReasonExpired    = Reason(job.ReasonExpired)    // it was not started in time
-	ReasonMalformed  = Reason(job.ReasonMalformed)  // a header or the payload cannot be read
-	ReasonCrashed    = Reason(job.ReasonCrashed)    // it lost its worker too often
-	ReasonSuperseded = Reason(job.ReasonSuperseded) // a newer job took its id
+	ReasonExhausted  Reason = "exhausted"  // no attempts are left
+	ReasonPermanent  Reason = "permanent"  // the handler said that no attempt will help: [Permanent]
+	ReasonExpired    Reason = "expired"    // it was not started in time
+	ReasonMalformed  Reason = "malformed"  // a header or the payload cannot be read
+	ReasonCrashed    Reason = "crashed"    // it lost its worker too often
+	ReasonSuperseded Reason = "superseded" // a newer job took its id
 )
 
 // Info is what is known about a job. Times are UTC, and zero while they have not come.

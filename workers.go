@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/registry"
-	"github.com/millhand/millhand/internal/worker"
 )
 
 // WorkerInfo is what the registry knows of a worker. Times are UTC.
@@ -33,10 +32,10 @@ type WorkerState string
 
 // The states of a worker.
 const (
-	WorkerStarting = WorkerState(worker.Starting)
-	WorkerWorking  = WorkerState(worker.Working)
-	WorkerDraining = WorkerState(worker.Draining) // it takes no new jobs
-	WorkerStopped  = WorkerState(worker.Stopped)
+	WorkerStarting WorkerState = "starting"
+	WorkerWorking  WorkerState = "working"
+	WorkerDraining WorkerState = "draining" // it takes no new jobs
+	WorkerStopped  WorkerState = "stopped"
 )
 
 // A RunningJob is a job that a worker has in hand.
@@ -109,9 +108,9 @@ type WorkerEventKind string
 
 // The kinds of events of workers.
 const (
-	WorkerJoined  = WorkerEventKind(registry.Joined)
-	WorkerLeft    = WorkerEventKind(registry.Left)    // it stopped
-	WorkerExpired = WorkerEventKind(registry.Expired) // it was killed, or is cut off
+	WorkerJoined  WorkerEventKind = "joined"
+	WorkerLeft    WorkerEventKind = "left"    // it stopped
+	WorkerExpired WorkerEventKind = "expired" // it was killed, or is cut off
 )
 
 // WatchWorkers yields an event for every worker there is, then for those that come and go,

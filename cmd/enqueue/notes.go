@@ -9,7 +9,7 @@ import (
 // notes is a log that shows a client's warnings, and nothing else, as lines of the command.
 type notes struct {
 	slog.Handler // discards what the parts below the client log
-	command *command
+	command      *command
 }
 
 // Enabled implements [slog.Handler].
