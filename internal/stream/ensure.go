@@ -71,18 +71,11 @@ func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info 
 	if err := c.CheckConnected(); err != nil {
 		return nil, false, err
 	}
-	st, err := c.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		st, err = c.create(ctx, want)
-		made = err == nil
-		if Code(err) == CodeNameInUse { // somebody else was first
-			st, err = c.js.Stream(ctx, want.Name)
-		}
-	}
+	want.FirstSeq = firstSequence(time.Now()) // the same each time it is asked for: by that it is known as ours
+	info, made, err = c.findOrCreate(ctx, want)
 	if err != nil {
 		return nil, false, c.explain(want, err)
 	}
-	info = st.CachedInfo()
 	if err := Answering(info.Config.Metadata).Check(); err != nil {
 		return nil, made, err
 	}
@@ -95,13 +88,46 @@ func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info 
 	return info, made, err
 }
 
+// firstPatience is how long the first attempt to find or make a stream waits for answers. Each
+// further one waits twice as long.
+const firstPatience = SetupTimeout / 10
+
+// findOrCreate asks again for what is not answered: a server that has just started may do what
+// it is asked and lose its answer (see docs/decisions/0025).
+func (c *Client) findOrCreate(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, bool, error) {
+	asked := false // to make it, without an answer
+	for patience := firstPatience; ; patience *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		st, err := c.js.Stream(attempt, want.Name)
+		made := err == nil && asked && st.CachedInfo().Config.FirstSeq == want.FirstSeq
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			st, err = c.create(attempt, want, patience/2)
+			made, asked = err == nil, true
+			if Code(err) == CodeNameInUse { // somebody else was first
+				st, err = c.js.Stream(attempt, want.Name)
+			}
+		}
+		again := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrStreamNotFound) // a cluster is about to make it
+		if again {
+			<-attempt.Done()
+		}
+		cancel()
+		switch {
+		case err == nil:
+			return st.CachedInfo(), made, nil
+		case !again || ctx.Err() != nil:
+			return nil, false, err
+		}
+	}
+}
+
 // create makes a stream with what this server has: one copy where there is no cluster, and no
 // more consumers than the account may have.
-func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	if err := c.checkAnswering(ctx); err != nil {
+// Who would make it may take so long to say what they can.
+func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig, patience time.Duration) (jetstream.Stream, error) {
+	if err := c.checkAnswering(ctx, patience); err != nil {
 		return nil, err
 	}
-	cfg.FirstSeq = firstSequence(time.Now())
 	cfg.Replicas = replicasAsked
 	cfg.MaxConsumers = maxConsumers
 	if c.cfg.MaxBytes > 0 {
@@ -123,8 +149,8 @@ func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 }
 
 // checkAnswering asks who would make a stream: in a cluster that is not the connected server.
-func (c *Client) checkAnswering(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, SetupTimeout/5)
+func (c *Client) checkAnswering(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	account, err := c.js.AccountInfo(ctx)
 	if err != nil {
