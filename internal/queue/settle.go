@@ -47,7 +47,7 @@ type Outcome struct {
 // together, those of many at a time are confirmed in batches, and the broker's answers let the
 // acks follow, with no goroutine in between. All other ends take the slow path, and so does
 // whatever the broker does not confirm at once: a goroutine for each goes by the rules step by
-// step. A [tracker] says who has which; its states are drawn there.
+// step. The [tracker] knows which is where; the states are drawn at [settleState].
 type Settler struct {
 	store   *Store
 	renewer *Renewer

@@ -29,8 +29,8 @@ func newRoom(jobs int, bytes int64) *room {
 	return r
 }
 
-// enter waits until a job of so many bytes has room. One that is larger than the room has it
-// for itself. It reports false if there is none and the room is shut.
+// enter waits until there is room for a job of that size. A job that is larger than the room has
+// it for itself. It reports false if there is no room and the room is shut.
 func (r *room) enter(bytes int64) bool {
 	n := r.takes(bytes)
 	if !r.free.TryAcquire(n) && r.free.Acquire(r.open, n) != nil {
@@ -48,7 +48,7 @@ func (r *room) leave(bytes int64) {
 	r.free.Release(r.takes(bytes))
 }
 
-// takes returns what a job of so many bytes takes up.
+// takes returns how much of the room a job of that size takes up, in bytes.
 func (r *room) takes(bytes int64) int64 { return min(max(bytes, r.share), r.size) }
 
 const (

@@ -6,23 +6,20 @@ import (
 	"time"
 )
 
-// A settleState says who has a settlement.
+// A settleState says who owns a settlement.
 //
-//	Take, a success ──► queuedFast ──► inFlight ──► answered ──► settled
-//	                                       │            │
-//	                      the answer is lost            │ not stored, or the lease is lost
-//	                                       ▼            ▼
-//	Take, all others ─────────────────► queuedSlow ◄────┘
-//	                                       │  ▲ Run was restarted
-//	                                       ▼  │
-//	                                       slow ──► settled
+//	a success ──► queuedFast ──► inFlight ──► answered ──► settled
+//	                                 │ lost       │ not stored, or the lease is lost
+//	all others ─────────────────► queuedSlow ◄────┘
+//	                                 ▼    ▲ Run was restarted
+//	                               slow ──┴──────────────► settled
 type settleState uint8
 
 const (
 	unowned    settleState = iota // it was not handed to a settler
 	queuedFast                    // Run's, which is to publish its event
-	inFlight                      // whoever claims it first has it: the answer, or Run when that is overdue
-	answered                      // the claimer's, which acknowledges it or queues it again
+	inFlight                      // of whoever claims it first: the answer, or Run once that is overdue
+	answered                      // the claimer's, who acknowledges it or queues it again
 	queuedSlow                    // Run's, which is to start a goroutine for it
 	slow                          // its goroutine's, which goes by the rules step by step
 	settled                       // nobody's: it is over
@@ -31,8 +28,8 @@ const (
 // fast reports whether a settlement is on the fast path, with the broker or with what it said.
 func (s settleState) fast() bool { return s == inFlight || s == answered }
 
-// A tracker knows the settlements that are not over and who has each. All changes of their states
-// are its own. It is safe for concurrent use.
+// A tracker keeps the settlements that are not over and the state of each, which nobody else
+// changes. It is safe for concurrent use.
 type tracker struct {
 	wake chan struct{} // capacity 1; Run is to look
 

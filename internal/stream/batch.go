@@ -209,7 +209,7 @@ type batchAnswer struct {
 	Seq     uint64              `json:"seq"`      // of the write that it is about
 	LastSeq uint64              `json:"last_seq"` // "gap": the first write that is missing
 	Batch   string              `json:"batch"`    // the batch has ended
-	Count   uint64              `json:"count"`    // with so many writes
+	Count   uint64              `json:"count"`    // how many writes it had
 	Error   *jetstream.APIError `json:"error"`
 }
 
