@@ -3,9 +3,9 @@ package stages_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,7 +52,7 @@ func TestChildrenThatEndInAnyWay(t *testing.T) {
 					endChildren(t, way, &runs, stages.ConsumerSupervisorConfig[int]{
 						Restart: restart,
 						Start: func(_ context.Context, event int, slot stages.Slot[int]) error {
-							return d.StartFunc(fmt.Sprint(event), func() {
+							return d.StartFunc(strconv.Itoa(event), func() {
 								runs.Add(1)
 								_ = slot.Run(way.end)
 							})

@@ -27,10 +27,10 @@ type supervisedPipeline struct {
 func newSupervisedPipeline(victim string, crash func() error) *supervisedPipeline {
 	p := &supervisedPipeline{victim: victim, crash: crash, healed: make(chan bool, 2)}
 	p.spec = supervisor.Spec{Name: "pipeline", Strategy: supervisor.RestForOne, OnEvent: func(e supervisor.Event) {
-		switch e.Kind {
-		case supervisor.ChildRestarting:
+		if e.Kind == supervisor.ChildRestarting {
 			p.restarted = append(p.restarted, e.Group)
-		case supervisor.GaveUp:
+		}
+		if e.Kind == supervisor.GaveUp {
 			p.healed <- false
 		}
 	}}

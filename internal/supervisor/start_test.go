@@ -57,7 +57,7 @@ func TestStartOfWhatDoesNotBecomeReady(t *testing.T) {
 // What stop says of a part that was ready, however and whenever it ended.
 func TestStopTellsHowItEnded(t *testing.T) {
 	hangs := mustNew(t, Spec{Name: "sup", Children: []Child{{Name: "hangs", Run: stubborn, StopTimeout: time.Second}}})
-	givesUp := mustNew(t, Spec{Name: "sup", MaxRestarts: new(0), Children: []Child{{Name: "fails", Run: func(ctx context.Context) error {
+	givesUp := mustNew(t, Spec{Name: "sup", MaxRestarts: new(0), Children: []Child{{Name: "fails", Run: func(context.Context) error {
 		time.Sleep(time.Second)
 		return errBoom
 	}}}})
