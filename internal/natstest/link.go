@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -122,6 +121,12 @@ func (l *Link) Down() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = true
+}
+
+// Crash ends the client's way to the server as SIGKILL would end the client: nothing more leaves it.
+func (l *Link) Crash() {
+	l.Down()
+	l.Cut()
 }
 
 // Up ends Down.
@@ -326,12 +331,3 @@ func (c *linkConn) cut(last []byte) {
 func (c *linkConn) SetDeadline(time.Time) error      { return nil }
 func (c *linkConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *linkConn) SetWriteDeadline(time.Time) error { return nil }
-
-// TB is what this package needs of a test: *testing.T, or *rapid.T.
-type TB interface {
-	Helper()
-	Fatalf(format string, args ...any)
-	Cleanup(f func())
-}
-
-var _ TB = (*testing.T)(nil)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
@@ -43,15 +41,9 @@ func typeName() job.Name { return testPlace("any").Type }
 // subjectOf is where anybody can publish a job, whatever the id is.
 func subjectOf(id string) string { return "millhand." + testQueue + ".ready." + testType + "." + id }
 
-// tester is *testing.T or *rapid.T.
-type tester interface {
-	rapid.TB
-	Cleanup(f func())
-}
-
 // scene is a broker with a queue of one type, in a bubble.
 type scene struct {
-	t       tester
+	t       natstest.TB
 	ctx     context.Context //nolint:containedctx // a scene has one, which never ends
 	server  *natstest.Server
 	store   *Store // the test's own, over a connection that nothing befalls
@@ -60,12 +52,9 @@ type scene struct {
 	zombies int // so far
 }
 
-func newScene(t tester, server *natstest.Server) *scene {
+func newScene(t natstest.TB, server *natstest.Server) *scene {
 	t.Helper()
-	s := &scene{t: t, ctx: context.Background(), server: server, logs: io.Discard}
-	if tt, ok := t.(*testing.T); ok {
-		s.logs = tt.Output()
-	}
+	s := &scene{t: t, ctx: context.Background(), server: server, logs: natstest.Output(t)}
 	s.store = s.open(server.Link().Connect(t), Config{AckWait: testWait})
 	if err := s.store.Open(s.ctx, testQueue); err != nil {
 		t.Fatalf("open queue: %v", err)
@@ -84,7 +73,7 @@ func inScene(t *testing.T, f func(t *testing.T, s *scene)) {
 
 func (s *scene) open(nc *nats.Conn, cfg Config) *Store {
 	s.t.Helper()
-	cfg.Logger = slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = natstest.Logger(s.logs)
 	c, err := stream.New(nc, stream.Config{Logger: cfg.Logger})
 	if err != nil {
 		s.t.Fatalf("client: %v", err)
@@ -175,8 +164,7 @@ func (s *scene) nodeOf(name string, concurrency int) *node {
 
 // crash ends the node as SIGKILL would: nothing more leaves it.
 func (n *node) crash() {
-	n.link.Down()
-	n.link.Cut()
+	n.link.Crash()
 	n.nc.Close()
 	n.stop()
 	n.ended.Wait()

@@ -83,8 +83,7 @@ func (z *zombie) expire() {
 }
 
 func (z *zombie) crash() {
-	z.link.Down()
-	z.link.Cut()
+	z.link.Crash()
 	z.nc.Close()
 	z.link.Release()
 	<-z.ended

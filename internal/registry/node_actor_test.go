@@ -244,8 +244,7 @@ func (n *node) thaw() {
 
 // crash ends the node as SIGKILL would.
 func (n *node) crash() {
-	n.link.Down()
-	n.link.Cut()
+	n.link.Crash()
 	n.mu.Lock()
 	if n.frozen != nil {
 		close(n.frozen)

@@ -13,22 +13,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// tester is *testing.T or *rapid.T.
-type tester interface {
-	rapid.TB
-	Cleanup(f func())
-}
-
 // scene is a broker with nodes, in a bubble, and an observer who is none of them.
 type scene struct {
-	t      tester
+	t      natstest.TB
 	ctx    context.Context //nolint:containedctx // a scene has one, which ends with it
 	server *natstest.Server
 	client *stream.Client
@@ -61,16 +54,13 @@ var (
 	mails   = slots.Key{Kind: slots.OfType, Name: "email", Rate: true}
 )
 
-func newScene(t tester, server *natstest.Server) *scene {
+func newScene(t natstest.TB, server *natstest.Server) *scene {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &scene{
-		t: t, ctx: ctx, server: server, logs: io.Discard, rand: rand.New(rand.NewPCG(1, 2)),
+		t: t, ctx: ctx, server: server, logs: natstest.Output(t), rand: rand.New(rand.NewPCG(1, 2)),
 		nodes: make(map[string]*node), limits: make(map[slots.Key][]setAt), running: make(map[slots.Key]int),
 		starts: make(map[slots.Key][]time.Time), begun: make(map[slots.Key]int), ghosts: make(map[slots.Key]int),
-	}
-	if tt, ok := t.(*testing.T); ok {
-		s.logs = tt.Output()
 	}
 	s.client = s.connect(server.Link().Connect(t))
 	s.store = NewStore(s.client, s.logger())
@@ -102,7 +92,7 @@ func (s *scene) connect(nc *nats.Conn) *stream.Client {
 }
 
 func (s *scene) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return natstest.Logger(s.logs)
 }
 
 func (s *scene) all() []*node {

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +38,7 @@ func inScene(t *testing.T, f func(s *scene)) {
 
 func (s *scene) open(nc *nats.Conn) *Client {
 	s.t.Helper()
-	c, err := New(nc, Config{Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c, err := New(nc, Config{Logger: natstest.Logger(s.log)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
