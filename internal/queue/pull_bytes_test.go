@@ -50,7 +50,7 @@ func (s *scene) requests() func() []sentRequest {
 	}
 }
 
-// enqueueLarge stores a job with so many bytes of payload.
+// enqueueLarge stores a job with this many bytes of payload.
 func (s *scene) enqueueLarge(id string, bytes int) *job.Record {
 	s.t.Helper()
 	r := s.record(id)
@@ -83,7 +83,7 @@ func TestPullsAreBoundedInBytes(t *testing.T) {
 				}
 				asked := s.requests()
 				n := s.nodeOf("n", 50)
-				if tt.memory > 0 { // only for as long as the slots look at it
+				if tt.memory > 0 { // only while the slots read it
 					before := debug.SetMemoryLimit(int64(tt.memory))
 					n.slots = slots.New(50, slots.ByWeight)
 					debug.SetMemoryLimit(before)
@@ -101,7 +101,7 @@ func TestPullsAreBoundedInBytes(t *testing.T) {
 					t.Errorf("%d requests for 60 jobs, want at most %d", len(all), most)
 				}
 				if n.store.Rebuilt() > 0 {
-					t.Errorf("subscribed anew %d times", n.store.Rebuilt())
+					t.Errorf("subscribed again %d times", n.store.Rebuilt())
 				}
 			})
 		})

@@ -23,7 +23,7 @@ func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
 			t.Errorf("the job is %+v, %v", m, err)
 		}
 		if got := st.store.Rebuilt(); got != 0 {
-			t.Errorf("the subscription was made anew %d times: nobody listened", got)
+			t.Errorf("the subscription was made again %d times: nobody listened", got)
 		}
 		st.slots.Pause(testQueue, false)
 		s.sleep(time.Second)

@@ -99,7 +99,7 @@ func TestConsumerIsRemovedWhileJobsRun(t *testing.T) {
 	}
 }
 
-// The same with nobody to see it: made anew by somebody else at once, while all slots are taken.
+// The same with nobody to see it: made again by somebody else at once, while all slots are taken.
 func TestConsumerIsMadeAnewByAnother(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		var w shifts
@@ -246,7 +246,7 @@ func TestPausedConsumer(t *testing.T) {
 		r := s.enqueue("j")
 		s.sleep(30 * time.Minute)
 		if got := st.store.Rebuilt(); got != 0 {
-			t.Errorf("%d subscriptions were made anew while the consumer was paused", got)
+			t.Errorf("%d subscriptions were made again while the consumer was paused", got)
 		}
 		if _, err := s.store.js.ResumeConsumer(s.ctx, name, testType); err != nil {
 			t.Fatal(err)

@@ -365,7 +365,7 @@ func TestPullerHeals(t *testing.T) {
 			_ = st.puller.inbox.sub.Unsubscribe()
 			st.sleep(time.Minute)
 			if got := st.store.Rebuilt(); got != 1 {
-				st.t.Errorf("made anew %d times, want once", got)
+				st.t.Errorf("made again %d times, want once", got)
 			}
 		},
 	}
@@ -402,7 +402,7 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		p := st.slots.Limiter(slots.Key{Kind: slots.OfType, Name: testType}, time.Minute)
 		s.sleep(time.Minute)
 		if got := st.store.Rebuilt(); got != 0 {
-			t.Errorf("made anew %d times though nothing waits", got)
+			t.Errorf("made again %d times though nothing waits", got)
 		}
 		p.Allow(0, time.Now().Add(time.Hour))
 		s.sleep(5 * time.Second) // until no request of before is left
@@ -414,12 +414,12 @@ func TestWatchdogCountsWhatItMakesAnew(t *testing.T) {
 		r := s.enqueue("a")
 		s.sleep(time.Minute)
 		if got := st.store.Rebuilt(); got != 0 {
-			t.Errorf("made anew %d times though nothing may run", got)
+			t.Errorf("made again %d times though nothing may run", got)
 		}
 		p.Allow(1, time.Now().Add(time.Hour))
 		s.sleep(10 * time.Second)
 		if got := st.store.Rebuilt(); got < 2 || got > 4 {
-			t.Errorf("made anew %d times in 10 s, want once in 3 s", got)
+			t.Errorf("made again %d times in 10 s, want once in 3 s", got)
 		}
 		s.editConsumer(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = -1 })
 		if err := other.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil {

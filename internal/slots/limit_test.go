@@ -197,7 +197,7 @@ func TestLimitedTypeIsNotAskedForAhead(t *testing.T) {
 	}
 }
 
-// Whoever waits for work has a permit for it, and so many that it need not give up more.
+// A worker that waits for work has a permit for it, and just enough that it need not give up any.
 func TestStandingRequestCoversAPermit(t *testing.T) {
 	m := newLimited(t, 4, 1, 1)
 	a, b := m.sources[0], m.sources[1]

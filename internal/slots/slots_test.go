@@ -309,7 +309,7 @@ func TestSweep(t *testing.T) {
 // A process that was frozen, for longer than the grace and be it after its handlers were told,
 // does not take the time that it could not act for theirs.
 func TestSweepAfterAFreeze(t *testing.T) {
-	for name, looks := range map[string][]struct {
+	for name, sweeps := range map[string][]struct {
 		after            time.Duration
 		revoked, overran int
 	}{
@@ -326,10 +326,10 @@ func TestSweepAfterAFreeze(t *testing.T) {
 		if err := g.deliver(i, 1, 0)[0].Start(); err != nil {
 			t.Fatal(err)
 		}
-		for _, look := range looks {
-			revoked, overran, _ := g.sweep(start.Add(look.after))
-			if len(revoked) != look.revoked || len(overran) != look.overran {
-				t.Errorf("%s: after %v told %d, reported %d; want %d and %d", name, look.after, len(revoked), len(overran), look.revoked, look.overran)
+		for _, at := range sweeps {
+			revoked, overran, _ := g.sweep(start.Add(at.after))
+			if len(revoked) != at.revoked || len(overran) != at.overran {
+				t.Errorf("%s: after %v told %d, reported %d; want %d and %d", name, at.after, len(revoked), len(overran), at.revoked, at.overran)
 			}
 		}
 	}

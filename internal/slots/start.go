@@ -35,19 +35,19 @@ func (t *Ticket) Start(ctx context.Context) error {
 // awaitSlot waits until it is this job's turn to take a slot, or it has waited for too long. The
 // lock, which is held before and after that, is free meanwhile.
 func (s *Slots) awaitSlot(ctx context.Context) {
-	turn := make(chan struct{}, 1)
-	s.starting = append(s.starting, turn)
+	next := make(chan struct{}, 1)
+	s.starting = append(s.starting, next)
 	s.startNext()
 	s.mu.Unlock()
 	timeout := time.NewTimer(startWithin)
 	defer timeout.Stop()
 	select {
-	case <-turn:
+	case <-next:
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	s.starting = slices.DeleteFunc(s.starting, func(c chan struct{}) bool { return c == turn })
+	s.starting = slices.DeleteFunc(s.starting, func(c chan struct{}) bool { return c == next })
 }
 
 // startNext wakes the job that has waited for a slot longest, if one is free or the slots are
