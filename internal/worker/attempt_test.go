@@ -2,7 +2,7 @@ package worker_test
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,7 +36,7 @@ func TestHandlerReturnsAsItIsGivenUp(t *testing.T) {
 		for range 2 { // the second half needs what the first has given back
 			ids := make(map[string]int)
 			for i := range jobs {
-				ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "late"}, millhand.WithID(fmt.Sprint(i)))
+				ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "late"}, millhand.WithID(strconv.Itoa(i)))
 				if err != nil {
 					t.Fatal(err)
 				}
