@@ -184,6 +184,28 @@ func TestHandlerOfAPointer(t *testing.T) {
 	})
 }
 
+// Raw bytes have no type of their own to be handled by.
+func TestHandlerOfRaw(t *testing.T) {
+	t.Parallel()
+	for name, handle := range map[string]func(*millhand.Mux){
+		"Raw": func(m *millhand.Mux) {
+			millhand.Handle(m, func(context.Context, *millhand.Job[millhand.Raw]) error { return nil })
+		},
+		"pointer": func(m *millhand.Mux) {
+			millhand.Handle(m, func(context.Context, *millhand.Job[*millhand.Raw]) error { return nil })
+		},
+	} {
+		func() {
+			defer func() {
+				if text, _ := recover().(string); !strings.Contains(text, "register its handler with HandleFunc") {
+					t.Errorf("%s: panic %q, want one that names HandleFunc", name, text)
+				}
+			}()
+			handle(millhand.NewMux())
+		}()
+	}
+}
+
 func TestWorkerRunsOnce(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		mux := millhand.NewMux()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -109,6 +108,3 @@ func (w *Worker) Health() Health {
 // its end. It finds out by storing something in each of their streams, and removing it; the
 // answer holds for up to three seconds.
 func (w *Worker) Ready(ctx context.Context) error { return publicError(w.worker.Ready(ctx)) }
-
-// CheckQueue returns an error that is [ErrInvalid] if name cannot be a queue.
-func CheckQueue(name string) error { return publicError(job.CheckQueue(name)) }

@@ -128,7 +128,7 @@ func (m *Mux) quotas() (all []Quota) {
 
 // Handle registers the handler of a type whose payload decodes into T, with at most one
 // [TypeConfig]. A payload that does not is a malformed job, which is dead at once. Handle panics
-// like [Mux.HandleFunc].
+// like [Mux.HandleFunc], and for T an interface or [Raw].
 //
 // The handler may be called for the same job again, after a crash even at the same time:
 // it must be idempotent, and the job's id is the key for that. A nil error ends the job.
@@ -191,8 +191,12 @@ func newArgs[T Args]() (args T) {
 	case reflect.Interface:
 		panic(fmt.Sprintf("millhand: %v is no type of job: it is an interface", t))
 	}
+	switch any(args).(type) {
+	case Raw, *Raw:
+		panic("millhand: Raw has a type only at run time: register its handler with HandleFunc")
+	}
 	return args
 }
 
-// CheckType returns an error that is [ErrInvalid] if name cannot be a type of job.
+// CheckType returns an [*InvalidError] if name cannot be a type of job.
 func CheckType(name string) error { return publicError(job.CheckType(name)) }

@@ -141,6 +141,9 @@ func checkQueues(queues []Queue) error {
 	return nil
 }
 
+// CheckQueue returns an [*InvalidError] if name cannot be a queue.
+func CheckQueue(name string) error { return publicError(job.CheckQueue(name)) }
+
 // Check returns an [*InvalidError] if q breaks a rule. [NewWorker] checks the same.
 func (q Queue) Check() error { return publicError(q.check()) }
 
