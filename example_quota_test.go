@@ -7,6 +7,8 @@ import (
 	"log" //nolint:depguard // as in a program
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/millhand/millhand"
 )
 
@@ -56,12 +58,6 @@ func ExampleClient_ResetQuota() {
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
 	config := millhand.WorkerConfig{Mux: mux, Quotas: []millhand.Quota{{Type: "resize", Limit: 10}}}
-	restart := func() {
-		defer work(nc, config)()
-		for range client.WatchWorkers(ctx) {
-			break // it is there
-		}
-	}
 	show := func() {
 		quotas, err := client.Quotas(ctx)
 		if err != nil {
@@ -69,22 +65,33 @@ func ExampleClient_ResetQuota() {
 		}
 		fmt.Println(quotas[0].Limit, quotas[0].Source)
 	}
-	restart()
+	restart(nc, client, config)
 	show()
 	if err := client.SetQuota(ctx, millhand.Quota{Type: "resize", Limit: 2}); err != nil { // an emergency
 		log.Fatal(err)
 	}
-	restart()
+	restart(nc, client, config)
 	show()
 	if err := client.ResetQuota(ctx, millhand.Quota{Type: "resize"}); err != nil { // it is over
 		log.Fatal(err)
 	}
-	restart()
+	restart(nc, client, config)
 	show()
 	// Output:
 	// 10 config
 	// 2 person
 	// 10 config
+}
+
+// restart runs a worker until it is there.
+func restart(nc *nats.Conn, client *millhand.Client, config millhand.WorkerConfig) {
+	defer work(nc, config)()
+	for _, err := range client.WatchWorkers(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		break
+	}
 }
 
 // A caller who would rather be refused than wait says so.

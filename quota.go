@@ -184,13 +184,7 @@ func (c *Client) Quotas(ctx context.Context) ([]QuotaUsage, error) {
 func usageOf(p registry.Usage) QuotaUsage {
 	u := QuotaUsage{
 		Quota:  Quota{Limit: p.Limit.Jobs, Per: p.Limit.Per, Types: p.Types},
-		Source: SetByPerson, SetAt: p.Set, Workers: []QuotaShare{},
-	}
-	switch p.Source {
-	case registry.ByConfig:
-		u.Source = SetByConfig
-	case registry.HandedBack:
-		u.Source = SetByReset
+		Source: sourceOf(p.Source), SetAt: p.Set, Workers: []QuotaShare{},
 	}
 	switch p.Kind {
 	case slots.OfType:
@@ -207,4 +201,15 @@ func usageOf(p registry.Usage) QuotaUsage {
 		u.Workers = append(u.Workers, QuotaShare{Worker: s.Node, Held: s.Held, Used: s.Used, Wanted: s.Want})
 	}
 	return u
+}
+
+func sourceOf(s registry.Source) QuotaSource {
+	switch s {
+	case registry.ByConfig:
+		return SetByConfig
+	case registry.HandedBack:
+		return SetByReset
+	case registry.ByPerson:
+	}
+	return SetByPerson
 }
