@@ -25,7 +25,7 @@ func startBroker(_ context.Context, spec brokerSpec) (methods, func() error, err
 	return methods{"url": func(json.RawMessage) (any, error) { return b.ClientURL(), nil }}, stop, nil
 }
 
-// quiet logs errors only: whoever reads a table wants to know of nothing else.
+// quiet logs errors only: the reader of a table needs nothing else.
 func quiet() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 }

@@ -24,7 +24,7 @@ type workerSpec struct {
 	Types       []string
 	Jobs        int                      // their numbers are below this; 0: they are not noted
 	Takes       map[string]time.Duration // by type; nothing: 0
-	FailOneIn   int                      // of so many jobs, one fails its first attempt; 0: none
+	FailOneIn   int                      // one of this many jobs fails its first attempt; 0: none
 	Lease       time.Duration            // of Millhand; 0: the default
 	Silent      bool                     // Millhand writes no event of a success
 	Nodes       int                      // workers in the process, each with a connection; at least 1

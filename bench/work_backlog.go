@@ -40,7 +40,7 @@ func backlogWork(o options) work {
 	}
 }
 
-// A backlog is so many jobs waiting, and so many more by which speed is sampled: while
+// A backlog is this many jobs waiting, and this many more by which speed is sampled: while
 // these come and go, the others stay.
 type backlog struct {
 	waiting, sampled int

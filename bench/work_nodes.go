@@ -52,7 +52,7 @@ func nodesWork(o options) work {
 const longJob = time.Second
 
 // runNodes measures the nodes of a plan while they idle, then with its jobs, and then with
-// long ones, so many for each slot.
+// long ones, this many for each slot.
 func runNodes(ctx context.Context, s *testbed, p drainPlan, window time.Duration, each int) (sample, error) {
 	broker, url, err := s.broker(ctx)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 const (
 	bulkBatch = 1000
-	bulkBytes = 8 << 20 // of the lines of a batch: once it has so many, it goes
+	bulkBytes = 8 << 20 // of the lines of a batch: a batch with this many is sent
 	bulkLine  = 4 << 20 // bytes; a line holds more than its payload
 
 	// After an interrupt: for the broker's answers to what was sent, so that the summary

@@ -21,6 +21,6 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		ctx, hungUp = signal.NotifyContext(ctx, syscall.SIGHUP)
 		defer hungUp()
 	}
-	signal.Ignore(syscall.SIGPIPE) // whoever reads the ids may go; what was enqueued is still told
+	signal.Ignore(syscall.SIGPIPE) // the reader of the ids may go away; what was enqueued is still told
 	return execute(ctx, args, streams{in: stdin, out: stdout, err: stderr})
 }

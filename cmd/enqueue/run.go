@@ -75,8 +75,8 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs.SortFlags = false
 	fs.StringVarP(&c.queue, "queue", "q", "default", "queue `NAME`")
 	fs.StringVar(&c.id, "id", "", "the job's `ID`; enqueued once while a job of that type and id is alive")
-	fs.IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs before the job is dead; over the type's own setting")
-	fs.DurationVar(&c.timeout, "timeout", 0, "of one run; over the type's own setting")
+	fs.IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead; overrides the type's own setting")
+	fs.DurationVar(&c.timeout, "timeout", 0, "limit of one run; overrides the type's own setting")
 	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
 	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")
 	fs.StringVar(&c.from, "from", "", "enqueue the jobs in `FILE`, one JSON object a line; - is standard input")

@@ -33,7 +33,7 @@ func (sleepArgs) Type() string { return "sleep" }
 func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
 	d, err := time.ParseDuration(j.Args.For)
 	if err != nil {
-		return millhand.Permanent(errors.New(`its payload has no duration: want {"for":"50ms"}`)) // err quotes the payload
+		return millhand.Permanent(errors.New(`want {"for":"50ms"}, with a duration`)) // err quotes the payload
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -153,7 +153,7 @@ func (s *scan) visit(n *yaml.Node, path []string) error {
 			if n.Value != "" {
 				return at(n, fmt.Errorf("%s means no value: for the text, write %q", n.Value, n.Value))
 			}
-			return at(n, errors.New("no value: write one, or leave the key away"))
+			return at(n, errors.New("no value: write one, or leave the key out"))
 		case strings.ContainsRune(n.Value, 0):
 			return at(n, errors.New("a NUL character can be in no command and no header"))
 		}

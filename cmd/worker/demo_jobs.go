@@ -31,7 +31,7 @@ func demoPlans() []demoPlan {
 	}
 }
 
-func (p demoPlan) String() string {
+func (p *demoPlan) String() string {
 	return fmt.Sprintf("  %5d %-6s jobs that %s", p.count, p.typ, p.what)
 }
 

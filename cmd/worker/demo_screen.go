@@ -74,7 +74,7 @@ func (s *screen) in(style, text string) string {
 func wrap(text string, columns int) []string {
 	var lines []string
 	var line string
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		switch {
 		case line == "":
 			line = word
@@ -123,22 +123,22 @@ const (
 func (s *screen) table(plans []demoPlan, counts *demoCounts) []string {
 	columns := demoColumns()
 	wide := s.width() >= wideTable
-	head := fmt.Sprintf("%*s", nameColumns, "TYPE")
+	head := []string{fmt.Sprintf("%*s", nameColumns, "TYPE")}
 	for _, c := range columns {
-		head += c.cell(c.heading(wide), wide)
+		head = append(head, c.cell(c.heading(wide), wide))
 	}
-	lines := []string{s.in(bold, head)}
+	lines := []string{s.in(bold, strings.Join(head, ""))}
 	row := func(name string, t *typeCounts, style string) string {
-		line := s.in(style, fmt.Sprintf("%*s", nameColumns, name))
+		cells := []string{s.in(style, fmt.Sprintf("%*s", nameColumns, name))}
 		for _, c := range columns {
 			text := c.text(t)
 			own := c.style
 			if text == "0" {
 				own = ""
 			}
-			line += s.in(own, c.cell(text, wide))
+			cells = append(cells, s.in(own, c.cell(text, wide)))
 		}
-		return line
+		return strings.Join(cells, "")
 	}
 	for _, p := range plans {
 		lines = append(lines, row(p.typ, counts.types[p.typ], ""))

@@ -14,7 +14,7 @@ const (
 	descriptorsOfProcess = 200
 )
 
-// descriptors is how many this configuration may need at once with so many jobs.
+// descriptors is how many this configuration may need at once with this many jobs.
 func (c *config) descriptors(concurrency int) int {
 	each := 0
 	for _, t := range c.Types {
@@ -32,7 +32,7 @@ func (c *config) descriptors(concurrency int) int {
 func (c *config) checkDescriptors(log *slog.Logger, limit uint64) {
 	concurrency := cmp.Or(int(valueOr(c.Concurrency, 0)), 4*runtime.GOMAXPROCS(0)) // the default
 	if need := c.descriptors(concurrency); uint64(need) > limit {                  //nolint:gosec // it is positive
-		log.Warn("too few file descriptors for so many jobs at once: some will wait for them; raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower --concurrency",
+		log.Warn("too few file descriptors for this many jobs at once: some jobs will wait for them; raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower --concurrency",
 			slog.Uint64("limit", limit), slog.Int("needed", need), slog.Int("concurrency", concurrency))
 	}
 }

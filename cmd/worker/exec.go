@@ -191,7 +191,7 @@ func splitCommand(line string) ([]string, error) {
 		case '\\':
 			i++
 			if i == len(line) {
-				return nil, fmt.Errorf("nothing behind the last backslash of %s", line)
+				return nil, fmt.Errorf("nothing follows the last backslash of %s", line)
 			}
 			if line[i] != '\n' { // which would join two lines
 				word.WriteByte(line[i])

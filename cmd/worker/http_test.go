@@ -94,8 +94,8 @@ func TestHTTPAnswers(t *testing.T) {
 	const (
 		success = "<nil>"
 		retried = "an error as any other"
-		later   = "*millhand.laterError"
-		final   = "*millhand.permanentError"
+		later   = "*job.LaterError"
+		final   = "*job.PermanentError"
 	)
 	for _, tt := range []struct {
 		code       int

@@ -17,8 +17,8 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// Commands and URLs cannot get stuck, handlers in Go can: the process then ends for whoever
-// restarts it.
+// Commands and URLs cannot get stuck, handlers in Go can: the process then ends, and its
+// supervisor restarts it.
 func TestTooManyStuckHandlersExitOne(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		end := make(chan struct{})

@@ -53,7 +53,7 @@ var (
 
 	errStopped     = errors.New("broker stopped by itself")
 	errNoJetStream = errors.New("broker turned JetStream off by itself: out of disk space, or the store is damaged")
-	errNoWrites    = errors.New("broker gave a stream's store up after a failed write")
+	errNoWrites    = errors.New("broker gave up on a stream's store after a failed write")
 )
 
 // Config says where a broker keeps its data and listens.
@@ -112,7 +112,7 @@ func Start(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
 	if !loopback(cfg.Host) {
-		b.log.Warn("broker asks nobody for credentials and can be reached from other hosts: see to it that only friends do",
+		b.log.Warn("the broker has no authentication and other hosts can reach it: let only hosts that you trust do so",
 			slog.String("address", address(b.cfg.Host, b.cfg.Port)))
 	}
 	return b, nil
@@ -120,9 +120,9 @@ func Start(cfg Config) (*Broker, error) {
 
 // Run watches the server until ctx is done, then calls Shutdown and returns nil. It returns
 // an error when the server stopped by itself, or stopped storing and could store again if it
-// were started anew: while its disk is full it goes on, so that what can be read is, and that
-// it knows at its stop who has which job. The broker keeps its store and port then, and Run
-// may be called again, as a supervisor does: it starts the server anew, and in-process
+// were restarted: while its disk is full it goes on, so that what can be read is read, and that
+// it knows at its stop which worker has which job. The broker keeps its store and port then, and Run
+// may be called again, as a supervisor does: it restarts the server, and in-process
 // connections come back by themselves.
 func (b *Broker) Run(ctx context.Context) error {
 	if b.closed.Load() {
@@ -217,7 +217,7 @@ func (b *Broker) Err() error {
 }
 
 // health reports why the broker no longer does its work, or nil. The server keeps the first
-// failed write of a stream and answers nothing it is to store there until it is started anew,
+// failed write of a stream and answers nothing it is to store there until it is restarted,
 // though it runs on and has JetStream: of that it tells its log only.
 func (b *Broker) health() error {
 	switch srv := b.srv.Load(); {

@@ -39,7 +39,7 @@ func (d *disk) failure() error {
 	return d.cause
 }
 
-// takesWrites reports whether it is of use to start the server anew, and says in the log why
+// takesWrites reports whether a restart of the server would help, and says in the log why
 // not.
 func (d *disk) takesWrites(ctx context.Context, now time.Time) bool {
 	err := d.try()
@@ -58,7 +58,7 @@ func (d *disk) takesWrites(ctx context.Context, now time.Time) bool {
 		return false
 	}
 	d.openedAt, d.saidAt = now, time.Time{}
-	d.log.WarnContext(ctx, "the broker's disk takes writes again: starting the broker anew", slog.String("store", d.dir))
+	d.log.WarnContext(ctx, "the broker's disk takes writes again: restarting the broker", slog.String("store", d.dir))
 	return true
 }
 
@@ -82,6 +82,6 @@ func (d *disk) try() error {
 	case isFull(err):
 		return fmt.Errorf("disk full: make room where %s is: %w", d.dir, err)
 	default:
-		return fmt.Errorf("store not writable: see to %s: %w", d.dir, err)
+		return fmt.Errorf("store not writable: check %s: %w", d.dir, err)
 	}
 }

@@ -63,7 +63,7 @@ func fullDiskHeals(t *testing.T, store string, fill, free func()) {
 	await(ctx, t, "the reason", func() bool { return b.Err() != nil && strings.Contains(b.Err().Error(), "disk full") })
 	select {
 	case err := <-ran:
-		t.Fatalf("Run = %v while the disk is full: a server that is started anew there fails again", err)
+		t.Fatalf("Run = %v while the disk is full: a server that is restarted there fails again", err)
 	default:
 	}
 	// What can be read still is.

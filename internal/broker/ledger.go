@@ -135,7 +135,7 @@ func (h holding) missing(now holding, exact bool) uint64 {
 }
 
 // setAside moves the directories of consumers that the server could not read out of its way:
-// it would refuse to make them anew while they are there.
+// it would refuse to make them again while they are there.
 func (b *Broker) setAside(srv *server.Server) error {
 	accounts, err := accountsOf(srv, &server.JSzOptions{Streams: true, Consumer: true})
 	if err != nil {
@@ -174,7 +174,7 @@ func (b *Broker) setAsideOne(dir, stream, consumer string) error {
 	if err := os.Rename(dir, to); err != nil {
 		return fmt.Errorf("set consumer %s of stream %s aside: %w", consumer, stream, err)
 	}
-	b.log.Warn("the store is damaged: what was noted of the jobs of a type is unreadable, and is made anew; jobs that were running run again",
+	b.log.Warn("the store is damaged: the consumer of a type cannot be read and is made again; jobs that were running will run again",
 		slog.String("stream", stream), slog.String("consumer", consumer), slog.String("moved_to", to))
 	return nil
 }

@@ -98,7 +98,7 @@ func TestUnreadableConsumerIsSetAside(t *testing.T) {
 			js := jetStream(t, b)
 			c, err := js.CreateConsumer(t.Context(), "S", consumerC())
 			if err != nil {
-				t.Fatalf("the consumer cannot be made anew: %v", err)
+				t.Fatalf("the consumer cannot be made again: %v", err)
 			}
 			if got := c.CachedInfo().NumPending; got != 199 {
 				t.Errorf("%d messages wait for the new consumer, want 199", got)

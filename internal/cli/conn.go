@@ -120,7 +120,7 @@ func (f *ConnFlags) Target() (Target, error) {
 func CheckNotEmpty(fs *pflag.FlagSet, names ...string) error {
 	for _, name := range names {
 		if f := fs.Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
-			return Usagef("--%s is given and empty: leave it away, or set the variable that it is taken from", name)
+			return Usagef("--%s is given and empty: leave it out, or set the variable that it is taken from", name)
 		}
 	}
 	return nil

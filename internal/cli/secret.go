@@ -138,7 +138,7 @@ func filePath(text string) (string, error) {
 }
 
 // expand puts the values of variables and a home directory into a path of a context: the
-// one in which there is such a file, for whoever wrote the context may have meant either.
+// one in which there is such a file, since the author of the context may have meant either.
 func expand(path string) string {
 	path = os.ExpandEnv(path)
 	rest, ok := strings.CutPrefix(path, "~/")

@@ -11,7 +11,7 @@ import (
 // version is for those who build without a module's version:
 //
 //	go build -ldflags "-X github.com/millhand/millhand/internal/cli.version=v1.2.3" ./cmd/...
-var version string //nolint:gochecknoglobals // only a variable can be set by the linker
+var version string
 
 // commitShown is how much of a commit's name is shown.
 const commitShown = 12

@@ -16,7 +16,7 @@ import (
 // A Minder runs commands. It may be used by several goroutines.
 type Minder struct {
 	log  *slog.Logger
-	seat chan seat // holds one: whoever takes it has the process to itself
+	seat chan seat // holds one: its taker has the process to itself
 }
 
 type seat struct {
@@ -138,7 +138,7 @@ func (m *Minder) retire(p *process) {
 // report tells of processes that this one could not kill.
 func (m *Minder) report(pids []int) {
 	if len(pids) > 0 {
-		m.log.Error("processes of commands run on: they belong to another user or do not die; kill them by hand", slog.Any("pids", pids))
+		m.log.Error("processes of commands are still running: they belong to another user or cannot be killed; kill them by hand", slog.Any("pids", pids))
 	}
 }
 

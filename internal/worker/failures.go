@@ -66,7 +66,7 @@ func (l *failureLog) note(d *queue.Delivery, o *queue.Outcome) {
 	kind := failureKind{typ: d.Type, dead: o.Kind == job.EventDead}
 	f := failure{id: d.ID, queue: d.Queue, attempt: d.Attempt, reason: o.Reason, delay: o.Delay, text: shownError(d, o)}
 	if l.count(kind, f) {
-		l.tell(kind, f, 1)
+		l.tell(context.Background(), kind, f, 1)
 	}
 }
 
@@ -102,20 +102,23 @@ func (k failureKind) most() int {
 
 // Run writes the summaries until ctx ends, and then the last one.
 func (l *failureLog) Run(ctx context.Context) error {
-	var due <-chan time.Time // nil: there is nothing to sum up
+	timer := time.NewTimer(failuresEvery)
+	timer.Stop()
+	defer timer.Stop()
+	due := false // the timer runs
 	for {
 		select {
 		case <-ctx.Done():
-			l.sumUp()
+			l.sumUp(ctx)
 			return nil
 		case <-l.wake:
-			if due == nil {
-				due = time.After(failuresEvery)
+			if !due {
+				timer.Reset(failuresEvery)
 			}
-		case <-due:
-			due = nil
-			if l.sumUp() {
-				due = time.After(failuresEvery)
+			due = true
+		case <-timer.C:
+			if due = l.sumUp(ctx); due {
+				timer.Reset(failuresEvery)
 			}
 		}
 	}
@@ -123,7 +126,7 @@ func (l *failureLog) Run(ctx context.Context) error {
 
 // sumUp tells what was counted, and forgets the kinds of which nothing was. It reports whether
 // any are left.
-func (l *failureLog) sumUp() (left bool) {
+func (l *failureLog) sumUp(ctx context.Context) (left bool) {
 	type summary struct {
 		failureKind
 		failures
@@ -142,13 +145,13 @@ func (l *failureLog) sumUp() (left bool) {
 	l.mu.Unlock()
 	slices.SortFunc(summaries, func(a, b summary) int { return cmp.Compare(a.typ, b.typ) })
 	for _, s := range summaries {
-		l.tell(s.failureKind, s.last, s.more)
+		l.tell(ctx, s.failureKind, s.last, s.more)
 	}
 	return left
 }
 
 // tell writes a line about n runs, of which f is the last.
-func (l *failureLog) tell(kind failureKind, f failure, n int) {
+func (l *failureLog) tell(ctx context.Context, kind failureKind, f failure, n int) {
 	attrs := []slog.Attr{slog.String("type", kind.typ)}
 	level, text := slog.LevelInfo, "a run failed, the job will be retried"
 	switch {
@@ -168,7 +171,7 @@ func (l *failureLog) tell(kind failureKind, f failure, n int) {
 	} else {
 		attrs = append(attrs, slog.Duration("retry_in", f.delay))
 	}
-	l.log.LogAttrs(context.Background(), level, text, append(attrs, slog.String("err", f.text))...) //nolint:sloglint // the texts are constants
+	l.log.LogAttrs(ctx, level, text, append(attrs, slog.String("err", f.text))...) //nolint:sloglint // the texts are constants
 }
 
 // shownError is a job's error as the log shows it: one line, not too long, and without the
