@@ -1,10 +1,10 @@
 // Package gc has a process collect its garbage less often while its heap is small, and more
 // often when its memory is about to run out.
 //
-// Go collects when the heap has doubled. A worker keeps a few megabytes and makes hundreds
-// of them per second, so it would do so dozens of times a second, for nothing; and the
-// embedded broker's heap is small until very many jobs wait. In a container, Go knows nothing
-// of the limit that has the process killed.
+// Go collects when the heap has doubled. A worker keeps a few megabytes and allocates hundreds
+// of them per second, so it would collect dozens of times a second, for nothing; and the
+// embedded broker's heap is small until very many jobs wait. In a container, Go does not know
+// the limit above which the process is killed.
 package gc
 
 import (
@@ -18,9 +18,9 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// What a heap may hold beyond what lives: as much again as ever, but up to four times as
-// much as long as that is not more than the allowance: 128 MiB, or an eighth of the memory
-// there is.
+// A heap may hold this much garbage beside its live bytes: as much as those, as is Go's default,
+// or up to four times as much while that is below the allowance. The allowance is 128 MiB, or
+// an eighth of the memory if that is less.
 const (
 	percentMin   = 100 // Go's own default
 	percentMax   = 400
@@ -28,17 +28,19 @@ const (
 	allowanceOf  = 8         // parts of the memory
 )
 
-// What a container's memory holds beside this process's Go memory: the code, the stacks of the
-// system's own threads, the minder and the commands that it runs.
+// A container's memory also holds what is not this process's Go memory: the code, the stacks of
+// the system's own threads, the minder and the commands that it runs.
 const (
 	besidesPart = 10       // of the limit, one part
 	besidesMin  = 24 << 20 // bytes, but never more than half of the limit
 )
 
-// Tune sets Go's memory limit to what the container leaves, unless GOMEMLIMIT says another, and
-// adapts the garbage collector's percentage after each collection, until stop is called. GOGC in
-// the environment keeps the percentage as it is.
-func Tune() (stop func()) {
+// Tune sets Go's memory limit to what the container leaves, unless GOMEMLIMIT sets it, and from
+// then on adapts the garbage collector's percentage after each collection, unless GOGC sets it.
+func Tune() { tune() }
+
+// tune is Tune until stop is called.
+func tune() (stop func()) {
 	before := debug.SetMemoryLimit(-1)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		if container, err := memlimit.FromCgroup(); err == nil { // else there is no limit
@@ -60,7 +62,7 @@ func Tune() (stop func()) {
 	}
 }
 
-// limitFor returns Go's memory limit in a container of so many bytes.
+// limitFor returns Go's memory limit in a container of this many bytes.
 func limitFor(container uint64) int64 {
 	if container >= math.MaxInt64 {
 		return math.MaxInt64
@@ -79,7 +81,7 @@ type tuner struct {
 	stopped   atomic.Bool
 }
 
-// A canary is garbage at once: its clean-up tells of the next collection.
+// A canary is garbage at once: its clean-up runs after the next collection.
 type canary struct{ _ *canary }
 
 func (t *tuner) collected() {
@@ -87,7 +89,7 @@ func (t *tuner) collected() {
 		return
 	}
 	metrics.Read(t.live)
-	// To set it stops the program for a moment, so small changes are let be.
+	// Setting it stops the program for a moment, so small changes are left alone.
 	if p := percentFor(t.live[0].Value.Uint64(), t.allowance); p > t.percent+t.percent/8 || p < t.percent-t.percent/8 {
 		t.percent = p
 		debug.SetGCPercent(p)
@@ -95,7 +97,7 @@ func (t *tuner) collected() {
 	runtime.AddCleanup(new(canary), (*tuner).collected, t)
 }
 
-// percentFor returns the percentage for a heap of so many live bytes.
+// percentFor returns the percentage for a heap of this many live bytes.
 func percentFor(live, allowance uint64) int {
 	if live <= allowance/(percentMax/100) {
 		return percentMax

@@ -33,7 +33,7 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// What is left of a container's memory for what is not Go's is never less than a tenth.
+// At least a tenth of a container's memory is left for what is not Go's.
 func TestLimitFor(t *testing.T) {
 	for container, want := range map[uint64]int64{
 		96 << 20: 72 << 20, 192 << 20: 168 << 20, 1000 << 20: 900 << 20, 32 << 20: 16 << 20, 0: 0,
@@ -45,7 +45,7 @@ func TestLimitFor(t *testing.T) {
 	}
 }
 
-// The allowance follows the memory that there is, as the environment says.
+// The allowance follows the memory limit that the environment sets.
 func TestMemoryLimitOfTheEnvironment(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "64MiB")
@@ -53,13 +53,13 @@ func TestMemoryLimitOfTheEnvironment(t *testing.T) {
 	defer debug.SetMemoryLimit(before)
 	debug.SetGCPercent(percentMin)
 	live := make([]byte, 8<<20)
-	stop := Tune()
+	stop := tune()
 	defer stop()
 	if got := debug.SetMemoryLimit(-1); got != 64<<20 {
 		t.Errorf("the limit is %d, want what the environment says", got)
 	}
 	var at, alive uint64
-	for range 100 { // The percentage is set a moment after each collection, by a finalizer.
+	for range 100 { // the percentage is set a moment after each collection, by a clean-up
 		if at, alive = goal(), heapAlive(); at <= 2*alive+2*(64<<20)/allowanceOf {
 			break
 		}
@@ -91,12 +91,12 @@ func TestTune(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	debug.SetGCPercent(percentMin)
 	before := goal()
-	stop := Tune()
+	stop := tune()
 	if small := goal(); small < 3*before {
 		t.Errorf("a small heap is collected at %d bytes, %d without", small, before)
 	}
 	live := make([]byte, 2*allowanceMax)
-	for goal() > 9*allowanceMax/2 { // it is told of a collection a moment after it
+	for goal() > 9*allowanceMax/2 { // the clean-up runs a moment after the collection
 		runtime.Gosched()
 	}
 	runtime.KeepAlive(live)
@@ -109,7 +109,7 @@ func TestTune(t *testing.T) {
 func TestTheEnvironmentHasItsWay(t *testing.T) {
 	debug.SetGCPercent(percentMin)
 	t.Setenv("GOGC", "50")
-	stop := Tune()
+	stop := tune()
 	defer stop()
 	if p := debug.SetGCPercent(percentMin); p != percentMin {
 		t.Errorf("%d %%, want what it was", p)

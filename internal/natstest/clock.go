@@ -6,12 +6,12 @@ import (
 	_ "unsafe" // for linkname
 )
 
-// The server reads the time from one variable, which a goroutine of the process brings up to
-// date. That goroutine waits on a channel of its package and so never counts as durably
-// blocked: inside a bubble it would stop virtual time, and outside it would tell the bubble's
-// server real time, which hardly passes meanwhile. A stream whose clock stands still puts off
-// what expires, with each write, by another quarter of a second. So a bubble does without
-// the goroutine, and brings the variable up to date itself.
+// The server reads the time from one variable, which a goroutine of its package updates. That
+// goroutine waits on a channel of its package and so never counts as durably blocked: inside a
+// bubble it would stop virtual time, and outside a bubble it would give the bubble's server real
+// time, which hardly passes meanwhile. A stream whose clock stands still puts off what expires,
+// with each write, by another quarter of a second. So a bubble does without the goroutine and
+// updates the variable itself.
 
 //go:linkname clockTime github.com/nats-io/nats-server/v2/server/ats.utime
 var clockTime atomic.Int64 //nolint:gochecknoglobals // the server's
@@ -21,11 +21,11 @@ var clockUsers atomic.Int64 //nolint:gochecknoglobals // the server's
 
 // takeClock keeps servers from starting their clock, until it is called back.
 func takeClock() (giveBack func()) {
-	clockUsers.Add(1) // who comes next takes it for running
+	clockUsers.Add(1) // so the next server takes it for running
 	return func() { clockUsers.Add(-1) }
 }
 
-// runClock tells the bubble's servers its time.
+// runClock gives the bubble's servers the bubble's time.
 func runClock(t TB) {
 	clockTime.Store(time.Now().UnixNano())
 	tick := time.NewTicker(100 * time.Millisecond)

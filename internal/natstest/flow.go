@@ -11,7 +11,7 @@ import (
 type flow struct {
 	mu     sync.Mutex
 	buf    []byte
-	taken  bool // by a taker who has not come back for more
+	taken  bool // the taker has not come back for more
 	ended  bool
 	sealed bool
 	more   chan struct{} // a hint that one of these changed
@@ -46,7 +46,7 @@ func (f *flow) end() {
 	hint(f.more)
 }
 
-// seal ignores what comes from now on, and what was not taken if drop.
+// seal ignores what comes from now on and, if drop is set, what was not taken.
 func (f *flow) seal(drop bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

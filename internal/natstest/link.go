@@ -19,11 +19,11 @@ const (
 	Pass      Fate = iota
 	CutBefore      // the server never sees the message
 	CutAfter       // the server gets the message, the client no answer
-	Lost           // the server never sees the message, and nobody is told
+	Lost           // the server never sees the message, and the connection stays
 )
 
 // A Link is one client's way to the server. It can be held, as a stopped process holds what
-// it was about to send and to read, and it can be cut, even between two given messages.
+// it was about to send and to read. And it can be cut, even between two given messages.
 type Link struct {
 	server *Server
 
@@ -91,15 +91,15 @@ func (l *Link) Release() {
 	}
 }
 
-// Slow has each answer of the server take so long.
+// Slow makes each answer of the server take this long.
 func (l *Link) Slow(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.slow = d
 }
 
-// Far has all answers of the server come so much later, as many as there are on their way: the
-// broker is not next door. It holds for connections that are made from then on.
+// Far delays every answer of the server by a round trip, however many are on their way, as if
+// the broker were far away. It holds for connections that are made from then on.
 func (l *Link) Far(roundTrip time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +143,7 @@ func (l *Link) InProcessConn() (net.Conn, error) {
 	select {
 	case <-l.open:
 	default:
-		refuse = true // what is stopped does not connect
+		refuse = true // a stopped process does not connect
 	}
 	l.mu.Unlock()
 	if refuse {
@@ -176,8 +176,8 @@ func (c *linkConn) gate() <-chan struct{} {
 	return c.link.open
 }
 
-// outGate is gate for what the client sends. A handshake ends before its server stops: who
-// waits for the client's lock meanwhile would stop the clock.
+// outGate is gate for what the client sends. A handshake ends before its server stops: a
+// goroutine that waited for the client's lock meanwhile would stop the clock.
 func (c *linkConn) outGate() <-chan struct{} {
 	if stopped := c.link.server.stopping.Load(); stopped != nil && c.greeted.Load() {
 		return *stopped
@@ -237,7 +237,7 @@ func (c *linkConn) pumpIn() {
 	}
 }
 
-// pumpInFrom is pumpIn for a server that is away so far.
+// pumpInFrom is pumpIn for a server that is a round trip of this length away.
 func (c *linkConn) pumpInFrom(away time.Duration) {
 	type chunk struct {
 		bytes []byte
