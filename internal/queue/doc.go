@@ -1,10 +1,10 @@
 // Package queue is the life of a job on JetStream: enqueue, pull, lease, settle, events. How
 // JetStream is spoken is up to package stream.
 //
-//	enqueue ──► ready ──► puller ──► runner (package worker) ► settler
-//	              ▲          │ lease            │                 │ 1 event
-//	              │          └─► renewer ◄───────┘                 │ 2 effect
-//	              └───────── successor, dead record ◄─────────────┘ 3 ack
+//	enqueue ──► ready ──► puller ──► runner (package worker) ──► settler
+//	              ▲          │ lease   │                            │ 1 event
+//	              │          └► renewer ◄┘                          │ 2 effect
+//	              └──────── successor, dead record ◄────────────────┘ 3 ack
 //
 // A [Store] is a namespace's streams over one [stream.Client]. A [Puller] turns what
 // its [slots.Source] is asked for into pull requests and emits jobs in hand, each a [Delivery]
@@ -23,6 +23,7 @@
 // # Blind spots
 //
 // A handler that ignores its context runs on after its lease is lost: only the end of the
-// process stops it. Conditions are as good as the broker's memory: once events of an id have expired, only the queue's stream
-// tells its lives apart. A broker that loses its data loses what was in it.
+// process stops it. Conditions are as good as the broker's memory: once the events of an id have
+// expired, only the queue's stream tells its lives apart. A broker that loses its data loses what
+// was in it.
 package queue

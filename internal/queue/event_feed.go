@@ -54,13 +54,7 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 	if err != nil {
 		return err
 	}
-	// By its place in the stream and not as "new": a consumer that has to be made again before
-	// anything has come would skip what was stored meanwhile.
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1, InactiveThreshold: feedIdle}
-	if !since.IsZero() {
-		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &since
-	}
-	c, err := s.follow(ctx, cfg)
+	c, err := s.follow(ctx, feedConfig(last, since))
 	if err != nil {
 		return wrap(err, "follow events")
 	}
@@ -94,6 +88,19 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 			return nil
 		}
 	}
+}
+
+// feedConfig begins at a time or, if that is zero, behind the last event there is: by its place in
+// the stream and not as "new", since a consumer that has to be made again before anything has come
+// would skip what was stored meanwhile.
+func feedConfig(last uint64, since time.Time) jetstream.OrderedConsumerConfig {
+	cfg := jetstream.OrderedConsumerConfig{InactiveThreshold: feedIdle}
+	if since.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, last+1
+	} else {
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	return cfg
 }
 
 func (s *Store) lastOfEvents(ctx context.Context) (uint64, error) {

@@ -31,7 +31,7 @@ func (s settleState) fast() bool { return s == inFlight || s == answered }
 // A tracker keeps the settlements that are not over and the state of each, which nobody else
 // changes. It is safe for concurrent use.
 type tracker struct {
-	wake chan struct{} // capacity 1; Run is to look
+	wake chan struct{} // capacity 1; tells Run that there is something to take, or nothing left
 
 	mu         sync.Mutex
 	open       map[*settlement]struct{} // all that are not over
@@ -71,7 +71,7 @@ func (k *tracker) add(t *settlement, queued settleState) {
 	first := len(k.queue) == 1
 	k.mu.Unlock()
 	if first {
-		k.wakeRun()
+		wake(k.wake)
 	}
 }
 
@@ -122,7 +122,7 @@ func (k *tracker) claimOverdue(sent time.Time) (tokens []uint64, busy bool) {
 	}
 	k.mu.Unlock()
 	if len(tokens) > 0 {
-		k.wakeRun()
+		wake(k.wake)
 	}
 	return tokens, busy
 }
@@ -137,7 +137,7 @@ func (k *tracker) toSlowPath(ts []*settlement) {
 		k.become(t, queuedSlow)
 	}
 	k.mu.Unlock()
-	k.wakeRun()
+	wake(k.wake)
 }
 
 // settled notes that ts, which are the caller's, are over.
@@ -149,7 +149,7 @@ func (k *tracker) settled(ts ...*settlement) {
 	last := k.draining && k.onFastPath == 0
 	k.mu.Unlock()
 	if last {
-		k.wakeRun()
+		wake(k.wake)
 	}
 }
 
@@ -200,8 +200,4 @@ func (k *tracker) ids(most int) (ids []string, n int) {
 	}
 	slices.Sort(ids)
 	return ids, len(k.open)
-}
-
-func (k *tracker) wakeRun() {
-	wake(k.wake)
 }
