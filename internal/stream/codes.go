@@ -1,37 +1,48 @@
 package stream
 
-// Codes of the server that are decided on (nats-server: errors.json).
+// The codes of the server that are decided on, by what they mean (nats-server: errors.json).
+
+// A write's condition does not hold.
 const (
-	// A write's condition does not hold.
 	CodeWrongLastSeq     = 10071 // definite, and an [ErrConflict]
 	CodeWrongLastSeqBusy = 10164 // on a cluster, while another write is in flight
+)
 
-	// What is asked for is not there.
+// What is asked for is not there.
+const (
 	CodeNoMessage      = 10037
 	CodeStreamNotFound = 10059
 	CodeDeleteFailed   = 10057 // of a message: it is gone, most likely
+)
 
-	// The server cannot answer at the moment.
+// The server cannot answer at the moment.
+const (
 	CodeNoPeers         = 10005 // the cluster has fewer nodes than copies, so far
 	CodeUnavailable     = 10008 // no leader
 	CodeNoJetStream     = 10076 // also while a server starts
 	CodeIDInProcess     = 10158 // on a cluster, while a message with the same id is being stored
 	CodeTooManyRequests = 10167 // the stream's inbound queue is full
+)
 
-	// There is no room.
+// There is no room.
+const (
 	CodeAccountFull = 10002 // the account's limit
 	CodeNoResources = 10023
 	CodeStorageFull = 10047 // what the account may have is not there
 	CodeStoreFailed = 10077 // the stream's limits, among others
+)
 
-	// The message will never be taken as it is.
+// The message will never be taken as it is.
+const (
 	CodeMessageTooLarge = 10054 // over the stream's max_msg_size
 	CodeHeadersTooLarge = 10097 // over 64 KiB
 	CodeStreamSealed    = 10109
 	CodeScheduleInvalid = 10189
 	CodeTargetInvalid   = 10190
+)
 
-	// A stream or consumer is not made.
+// A stream or consumer is not made.
+const (
 	CodeNameInUse         = 10058
 	CodeConsumerExists    = 10148 // with another configuration
 	CodeConsumerLimit     = 10026
