@@ -25,7 +25,8 @@ type Config struct {
 	// "millhand".
 	Namespace string
 
-	// Domain is the JetStream domain to use. Defaults to none.
+	// Domain is the JetStream domain that holds the streams, for a connection to a leaf node of
+	// another domain or of none. Defaults to that of the server.
 	Domain string
 
 	// MaxBytes limits each stream that is made, in bytes, for an account that demands a limit. A

@@ -28,7 +28,7 @@ type Enqueue struct {
 }
 
 // NewEnqueue returns the enqueue of r. It checks the names of r, which nothing after it does, so they
-// must stay as they are. The error is a [*job.NameError].
+// must stay as they are. The error is a [*job.InvalidError].
 func NewEnqueue(r *job.Record) (Enqueue, error) {
 	place, err := r.Place()
 	return Enqueue{Record: r, place: place}, err
