@@ -53,7 +53,7 @@ var (
 	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
 	ErrDrainTimeout = worker.ErrDrainTimeout
 	// ErrAbandoned is what [Worker.Run] returns when more than MaxAbandoned handlers ignored the end
-	// of their context: the process is to be started anew.
+	// of their context: the process should be started again.
 	ErrAbandoned = worker.ErrAbandoned
 )
 

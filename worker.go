@@ -49,16 +49,19 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	return &Worker{id: id, js: js, worker: w}, nil
 }
 
-// ID names this worker, this start of it.
+// ID is the worker's id, which is unique to each start.
 func (w *Worker) ID() string { return w.id }
 
-// Run works until ctx ends and then drains: no new job is pulled, and running ones may
-// finish until the drain timeout. What then still runs has its context cancelled with
-// [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
-// after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
-// broker did not take the ends of jobs, [ErrAbandoned] after too many
-// handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
-// runs once: the second time is [ErrInvalid].
+// Run works until ctx ends and then drains: no new job is pulled, and running ones may finish
+// until the drain timeout. The contexts of those that still run then end with [ErrHandedBack], and
+// the jobs run again elsewhere, with no attempt counted. Run waits for the broker however long it
+// is away. It returns
+//
+//   - nil after a clean drain,
+//   - [ErrDrainTimeout] if jobs were handed back,
+//   - [ErrAbandoned] if too many handlers ignored the end of their context,
+//   - [ErrInvalid] if it was called before: a worker runs once,
+//   - another error if the worker cannot go on, or if the broker did not take the ends of jobs.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return fmt.Errorf("%w: a worker runs once: make a new one", ErrInvalid)

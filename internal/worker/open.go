@@ -60,15 +60,15 @@ func (w *Worker) openAll(ctx context.Context) error {
 	}
 	w.waitsFor(fmt.Sprintf("%d limits to be set in the registry", len(w.cfg.Limits)))
 	for {
-		// Where jobs have filled the store, they wait for this worker to begin.
+		// Jobs that fill the store can only be worked off once this worker has begun.
 		if err := w.setLimits(ctx); err == nil || !w.watch.MakeRoom(ctx, err) {
 			return err
 		}
 	}
 }
 
-// setLimits puts the configured limits into the registry where no person has set others: first all limits, so that no type
-// belongs to a key without one.
+// setLimits puts the configured limits into the registry where no person has set others. The
+// limits come first, so that no type belongs to a key without one.
 func (w *Worker) setLimits(ctx context.Context) error {
 	err := together(ctx, maps.Keys(w.cfg.Limits), func(ctx context.Context, p slots.Key) error {
 		return w.registry.ConfigureLimit(ctx, p, w.cfg.Limits[p])

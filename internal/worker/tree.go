@@ -9,7 +9,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// build puts the tree together, in start order: what is stopped last comes first.
+// build puts the tree together, in start order: what is stopped last comes first. If one of
+// them fails, those below it are restarted with it.
 func (w *Worker) build() (*supervisor.Supervisor, error) {
 	agent, err := w.newAgent()
 	if err != nil {
@@ -100,17 +101,13 @@ func (w *Worker) logEvent(e supervisor.Event) {
 	w.log.LogAttrs(context.Background(), level, e.Kind.String(), e.Attrs()...) //nolint:sloglint // the kinds are constants
 }
 
-// pull is a puller's run, whose errors that will not pass end the worker: to start it again
+// pull is a puller's run. An error that will not pass ends the worker: to start the puller again
 // could only delay what its operator has to see.
 func (w *Worker) pull(p *queue.Puller) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := p.Run(ctx)
 		if queue.Final(err) {
-			w.failOnce.Do(func() {
-				w.failure = err
-				w.log.ErrorContext(ctx, "the worker cannot go on with this broker: draining", slog.Any("err", err))
-				close(w.failed)
-			})
+			w.fail(err, "the worker cannot go on with this broker: draining", slog.Any("err", err))
 		}
 		return err
 	}

@@ -9,14 +9,14 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 )
 
-// unhandledEvery is how often a worker looks after its queues, and for jobs that nobody handles.
+// unhandledEvery is how often a worker checks its queues, and looks for jobs that it has no handler for.
 const unhandledEvery = 10 * time.Second
 
 // mostUnhandled is how many types of a queue are named that a worker has no handler for.
 const mostUnhandled = 10
 
-// watchUnhandled looks after the queue's stream, and says, once per type, that jobs wait of a type
-// this worker has no handler for.
+// watchUnhandled checks a queue's stream now and then. It warns, once for each type, of waiting jobs
+// that this worker has no handler for.
 func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
 	c, err := queue.NewStreamCheck(w.store, name)
 	if err != nil {

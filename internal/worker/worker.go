@@ -73,8 +73,7 @@ type Config struct {
 	Instrument func(supervisor.Child) supervisor.Child
 }
 
-// A Worker runs jobs. Its parts are a supervision tree: settler, renewer, the watch over permits, and for each
-// queue its pullers and a runner.
+// A Worker runs jobs. Its parts are a supervision tree: see [Worker.build].
 type Worker struct {
 	nc       *nats.Conn
 	cfg      Config
@@ -114,8 +113,8 @@ const (
 	openPauseMax = 5 * time.Second
 )
 
-// New returns a worker over a connection and its two stores, of which it closes the first when
-// it ends.
+// New returns a worker over a connection and the two stores that are on it, which stay the
+// caller's to close.
 func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*Worker, error) {
 	cfg.Queues = slices.SortedFunc(slices.Values(cfg.Queues), func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) })
 	if cfg.Instrument == nil {
@@ -146,13 +145,8 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	return w, err
 }
 
-// Run works until ctx ends and then drains: no new job is pulled, and running ones may
-// finish until the drain timeout. What then still runs has its context cancelled with
-// [ErrHandedBack] and runs again elsewhere, with no attempt counted. Run returns nil
-// after a clean drain, [ErrDrainTimeout] if jobs were handed back, an error that says so if the
-// broker did not take the ends of jobs, [ErrAbandoned] after too many
-// handlers ignored the end of their context, and another error if the worker cannot go on. It waits for the broker however long it is away. A worker
-// runs once: the second time is [ErrInvalid].
+// Run works until ctx ends and then drains. It may be called once. What it returns is described
+// where it is public.
 func (w *Worker) Run(ctx context.Context) error {
 	var telling sync.WaitGroup
 	defer telling.Wait()
@@ -180,7 +174,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	closed := w.nc.StatusChanged(nats.CLOSED)
 	defer w.nc.RemoveStatusListener(closed)
-	var failed error
+	var failure error
 	select {
 	case err := <-ended:
 		return err
@@ -188,38 +182,44 @@ func (w *Worker) Run(ctx context.Context) error {
 		stop()
 		return errors.Join(nats.ErrConnectionClosed, <-ended)
 	case <-w.failed:
-		failed = w.failure
+		failure = w.failure
 	case <-ctx.Done():
 	}
 	drained := w.drain(ctx)
 	stop()
-	err := <-ended
+	err := cmp.Or(failure, w.result(drained, <-ended))
+	if err == nil {
+		w.log.InfoContext(ctx, "worker drained")
+	}
+	return err
+}
+
+// result is what a run returns after a drain, when the tree has ended with err.
+func (w *Worker) result(drained bool, err error) error {
 	left := w.settler.Left()
 	switch {
-	case failed != nil:
-		return failed
 	case !drained && left != nil:
 		return fmt.Errorf("%w: %w", ErrDrainTimeout, left)
 	case !drained:
 		return ErrDrainTimeout
-	case left != nil:
-		return left
-	case err != nil:
-		return err
 	}
-	w.log.InfoContext(ctx, "worker drained")
-	return nil
+	return cmp.Or(left, err)
 }
 
-// onAbandoned counts a handler that was given up. Too many of them, and the worker ends in
-// order to be started anew by whoever runs the process.
+// fail has the worker drain and end with err, for good.
+func (w *Worker) fail(err error, why string, attr slog.Attr) {
+	w.failOnce.Do(func() {
+		w.failure = err
+		w.log.LogAttrs(context.Background(), slog.LevelError, why, attr) //nolint:sloglint // each caller's is a constant
+		close(w.failed)
+	})
+}
+
+// onAbandoned counts a handler that was given up. With too many of them the worker ends, so that
+// whatever runs the process starts it again.
 func (w *Worker) onAbandoned() {
 	if n := w.abandoned.Add(1); n > int64(w.cfg.MaxAbandoned) {
-		w.failOnce.Do(func() {
-			w.failure = ErrAbandoned
-			w.log.Error("too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
-			close(w.failed)
-		})
+		w.fail(ErrAbandoned, "too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
 	}
 }
 
