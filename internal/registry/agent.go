@@ -181,7 +181,7 @@ func (hinted) isMessage()  {}
 func (a *Agent) init(_ context.Context, self *supervisor.Self[message]) (supervisor.Handler[message], error) {
 	st := &state{
 		Agent: a, self: self, log: a.cfg.Logger,
-		acted: make(chan struct{}), limits: make(map[slots.Key]knownLimit), keys: make(map[string]string), holders: make(map[slots.Key]*holder), takes: make(map[setting][]byte),
+		acted: make(chan struct{}), limits: make(map[slots.Key]knownLimit), keys: make(map[string]string), holders: make(map[slots.Key]*holder), config: a.cfg.settings(), offered: make(map[setting][]byte),
 	}
 	st.cancel = self.After(idlePoll, tick{})
 	return st, nil

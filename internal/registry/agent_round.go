@@ -24,7 +24,6 @@ func (s *state) round(ctx context.Context, now time.Time) {
 	defer cancel()
 	each(s.left, func(h *holder) { h.remove(ctx) }) // before a holder of the same key writes anything
 	s.left = nil
-	s.takeBack(ctx)
 
 	var silent atomic.Bool
 	var due []*task
@@ -34,6 +33,9 @@ func (s *state) round(ctx context.Context, now time.Time) {
 		} else {
 			s.toldUntil[h.key] = h.until()
 		}
+	}
+	if len(s.offered) > 0 {
+		due = append(due, &task{do: s.takeBack})
 	}
 	var presence *task
 	if !now.Before(s.presentAt) {
@@ -65,7 +67,7 @@ func (s *state) round(ctx context.Context, now time.Time) {
 	s.reportPermits(ctx)
 }
 
-// A task is what a holder, or presence if that is nil, asks of the broker in a round.
+// A task is what a holder asks of the broker in a round, or, if that is nil, the agent itself.
 type task struct {
 	holder *holder
 	do     request

@@ -22,13 +22,13 @@ type knownLimit struct {
 func (s *state) apply(ctx context.Context, e stream.Entry) {
 	if k, last, ok := parseGrantKey(e.Key); ok && last == limitToken {
 		s.applyLimit(k, e)
-		s.offer(settingOf(k), e, func() ([]byte, bool) { l, ok := s.cfg.Limits[k]; return encodeLimit(l, ByConfig), ok })
+		s.offer(settingOf(k), e)
 	}
 	if typ, ok := strings.CutPrefix(e.Key, keyKeys+"."); ok {
 		if slices.Contains(s.cfg.Types, typ) {
 			s.applyKey(typ, e)
 		}
-		s.offer(keySetting(typ), e, func() ([]byte, bool) { key, ok := s.cfg.Keys[typ]; return encodeKey(key, ByConfig), ok })
+		s.offer(keySetting(typ), e)
 	}
 	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
 		s.applyPause(queue, e)
@@ -39,26 +39,38 @@ func (s *state) apply(ctx context.Context, e stream.Entry) {
 	}
 }
 
-// offer notes that a setting was handed back, or is not any more, if the node's configuration has it.
-func (s *state) offer(what setting, e stream.Entry, configured func() (value []byte, ok bool)) {
-	delete(s.takes, what)
-	if e.Value == nil || sourceOf(e.Value) != HandedBack {
-		return
+// settings returns what the configuration says, nil for what it removes.
+func (c *AgentConfig) settings() map[setting][]byte {
+	says := make(map[setting][]byte)
+	for k, l := range c.Limits {
+		says[settingOf(k)] = encodeLimit(l, ByConfig)
 	}
-	if value, ok := configured(); ok {
-		s.takes[what] = value
+	for typ, key := range c.Keys {
+		says[keySetting(typ)] = encodeKey(key, ByConfig)
+	}
+	return says
+}
+
+// offer notes that a setting was handed back, or is not any more, if the configuration names it.
+func (s *state) offer(what setting, e stream.Entry) {
+	value, configured := s.config[what]
+	if configured && e.Value != nil && sourceOf(e.Value) == HandedBack {
+		s.offered[what] = value
+	} else {
+		delete(s.offered, what)
 	}
 }
 
-// takeBack writes this node's configuration of what was handed back, until it is written.
-func (s *state) takeBack(ctx context.Context) {
-	for what, value := range s.takes {
+// takeBack writes what the configuration says of the settings that were handed back. What fails
+// stays for the next round.
+func (s *state) takeBack(ctx context.Context) error {
+	for what, value := range s.offered {
 		if err := s.store.setOnce(ctx, what, takenBack(value)); err != nil {
-			s.log.DebugContext(ctx, "tries again to write what was handed back", slog.String("key", what.key), slog.Any("err", err))
-			return
+			return err
 		}
-		delete(s.takes, what)
+		delete(s.offered, what)
 	}
+	return nil
 }
 
 // applyPause takes over a pause. One that cannot be read holds: to pause in vain can be mended.

@@ -29,7 +29,8 @@ type state struct {
 	holders map[slots.Key]*holder    // of the limits that concern this node
 	order   []*holder                // of them, who is first in the next round
 	left    []*holder                // whose limit is gone: their grants are to be removed
-	takes   map[setting][]byte       // what was handed back to configurations, and this node's is to be written
+	config  map[setting][]byte       // what the node's configuration says
+	offered map[setting][]byte       // of that, what was handed back and is to be written
 
 	known     bool          // all settings were read once
 	presentAt time.Time     // when presence is to be written again
