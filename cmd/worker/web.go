@@ -40,7 +40,7 @@ func (w *web) run(ctx context.Context, ready func()) error {
 	if exposed(w.address) {
 		p.log.WarnContext(ctx, "health checks can be read by anyone who reaches this address: they have no password", slog.String("address", w.address))
 	}
-	w.address = l.Addr().String()
+	w.address = withPort(w.address, l.Addr())
 	p.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+broker.Reachable(w.address)))
 	ready()
 	server := newWebServer(p.healthChecks())

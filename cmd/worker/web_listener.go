@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -81,6 +82,17 @@ func withHost(address string) string {
 		return address // refused by who uses it
 	}
 	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
+}
+
+// withPort is an address with the port that was found for its port 0. Its host stays: a listener
+// on 0.0.0.0 says that it is on [::].
+func withPort(address string, found net.Addr) string {
+	host, _, err := net.SplitHostPort(address)
+	tcp, ok := found.(*net.TCPAddr)
+	if err != nil || !ok {
+		return found.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }
 
 // exposed reports whether others than this host can reach an address.
