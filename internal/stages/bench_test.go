@@ -38,7 +38,7 @@ func BenchmarkFourConsumers(b *testing.B) {
 func benchmark(b *testing.B, maxDemand, processors, consumers int) {
 	b.Helper()
 	b.ReportAllocs()
-	chunks, stop := pipeline(b.Context(), maxDemand, processors, consumers)
+	chunks, stop := pipeline(b.Context(), chunk, maxDemand, processors, consumers)
 	defer stop()
 	for b.Loop() {
 		<-chunks
@@ -48,9 +48,10 @@ func benchmark(b *testing.B, maxDemand, processors, consumers int) {
 
 // In steady state, no event costs an allocation, however few are asked for at once.
 func TestEventsAreNotAllocated(t *testing.T) {
+	const chunk = 20_000 // enough to tell an allocation for each event from those of the runtime
 	for _, maxDemand := range []int{1000, 10, 1} {
 		for _, consumers := range []int{1, 4} {
-			chunks, stop := pipeline(t.Context(), maxDemand, 1, consumers)
+			chunks, stop := pipeline(t.Context(), chunk, maxDemand, 1, consumers)
 			<-chunks // buffers have grown to what is needed
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -65,7 +66,7 @@ func TestEventsAreNotAllocated(t *testing.T) {
 }
 
 // pipeline runs a producer of ints, no-op processors in a row, and no-op consumers, which send for each chunk of events.
-func pipeline(ctx context.Context, maxDemand, processors, consumers int) (chunks <-chan struct{}, stop func()) {
+func pipeline(ctx context.Context, chunk, maxDemand, processors, consumers int) (chunks <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	var source stages.Source[int]
@@ -86,7 +87,7 @@ func pipeline(ctx context.Context, maxDemand, processors, consumers int) (chunks
 	for range consumers {
 		c := must(stages.NewConsumer(stages.ConsumerConfig[int]{Handle: func(_ context.Context, batch []int) error {
 			n := handled.Add(int64(len(batch)))
-			if n/chunk != (n-int64(len(batch)))/chunk {
+			if n/int64(chunk) != (n-int64(len(batch)))/int64(chunk) {
 				select {
 				case done <- struct{}{}:
 				case <-ctx.Done():
