@@ -236,8 +236,8 @@ func TestHurriedWatch(t *testing.T) {
 			s.t.Fatal(err)
 		}
 		s.put("k.a", "1")
-		for hurried, within := range map[bool]time.Duration{true: time.Second, false: SetupTimeout + time.Second} {
-			s.fate("$JS.API.STREAM.INFO", natstest.Lost)
+		for hurried, patience := range map[bool]time.Duration{true: watchPatience, false: bucketTimeout} {
+			s.fate("$JS.API.DIRECT.GET", natstest.Lost)
 			w := &seen{keys: make(map[string]string), stop: errors.New("told")}
 			watch := s.bucket(s.client).Watch(w, "k.*")
 			if hurried {
@@ -245,8 +245,8 @@ func TestHurriedWatch(t *testing.T) {
 			}
 			began := time.Now()
 			_ = watch.Run(s.ctx)
-			if took := time.Since(began); took > within || len(w.failed) != 1 {
-				s.t.Errorf("hurried: %t: told after %v, and %v", hurried, took, w.failed)
+			if took := time.Since(began); took < patience || took > patience+2*watchPause || len(w.failed) != 1 {
+				s.t.Errorf("hurried: %t: told after %v, want about %v; and %v", hurried, took, patience, w.failed)
 			}
 		}
 	})
