@@ -107,7 +107,7 @@ func (w *Worker) pull(p *queue.Puller) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := p.Run(ctx)
 		if queue.Final(err) {
-			w.fail(err, "the worker cannot go on with this broker: draining", slog.Any("err", err))
+			w.fail(ctx, err, "the worker cannot go on with this broker: draining", slog.Any("err", err))
 		}
 		return err
 	}

@@ -207,10 +207,10 @@ func (w *Worker) result(drained bool, err error) error {
 }
 
 // fail has the worker drain and end with err, for good.
-func (w *Worker) fail(err error, why string, attr slog.Attr) {
+func (w *Worker) fail(ctx context.Context, err error, why string, attr slog.Attr) {
 	w.failOnce.Do(func() {
 		w.failure = err
-		w.log.LogAttrs(context.Background(), slog.LevelError, why, attr) //nolint:sloglint // each caller's is a constant
+		w.log.LogAttrs(ctx, slog.LevelError, why, attr) //nolint:sloglint // each caller's is a constant
 		close(w.failed)
 	})
 }
@@ -219,7 +219,7 @@ func (w *Worker) fail(err error, why string, attr slog.Attr) {
 // whatever runs the process starts it again.
 func (w *Worker) onAbandoned() {
 	if n := w.abandoned.Add(1); n > int64(w.cfg.MaxAbandoned) {
-		w.fail(ErrAbandoned, "too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
+		w.fail(context.Background(), ErrAbandoned, "too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
 	}
 }
 
