@@ -19,7 +19,6 @@ const (
 	batchSize     = 4096                 // writes of one batch
 	batchPatience = 4 * time.Millisecond // without a confirmation, after which a batch is ended to have its rest confirmed
 	batchIdle     = 5 * time.Second      // without a write, after which a batch is not used again; the broker drops it after 10
-	batchTimeout  = RequestTimeout       // after the last write, when answers that have not come are lost
 
 	batchPause    = time.Second // after a batch that broke, doubled each time
 	batchPauseMax = time.Minute
@@ -108,13 +107,13 @@ func (g *Batcher[T]) Send(m *nats.Msg, item T, now time.Time) bool {
 	return true
 }
 
-// Expire forgets the batches whose answers are lost. The caller has given up their writes by a
-// timeout of its own.
+// Expire forgets the batches whose answers are lost: they have not come within [RequestTimeout] of
+// the last write. The caller has given up these writes by a timeout of its own.
 func (g *Batcher[T]) Expire(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for id, b := range g.batches {
-		if b.confirmed < len(b.items) && now.Sub(b.last) >= batchTimeout {
+		if b.confirmed < len(b.items) && now.Sub(b.last) >= RequestTimeout {
 			delete(g.batches, id)
 			if g.open == b {
 				g.open = nil

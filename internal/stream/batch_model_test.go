@@ -167,7 +167,7 @@ func (m *batchModel) drop(*rapid.T) { clear(m.stream.batches) }
 
 func (m *batchModel) expire(*rapid.T) {
 	m.lossy = true // whoever writes gives up those by its own clock
-	m.batcher.Expire(time.Now().Add(batchTimeout))
+	m.batcher.Expire(time.Now().Add(RequestTimeout))
 }
 
 // finish ends what is open and delivers all answers.

@@ -114,7 +114,7 @@ func (w *writer) occupy(n int) {
 func (w *writer) told() time.Duration {
 	w.t.Helper()
 	began := time.Now()
-	for ; time.Since(began) < batchTimeout; time.Sleep(100 * time.Microsecond) {
+	for ; time.Since(began) < RequestTimeout; time.Sleep(100 * time.Microsecond) {
 		if stored, unsure := w.counts(); stored+unsure == w.sent {
 			return time.Since(began)
 		}
