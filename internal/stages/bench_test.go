@@ -65,7 +65,8 @@ func TestEventsAreNotAllocated(t *testing.T) {
 	}
 }
 
-// pipeline runs a producer of ints, no-op processors in a row, and no-op consumers, which send for each chunk of events.
+// pipeline runs a producer of ints, no-op processors in a row, and no-op consumers, which send for
+// each chunk of events.
 func pipeline(ctx context.Context, chunk, maxDemand, processors, consumers int) (chunks <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup

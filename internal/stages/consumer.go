@@ -10,12 +10,13 @@ import (
 type ConsumerConfig[T any] struct {
 	Hooks[T]
 
-	// Handle gets the events of one batch, at most max demand - min demand of them, from the goroutine of Run. The slice
-	// is valid until it returns. An error ends the consumer; the batch is not handled again.
+	// Handle gets the events of one batch, at most max demand - min demand of them, from the
+	// goroutine of Run. The slice is valid until it returns. An error ends the consumer; the batch
+	// is not handled again.
 	Handle func(ctx context.Context, batch []T) error
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is cancelled too. Nil means as
-	// long as they need.
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is
+	// cancelled too. Nil means as long as they need.
 	Grace *time.Duration
 }
 
@@ -35,13 +36,14 @@ func NewConsumer[T any](c ConsumerConfig[T]) (*Consumer[T], error) {
 	return &Consumer[T]{intake: newIntake(newWaker(), c.Hooks), handle: c.Handle, grace: c.Grace}, nil
 }
 
-// Run handles events until ctx is cancelled, and returns nil then; until a subscription ends that the consumer does not
-// outlive, and returns its reason; or until Handle fails. Unless Handle failed, all that was delivered has been handled,
-// which takes until every producer has confirmed that it delivers nothing more. Otherwise the next Run begins with it.
+// Run handles events until ctx is cancelled, and returns nil then; until a subscription ends that
+// the consumer does not outlive, and returns its reason; or until Handle fails. Unless Handle
+// failed, all that was delivered has been handled, which takes until every producer has confirmed
+// that it delivers nothing more. Otherwise the next Run begins with it.
 func (c *Consumer[T]) Run(ctx context.Context) error { return c.RunReady(ctx, func() {}) }
 
-// RunReady is Run that reports when it has asked its producers for a subscription. Subscription.Wait tells when one of
-// them has accepted.
+// RunReady is Run that reports when it has asked its producers for a subscription.
+// Subscription.Wait tells when one of them has accepted.
 func (c *Consumer[T]) RunReady(ctx context.Context, ready func()) error {
 	if !c.oneRun.TryLock() {
 		return errRunning

@@ -30,7 +30,8 @@ func TestConsumerSupervisorCases(t *testing.T) {
 	})
 }
 
-// job is the event of these scenes: its child works for a while and ends with the errors in turn, the last one for good.
+// job is the event of these scenes: its child works for a while and ends with the errors in turn,
+// the last one for good.
 type job struct {
 	id      any
 	takes   time.Duration
@@ -98,7 +99,8 @@ func children(log []entry) (found []entry) {
 	return found
 }
 
-// wantSequence compares two logs entry by entry: what the scene's time decides is an exact sequence.
+// wantSequence compares two logs entry by entry: what the scene's time decides is an exact
+// sequence.
 func (s *scene) wantSequence(key string, got []entry) {
 	s.Helper()
 	var want any

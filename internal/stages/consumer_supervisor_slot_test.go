@@ -67,7 +67,8 @@ func TestChildrenThatEndInAnyWay(t *testing.T) {
 	}
 }
 
-// endChildren runs a stage whose children all end in one way, and checks what became of their slots.
+// endChildren runs a stage whose children all end in one way, and checks what became of their
+// slots.
 func endChildren(t *testing.T, way childEnd, runs *atomic.Int64, c stages.ConsumerSupervisorConfig[int]) {
 	t.Helper()
 	const events = 4
@@ -105,7 +106,8 @@ func endChildren(t *testing.T, way childEnd, runs *atomic.Int64, c stages.Consum
 	}
 }
 
-// A child that panics inside its slot is known for what it did, below the supervisor that runs it too.
+// A child that panics inside its slot is known for what it did, below the supervisor that runs it
+// too.
 func TestSlotTellsHowItsChildEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got error

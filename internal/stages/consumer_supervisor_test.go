@@ -13,7 +13,8 @@ import (
 // work is a job of a second.
 func work(id any) *job { return &job{id: id, takes: time.Second, results: []error{nil}} }
 
-// Children of a producer's last Run keep their slots: at most max demand run at once, whichever Run delivered them.
+// Children of a producer's last Run keep their slots: at most max demand run at once, whichever Run
+// delivered them.
 func TestChildrenKeepTheirSlotsOverTheProducersRestart(t *testing.T) {
 	bubble(t, func(s *scene) {
 		p := s.idleProducer("p", nil, stages.OutletConfig[any]{})
@@ -38,7 +39,8 @@ func TestChildrenKeepTheirSlotsOverTheProducersRestart(t *testing.T) {
 	})
 }
 
-// A Start that sees its worker draining may refuse: the event counts as done, and OnGiveUp can hand it back.
+// A Start that sees its worker draining may refuse: the event counts as done, and OnGiveUp can hand
+// it back.
 func TestDrainingConsumerSupervisorStillStartsWhatWasDelivered(t *testing.T) {
 	bubble(t, func(s *scene) {
 		p := s.producer("p", nil, stages.OutletConfig[any]{})

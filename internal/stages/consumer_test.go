@@ -130,7 +130,8 @@ func TestResubscribeAfterTheProducersRestart(t *testing.T) {
 	})
 }
 
-// The cause of a cancelled context reaches permanent consumers, so that whoever runs them knows it again.
+// The cause of a cancelled context reaches permanent consumers, so that whoever runs them knows it
+// again.
 func TestShutdownCarriesItsCause(t *testing.T) {
 	bubble(t, func(s *scene) {
 		p := s.idleProducer("p", nil, stages.OutletConfig[any]{})

@@ -5,13 +5,14 @@ import (
 	"slices"
 )
 
-// ErrAlreadySubscribed ends a second subscription of one stage to a producer that broadcasts, and nothing else: whatever
-// its cancel mode, the stage lives on with the first.
+// ErrAlreadySubscribed ends a second subscription of one stage to a producer that broadcasts, and
+// nothing else: whatever its cancel mode, the stage lives on with the first.
 var ErrAlreadySubscribed = errors.New("stages: already subscribed")
 
-// BroadcastDispatcher gives every event to every consumer, in the same order, at the pace of the slowest. A consumer that
-// subscribes later gets what is dispatched from then on, and holds the others up until it asks. One that has a Selector
-// gets what it selects; the rest counts as received. One whose Selector panics loses its subscription, and nobody else's.
+// BroadcastDispatcher gives every event to every consumer, in the same order, at the pace of the
+// slowest. A consumer that subscribes later gets what is dispatched from then on, and holds the
+// others up until it asks. One that has a Selector gets what it selects; the rest counts as
+// received. One whose Selector panics loses its subscription, and nobody else's.
 type BroadcastDispatcher[T any] struct {
 	consumers []broadcastConsumer[T]
 	waiting   int // events that all consumers want: what can be dispatched now
@@ -25,7 +26,8 @@ type broadcastConsumer[T any] struct {
 	surplus  int // demand beyond waiting; invariant: the smallest surplus is 0
 }
 
-// Subscribe gives what could be dispatched back to the consumers' own demand: nothing flows until the newcomer asks.
+// Subscribe gives what could be dispatched back to the consumers' own demand: nothing flows until
+// the newcomer asks.
 func (d *BroadcastDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) error {
 	for i := range d.consumers {
 		if o.stage != nil && d.consumers[i].stage == o.stage {
@@ -96,7 +98,8 @@ func (d *BroadcastDispatcher[T]) Dispatch(events []T, out Outbox[T]) int {
 	return taken
 }
 
-// choose makes selected what a consumer selects of events. A selector that panics has selected what came before.
+// choose makes selected what a consumer selects of events. A selector that panics has selected what
+// came before.
 func (d *BroadcastDispatcher[T]) choose(selector func(T) bool, events []T) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

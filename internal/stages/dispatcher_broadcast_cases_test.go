@@ -59,7 +59,8 @@ func overtaken(s *scene) {
 	}
 	s.happened()
 	a.Ask(5)
-	// All 10 of the first ask but 6 are still to come from the producer: only a's new demand is asked for.
+	// All 10 of the first ask but 6 are still to come from the producer: only a's new demand is
+	// asked for.
 	s.same("demand", []any{5}, only(s.happened(), "demand"))
 }
 
@@ -97,7 +98,8 @@ func selector(s *scene) {
 	s.want("all", got["all"])
 }
 
-// selectorInProducer: it runs in the goroutine of the producer, whose other subscribers go on when it panics.
+// selectorInProducer: it runs in the goroutine of the producer, whose other subscribers go on when
+// it panics.
 func selectorInProducer(s *scene) {
 	producing := ""
 	config := broadcast()

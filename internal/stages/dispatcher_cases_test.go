@@ -270,7 +270,8 @@ func commonDemand(s *scene) {
 	s.want("then", append(producerEntries(log), deliveries(log)...))
 }
 
-// partitionLeft: queued events wait for the partition's next consumer, also over a restart of the producer.
+// partitionLeft: queued events wait for the partition's next consumer, also over a restart of the
+// producer.
 func partitionLeft(s *scene) {
 	config := stages.PartitionConfig[any]{Partitions: 2, Hash: func(event any) (any, int, bool) { return event, event.(int) % 2, true }}
 	p := s.idleProducer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {

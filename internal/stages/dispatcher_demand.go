@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// DemandDispatcher gives each event to one consumer, the one with the most unmet demand first. It is the default.
-// A consumer that asks for much starves the others: let all of them use one max demand.
+// DemandDispatcher gives each event to one consumer, the one with the most unmet demand first. It
+// is the default. A consumer that asks for much starves the others: let all of them use one max
+// demand.
 type DemandDispatcher[T any] struct {
 	Shuffle     *rand.Rand                    // if set, the order of the consumers is shuffled once, before the first dispatch
 	MaxDemand   int                           // what OnExcessive compares with; 0: the first ask
@@ -75,8 +76,8 @@ func (d *DemandDispatcher[T]) Return(n int, out Outbox[T]) {
 // Waiting returns the demand of all consumers.
 func (d *DemandDispatcher[T]) Waiting() int { return d.waiting }
 
-// next returns the index of the consumer to serve next and how many of n events it wants. It is the first one that wants
-// any: others are ahead of it only while a shuffled order wears off.
+// next returns the index of the consumer to serve next and how many of n events it wants. It is the
+// first one that wants any: others are ahead of it only while a shuffled order wears off.
 func (d *DemandDispatcher[T]) next(n int) (i, wants int) {
 	for d.consumers[i].demand == 0 {
 		i++

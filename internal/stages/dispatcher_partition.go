@@ -17,21 +17,22 @@ var (
 type PartitionConfig[T any] struct {
 	Partitions int // >= 1; they are numbered from 0.
 
-	// Hash returns an event as it is to be delivered, and its partition; or false, to drop it. It is called once an
-	// event, by the producer, when there is demand.
+	// Hash returns an event as it is to be delivered, and its partition; or false, to drop it. It
+	// is called once an event, by the producer, when there is demand.
 	Hash func(T) (event T, partition int, ok bool)
 
 	// OnStray is called with an event whose Hash is not a partition, and which is dropped.
 	OnStray func(event T, partition int)
 
-	// OnOrphans gets the events that wait for a partition's consumer when it leaves, and as many are asked for again.
-	// Nil means that they wait for the partition's next consumer.
+	// OnOrphans gets the events that wait for a partition's consumer when it leaves, and as many
+	// are asked for again. Nil means that they wait for the partition's next consumer.
 	OnOrphans func(partition int, events []T)
 }
 
-// PartitionDispatcher gives each event to the consumer of its partition, in order. A partition has one consumer, chosen
-// with SubscribeOptions.Partition; what comes for a partition without demand is queued for it. Demand is common, so a
-// partition that stands still makes the others wait once its queue has used it up; it also bounds all queues together.
+// PartitionDispatcher gives each event to the consumer of its partition, in order. A partition has
+// one consumer, chosen with SubscribeOptions.Partition; what comes for a partition without demand
+// is queued for it. Demand is common, so a partition that stands still makes the others wait once
+// its queue has used it up; it also bounds all queues together.
 type PartitionDispatcher[T any] struct {
 	config     PartitionConfig[T]
 	partitions []partition[T]
@@ -75,8 +76,8 @@ func (d *PartitionDispatcher[T]) Subscribe(c ConsumerID, o SubscribeOptions[T]) 
 	return nil
 }
 
-// Cancel keeps queued events for the next consumer of the partition, and room for as many as were asked for. GenStage drops
-// the queue.
+// Cancel keeps queued events for the next consumer of the partition, and room for as many as were
+// asked for. GenStage drops the queue.
 func (d *PartitionDispatcher[T]) Cancel(c ConsumerID) {
 	i := d.find(c)
 	if i < 0 {
@@ -95,7 +96,8 @@ func (d *PartitionDispatcher[T]) Cancel(c ConsumerID) {
 	d.config.OnOrphans(i, orphans)
 }
 
-// Ask serves the partition's queue first. Those events have used up common demand, so all of n is asked for again.
+// Ask serves the partition's queue first. Those events have used up common demand, so all of n is
+// asked for again.
 func (d *PartitionDispatcher[T]) Ask(c ConsumerID, n int, out Outbox[T]) {
 	i := d.find(c)
 	if i < 0 {
@@ -149,7 +151,8 @@ func (d *PartitionDispatcher[T]) send(p *partition[T], out Outbox[T]) {
 	p.batch = p.batch[:0]
 }
 
-// Return takes from the partitions with the most demand, after what was asked for consumers that have left.
+// Return takes from the partitions with the most demand, after what was asked for consumers that
+// have left.
 func (d *PartitionDispatcher[T]) Return(n int, out Outbox[T]) {
 	d.waiting -= n
 	orphaned := min(n, d.pending)

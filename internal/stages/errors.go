@@ -10,23 +10,24 @@ import (
 )
 
 var (
-	// ErrDone is what a producer's Demand returns with its last events. What is buffered is still delivered; then the
-	// producer's Run returns nil.
+	// ErrDone is what a producer's Demand returns with its last events. What is buffered is still
+	// delivered; then the producer's Run returns nil.
 	ErrDone = errors.New("stages: no more events")
 
-	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes to Run's caller. A
-	// child of a ConsumerSupervisor or a selector that panicked ends with an error that matches it, too.
+	// ErrCrashed is the reason subscribers are given when a handler panicked. The panic itself goes
+	// to Run's caller. A child of a ConsumerSupervisor or a selector that panicked ends with an
+	// error that matches it, too.
 	ErrCrashed = errors.New("stages: handler panicked")
 
-	// ErrNotRunning is returned by Emit when the producer has stopped, and is the reason of a subscription to it. It
-	// matches [supervisor.ErrNotRunning].
+	// ErrNotRunning is returned by Emit when the producer has stopped, and is the reason of a
+	// subscription to it. It matches [supervisor.ErrNotRunning].
 	ErrNotRunning = fmt.Errorf("stages: producer is %w", supervisor.ErrNotRunning)
 
 	// ErrInvalidOption is wrapped by every error about a configuration or a subscription's options.
 	ErrInvalidOption = errors.New("stages: invalid option")
 
-	// errRunning is returned by Run while another Run of the same stage is in progress, as when a supervisor has given up
-	// waiting for it.
+	// errRunning is returned by Run while another Run of the same stage is in progress, as when a
+	// supervisor has given up waiting for it.
 	errRunning = fmt.Errorf("stages: stage is %w", supervisor.ErrAlreadyStarted)
 )
 
@@ -39,9 +40,9 @@ func (e *SurplusError) Error() string {
 	return fmt.Sprintf("stages: %d events were emitted without demand", e.Events)
 }
 
-// Clean reports whether a stage or a child that ended for this reason did what it should: nil, or a shutdown, which
-// is [supervisor.ErrShutdown] or [context.Canceled]. Every other reason is abnormal, also a panic
-// whatever its value: it ends the consumers of a transient subscription.
+// Clean reports whether a stage or a child that ended for this reason did what it should: nil, or a
+// shutdown, which is [supervisor.ErrShutdown] or [context.Canceled]. Every other reason is
+// abnormal, also a panic whatever its value: it ends the consumers of a transient subscription.
 func Clean(reason error) bool {
 	if panicked := errors.Is(reason, ErrCrashed); panicked {
 		return false
@@ -61,12 +62,14 @@ func crashed(err error) error {
 	return err
 }
 
-// crash is the reason of what panicked with v. It must be called by the deferred function that recovered v.
+// crash is the reason of what panicked with v. It must be called by the deferred function that
+// recovered v.
 func crash(v any) error {
 	return crashed(&supervisor.PanicError{Value: v, Stack: debug.Stack()})
 }
 
-// stopped is the reason of a stage whose context is done: supervisor.ErrShutdown, and the cause if that says more.
+// stopped is the reason of a stage whose context is done: supervisor.ErrShutdown, and the cause if
+// that says more.
 func stopped(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	switch {

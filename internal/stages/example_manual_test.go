@@ -9,7 +9,8 @@ import (
 	"github.com/millhand/millhand/internal/stages"
 )
 
-// puller stands for a broker's queue. Its stage turns demand into pulls; its own goroutine answers them.
+// puller stands for a broker's queue. Its stage turns demand into pulls; its own goroutine answers
+// them.
 type puller struct {
 	stage *stages.Producer[string]
 	pulls chan int // capacity: the slots, since no pull is for less than one event
@@ -28,7 +29,8 @@ func newPuller(slots int, jobs ...string) *puller {
 	return p
 }
 
-// pull answers the pull requests: with jobs, or with what is left of the demand once the queue is empty.
+// pull answers the pull requests: with jobs, or with what is left of the demand once the queue is
+// empty.
 func (p *puller) pull(ctx context.Context) {
 	for {
 		select {
@@ -45,8 +47,8 @@ func (p *puller) pull(ctx context.Context) {
 	}
 }
 
-// Two queues share three slots. The consumer supervisor decides whom to ask: the urgent queue until it has nothing more,
-// then the other one.
+// Two queues share three slots. The consumer supervisor decides whom to ask: the urgent queue until
+// it has nothing more, then the other one.
 func Example_manualDemand() {
 	const slots = 3
 	urgent, normal := newPuller(slots, "u1", "u2"), newPuller(slots, "n1", "n2", "n3", "n4")

@@ -10,7 +10,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// A producer of numbers, a processor that keeps the even ones, and a consumer. The pipeline ends with its source.
+// A producer of numbers, a processor that keeps the even ones, and a consumer. The pipeline ends
+// with its source.
 func Example() {
 	numbers, _ := stages.FromSeq(slices.Values([]int{1, 2, 3, 4, 5, 6}), stages.ProducerConfig[int]{})
 	even, _ := stages.NewProcessor(stages.ProcessorConfig[int, string]{
@@ -49,8 +50,8 @@ func Example() {
 	// number 6
 }
 
-// A pipeline below a supervisor, on default terms. The producer crashes once: RestForOne restarts it and then the
-// consumer, which depends on it, and counts that as one restart.
+// A pipeline below a supervisor, on default terms. The producer crashes once: RestForOne restarts
+// it and then the consumer, which depends on it, and counts that as one restart.
 func Example_supervised() {
 	runs := 0
 	source, _ := stages.NewProducer(stages.ProducerConfig[string]{
@@ -148,7 +149,8 @@ func (d *turns) next() stages.ConsumerID {
 	return c
 }
 
-// A dispatcher of one's own: only the decision who gets what is written, demand and buffering are the stage's.
+// A dispatcher of one's own: only the decision who gets what is written, demand and buffering are
+// the stage's.
 func ExampleDispatcher() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -9,16 +9,17 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// Hooks tell a consuming stage about its subscriptions. They are called from the goroutine of Run, between batches; any
-// may be nil, and all may call the methods of a Subscription.
+// Hooks tell a consuming stage about its subscriptions. They are called from the goroutine of Run,
+// between batches; any may be nil, and all may call the methods of a Subscription.
 type Hooks[T any] struct {
 	OnSubscribe func(*Subscription[T])        // the producer accepted: it may be asked now
 	OnCancel    func(*Subscription[T], error) // the subscription ended for this reason, before the cancel mode is applied
 	OnReturn    func(*Subscription[T], int)   // this many events of a manual subscription's demand will not come
 }
 
-// intake is the consuming side of a stage: its subscriptions, and what has been delivered and not handled yet. Events stay
-// in it when Run fails, and the next Run handles them first: what was delivered is never lost.
+// intake is the consuming side of a stage: its subscriptions, and what has been delivered and not
+// handled yet. Events stay in it when Run fails, and the next Run handles them first: what was
+// delivered is never lost.
 type intake[T any] struct {
 	waker waker
 	hooks Hooks[T]
@@ -42,9 +43,9 @@ func newIntake[T any](w waker, h Hooks[T]) *intake[T] {
 	return &intake[T]{waker: w, hooks: h}
 }
 
-// Subscribe asks src for events on the given terms, before or while the stage runs. A producer that has not run yet is
-// waited for; one that has stopped ends the subscription with ErrNotRunning, unless Resubscribe is set. The error wraps
-// ErrInvalidOption.
+// Subscribe asks src for events on the given terms, before or while the stage runs. A producer that
+// has not run yet is waited for; one that has stopped ends the subscription with ErrNotRunning,
+// unless Resubscribe is set. The error wraps ErrInvalidOption.
 func (in *intake[T]) Subscribe(src Source[T], o SubscribeOptions[T]) (*Subscription[T], error) {
 	s, err := newSubscription(src.source(), in, o)
 	if err != nil {
@@ -81,8 +82,8 @@ func (in *intake[T]) open() {
 	}
 }
 
-// close ends a Run, also one that panicked, without waiting for anybody. Producers that have not heard of it may deliver
-// until they do; those events wait for the next Run.
+// close ends a Run, also one that panicked, without waiting for anybody. Producers that have not
+// heard of it may deliver until they do; those events wait for the next Run.
 func (in *intake[T]) close(reason error) {
 	for _, s := range in.subs {
 		if s.link != nil {
@@ -92,8 +93,8 @@ func (in *intake[T]) close(reason error) {
 	}
 }
 
-// end makes the stage take no further events. What was delivered, or is until the producers have confirmed, is still
-// handled; finished tells when that is done.
+// end makes the stage take no further events. What was delivered, or is until the producers have
+// confirmed, is still handled; finished tells when that is done.
 func (in *intake[T]) end(reason error) {
 	if in.ending {
 		return
@@ -104,8 +105,9 @@ func (in *intake[T]) end(reason error) {
 	}
 }
 
-// finished reports whether the stage has begun to end, all producers have confirmed, and nothing is left to handle: also
-// not in the mail, where a producer that has stopped meanwhile may have left its last delivery.
+// finished reports whether the stage has begun to end, all producers have confirmed, and nothing is
+// left to handle: also not in the mail, where a producer that has stopped meanwhile may have left
+// its last delivery.
 func (in *intake[T]) finished() bool {
 	if !in.ending || in.next < len(in.ready) || slices.ContainsFunc(in.subs, (*Subscription[T]).attached) {
 		return false
@@ -126,7 +128,8 @@ func (in *intake[T]) attach(s *Subscription[T]) {
 	}
 }
 
-// detach asks the producer to end a subscription; its answer, or what stands in for it if it does not run, is noticeCancelled.
+// detach asks the producer to end a subscription; its answer, or what stands in for it if it does
+// not run, is noticeCancelled.
 func (in *intake[T]) detach(s *Subscription[T], reason error) {
 	if s.link == nil || s.link.closing {
 		return
@@ -168,7 +171,8 @@ func (in *intake[T]) ask(s *Subscription[T], n int) {
 	}
 }
 
-// returned deals with demand that the producer could not serve. A subscription that asks by itself keeps its demand up.
+// returned deals with demand that the producer could not serve. A subscription that asks by itself
+// keeps its demand up.
 func (in *intake[T]) returned(l *link[T], n int) {
 	switch {
 	case l.sub.link != l:

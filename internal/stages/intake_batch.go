@@ -60,8 +60,8 @@ func (in *intake[T]) take(n int) []T {
 	return in.events[in.used-n : in.used]
 }
 
-// askAgain sends the ask that became due with a batch, after its handler returned. A stage that was told to stop asks for
-// nothing more.
+// askAgain sends the ask that became due with a batch, after its handler returned. A stage that was
+// told to stop asks for nothing more.
 func (in *intake[T]) askAgain(ctx context.Context, b batch[T]) {
 	if b.ask > 0 && b.link.sub.link == b.link && !b.link.closing && ctx.Err() == nil {
 		b.link.sub.from.post(request[T]{kind: requestAsk, link: b.link, n: b.ask})

@@ -31,7 +31,8 @@ const (
 	noticeEnded                       // the child ended with err
 )
 
-// takeMail takes the mail: messages about subscriptions are acted on at once, deliveries and cancellations queue up in order.
+// takeMail takes the mail: messages about subscriptions are acted on at once, deliveries and
+// cancellations queue up in order.
 func (in *intake[T]) takeMail(ctx context.Context) {
 	if !in.ending && ctx.Err() != nil {
 		in.end(stopped(ctx))
@@ -53,8 +54,8 @@ func (in *intake[T]) takeMail(ctx context.Context) {
 	}
 }
 
-// compact drops what has been handled, so that its memory can be used again and its events are not kept alive. It moves
-// the rest only if that is the smaller part.
+// compact drops what has been handled, so that its memory can be used again and its events are not
+// kept alive. It moves the rest only if that is the smaller part.
 func (in *intake[T]) compact() {
 	if 2*in.next >= len(in.ready) {
 		in.ready = slices.Delete(in.ready, 0, in.next)

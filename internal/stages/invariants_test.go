@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// rig drives an outlet and the intakes of its consumers from one goroutine, operation by operation, and checks after each
-// what must hold between any two: the invariants I1 to I6.
+// rig drives an outlet and the intakes of its consumers from one goroutine, operation by operation,
+// and checks after each what must hold between any two: the invariants I1 to I6.
 type rig struct {
 	*rapid.T
 	o         *outlet[int]
@@ -255,7 +255,8 @@ func TestBroadcastDispatcherInvariants(t *testing.T) {
 	})
 }
 
-// sameSequence checks that any two consumers got the same, from the first event on that both could get.
+// sameSequence checks that any two consumers got the same, from the first event on that both could
+// get.
 func (r *rig) sameSequence() {
 	for _, a := range r.consumers {
 		for _, b := range r.consumers {
@@ -301,7 +302,8 @@ func TestPartitionDispatcherInvariants(t *testing.T) {
 	})
 }
 
-// I1 and I2: whatever is delivered in whatever portions, at most max is outstanding and no batch is too long.
+// I1 and I2: whatever is delivered in whatever portions, at most max is outstanding and no batch is
+// too long.
 func TestDemandInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		maxDemand := rapid.IntRange(1, 50).Draw(t, "max")

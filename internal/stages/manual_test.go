@@ -17,7 +17,8 @@ import (
 // slots is how many jobs the worker of this test runs at once.
 const slots = 4
 
-// jobQueue stands for a broker's queue with its puller: pulls take time, and expire when there are no jobs.
+// jobQueue stands for a broker's queue with its puller: pulls take time, and expire when there are
+// no jobs.
 type jobQueue struct {
 	stage *stages.Producer[int]
 	wake  chan struct{}
@@ -110,7 +111,8 @@ func (q *jobQueue) hand(ctx context.Context, batch []int) {
 	}
 }
 
-// worker decides which queue to ask for the slots that are free. All of its state is the runner's goroutine's.
+// worker decides which queue to ask for the slots that are free. All of its state is the runner's
+// goroutine's.
 type worker struct {
 	runner *stages.ConsumerSupervisor[int]
 	subs   []*stages.Subscription[int]
@@ -148,8 +150,9 @@ func (w *worker) hooks() stages.Hooks[int] {
 	}
 }
 
-// A worker with manual demand never runs more jobs than it has slots, runs every job once, and stands still only when there
-// is nothing to do: however pullers and the runner are stopped and run again.
+// A worker with manual demand never runs more jobs than it has slots, runs every job once, and
+// stands still only when there is nothing to do: however pullers and the runner are stopped and run
+// again.
 func TestManualDemandSharesSlots(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, shareSlots)

@@ -7,8 +7,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// original is a dispatcher as GenStage 1.3.2 has it, word for word in Go: what it says is what ours is held to, on the terms
-// of replay. Where it loses or reorders events it is not followed, and no operation here leads there.
+// original is a dispatcher as GenStage 1.3.2 has it, word for word in Go: what it says is what ours
+// is held to, on the terms of replay. Where it loses or reorders events it is not followed, and no
+// operation here leads there.
 type original interface {
 	subscribe(c string)
 	ask(c string, n int) (upstream int, sent []delivered)

@@ -10,8 +10,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// outlet is the producing side of a stage: its subscribers, the dispatcher, and the buffer for what has no demand. The
-// buffer survives a restart of the stage; subscribers and their demand do not.
+// outlet is the producing side of a stage: its subscribers, the dispatcher, and the buffer for what
+// has no demand. The buffer survives a restart of the stage; subscribers and their demand do not.
 type outlet[T any] struct {
 	waker  waker
 	config OutletConfig[T]
@@ -52,9 +52,9 @@ type OutletConfig[T any] struct {
 	// Dispatcher makes the dispatcher of each Run. Nil means a [DemandDispatcher].
 	Dispatcher func() Dispatcher[T]
 
-	// Buffer is how many events to keep that were emitted without demand. Nil means DefaultBuffer for a Producer, and
-	// [Unlimited] for a Processor, whose handler may turn one event into many. With zero Emit refuses such events, and
-	// those that Demand or Handle returned are discarded.
+	// Buffer is how many events to keep that were emitted without demand. Nil means DefaultBuffer
+	// for a Producer, and [Unlimited] for a Processor, whose handler may turn one event into many.
+	// With zero Emit refuses such events, and those that Demand or Handle returned are discarded.
 	Buffer *int
 
 	// Keep is which events a full buffer keeps. Zero means the last ones.
@@ -63,8 +63,8 @@ type OutletConfig[T any] struct {
 	// Paused has each Run begin as if Pause had been called.
 	Paused bool
 
-	// OnDiscard is told how many events a full buffer cost, once for each emission, and returns whether to log a warning
-	// as well. Nil means yes.
+	// OnDiscard is told how many events a full buffer cost, once for each emission, and returns
+	// whether to log a warning as well. Nil means yes.
 	OnDiscard func(events int) (warn bool)
 
 	OnJoin  func()      // a consumer has subscribed
@@ -101,8 +101,8 @@ func (o *outlet[T]) source() *outlet[T] { return o }
 // Buffered returns how many events wait for demand.
 func (o *outlet[T]) Buffered() int { return int(o.buffered.Load()) }
 
-// post leaves a request. It reports false if nobody will carry it out: the stage has stopped or, for a cancellation, is
-// not running, in which case the link's earlier requests are withdrawn.
+// post leaves a request. It reports false if nobody will carry it out: the stage has stopped or,
+// for a cancellation, is not running, in which case the link's earlier requests are withdrawn.
 func (o *outlet[T]) post(m request[T]) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,7 +119,8 @@ func (o *outlet[T]) post(m request[T]) bool {
 	return true
 }
 
-// open begins a Run, with a new dispatcher: consumers that asked the last Run for events will ask again.
+// open begins a Run, with a new dispatcher: consumers that asked the last Run for events will ask
+// again.
 func (o *outlet[T]) open() {
 	o.dispatcher = o.config.Dispatcher()
 	o.links = make(map[ConsumerID]*link[T])
@@ -130,8 +131,9 @@ func (o *outlet[T]) open() {
 	o.mu.Unlock()
 }
 
-// close ends a Run, also one that panicked: subscribers are told the reason, emitters are refused, and subscriptions that
-// wait for a restart stay in the mail. The supervisor is told before all of them: they may end because of it.
+// close ends a Run, also one that panicked: subscribers are told the reason, emitters are refused,
+// and subscriptions that wait for a restart stay in the mail. The supervisor is told before all of
+// them: they may end because of it.
 func (o *outlet[T]) close(ctx context.Context, reason error) {
 	supervisor.Ending(ctx)
 	o.mu.Lock()
@@ -212,7 +214,8 @@ func (o *outlet[T]) unsubscribe(l *link[T], reason error) {
 	}
 }
 
-// release puts what the dispatcher holds back into the buffer, ahead of what has not been dispatched yet.
+// release puts what the dispatcher holds back into the buffer, ahead of what has not been
+// dispatched yet.
 func (o *outlet[T]) release() {
 	h, ok := o.dispatcher.(Holder[T])
 	if !ok || h.Held() == 0 {

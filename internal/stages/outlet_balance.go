@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// balance restores what holds between any two requests: the buffer is empty or nothing can be dispatched, and the producer
-// owes, or has been asked for, as many events as are waited for.
+// balance restores what holds between any two requests: the buffer is empty or nothing can be
+// dispatched, and the producer owes, or has been asked for, as many events as are waited for.
 //
-// GenStage leaves the second half to its dispatchers, and takes out of the buffer no more than they ask for. So demand that
-// was asked for on behalf of a consumer that has left hides the buffer, newer events overtake what is in it, and an event
-// that is dropped leaves its consumer waiting. Here what the producer owes is counted where events come in.
+// GenStage leaves the second half to its dispatchers, and takes out of the buffer no more than they
+// ask for. So demand that was asked for on behalf of a consumer that has left hides the buffer,
+// newer events overtake what is in it, and an event that is dropped leaves its consumer waiting.
+// Here what the producer owes is counted where events come in.
 func (o *outlet[T]) balance() {
 	o.flush()
 	if n := o.dispatcher.Waiting() - o.outstanding; n > 0 {
@@ -36,7 +37,8 @@ func (o *outlet[T]) flush() {
 	o.buffered.Store(int64(o.buffer.size))
 }
 
-// emit dispatches events and buffers what has no demand. A refusable surplus is left to the caller if there is no buffer.
+// emit dispatches events and buffers what has no demand. A refusable surplus is left to the caller
+// if there is no buffer.
 func (o *outlet[T]) emit(events []T, refusable bool) (err error) {
 	o.outstanding = max(o.outstanding-len(events), 0)
 	taken := o.dispatcher.Dispatch(events, o.outbox())

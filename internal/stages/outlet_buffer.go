@@ -20,7 +20,8 @@ const DefaultBuffer = 10_000
 // Unlimited is a buffer that never discards: memory is its only limit.
 const Unlimited = math.MaxInt
 
-// buffer holds what was emitted without demand: a ring that grows up to its limit and keeps its memory.
+// buffer holds what was emitted without demand: a ring that grows up to its limit and keeps its
+// memory.
 type buffer[T any] struct {
 	limit int // events
 	keep  Keep
@@ -30,7 +31,8 @@ type buffer[T any] struct {
 	taken uint64 // events that have left, to a consumer or discarded
 }
 
-// store appends events and returns how many events were discarded, old or new ones according to keep.
+// store appends events and returns how many events were discarded, old or new ones according to
+// keep.
 func (b *buffer[T]) store(events []T) (discarded int) {
 	discarded = max(b.size+len(events)-b.limit, 0)
 	switch {

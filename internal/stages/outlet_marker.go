@@ -6,9 +6,10 @@ type marker struct {
 	call  func()
 }
 
-// AfterBuffer has f called from the goroutine of Run once all that is buffered now has been delivered or discarded: at
-// once if nothing is. What is emitted later comes later. A marker that waits when Run ends waits, as its events do, for the
-// next one. It returns ErrNotRunning if the stage has stopped. GenStage: async_info.
+// AfterBuffer has f called from the goroutine of Run once all that is buffered now has been
+// delivered or discarded: at once if nothing is. What is emitted later comes later. A marker that
+// waits when Run ends waits, as its events do, for the next one. It returns ErrNotRunning if the
+// stage has stopped. GenStage: async_info.
 func (o *outlet[T]) AfterBuffer(f func()) error {
 	if !o.post(request[T]{kind: requestMark, marker: f}) {
 		return ErrNotRunning
@@ -21,7 +22,8 @@ func (o *outlet[T]) mark(f func()) {
 	o.callMarkers()
 }
 
-// untilMarker returns how many events may leave the buffer before a marker is to be read, n at most.
+// untilMarker returns how many events may leave the buffer before a marker is to be read, n at
+// most.
 func (o *outlet[T]) untilMarker(n int) int {
 	if len(o.markers) == 0 {
 		return n

@@ -28,8 +28,8 @@ const (
 	requestResume                       // do what was held, in order
 )
 
-// emission is one call of Emit. Whichever sets claimed first owns the events: the stage, or the caller if its context is
-// done.
+// emission is one call of Emit. Whichever sets claimed first owns the events: the stage, or the
+// caller if its context is done.
 type emission[T any] struct {
 	events  []T
 	claimed atomic.Bool
@@ -44,7 +44,8 @@ func (e *emission[T]) refuse(err error) {
 	}
 }
 
-// step does one request, and reports false if there is none. What the producer is to be asked is in o.demands afterwards.
+// step does one request, and reports false if there is none. What the producer is to be asked is in
+// o.demands afterwards.
 func (o *outlet[T]) step() bool {
 	if len(o.work) == 0 && !o.collect() {
 		return false
@@ -98,14 +99,16 @@ func (o *outlet[T]) do(m request[T]) {
 	}
 }
 
-// accept dispatches a claimed emission. Its emitter is answered also if a dispatcher's function panics.
+// accept dispatches a claimed emission. Its emitter is answered also if a dispatcher's function
+// panics.
 func (o *outlet[T]) accept(e *emission[T]) {
 	err := ErrCrashed
 	defer func() { e.reply <- err }()
 	err = o.emit(e.events, true)
 }
 
-// doReasks does what the dispatcher asked for on behalf of consumers. GenStage sends these asks to itself.
+// doReasks does what the dispatcher asked for on behalf of consumers. GenStage sends these asks to
+// itself.
 func (o *outlet[T]) doReasks() {
 	done := 0
 	for done < len(o.reasks) { // each may make more

@@ -12,17 +12,19 @@ type ProcessorConfig[In, Out any] struct {
 	Hooks[In]
 	OutletConfig[Out]
 
-	// Handle turns a batch of events into others, which it appends to out and returns, from the goroutine of Run. Both
-	// slices are the stage's: they are valid until it returns. An error ends the processor.
+	// Handle turns a batch of events into others, which it appends to out and returns, from the
+	// goroutine of Run. Both slices are the stage's: they are valid until it returns. An error ends
+	// the processor.
 	Handle func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 
-	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is cancelled too. Nil means as
-	// long as they need.
+	// Grace is how long handlers go on after the context of Run was cancelled, before theirs is
+	// cancelled too. Nil means as long as they need.
 	Grace *time.Duration
 }
 
-// A Processor is a consumer and a producer: GenStage's producer_consumer. It asks for new events as it handles events,
-// however few it makes of them, but handles none while its own consumers want none.
+// A Processor is a consumer and a producer: GenStage's producer_consumer. It asks for new events as
+// it handles events, however few it makes of them, but handles none while its own consumers want
+// none.
 type Processor[In, Out any] struct {
 	*intake[In]
 	*outlet[Out]
@@ -46,12 +48,14 @@ func NewProcessor[In, Out any](c ProcessorConfig[In, Out]) (*Processor[In, Out],
 	return &Processor[In, Out]{intake: newIntake(w, c.Hooks), outlet: o, handle: c.Handle, grace: c.Grace}, nil
 }
 
-// Run works until a subscription ends that the processor does not outlive, and returns its reason after everything
-// delivered has been handled and everything buffered has been delivered on; or until ctx is cancelled, and returns nil
-// after everything delivered has been handled; or until Handle fails. What is left waits for the next Run.
+// Run works until a subscription ends that the processor does not outlive, and returns its reason
+// after everything delivered has been handled and everything buffered has been delivered on; or
+// until ctx is cancelled, and returns nil after everything delivered has been handled; or until
+// Handle fails. What is left waits for the next Run.
 func (p *Processor[In, Out]) Run(ctx context.Context) error { return p.RunReady(ctx, func() {}) }
 
-// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
+// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them
+// after it.
 func (p *Processor[In, Out]) RunReady(ctx context.Context, ready func()) error {
 	if !p.oneRun.TryLock() {
 		return errRunning

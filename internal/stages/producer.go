@@ -13,10 +13,11 @@ import (
 type ProducerConfig[T any] struct {
 	OutletConfig[T]
 
-	// Demand is called from the goroutine of Run with a number of events the consumers want, beyond what is buffered and
-	// beyond what Demand was told before. It appends what it has to out and returns that, or it returns nothing and Emit
-	// is called later, from anywhere. The stage copies the events. ErrDone completes the producer; any other error fails
-	// it. While Demand runs the stage does nothing else, so it should not wait for long. nil: only Emit produces.
+	// Demand is called from the goroutine of Run with a number of events the consumers want, beyond
+	// what is buffered and beyond what Demand was told before. It appends what it has to out and
+	// returns that, or it returns nothing and Emit is called later, from anywhere. The stage copies
+	// the events. ErrDone completes the producer; any other error fails it. While Demand runs the
+	// stage does nothing else, so it should not wait for long. nil: only Emit produces.
 	Demand func(ctx context.Context, n int, out []T) ([]T, error)
 
 	// EndOnCancel ends the producer when a consumer has cancelled. GenStage: on_cancel: :stop.
@@ -42,11 +43,13 @@ func NewProducer[T any](c ProducerConfig[T]) (*Producer[T], error) {
 	return &Producer[T]{outlet: o, demand: c.Demand, endOnCancel: c.EndOnCancel}, nil
 }
 
-// Run serves the consumers until ctx is cancelled or the producer completes, and returns nil then, or until Demand fails.
-// Its subscriptions end with it; what is buffered when ctx is cancelled or Demand fails waits for the next Run.
+// Run serves the consumers until ctx is cancelled or the producer completes, and returns nil then,
+// or until Demand fails. Its subscriptions end with it; what is buffered when ctx is cancelled or
+// Demand fails waits for the next Run.
 func (p *Producer[T]) Run(ctx context.Context) error { return p.RunReady(ctx, func() {}) }
 
-// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them after it.
+// RunReady is Run that reports when consumers can subscribe, for a supervisor that starts them
+// after it.
 func (p *Producer[T]) RunReady(ctx context.Context, ready func()) error {
 	if !p.oneRun.TryLock() {
 		return errRunning
@@ -60,7 +63,8 @@ func (p *Producer[T]) RunReady(ctx context.Context, ready func()) error {
 	return result(ctx, reason)
 }
 
-// result turns the reason why a stage ended into what its Run returns: to have been told to stop is no error.
+// result turns the reason why a stage ended into what its Run returns: to have been told to stop is
+// no error.
 func result(ctx context.Context, reason error) error {
 	if ctx.Err() != nil && errors.Is(reason, supervisor.ErrShutdown) {
 		return nil
@@ -78,8 +82,9 @@ func (p *Producer[T]) serveAll(ctx context.Context) error {
 		if p.endOnCancel && p.subscriberLeft {
 			return nil
 		}
-		// What serving demand makes the dispatcher ask for comes after the next request: else a selector that rejects
-		// everything would keep the producer from ever seeing that its consumer has left.
+		// What serving demand makes the dispatcher ask for comes after the next request: else a
+		// selector that rejects everything would keep the producer from ever seeing that its
+		// consumer has left.
 		for range len(p.demands) {
 			if done {
 				break
@@ -116,11 +121,13 @@ func (p *Producer[T]) produce(ctx context.Context, n int) error {
 	return err
 }
 
-// Emit dispatches events, to be called from any goroutine but Demand's. It returns when they have been delivered or
-// buffered; the slice is the caller's again then. It waits while the producer is paused or has not run yet.
+// Emit dispatches events, to be called from any goroutine but Demand's. It returns when they have
+// been delivered or buffered; the slice is the caller's again then. It waits while the producer is
+// paused or has not run yet.
 //
-// If ctx is done first none of the events were taken, and neither if the error is ErrNotRunning. A SurplusError tells that
-// a producer without a buffer had less demand than events: the last ones were not taken.
+// If ctx is done first none of the events were taken, and neither if the error is ErrNotRunning. A
+// SurplusError tells that a producer without a buffer had less demand than events: the last ones
+// were not taken.
 func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 	e := &emission[T]{events: events, reply: make(chan error, 1)}
 	if !p.post(request[T]{kind: requestEmit, emission: e}) {
@@ -137,15 +144,17 @@ func (p *Producer[T]) Emit(ctx context.Context, events []T) error {
 	return <-e.reply // the stage was faster, and dispatching does not block
 }
 
-// GiveBack tells the consumers that n of the events they asked for will not come: demand the producer was told of and
-// cannot serve, such as a pull that expired. Manual subscriptions learn it through OnReturn; others ask again at once.
+// GiveBack tells the consumers that n of the events they asked for will not come: demand the
+// producer was told of and cannot serve, such as a pull that expired. Manual subscriptions learn it
+// through OnReturn; others ask again at once.
 func (p *Producer[T]) GiveBack(n int) {
 	if n > 0 {
 		p.post(request[T]{kind: requestGiveBack, n: n})
 	}
 }
 
-// Pause holds demand and emissions back, without ending any subscription, until Resume or the end of Run.
+// Pause holds demand and emissions back, without ending any subscription, until Resume or the end
+// of Run.
 func (p *Producer[T]) Pause() { p.post(request[T]{kind: requestPause}) }
 
 // Resume serves what was held back, in the order it came.

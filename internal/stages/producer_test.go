@@ -113,7 +113,8 @@ func TestCompletionDeliversTheBufferFirst(t *testing.T) {
 	})
 }
 
-// A pipeline drains when its producer is stopped: permanent stages end in turn, after everything that was delivered.
+// A pipeline drains when its producer is stopped: permanent stages end in turn, after everything
+// that was delivered.
 func TestPipelineDrainsBehindItsProducer(t *testing.T) {
 	bubble(t, func(s *scene) {
 		emitted := 0
@@ -167,7 +168,8 @@ func TestPanicTellsConsumersAndLeavesTheRest(t *testing.T) {
 	})
 }
 
-// Demand that comes back is asked for again by a subscription that asks by itself, and told by one that does not.
+// Demand that comes back is asked for again by a subscription that asks by itself, and told by one
+// that does not.
 func TestGiveBack(t *testing.T) {
 	bubble(t, func(s *scene) {
 		p := s.producer("p", nil, stages.OutletConfig[any]{})

@@ -15,7 +15,8 @@ import (
 	"github.com/millhand/millhand/internal/stages"
 )
 
-// world is a producer, a processor and consumers that are stopped, made to fail and run again at random.
+// world is a producer, a processor and consumers that are stopped, made to fail and run again at
+// random.
 type world struct {
 	*rapid.T
 	all    sync.WaitGroup
@@ -145,8 +146,9 @@ func (w *world) pick() (string, *actor) {
 	return name, w.stages[name]
 }
 
-// I3, and that no demand is lost: whatever stages stopped or failed, every event arrives once and in order at one consumer,
-// but for those in the hands of a handler that failed; and when all run again the flow does not stand still.
+// I3, and that no demand is lost: whatever stages stopped or failed, every event arrives once and
+// in order at one consumer, but for those in the hands of a handler that failed; and when all run
+// again the flow does not stand still.
 func TestNothingIsLostOverRestarts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {

@@ -56,8 +56,8 @@ func cases(t *testing.T, file string) []conformance {
 	return area.Cases
 }
 
-// enact runs the script of each case of a file, in a bubble of its own. A script's name is an id, or the beginning of the
-// ids it can enact. A case whose verdict is carry must have one.
+// enact runs the script of each case of a file, in a bubble of its own. A script's name is an id,
+// or the beginning of the ids it can enact. A case whose verdict is carry must have one.
 func enact(t *testing.T, file string, scripts map[string]func(*scene)) {
 	t.Helper()
 	for _, c := range cases(t, file) {
@@ -116,8 +116,8 @@ func (s *scene) happened() []entry {
 	return log
 }
 
-// want compares what happened with an expectation of the case. The order of entries is exact for each stage, and free
-// between stages.
+// want compares what happened with an expectation of the case. The order of entries is exact for
+// each stage, and free between stages.
 func (s *scene) want(key string, got any) {
 	s.Helper()
 	var want any
@@ -232,7 +232,8 @@ func (s *scene) start(stage interface{ Run(context.Context) error }) *run {
 	return r
 }
 
-// producer returns a running producer whose demands are logged, and what source gives for them emitted.
+// producer returns a running producer whose demands are logged, and what source gives for them
+// emitted.
 func (s *scene) producer(name string, source func(n int) []any, c stages.OutletConfig[any]) *stages.Producer[any] {
 	s.Helper()
 	p := s.idleProducer(name, source, c)
@@ -267,7 +268,8 @@ func upTo(limit int) func(int) []any {
 	}
 }
 
-// consumer is a consumer whose batches are logged, and which may be made to stop in each until it is released.
+// consumer is a consumer whose batches are logged, and which may be made to stop in each until it
+// is released.
 type consumer struct {
 	*stages.Consumer[any]
 	gate chan struct{} // nil: never stops.

@@ -8,8 +8,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// FromSeq returns a producer of seq's events, which it draws as they are asked for. It completes with seq, and each Run
-// starts seq again. Demand of the configuration is not used.
+// FromSeq returns a producer of seq's events, which it draws as they are asked for. It completes
+// with seq, and each Run starts seq again. Demand of the configuration is not used.
 func FromSeq[T any](seq iter.Seq[T], c ProducerConfig[T]) (*Producer[T], error) {
 	p, err := NewProducer(c)
 	if err != nil {
@@ -35,8 +35,9 @@ func FromSeq[T any](seq iter.Seq[T], c ProducerConfig[T]) (*Producer[T], error) 
 // errHalted ends the consumer of a Stream whose loop was left.
 var errHalted = fmt.Errorf("%w: stream was left", supervisor.ErrShutdown)
 
-// Stream subscribes to src on the given terms and returns its events as a sequence, which ends with the subscription or
-// with ctx. Leaving the loop cancels the subscription. A pair with an error is the last one: what the producer failed with.
+// Stream subscribes to src on the given terms and returns its events as a sequence, which ends with
+// the subscription or with ctx. Leaving the loop cancels the subscription. A pair with an error is
+// the last one: what the producer failed with.
 func Stream[T any](ctx context.Context, src Source[T], o SubscribeOptions[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -2,8 +2,8 @@ package stages
 
 import "context"
 
-// Mode says what the end of a subscription means for its consumer or, as the restart mode of a [ConsumerSupervisor],
-// what the end of a child means for its event.
+// Mode says what the end of a subscription means for its consumer or, as the restart mode of a
+// [ConsumerSupervisor], what the end of a child means for its event.
 type Mode uint8
 
 // The modes. Permanent is not a restart mode.
@@ -16,26 +16,30 @@ const (
 // DefaultMaxDemand is what a subscription keeps up if its options say nothing, as GenStage's do.
 const DefaultMaxDemand = 1000
 
-// SubscribeOptions are the terms between one consumer and one producer. The zero value is a permanent subscription that
-// keeps between 500 and 1000 events asked for.
+// SubscribeOptions are the terms between one consumer and one producer. The zero value is a
+// permanent subscription that keeps between 500 and 1000 events asked for.
 type SubscribeOptions[T any] struct {
 	// MaxDemand is how many events may be asked for and not received. Zero means DefaultMaxDemand.
 	MaxDemand int
 
-	// MinDemand is how few events may be outstanding before the stage asks for more; it is less than MaxDemand. Nil means
-	// half of MaxDemand, and zero that the stage asks when nothing is outstanding.
+	// MinDemand is how few events may be outstanding before the stage asks for more; it is less
+	// than MaxDemand. Nil means half of MaxDemand, and zero that the stage asks when nothing is
+	// outstanding.
 	MinDemand *int
 
-	// Manual has the stage ask for nothing by itself: [Subscription.Ask] does. Each delivery is one batch.
+	// Manual has the stage ask for nothing by itself: [Subscription.Ask] does. Each delivery is one
+	// batch.
 	Manual bool
 
 	// Cancel is what the end of the subscription means for the consumer. Zero means Permanent.
 	Cancel Mode
 
-	// Resubscribe has a consumer that outlives its producer subscribe again as soon as the producer runs again.
+	// Resubscribe has a consumer that outlives its producer subscribe again as soon as the producer
+	// runs again.
 	Resubscribe bool
 
-	// Selector is for a [BroadcastDispatcher]: which events to get, nil for all. The producer calls it.
+	// Selector is for a [BroadcastDispatcher]: which events to get, nil for all. The producer calls
+	// it.
 	Selector func(T) bool
 
 	// Partition is for a [PartitionDispatcher]: whose events to get.
@@ -44,7 +48,8 @@ type SubscribeOptions[T any] struct {
 	stage any // which stage subscribes
 }
 
-// withDefaults returns the options with every default filled in, or an error that wraps ErrInvalidOption.
+// withDefaults returns the options with every default filled in, or an error that wraps
+// ErrInvalidOption.
 func (o SubscribeOptions[T]) withDefaults() (SubscribeOptions[T], error) {
 	if o.MaxDemand == 0 {
 		o.MaxDemand = DefaultMaxDemand
@@ -63,8 +68,9 @@ func (o SubscribeOptions[T]) withDefaults() (SubscribeOptions[T], error) {
 	return o, nil
 }
 
-// A Subscription is a consumer's standing wish for a producer's events. It outlives restarts of both: each Run of the
-// consumer, and with Resubscribe each Run of the producer, opens it again. Its methods may be called from any goroutine.
+// A Subscription is a consumer's standing wish for a producer's events. It outlives restarts of
+// both: each Run of the consumer, and with Resubscribe each Run of the producer, opens it again.
+// Its methods may be called from any goroutine.
 type Subscription[T any] struct {
 	from    *outlet[T]
 	to      *intake[T]
@@ -83,8 +89,9 @@ type Subscription[T any] struct {
 	outcome    error         // why it ended before; valid after resolved is closed
 }
 
-// link is one attachment of a subscription to a Run of its producer: what GenStage calls a subscription reference.
-// A new one for each attachment makes messages about an earlier one harmless.
+// link is one attachment of a subscription to a Run of its producer: what GenStage calls a
+// subscription reference. A new one for each attachment makes messages about an earlier one
+// harmless.
 type link[T any] struct {
 	sub     *Subscription[T]
 	id      ConsumerID // owned by the producer
@@ -93,18 +100,19 @@ type link[T any] struct {
 	account demand     // owned by the consumer; not of a manual subscription
 }
 
-// Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through OnReturn: also if the
-// subscription is not open at the moment. But each Run of the consumer begins without demand, and what was asked for before
-// does not come back in it. n < 1 asks for nothing.
+// Ask asks for n more events on a manual subscription. Each of them arrives, or comes back through
+// OnReturn: also if the subscription is not open at the moment. But each Run of the consumer begins
+// without demand, and what was asked for before does not come back in it. n < 1 asks for nothing.
 func (s *Subscription[T]) Ask(n int) {
 	if n > 0 {
 		s.to.post(notice[T]{kind: noticeAsk, sub: s, n: n})
 	}
 }
 
-// Wait returns when the producer has accepted the subscription for the first time: from then on what it emits is for this
-// consumer too. Before both stages run it waits, at most until ctx is done. An error is the reason why the subscription
-// ended before; it matches [supervisor.ErrShutdown] if it was cancelled for no other.
+// Wait returns when the producer has accepted the subscription for the first time: from then on
+// what it emits is for this consumer too. Before both stages run it waits, at most until ctx is
+// done. An error is the reason why the subscription ended before; it matches
+// [supervisor.ErrShutdown] if it was cancelled for no other.
 func (s *Subscription[T]) Wait(ctx context.Context) error {
 	select {
 	case <-s.resolved:
@@ -122,13 +130,14 @@ func (s *Subscription[T]) resolve(outcome error) {
 	}
 }
 
-// Cancel ends the subscription for good. What has been delivered is handled first; then the cancel mode decides what
-// reason means to the consumer.
+// Cancel ends the subscription for good. What has been delivered is handled first; then the cancel
+// mode decides what reason means to the consumer.
 func (s *Subscription[T]) Cancel(reason error) {
 	s.to.post(notice[T]{kind: noticeCancel, sub: s, err: reason})
 }
 
-// Resubscribe replaces the subscription by another one to the same producer: Cancel with reason, then Subscribe.
+// Resubscribe replaces the subscription by another one to the same producer: Cancel with reason,
+// then Subscribe.
 func (s *Subscription[T]) Resubscribe(reason error, o SubscribeOptions[T]) (*Subscription[T], error) {
 	next, err := newSubscription(s.from, s.to, o)
 	if err != nil {

@@ -218,8 +218,8 @@ func consumerDeath(s *scene) {
 	s.want("second", s.happened())
 }
 
-// unknownSubscription: handles exclude references nobody knows, and one reference for two subscriptions. What remains is an
-// Ask on a subscription that has ended: the demand comes back.
+// unknownSubscription: handles exclude references nobody knows, and one reference for two
+// subscriptions. What remains is an Ask on a subscription that has ended: the demand comes back.
 func unknownSubscription(s *scene) {
 	returned := 0
 	c := must(stages.NewConsumer(stages.ConsumerConfig[any]{

@@ -12,8 +12,8 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
-// supervisedPipeline is a producer, two consumers of it, and a processor with a third, on default terms and in start order
-// below a supervisor that is RestForOne. One of them crashes once.
+// supervisedPipeline is a producer, two consumers of it, and a processor with a third, on default
+// terms and in start order below a supervisor that is RestForOne. One of them crashes once.
 type supervisedPipeline struct {
 	spec      supervisor.Spec
 	victim    string
@@ -96,9 +96,9 @@ func (p *supervisedPipeline) teller() (tell func()) {
 	}
 }
 
-// A stage that crashes, in whatever way, takes along those below it, on default terms. Below a supervisor that is
-// RestForOne it and they come back together, for one restart of the three that are allowed, and the flow goes on. Here
-// the goroutines race as they like.
+// A stage that crashes, in whatever way, takes along those below it, on default terms. Below a
+// supervisor that is RestForOne it and they come back together, for one restart of the three that
+// are allowed, and the flow goes on. Here the goroutines race as they like.
 func TestRestForOneHealsACrashedStage(t *testing.T) {
 	order := []string{"source", "first", "second", "filter", "crew"}
 	crashes := map[string]func() error{

@@ -173,9 +173,10 @@ func (r *recorder) Return(c ConsumerID, n int) {
 	r.returned = append(r.returned, delivered{Consumer: r.names[c], N: n})
 }
 
-// replay does a vector's operations and compares what came of each. A vector's upstream is what the dispatcher waits for
-// beyond what the producer owes; arrived says what a dispatch takes off the latter, given the events, those taken, and what
-// Waiting fell by. sorted: the order of deliveries to different consumers is of no importance.
+// replay does a vector's operations and compares what came of each. A vector's upstream is what the
+// dispatcher waits for beyond what the producer owes; arrived says what a dispatch takes off the
+// latter, given the events, those taken, and what Waiting fell by. sorted: the order of deliveries
+// to different consumers is of no importance.
 func replay(t rapid.TB, d Dispatcher[int], options map[string]SubscribeOptions[int], ops []dispatcherOp,
 	arrived func(events, taken, fell int) int, sorted bool,
 ) {
@@ -247,14 +248,16 @@ func TestBroadcastDispatcherVectors(t *testing.T) {
 				}
 				options[consumer] = SubscribeOptions[int]{Selector: func(event int) bool { return event%2 == 0 }}
 			}
-			// The original still counts on what was buffered; the stage here would have given it back by now.
+			// The original still counts on what was buffered; the stage here would have given it
+			// back by now.
 			arrived := func(_, taken, _ int) int { return taken }
 			replay(t, new(BroadcastDispatcher[int]), options, v.Ops, arrived, true)
 		})
 	}
 }
 
-// Case pd-vectors. The original drops the queue of a consumer that leaves, which is what OnOrphans is for here.
+// Case pd-vectors. The original drops the queue of a consumer that leaves, which is what OnOrphans
+// is for here.
 func TestPartitionDispatcherVectors(t *testing.T) {
 	for i, v := range vectors[dispatcherVector](t, "partition_dispatcher.json") {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {

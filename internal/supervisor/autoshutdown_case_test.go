@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// playAuto ends children one after the other as the expected events tell: an end that is followed by a start was a
-// crash. Who ends is significant, unless nothing is; who is only stopped is not.
+// playAuto ends children one after the other as the expected events tell: an end that is followed
+// by a start was a crash. Who ends is significant, unless nothing is; who is only stopped is not.
 func playAuto(t *testing.T, c testCase) {
 	expect := decode[struct {
 		Events  []caseEvent

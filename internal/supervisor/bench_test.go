@@ -203,7 +203,8 @@ func runCounter(b *testing.B) (s *Server[counterMessage], stop func()) {
 	return s, runForBenchmark(b, s)
 }
 
-// reportRatio measures bare, which does its thing n times, and reports how many times slower the benchmark is.
+// reportRatio measures bare, which does its thing n times, and reports how many times slower the
+// benchmark is.
 func reportRatio(b *testing.B, bare func(n int)) {
 	b.Helper()
 	supervised := b.Elapsed()

@@ -13,8 +13,9 @@ import (
 	"testing/synctest"
 )
 
-// testCase is one observation of the real thing: Erlang's and Elixir's libraries, or the book's programs on them.
-// Verdict "carry" means that Go behaves the same; "adapt" and "avoid" that it behaves as the field Go says.
+// testCase is one observation of the real thing: Erlang's and Elixir's libraries, or the book's
+// programs on them. Verdict "carry" means that Go behaves the same; "adapt" and "avoid" that it
+// behaves as the field Go says.
 type testCase struct {
 	ID      string
 	Title   string
@@ -31,7 +32,8 @@ type caseTest struct {
 	play   func(t *testing.T, c testCase)
 }
 
-// runCases plays every case of a file in a bubble of its own. A case that no test knows is an error.
+// runCases plays every case of a file in a bubble of its own. A case that no test knows is an
+// error.
 func runCases(t *testing.T, file string, tests []caseTest) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", file))
@@ -117,7 +119,8 @@ func (c *childSetup) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// caseEvent is an event as the cases write it: ["start","a"], ["terminated","a","shutdown"], "init".
+// caseEvent is an event as the cases write it: ["start","a"], ["terminated","a","shutdown"],
+// "init".
 type caseEvent string
 
 func (e *caseEvent) UnmarshalJSON(text []byte) error {

@@ -19,7 +19,8 @@ var (
 	errKilled = errors.New("killed")
 )
 
-// world plays children that do nothing but tell what happens to them, and end when they are told to.
+// world plays children that do nothing but tell what happens to them, and end when they are told
+// to.
 type world struct {
 	recorder
 	t *testing.T
@@ -252,7 +253,8 @@ func (r *running) expectAlive() {
 	}
 }
 
-// expectExit checks the end of a supervisor against OTP's exit reason, which is shutdown for all it decides itself.
+// expectExit checks the end of a supervisor against OTP's exit reason, which is shutdown for all it
+// decides itself.
 func (r *running) expectExit(reason string) {
 	r.t.Helper()
 	if !r.ended() {

@@ -16,23 +16,24 @@ type DynamicSpec struct {
 	// Name is required, as in [Spec].
 	Name string
 
-	// MaxChildren is how many children may exist at once, each until its goroutine is about to end. Zero means no limit.
+	// MaxChildren is how many children may exist at once, each until its goroutine is about to end.
+	// Zero means no limit.
 	MaxChildren int
 
 	MaxRestarts *int          // as in Spec
 	Within      time.Duration // as in Spec
 	Backoff     Backoff       // as in Spec
 
-	// OnEvent is called from the goroutines of the children, at the same time, and must not block. Nil means that nobody
-	// is told.
+	// OnEvent is called from the goroutines of the children, at the same time, and must not block.
+	// Nil means that nobody is told.
 	OnEvent func(Event)
 }
 
-// Dynamic supervises any number of independent children, one for one. They have no order, and all stop at the same time.
-// Names need not be unique. All methods are safe for concurrent use.
+// Dynamic supervises any number of independent children, one for one. They have no order, and all
+// stop at the same time. Names need not be unique. All methods are safe for concurrent use.
 //
-// Unlike a Supervisor it has no goroutine that decides: each child ends on its own and takes the lock to leave, so that
-// a temporary child, such as a job, costs little more than its goroutine.
+// Unlike a Supervisor it has no goroutine that decides: each child ends on its own and takes the
+// lock to leave, so that a temporary child, such as a job, costs little more than its goroutine.
 type Dynamic struct {
 	spec DynamicSpec
 
@@ -50,7 +51,8 @@ type Dynamic struct {
 	running   bool
 }
 
-// NewDynamic returns a supervisor without children that is not started yet. The error matches [ErrSpec].
+// NewDynamic returns a supervisor without children that is not started yet. The error matches
+// [ErrSpec].
 func NewDynamic(spec DynamicSpec) (*Dynamic, error) {
 	if err := validateLimits(spec.Name, spec.MaxRestarts, spec.Within, spec.Backoff); err != nil {
 		return nil, err
@@ -62,16 +64,18 @@ func NewDynamic(spec DynamicSpec) (*Dynamic, error) {
 	return &Dynamic{spec: spec, children: make(map[*dynamicChild]struct{})}, nil
 }
 
-// Run admits children until ctx is done or the supervisor gives up; then it stops them all at once and waits for each
-// up to its StopTimeout. It returns nil after ctx was done, an [*IntensityError] when it gave up, [ErrAlreadyStarted]
-// while another Run is in progress, and matches [ErrStopTimeout] if children were abandoned on the way out.
+// Run admits children until ctx is done or the supervisor gives up; then it stops them all at once
+// and waits for each up to its StopTimeout. It returns nil after ctx was done, an [*IntensityError]
+// when it gave up, [ErrAlreadyStarted] while another Run is in progress, and matches
+// [ErrStopTimeout] if children were abandoned on the way out.
 func (d *Dynamic) Run(ctx context.Context) error {
 	return d.RunReady(ctx, func() {})
 }
 
 // RunReady is Run that reports when children are admitted.
 func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
-	// Not derived from ctx's cancellation: children learn that they are to stop from their supervisor, with its cause.
+	// Not derived from ctx's cancellation: children learn that they are to stop from their
+	// supervisor, with its cause.
 	group, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	d.mu.Lock()
@@ -103,10 +107,10 @@ func (d *Dynamic) RunReady(ctx context.Context, ready func()) error {
 	return err
 }
 
-// Start starts c and returns without waiting for it in any way: only OnEvent is told how the start went. StartReady waits
-// and returns it. A zero Restart is Permanent, as everywhere: say Temporary for what runs once. Significant has no meaning
-// here. A child that asks to be ignored leaves, at its start and at a restart. Errors: [ErrNotRunning], [ErrMaxChildren],
-// [ErrSpec].
+// Start starts c and returns without waiting for it in any way: only OnEvent is told how the start
+// went. StartReady waits and returns it. A zero Restart is Permanent, as everywhere: say Temporary
+// for what runs once. Significant has no meaning here. A child that asks to be ignored leaves, at
+// its start and at a restart. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) Start(c Child) error {
 	return d.start(&dynamicChild{Child: c})
 }
@@ -131,7 +135,8 @@ func (d *Dynamic) start(c *dynamicChild) error {
 	return nil
 }
 
-// admit makes c a child, which must have a cancel before mu is released. It must be called with mu held.
+// admit makes c a child, which must have a cancel before mu is released. It must be called with mu
+// held.
 func (d *Dynamic) admit(c *dynamicChild) error {
 	switch {
 	case d.derive == nil:
@@ -145,10 +150,10 @@ func (d *Dynamic) admit(c *dynamicChild) error {
 	return nil
 }
 
-// StartReady is Start that returns when c is ready, has failed to become so, or ctx is done, in which case c is
-// stopped. A child that does not become ready the first time is not restarted. One that asks to be ignored has left when
-// StartReady returns nil: that is no error, here as in [Supervisor.StartChild]. Errors besides those of Start:
-// *[StartError].
+// StartReady is Start that returns when c is ready, has failed to become so, or ctx is done, in
+// which case c is stopped. A child that does not become ready the first time is not restarted. One
+// that asks to be ignored has left when StartReady returns nil: that is no error, here as in
+// [Supervisor.StartChild]. Errors besides those of Start: *[StartError].
 func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	ready := make(chan error, 1)
 	child := &dynamicChild{Child: c, ready: ready}
@@ -167,8 +172,8 @@ func (d *Dynamic) StartReady(ctx context.Context, c Child) error {
 	return nil
 }
 
-// Stop stops the children of that name and returns when they have ended, or were abandoned after their StopTimeout;
-// then the error matches [ErrStopTimeout]. Errors besides: [ErrNotFound].
+// Stop stops the children of that name and returns when they have ended, or were abandoned after
+// their StopTimeout; then the error matches [ErrStopTimeout]. Errors besides: [ErrNotFound].
 func (d *Dynamic) Stop(name string) error {
 	children := slices.DeleteFunc(d.all(), func(c *dynamicChild) bool { return c.Name != name })
 	if len(children) == 0 {
@@ -203,8 +208,8 @@ func (d *Dynamic) stopAll(children []*dynamicChild) error {
 	return errors.Join(errs...)
 }
 
-// stop cancels c and waits for its end. If that has not come within timeout, c meets the fate that late says; the error
-// matches ErrStopTimeout if that is abandoned.
+// stop cancels c and waits for its end. If that has not come within timeout, c meets the fate that
+// late says; the error matches ErrStopTimeout if that is abandoned.
 func (d *Dynamic) stop(c *dynamicChild, timeout time.Duration, late fate) error {
 	c.cancel(ErrShutdown)
 	d.mu.Lock()
@@ -242,7 +247,8 @@ func (d *Dynamic) abandon(c *dynamicChild, f fate) error {
 	return err
 }
 
-// Stacks returns the stacks of the goroutines that work for the children of a name. It stops the world for a moment.
+// Stacks returns the stacks of the goroutines that work for the children of a name. It stops the
+// world for a moment.
 func (d *Dynamic) Stacks(child string) string {
 	d.mu.Lock()
 	for c := range d.children {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// dynamicChild is a child of a Dynamic, across all its restarts. What changes belongs to Dynamic.mu.
+// dynamicChild is a child of a Dynamic, across all its restarts. What changes belongs to
+// Dynamic.mu.
 type dynamicChild struct {
 	Child
 	ready   chan<- error    // capacity 1: receives how the start went; nil if nobody waits for that
@@ -69,7 +70,8 @@ func (d *Dynamic) onReady(c *dynamicChild) {
 	}
 }
 
-// answers reports whether somebody waits for the start of c and has no answer yet: the caller now owes it.
+// answers reports whether somebody waits for the start of c and has no answer yet: the caller now
+// owes it.
 func (d *Dynamic) answers(c *dynamicChild) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,8 +87,8 @@ func (d *Dynamic) onFailedStart(c *dynamicChild, err error) {
 	c.ready <- err
 }
 
-// onIgnored is the end of a child that does not want to be started, now or again: it leaves, and costs no restart
-// (DynamicSupervisor, restart_child).
+// onIgnored is the end of a child that does not want to be started, now or again: it leaves, and
+// costs no restart (DynamicSupervisor, restart_child).
 func (d *Dynamic) onIgnored(c *dynamicChild) {
 	awaited := d.answers(c)
 	d.emit(Event{Kind: ChildIgnored, Child: c.Name, Restarts: c.restarts})
@@ -141,7 +143,8 @@ func (d *Dynamic) rerun(ctx context.Context, c *dynamicChild, delay time.Duratio
 	d.run(ctx, c)
 }
 
-// countRestart asks the intensity for a restart of c, which ended with err, and returns how long to wait before it.
+// countRestart asks the intensity for a restart of c, which ended with err, and returns how long to
+// wait before it.
 func (d *Dynamic) countRestart(c *dynamicChild, err error) (delay time.Duration, allowed bool) {
 	now := time.Now()
 	d.mu.Lock()

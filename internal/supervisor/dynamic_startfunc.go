@@ -10,18 +10,18 @@ import (
 // maxIdle bounds the goroutines that a Dynamic keeps for the next StartFunc.
 const maxIdle = 512
 
-// A poolGoroutine runs one function after the other. A new goroutine starts with a small stack, and moves it each time
-// that proves too small, which costs more than all else about a short job.
+// A poolGoroutine runs one function after the other. A new goroutine starts with a small stack, and
+// moves it each time that proves too small, which costs more than all else about a short job.
 type poolGoroutine struct {
 	name  string             // its label, in place of the child's, which would cost as much again
 	label context.Context    //nolint:containedctx // a bag of labels: runtime/pprof takes them so
 	work  chan *dynamicChild // capacity 1; closed to end it
 }
 
-// StartFunc runs f as a temporary child that has no context: its caller sees to it that it ends, and a stop of d does not
-// wait for it, as for one with NoWait. It returns without waiting. A panic of f is the end of the child, with no other
-// consequence. This is for short work in large numbers: f runs on a goroutine that has run others.
-// Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
+// StartFunc runs f as a temporary child that has no context: its caller sees to it that it ends,
+// and a stop of d does not wait for it, as for one with NoWait. It returns without waiting. A panic
+// of f is the end of the child, with no other consequence. This is for short work in large numbers:
+// f runs on a goroutine that has run others. Errors: [ErrNotRunning], [ErrMaxChildren], [ErrSpec].
 func (d *Dynamic) StartFunc(name string, f func()) error {
 	c := &dynamicChild{Child: Child{Name: name, Restart: Temporary, NoWait: true}, f: f}
 	if name == "" || f == nil {
@@ -40,7 +40,8 @@ func (d *Dynamic) StartFunc(name string, f func()) error {
 	return nil
 }
 
-// admitFunc makes c a child and finds it a goroutine: an idle one, or a new one that is not started yet.
+// admitFunc makes c a child and finds it a goroutine: an idle one, or a new one that is not started
+// yet.
 func (d *Dynamic) admitFunc(c *dynamicChild) (*poolGoroutine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,16 +9,19 @@ import (
 )
 
 var (
-	// ErrShutdown is the cause of a child's cancelled context when its supervisor stops it.
-	// A child that returns it, wrapped or not, has ended cleanly.
+	// ErrShutdown is the cause of a child's cancelled context when its supervisor stops it. A child
+	// that returns it, wrapped or not, has ended cleanly.
 	ErrShutdown = errors.New("shutdown")
-	// ErrStop is returned by a Handler whose server has done its work: it ends as it does after Stop, normally.
+	// ErrStop is returned by a Handler whose server has done its work: it ends as it does after
+	// Stop, normally.
 	ErrStop = errors.New("stop")
-	// ErrIgnore is returned by a child before it is ready: there is nothing for it to do, and that is no failure.
+	// ErrIgnore is returned by a child before it is ready: there is nothing for it to do, and that
+	// is no failure.
 	ErrIgnore = errors.New("nothing to do")
 	// ErrIntensity is what a supervisor's end matches when it restarted too often and gave up.
 	ErrIntensity = errors.New("restart intensity exceeded")
-	// ErrStopTimeout is what a stop matches when a child did not return within its StopTimeout and was abandoned.
+	// ErrStopTimeout is what a stop matches when a child did not return within its StopTimeout and
+	// was abandoned.
 	ErrStopTimeout = errors.New("stop timeout expired")
 	// ErrSpec is what every error about an impossible specification matches.
 	ErrSpec = errors.New("invalid spec")
@@ -27,7 +30,8 @@ var (
 	ErrNotRunning = errors.New("not running")
 	// ErrAlreadyStarted is returned for a name, or a part, that is running already.
 	ErrAlreadyStarted = errors.New("already started")
-	// ErrAlreadyPresent is returned for a name whose child is known but stopped: restart it, or delete it first.
+	// ErrAlreadyPresent is returned for a name whose child is known but stopped: restart it, or
+	// delete it first.
 	ErrAlreadyPresent = errors.New("already present")
 	// ErrRunning is returned by what needs a stopped child.
 	ErrRunning = errors.New("child is running")
@@ -50,7 +54,8 @@ type PanicError struct {
 	Stack []byte // the goroutine's stack, as debug.Stack formats it
 }
 
-// newPanicError must be called by the deferred function that recovered v: only there does the stack show the panic.
+// newPanicError must be called by the deferred function that recovered v: only there does the stack
+// show the panic.
 func newPanicError(v any) *PanicError { return &PanicError{Value: v, Stack: debug.Stack()} }
 
 // Error leaves the stack out: it belongs in a log attribute of its own.
@@ -62,7 +67,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// stackOf returns the stack of a panic, or nothing: also of one that made a supervisor give up, which has told it.
+// stackOf returns the stack of a panic, or nothing: also of one that made a supervisor give up,
+// which has told it.
 func stackOf(err error) string {
 	if errors.Is(err, ErrIntensity) {
 		return ""
@@ -88,8 +94,9 @@ func (e *StartError) Error() string {
 // Unwrap returns the reason.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// IntensityError is the end of a supervisor that gave up. It matches [ErrIntensity], and [ErrShutdown] too: a
-// supervisor that gives up has stopped its children in order, so a transient one is not started again.
+// IntensityError is the end of a supervisor that gave up. It matches [ErrIntensity], and
+// [ErrShutdown] too: a supervisor that gives up has stopped its children in order, so a transient
+// one is not started again.
 type IntensityError struct {
 	Supervisor  string
 	Child       string // whose end was one too many
@@ -112,15 +119,17 @@ func (e *IntensityError) Is(target error) bool {
 	return target == ErrIntensity || target == ErrShutdown
 }
 
-// cleanupError is the end of a server whose Terminate panicked. How the server ended stays what it was.
+// cleanupError is the end of a server whose Terminate panicked. How the server ended stays what it
+// was.
 type cleanupError struct{ reason, err error }
 
 func (e *cleanupError) Error() string   { return reason(e.reason) + "; terminate: " + e.err.Error() }
 func (e *cleanupError) Unwrap() []error { return []error{e.reason, e.err} }
 
-// clean reports whether a child that was not being stopped ended the way it should. Go has no exit reasons: nil stands
-// for normal, ErrShutdown for shutdown, everything else is abnormal. A panic is, too, whatever its value; but not one
-// that failed a clean-up, or that made a supervisor below give up.
+// clean reports whether a child that was not being stopped ended the way it should. Go has no exit
+// reasons: nil stands for normal, ErrShutdown for shutdown, everything else is abnormal. A panic
+// is, too, whatever its value; but not one that failed a clean-up, or that made a supervisor below
+// give up.
 func clean(err error) bool {
 	if e, ok := errors.AsType[*cleanupError](err); ok {
 		err = e.reason
@@ -133,12 +142,12 @@ func panicked(err error) bool {
 	return ok
 }
 
-// notable reports whether an end is one that people want to know of. A supervisor that gave up ended the way it
-// should, as did a server whose clean-up failed, and yet it is.
+// notable reports whether an end is one that people want to know of. A supervisor that gave up
+// ended the way it should, as did a server whose clean-up failed, and yet it is.
 func notable(err error) bool { return !clean(err) || errors.Is(err, ErrIntensity) || panicked(err) }
 
-// stoppedCleanly reports the same for a child that was being stopped: the end of its context is then no error.
-// A panic is one even beside a clean reason: it is a clean-up that failed.
+// stoppedCleanly reports the same for a child that was being stopped: the end of its context is
+// then no error. A panic is one even beside a clean reason: it is a clean-up that failed.
 func stoppedCleanly(err error) bool {
 	return !panicked(err) && (clean(err) || errors.Is(err, context.Canceled))
 }

@@ -28,8 +28,9 @@ func (k EventKind) String() string {
 		"child restarting", "child abandoned", "abandoned child returned", "supervisor shuts down", "supervisor gave up")
 }
 
-// Event is something that happened in a supervisor. An event is emitted after the fact, except ChildRestarting,
-// ShuttingDown and GaveUp, which announce a decision before it is carried out. It makes one line of a log:
+// Event is something that happened in a supervisor. An event is emitted after the fact, except
+// ChildRestarting, ShuttingDown and GaveUp, which announce a decision before it is carried out. It
+// makes one line of a log:
 //
 //	logger.LogAttrs(ctx, e.Level(), e.Kind.String(), e.Attrs()...)
 type Event struct {
@@ -45,8 +46,8 @@ type Event struct {
 	Redundant  bool          // of ChildEnded and ChildFailed: the next event is a ChildRestarting or GaveUp and tells the same
 }
 
-// Level is the event's place in a log: Info for the life of children, Warn for what heals by itself, Error for what a
-// person should look at, and Debug for what the next event tells again.
+// Level is the event's place in a log: Info for the life of children, Warn for what heals by
+// itself, Error for what a person should look at, and Debug for what the next event tells again.
 func (e Event) Level() slog.Level {
 	switch {
 	case e.Redundant:

@@ -85,7 +85,8 @@ func TestGiveUpIsToldBeforeItEscalates(t *testing.T) {
 	})
 }
 
-// A restart is one line of the log, with who, what and why; so is giving up. What leads to it is for debugging.
+// A restart is one line of the log, with who, what and why; so is giving up. What leads to it is
+// for debugging.
 func TestRestartIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog

@@ -40,8 +40,8 @@ type sendServer struct {
 	state   sendState
 }
 
-// newSendServer makes a server that calls deliver for every e-mail, and again at every tick for those that failed, up to
-// maxRetries times each; zero means 5.
+// newSendServer makes a server that calls deliver for every e-mail, and again at every tick for
+// those that failed, up to maxRetries times each; zero means 5.
 func newSendServer(maxRetries int, every time.Duration, deliver func(string) error) (*Server[sendMessage], error) {
 	if maxRetries == 0 {
 		maxRetries = 5

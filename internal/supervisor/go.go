@@ -1,7 +1,8 @@
 package supervisor
 
-// Go runs f on a goroutine of its own, and calls ended from there when f has ended, whatever it did: with what it returned,
-// a [*PanicError], or [ErrExited]. It is for a part that keeps account of its own children; all others have a [Dynamic].
+// Go runs f on a goroutine of its own, and calls ended from there when f has ended, whatever it
+// did: with what it returned, a [*PanicError], or [ErrExited]. It is for a part that keeps account
+// of its own children; all others have a [Dynamic].
 func Go(f func() error, ended func(error)) {
 	go func() {
 		err := ErrExited

@@ -6,7 +6,8 @@ import (
 	"testing/synctest"
 )
 
-// A dynamic child that asks to be ignored is forgotten, at its start and at a restart, and costs no restart.
+// A dynamic child that asks to be ignored is forgotten, at its start and at a restart, and costs no
+// restart.
 func TestDynamicForgetsWhoIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog

@@ -19,7 +19,8 @@ type instance struct {
 	fate atomic.Uint32 // holds a fate
 }
 
-// A fate is what becomes of a goroutine. Whoever is first decides it, once: the goroutine, or the supervisor that stops it.
+// A fate is what becomes of a goroutine. Whoever is first decides it, once: the goroutine, or the
+// supervisor that stops it.
 //
 //	alive ──► ended        the goroutine was first
 //	      ├─► released     the stop did not wait
@@ -47,10 +48,11 @@ func (i *instance) meet(f fate) bool { return i.fate.CompareAndSwap(alive, f) }
 // instanceKey is the key of a child's context under which its instance is found.
 type instanceKey struct{}
 
-// Ending tells the supervisor of the child whose context ctx is that the child is about to return, which it must then do
-// at once. It is for a child that takes others along by what it does last, such as a producer that tells its consumers:
-// the supervisor hears of its end before it can hear of theirs, so that one restart of the group serves all. A child that
-// does not call it is heard of when it has returned. Without a supervisor Ending does nothing.
+// Ending tells the supervisor of the child whose context ctx is that the child is about to return,
+// which it must then do at once. It is for a child that takes others along by what it does last,
+// such as a producer that tells its consumers: the supervisor hears of its end before it can hear
+// of theirs, so that one restart of the group serves all. A child that does not call it is heard of
+// when it has returned. Without a supervisor Ending does nothing.
 func Ending(ctx context.Context) {
 	if i, ok := ctx.Value(instanceKey{}).(*instance); ok {
 		i.announce()
@@ -64,9 +66,9 @@ func (i *instance) announce() {
 	}
 }
 
-// spawn runs c in a goroutine of its own. From there onEnding is called when c is ending, before done is closed; if the
-// supervisor has left c by then, onReturn is called instead, as the last act.
-// The caller owns the instance: it waits for done, or leaves it and says so by its fate.
+// spawn runs c in a goroutine of its own. From there onEnding is called when c is ending, before
+// done is closed; if the supervisor has left c by then, onReturn is called instead, as the last
+// act. The caller owns the instance: it waits for done, or leaves it and says so by its fate.
 func spawn(ctx context.Context, supervisor string, c *Child, onEnding, onReturn func(*instance)) *instance {
 	ctx, cancel := context.WithCancelCause(ctx)
 	i := &instance{child: c, cancel: cancel, onEnding: onEnding, ready: make(chan struct{}), done: make(chan struct{})}
@@ -104,7 +106,8 @@ func (i *instance) started() bool {
 	}
 }
 
-// stop cancels the instance and waits for its end, up to timeout. It reports whether the goroutine has ended.
+// stop cancels the instance and waits for its end, up to timeout. It reports whether the goroutine
+// has ended.
 func (i *instance) stop(timeout time.Duration) bool {
 	i.cancel(ErrShutdown)
 	return within(timeout, i.done)
@@ -142,8 +145,9 @@ func remaining(timeout time.Duration, begin time.Time) time.Duration {
 	return timeout - time.Since(begin)
 }
 
-// ends are the instances that ended and were not looked at yet, in the order of their ends. It takes any number, so
-// that the end of a child never waits for its supervisor; there are no more of them than instances.
+// ends are the instances that ended and were not looked at yet, in the order of their ends. It
+// takes any number, so that the end of a child never waits for its supervisor; there are no more of
+// them than instances.
 type ends struct {
 	wake chan struct{} // capacity 1: there is something to take
 

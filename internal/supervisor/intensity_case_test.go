@@ -41,7 +41,8 @@ func playWindow(t *testing.T, c testCase) {
 		Supervisor string
 	}
 	rows := decode[struct{ Rows []row }](t, c.Expect).Rows
-	// Go's clock is precise, so the boundary is: a restart as old as the window is long still counts.
+	// Go's clock is precise, so the boundary is: a restart as old as the window is long still
+	// counts.
 	rows = append(rows, row{1000, "gives_up"}, row{1001, "alive"})
 	for _, row := range rows {
 		w := newWorld(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// job is the book's job as a child: it tries its work, and again after a delay, up to a number of retries. Its errors
-// are its own affair; a panic is its supervisor's.
+// job is the book's job as a child: it tries its work, and again after a delay, up to a number of
+// retries. Its errors are its own affair; a panic is its supervisor's.
 type job struct {
 	id         string
 	work       func() error
@@ -72,7 +72,8 @@ func (j *job) child(r Restart) Child {
 	return Child{Name: "job", RunReady: j.runReady, Restart: r}
 }
 
-// supervisor isolates the job: what becomes of it concerns nobody else, and when it has ended so has its supervisor.
+// supervisor isolates the job: what becomes of it concerns nobody else, and when it has ended so
+// has its supervisor.
 func (j *job) supervisor(t *testing.T, maxRestarts int) Child {
 	t.Helper()
 	c := j.child(Transient)
@@ -144,8 +145,8 @@ func playJobLoop(t *testing.T, _ testCase) {
 	}
 }
 
-// playDoomedJob panics in a job: isolated, it ends nothing but its own supervisor. Directly below the runner it would
-// use the restarts of all, so the two cases are the same in Go.
+// playDoomedJob panics in a job: isolated, it ends nothing but its own supervisor. Directly below
+// the runner it would use the restarts of all, so the two cases are the same in Go.
 func playDoomedJob(t *testing.T, c testCase) {
 	maxRestarts := decode[struct {
 		MaxRestarts int `json:"max_restarts"`

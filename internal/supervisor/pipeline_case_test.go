@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// playScraper crashes a producer whose consumers crash with it. It shows why the tree of a pipeline is rest_for_one.
+// playScraper crashes a producer whose consumers crash with it. It shows why the tree of a pipeline
+// is rest_for_one.
 func playScraper(t *testing.T, c testCase) {
 	expect := decode[struct {
 		Rows []struct {

@@ -37,7 +37,8 @@ func TestIntensity(t *testing.T) {
 	}
 }
 
-// A restart is refused exactly if the closed window before it holds more than the limit, itself included.
+// A restart is refused exactly if the closed window before it holds more than the limit, itself
+// included.
 func TestIntensityIsACountOfTheWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(0, 5).Draw(t, "limit")

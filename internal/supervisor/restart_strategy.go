@@ -9,8 +9,8 @@ const (
 	restart               // start it again, with those that the strategy adds
 )
 
-// onEnd decides about a child that ended by itself.
-// Source: supervisor(3), "Restart Type"; a clean end is normal or shutdown.
+// onEnd decides about a child that ended by itself. Source: supervisor(3), "Restart Type"; a clean
+// end is normal or shutdown.
 func (r Restart) onEnd(clean bool) action {
 	switch {
 	case r == Temporary:
@@ -41,9 +41,10 @@ type plan struct {
 	start  []int // start order
 }
 
-// plan decides what the restart of child failed does to the children, given their restart values in start order.
-// A child that stands still is started along: the group comes back whole (supervisor.erl, restart_multiple_children).
-// Temporary ones are stopped and forgotten; the failed child itself is started whatever its value.
+// plan decides what the restart of child failed does to the children, given their restart values in
+// start order. A child that stands still is started along: the group comes back whole
+// (supervisor.erl, restart_multiple_children). Temporary ones are stopped and forgotten; the failed
+// child itself is started whatever its value.
 func (s Strategy) plan(failed int, children []Restart) plan {
 	var p plan
 	from, to := s.group(failed, len(children))
@@ -64,8 +65,8 @@ func (s Strategy) plan(failed int, children []Restart) plan {
 	return p
 }
 
-// ends reports whether a supervisor ends now that a child ended for good, with left other significant children alive.
-// Source: supervisor(3), "Automatic Shutdown".
+// ends reports whether a supervisor ends now that a child ended for good, with left other
+// significant children alive. Source: supervisor(3), "Automatic Shutdown".
 func (a AutoShutdown) ends(significant bool, left int) bool {
 	switch a {
 	case AnySignificant:

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Reply is where the answer to a call goes. It travels in the message and may be kept to answer later, from any
-// goroutine. Only the first answer counts, and one that comes too late is dropped.
+// Reply is where the answer to a call goes. It travels in the message and may be kept to answer
+// later, from any goroutine. Only the first answer counts, and one that comes too late is dropped.
 type Reply[R any] struct{ to chan<- answer[R] }
 
 type answer[R any] struct {
@@ -42,11 +42,13 @@ func (e *DownError) Error() string {
 // Unwrap returns how the server ended.
 func (e *DownError) Unwrap() error { return e.Err }
 
-// Call sends the message that build makes around a Reply, and waits for the answer until ctx is done, or for 5 s if
-// ctx has no deadline. Giving up does not take the message back: the server handles it all the same.
+// Call sends the message that build makes around a Reply, and waits for the answer until ctx is
+// done, or for 5 s if ctx has no deadline. Giving up does not take the message back: the server
+// handles it all the same.
 //
-// It returns the error the handler answered with; [ErrTimeout], or ctx's error if it was cancelled; [ErrNotRunning] if
-// there was no server to call; a [*DownError] if it ended during the call. A handler must not call its own server.
+// It returns the error the handler answered with; [ErrTimeout], or ctx's error if it was cancelled;
+// [ErrNotRunning] if there was no server to call; a [*DownError] if it ended during the call. A
+// handler must not call its own server.
 func Call[R, M any](ctx context.Context, s *Server[M], build func(Reply[R]) M) (R, error) {
 	answers := make(chan answer[R], 1)
 	var expired <-chan time.Time

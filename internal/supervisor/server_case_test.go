@@ -162,8 +162,8 @@ func playLifecycle(t *testing.T, c testCase) {
 	}
 }
 
-// playInitResults starts children that refuse, fail, panic and dawdle. The caller of StartChild learns why, and
-// nobody else ends because of it.
+// playInitResults starts children that refuse, fail, panic and dawdle. The caller of StartChild
+// learns why, and nobody else ends because of it.
 func playInitResults(t *testing.T, _ testCase) {
 	errConfig := errors.New("bad_config")
 	w := newWorld(t)
@@ -279,7 +279,8 @@ func playDefer(t *testing.T, c testCase) {
 	}
 }
 
-// playCallCrash: an error of Handle and a panic end the server. There are no garbage answers: types exclude them.
+// playCallCrash: an error of Handle and a panic end the server. There are no garbage answers: types
+// exclude them.
 func playCallCrash(t *testing.T, _ testCase) {
 	for name, how := range map[string]func() error{
 		"panic": func() error { panic(errBoom) },
@@ -299,7 +300,8 @@ func playCallCrash(t *testing.T, _ testCase) {
 	}
 }
 
-// playUnknownMessage: messages have a type, so an unknown one is the handler's to refuse, and not its end.
+// playUnknownMessage: messages have a type, so an unknown one is the handler's to refuse, and not
+// its end.
 func playUnknownMessage(t *testing.T, _ testCase) {
 	s, _, r := startCounter(t, 0, nil)
 	if _, err := Call(t.Context(), s, func(r Reply[int]) counterMessage { return unknown{r} }); err == nil {
@@ -311,7 +313,8 @@ func playUnknownMessage(t *testing.T, _ testCase) {
 	r.expectAlive()
 }
 
-// playName: the name of a child is unique in its supervisor, a server runs once, and neither has a default name.
+// playName: the name of a child is unique in its supervisor, a server runs once, and neither has a
+// default name.
 func playName(t *testing.T, _ testCase) {
 	w := newWorld(t)
 	sup, _ := w.run(setup{})

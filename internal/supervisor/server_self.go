@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Self is a server as its own handler sees it. It may be used by Init and Handle only, on the server's goroutine.
+// Self is a server as its own handler sees it. It may be used by Init and Handle only, on the
+// server's goroutine.
 type Self[M any] struct {
 	continues []M
 	timers    []timer[M] // Invariant: by due, then by seq
@@ -21,14 +22,14 @@ type timer[M any] struct {
 	msg M
 }
 
-// Continue has msg handled next, before any that waits, and before those of later Continues: for work that must
-// follow at once without delaying the start, or the reply to a call.
+// Continue has msg handled next, before any that waits, and before those of later Continues: for
+// work that must follow at once without delaying the start, or the reply to a call.
 func (s *Self[M]) Continue(msg M) { s.continues = append(s.continues, msg) }
 
-// After has msg handled once, not before d has passed. A d of zero means: after what has to continue, before what
-// waits in the mailbox; but of several timers that are due, and of one that is set again whenever it fires, every other
-// turn is the mailbox's, so that neither starves. The returned function takes the message back and reports whether
-// there was time for that.
+// After has msg handled once, not before d has passed. A d of zero means: after what has to
+// continue, before what waits in the mailbox; but of several timers that are due, and of one that
+// is set again whenever it fires, every other turn is the mailbox's, so that neither starves. The
+// returned function takes the message back and reports whether there was time for that.
 func (s *Self[M]) After(d time.Duration, msg M) (cancel func() bool) {
 	t := timer[M]{due: time.Now().Add(d), seq: s.seq, msg: msg}
 	s.seq++
@@ -50,7 +51,8 @@ func compareTimers[M any](a, b timer[M]) int {
 	return cmp.Compare(a.seq, b.seq)
 }
 
-// next takes the message that comes before the mailbox, in which something may wait, if there is one.
+// next takes the message that comes before the mailbox, in which something may wait, if there is
+// one.
 func (s *Self[M]) next(mail bool) (msg M, ok bool) {
 	if len(s.continues) > 0 {
 		msg, s.continues = s.continues[0], s.continues[1:]

@@ -304,7 +304,8 @@ func (h timerHandler) Handle(_ context.Context, n int) error {
 	return nil
 }
 
-// Timers come in the order of their time, those of one time in the order they were set, and not if they were cancelled.
+// Timers come in the order of their time, those of one time in the order they were set, and not if
+// they were cancelled.
 func TestTimersComeInOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		rapid.SyncTest(rt, func(rt *rapid.T) {

@@ -8,7 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// What ends a supervisor with significant children, and what does not (supervisor(3), "Automatic Shutdown").
+// What ends a supervisor with significant children, and what does not (supervisor(3), "Automatic
+// Shutdown").
 func TestSignificantChildren(t *testing.T) {
 	s1 := childSetup{ID: "s1", Restart: "transient", Significant: true}
 	s2 := childSetup{ID: "s2", Restart: "temporary", Significant: true}

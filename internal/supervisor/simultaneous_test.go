@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Two ends at the same moment: of a group one restart serves both, of children on their own each counts.
+// Two ends at the same moment: of a group one restart serves both, of children on their own each
+// counts.
 func TestEndsAtTheSameMoment(t *testing.T) {
 	for strategy, alive := range map[string]bool{"one_for_one": false, "one_for_all": true} {
 		t.Run(strategy, func(t *testing.T) {
@@ -66,7 +67,8 @@ func TestEndDuringTheStart(t *testing.T) {
 	})
 }
 
-// A group whose restart keeps failing uses up the budget; then those who were spared are stopped too.
+// A group whose restart keeps failing uses up the budget; then those who were spared are stopped
+// too.
 func TestGroupRestartThatFailsForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -21,8 +21,9 @@ const Forever time.Duration = math.MaxInt64
 
 // Spec describes a supervisor. Its zero values are OTP's defaults.
 //
-// OnEvent is called from the supervisor's own goroutine, in order and between its steps, except for ChildReturned, which
-// comes from the goroutine that returned. It may look at the tree, but not change it.
+// OnEvent is called from the supervisor's own goroutine, in order and between its steps, except for
+// ChildReturned, which comes from the goroutine that returned. It may look at the tree, but not
+// change it.
 type Spec struct {
 	// Name is the supervisor's name in events, in the tree and in profiles. It is required.
 	Name string
@@ -30,8 +31,8 @@ type Spec struct {
 	// Strategy says which children a restart concerns. Zero means OneForOne.
 	Strategy Strategy
 
-	// MaxRestarts is how many restarts are allowed in any period of length Within; one more, and the supervisor gives up.
-	// Nil means 3, and zero means none.
+	// MaxRestarts is how many restarts are allowed in any period of length Within; one more, and
+	// the supervisor gives up. Nil means 3, and zero means none.
 	MaxRestarts *int
 
 	// Within is the length of that period. Zero means 5 s.
@@ -40,7 +41,8 @@ type Spec struct {
 	// Backoff is the delay before a restart. Zero means none.
 	Backoff Backoff
 
-	// AutoShutdown says whether the end of significant children ends the supervisor. Zero means Never.
+	// AutoShutdown says whether the end of significant children ends the supervisor. Zero means
+	// Never.
 	AutoShutdown AutoShutdown
 
 	// Children are the children, in start order.
@@ -52,9 +54,9 @@ type Spec struct {
 
 // Child describes one child: a function or a [Part]. Exactly one of Run, RunReady and Part is set.
 //
-// The function owns everything it starts and returns after all of that has ended. Its context is cancelled, with
-// cause [ErrShutdown], when its supervisor stops it. What it returns is how it ended: nil or [ErrShutdown] is clean,
-// any other error and a panic are not.
+// The function owns everything it starts and returns after all of that has ended. Its context is
+// cancelled, with cause [ErrShutdown], when its supervisor stops it. What it returns is how it
+// ended: nil or [ErrShutdown] is clean, any other error and a panic are not.
 type Child struct {
 	// Name is unique in its supervisor.
 	Name string
@@ -62,7 +64,8 @@ type Child struct {
 	// Run is a child that is ready as soon as it is started.
 	Run func(ctx context.Context) error
 
-	// RunReady is a child that says when it is ready, as a [Part] does. The next child starts after that.
+	// RunReady is a child that says when it is ready, as a [Part] does. The next child starts after
+	// that.
 	RunReady func(ctx context.Context, ready func()) error
 
 	// Part is a supervisor below this one, or another part that shows itself in the tree.
@@ -71,23 +74,29 @@ type Child struct {
 	// Restart says what the end of the child means. Zero means Permanent.
 	Restart Restart
 
-	// StopTimeout is how long a stop waits for the child. Zero means 5 s, or Forever if Part is a supervisor.
+	// StopTimeout is how long a stop waits for the child. Zero means 5 s, or Forever if Part is a
+	// supervisor.
 	StopTimeout time.Duration
 
-	// NoWait has a stop cancel the child's context without waiting for the child. It goes without a StopTimeout.
+	// NoWait has a stop cancel the child's context without waiting for the child. It goes without a
+	// StopTimeout.
 	NoWait bool
 
-	// Significant has the end of the child count for AutoShutdown. A permanent child cannot be significant.
+	// Significant has the end of the child count for AutoShutdown. A permanent child cannot be
+	// significant.
 	Significant bool
 }
 
-// Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server]. A part is one thing, which
-// runs once at a time: one that was abandoned fails to start with [ErrAlreadyStarted] until it has returned.
+// Part is a child that is more than a function: a [Supervisor], a [Dynamic], a [Server]. A part is
+// one thing, which runs once at a time: one that was abandoned fails to start with
+// [ErrAlreadyStarted] until it has returned.
 type Part interface {
-	// RunReady runs until ctx is done or the part ends. It calls ready, once, as soon as others may depend on it.
-	// Returning before that is a failed start, or with [ErrIgnore] the wish not to be started.
+	// RunReady runs until ctx is done or the part ends. It calls ready, once, as soon as others may
+	// depend on it. Returning before that is a failed start, or with [ErrIgnore] the wish not to be
+	// started.
 	RunReady(ctx context.Context, ready func()) error
-	// Tree describes the part as it is now. It may be called at any time, from any goroutine, and does not block.
+	// Tree describes the part as it is now. It may be called at any time, from any goroutine, and
+	// does not block.
 	Tree() Node
 }
 

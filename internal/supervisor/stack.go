@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// label marks the current goroutine, and those it starts, as working for a child. Profiles show it, and it is how
-// the stack of a child that hangs is found: Go gives a goroutine no handle.
+// label marks the current goroutine, and those it starts, as working for a child. Profiles show it,
+// and it is how the stack of a child that hangs is found: Go gives a goroutine no handle.
 func label(ctx context.Context, supervisor, child string) context.Context {
 	ctx = pprof.WithLabels(ctx, pprof.Labels("supervisor", supervisor, "child", child))
 	pprof.SetGoroutineLabels(ctx)
 	return ctx
 }
 
-// stacks returns the stacks of all goroutines that work for a child. It stops the world for a moment, so it is for
-// the rare case of a child that does not stop.
+// stacks returns the stacks of all goroutines that work for a child. It stops the world for a
+// moment, so it is for the rare case of a child that does not stop.
 func stacks(supervisor, child string) string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {

@@ -20,7 +20,8 @@ func playStartStop(t *testing.T, c testCase) {
 	w.expectEvents(expect.Stop)
 }
 
-// playParentExit cancels the parent's context with a cause of its own: an ordered stop, whatever the cause.
+// playParentExit cancels the parent's context with a cause of its own: an ordered stop, whatever
+// the cause.
 func playParentExit(t *testing.T, c testCase) {
 	expect := decode[struct{ Events []caseEvent }](t, c.Expect)
 	w := newWorld(t)
@@ -34,8 +35,8 @@ func playParentExit(t *testing.T, c testCase) {
 	}
 }
 
-// playStopTimeout stops a supervisor and measures. A goroutine cannot be killed: a child that takes too long is
-// abandoned, reported, and not waited for.
+// playStopTimeout stops a supervisor and measures. A goroutine cannot be killed: a child that takes
+// too long is abandoned, reported, and not waited for.
 func playStopTimeout(t *testing.T, c testCase) {
 	expect := decode[struct {
 		Cleaned []string `json:"cleanup_completed"`
@@ -73,7 +74,8 @@ func playStopTimeout(t *testing.T, c testCase) {
 	}
 }
 
-// playNoTrap: there is no process flag that one can forget. A child's clean-up runs whenever it is stopped.
+// playNoTrap: there is no process flag that one can forget. A child's clean-up runs whenever it is
+// stopped.
 func playNoTrap(t *testing.T, c testCase) {
 	w := newWorld(t)
 	_, r := w.run(decode[setup](t, c.Setup))

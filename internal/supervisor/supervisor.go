@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// Supervisor starts its children in order, restarts them as its Spec says, and stops them in reverse order.
-// It is itself a [Part], so supervisors form a tree. All methods are safe for concurrent use.
+// Supervisor starts its children in order, restarts them as its Spec says, and stops them in
+// reverse order. It is itself a [Part], so supervisors form a tree. All methods are safe for
+// concurrent use.
 type Supervisor struct {
 	spec      Spec
 	abandoned atomic.Int64 // goroutines of children given up and still running, across all runs
@@ -30,13 +31,14 @@ func New(spec Spec) (*Supervisor, error) {
 	return &Supervisor{spec: spec.withDefaults()}, nil
 }
 
-// Run starts the children of the Spec and blocks until ctx is done or the supervisor ends by itself. All children
-// have ended when it returns, except those it had to abandon.
+// Run starts the children of the Spec and blocks until ctx is done or the supervisor ends by
+// itself. All children have ended when it returns, except those it had to abandon.
 //
-// It returns nil after ctx was done; an error matching [ErrShutdown] after an automatic shutdown; an [*IntensityError]
-// when it gave up; a [*StartError] when a child did not start the first time, which stops those that did; and
-// [ErrAlreadyStarted] while another Run is in progress. The error matches [ErrStopTimeout], too, if children were
-// abandoned on the way out. A further Run begins with the children of the Spec again.
+// It returns nil after ctx was done; an error matching [ErrShutdown] after an automatic shutdown;
+// an [*IntensityError] when it gave up; a [*StartError] when a child did not start the first time,
+// which stops those that did; and [ErrAlreadyStarted] while another Run is in progress. The error
+// matches [ErrStopTimeout], too, if children were abandoned on the way out. A further Run begins
+// with the children of the Spec again.
 func (s *Supervisor) Run(ctx context.Context) error {
 	return s.RunReady(ctx, func() {})
 }
@@ -61,8 +63,8 @@ func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
 	return err
 }
 
-// run is one life of a supervisor. Its fields belong to the goroutine that executes supervise; what Tree shows is
-// written under mu, so that the owner reads without it.
+// run is one life of a supervisor. Its fields belong to the goroutine that executes supervise; what
+// Tree shows is written under mu, so that the owner reads without it.
 type run struct {
 	*Supervisor
 	intensity intensity
@@ -162,9 +164,9 @@ func (r *run) onEnd(ctx context.Context, i *instance) error {
 	return nil
 }
 
-// restart brings back m, which ended with reason, and the children that the strategy adds. A child that does not become ready is
-// the next to be restarted, at once or after its backoff, and counts like an end (supervisor.erl, try_again_restart).
-// The error is the supervisor's own end.
+// restart brings back m, which ended with reason, and the children that the strategy adds. A child
+// that does not become ready is the next to be restarted, at once or after its backoff, and counts
+// like an end (supervisor.erl, try_again_restart). The error is the supervisor's own end.
 func (r *run) restart(ctx context.Context, m *member, reason error) error {
 	for m != nil {
 		now := time.Now()
@@ -197,7 +199,8 @@ func (r *run) giveUp(m *member, reason error) error {
 	return err
 }
 
-// prepare stops the children that the restart of m concerns, and returns those to start, in start order.
+// prepare stops the children that the restart of m concerns, and returns those to start, in start
+// order.
 func (r *run) prepare(m *member) []*member {
 	values := make([]Restart, len(r.members))
 	for i, m := range r.members {
@@ -232,8 +235,8 @@ func (r *run) startDue(ctx context.Context) error {
 	return r.restart(ctx, failed, err)
 }
 
-// startGroup starts members in order until one fails, which it returns with the reason. The restart of that one then
-// decides about those after it. An error without a failed member is ctx's.
+// startGroup starts members in order until one fails, which it returns with the reason. The restart
+// of that one then decides about those after it. An error without a failed member is ctx's.
 func (r *run) startGroup(ctx context.Context, group []*member) (failed *member, err error) {
 	for _, m := range group {
 		err := r.start(ctx, m, true)

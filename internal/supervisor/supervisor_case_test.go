@@ -107,8 +107,8 @@ func playDefaults(t *testing.T, c testCase) {
 	}
 }
 
-// playCrashes starts a tree and crashes the children that the steps name, in that order. What it expects is in
-// several forms; each is checked if the case has it.
+// playCrashes starts a tree and crashes the children that the steps name, in that order. What it
+// expects is in several forms; each is checked if the case has it.
 func playCrashes(t *testing.T, c testCase) {
 	expect := decode[map[string]any](t, c.Expect)
 	want := decode[struct {

@@ -32,9 +32,9 @@ func (r *run) startAll(ctx context.Context) error {
 	return nil
 }
 
-// start starts one child and waits until it is ready. It returns nil if the child runs or asked to be ignored, else
-// why it does not run. When ctx is done first the error is its cause, and the child is the caller's to stop. Of a
-// restart, the failure is followed by the next one.
+// start starts one child and waits until it is ready. It returns nil if the child runs or asked to
+// be ignored, else why it does not run. When ctx is done first the error is its cause, and the
+// child is the caller's to stop. Of a restart, the failure is followed by the next one.
 func (r *run) start(ctx context.Context, m *member, isRestart bool) error {
 	// Not ctx itself: its end must reach the children one after the other.
 	m.instance = spawn(context.WithoutCancel(ctx), r.spec.Name, &m.child, r.ended.put, r.onReturn)
@@ -86,7 +86,8 @@ func (r *run) stopAll() error {
 	return errors.Join(errs...)
 }
 
-// stop stops one child. The error matches ErrStopTimeout if the child, or one below it, had to be abandoned.
+// stop stops one child. The error matches ErrStopTimeout if the child, or one below it, had to be
+// abandoned.
 func (r *run) stop(m *member) error {
 	i := m.instance
 	if i == nil {

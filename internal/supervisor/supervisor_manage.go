@@ -11,12 +11,14 @@ type request struct {
 	reply chan error                              // capacity 1
 }
 
-// StartChild adds a child, last in start order, and returns when it is ready. If it does not become ready, before ctx
-// is done, it is not added. A child that asks to be ignored is added as a stopped one.
+// StartChild adds a child, last in start order, and returns when it is ready. If it does not become
+// ready, before ctx is done, it is not added. A child that asks to be ignored is added as a stopped
+// one.
 //
-// Like the other methods that change a running supervisor it may wait for what the supervisor is doing, at most until
-// ctx is done; it must not be called by the supervisor's own children before they are ready, nor while they are being
-// stopped. Errors: [ErrNotRunning], [ErrAlreadyStarted], [ErrAlreadyPresent], [ErrSpec], *[StartError].
+// Like the other methods that change a running supervisor it may wait for what the supervisor is
+// doing, at most until ctx is done; it must not be called by the supervisor's own children before
+// they are ready, nor while they are being stopped. Errors: [ErrNotRunning], [ErrAlreadyStarted],
+// [ErrAlreadyPresent], [ErrSpec], *[StartError].
 func (s *Supervisor) StartChild(ctx context.Context, c Child) error {
 	if err := c.validate(s.spec.AutoShutdown); err != nil {
 		return err
@@ -38,9 +40,10 @@ func (s *Supervisor) StartChild(ctx context.Context, c Child) error {
 	})
 }
 
-// StopChild stops a child and keeps it, for RestartChild; a temporary one is forgotten. It does nothing to a stopped
-// child. The end of a significant child that is stopped this way counts for nothing. Errors: [ErrNotRunning],
-// [ErrNotFound]; one that matches [ErrStopTimeout] if the child had to be abandoned.
+// StopChild stops a child and keeps it, for RestartChild; a temporary one is forgotten. It does
+// nothing to a stopped child. The end of a significant child that is stopped this way counts for
+// nothing. Errors: [ErrNotRunning], [ErrNotFound]; one that matches [ErrStopTimeout] if the child
+// had to be abandoned.
 func (s *Supervisor) StopChild(ctx context.Context, name string) error {
 	return s.ask(ctx, func(_ context.Context, r *run) error {
 		m := r.find(name)
@@ -55,8 +58,9 @@ func (s *Supervisor) StopChild(ctx context.Context, name string) error {
 	})
 }
 
-// RestartChild starts a stopped child and returns when it is ready. If it does not become ready, before ctx is done,
-// it stays stopped. Errors: [ErrNotRunning], [ErrNotFound], [ErrRunning], [ErrRestarting], *[StartError].
+// RestartChild starts a stopped child and returns when it is ready. If it does not become ready,
+// before ctx is done, it stays stopped. Errors: [ErrNotRunning], [ErrNotFound], [ErrRunning],
+// [ErrRestarting], *[StartError].
 func (s *Supervisor) RestartChild(ctx context.Context, name string) error {
 	return s.ask(ctx, func(own context.Context, r *run) error {
 		m, err := r.stopped(name)
@@ -67,7 +71,8 @@ func (s *Supervisor) RestartChild(ctx context.Context, name string) error {
 	})
 }
 
-// DeleteChild forgets a stopped child. Errors: [ErrNotRunning], [ErrNotFound], [ErrRunning], [ErrRestarting].
+// DeleteChild forgets a stopped child. Errors: [ErrNotRunning], [ErrNotFound], [ErrRunning],
+// [ErrRestarting].
 func (s *Supervisor) DeleteChild(ctx context.Context, name string) error {
 	return s.ask(ctx, func(_ context.Context, r *run) error {
 		m, err := r.stopped(name)

@@ -55,7 +55,8 @@ func (m *model) manage(request, name string, added Restart) error {
 	return nil
 }
 
-// What people ask of a supervisor, in any order and between any ends, has the outcome that the rules give it.
+// What people ask of a supervisor, in any order and between any ends, has the outcome that the
+// rules give it.
 func TestManagingDoesWhatTheModelDoes(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
 	restarts := []Restart{Permanent, Transient, Temporary}

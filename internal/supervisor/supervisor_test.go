@@ -208,7 +208,8 @@ func TestStopWhileAChildWaitsForItsRestart(t *testing.T) {
 	})
 }
 
-// A child that hangs is reported with the place where it hangs, and waited for no longer than its timeout.
+// A child that hangs is reported with the place where it hangs, and waited for no longer than its
+// timeout.
 func TestAbandonedChild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log eventLog
@@ -275,7 +276,8 @@ func TestEndsThatAreNotReturns(t *testing.T) {
 	})
 }
 
-// A group comes back whole: a transient child that had ended, or was stopped by hand, is started along.
+// A group comes back whole: a transient child that had ended, or was stopped by hand, is started
+// along.
 func TestGroupRestartStartsWhoStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

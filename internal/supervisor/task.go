@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Task is a function that runs under a supervisor and whose result can be waited for: by anyone, any number of times.
+// Task is a function that runs under a supervisor and whose result can be waited for: by anyone,
+// any number of times.
 type Task[T any] struct {
 	owner *Dynamic
 	child *dynamicChild
@@ -24,14 +25,16 @@ type Outcome[T any] struct {
 	Err   error // of the task: what it returned, or a *PanicError
 }
 
-// Async runs f as a temporary child of d. Its failure is its result and concerns nobody else. Errors: as Start.
+// Async runs f as a temporary child of d. Its failure is its result and concerns nobody else.
+// Errors: as Start.
 func Async[T any](d *Dynamic, name string, f func(ctx context.Context) (T, error)) (*Task[T], error) {
 	return startTask(d, name, f, func(error) {})
 }
 
-// Linked runs f as a temporary child of d that shares the fate of its caller: it is cancelled when ctx is, and if it
-// fails it cancels the caller by fail, which is the cancel function of ctx, or of a context that ctx is derived from.
-// So the tasks linked to one context all end with the first that fails. Errors: as Start.
+// Linked runs f as a temporary child of d that shares the fate of its caller: it is cancelled when
+// ctx is, and if it fails it cancels the caller by fail, which is the cancel function of ctx, or of
+// a context that ctx is derived from. So the tasks linked to one context all end with the first
+// that fails. Errors: as Start.
 func Linked[T any](
 	ctx context.Context, fail context.CancelCauseFunc, d *Dynamic, name string, f func(ctx context.Context) (T, error),
 ) (*Task[T], error) {
@@ -69,8 +72,9 @@ func startTask[T any](d *Dynamic, name string, f func(context.Context) (T, error
 	return t, nil
 }
 
-// Await waits for the result until ctx is done, or for 5 s if ctx has no deadline. Giving up does not stop the task,
-// and does not lose its result. Errors: the task's own, [ErrTimeout], or ctx's if it was cancelled.
+// Await waits for the result until ctx is done, or for 5 s if ctx has no deadline. Giving up does
+// not stop the task, and does not lose its result. Errors: the task's own, [ErrTimeout], or ctx's
+// if it was cancelled.
 func (t *Task[T]) Await(ctx context.Context) (T, error) {
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
@@ -83,7 +87,8 @@ func (t *Task[T]) Await(ctx context.Context) (T, error) {
 	return zero, fmt.Errorf("await %s: %w", t.child.Name, waitError(ctx))
 }
 
-// Poll waits for the result up to a time, which may be zero or [Forever], and says whether there is one.
+// Poll waits for the result up to a time, which may be zero or [Forever], and says whether there is
+// one.
 func (t *Task[T]) Poll(wait time.Duration) Outcome[T] {
 	if !within(wait, t.done) {
 		return Outcome[T]{}
@@ -91,9 +96,10 @@ func (t *Task[T]) Poll(wait time.Duration) Outcome[T] {
 	return Outcome[T]{Done: true, Value: t.value, Err: t.err}
 }
 
-// Stop cancels the task and waits up to grace for its end; with a grace of zero it does not wait. It returns
-// the result of a task that had ended, or ended in time; [ErrShutdown] if it stopped without a result or was not
-// waited for; an error that matches [ErrStopTimeout] if it ignored the cancellation and was abandoned.
+// Stop cancels the task and waits up to grace for its end; with a grace of zero it does not wait.
+// It returns the result of a task that had ended, or ended in time; [ErrShutdown] if it stopped
+// without a result or was not waited for; an error that matches [ErrStopTimeout] if it ignored the
+// cancellation and was abandoned.
 func (t *Task[T]) Stop(grace time.Duration) (T, error) {
 	if o := t.Poll(0); o.Done {
 		return o.Value, o.Err
@@ -117,9 +123,9 @@ func (t *Task[T]) Stop(grace time.Duration) (T, error) {
 	}
 }
 
-// AwaitAll waits for all results, which it returns in the order of the tasks, with one deadline for all: that of ctx,
-// or 5 s. The first task that fails ends the wait with its error, whatever its place; then, as after the deadline,
-// there are no results, and what still runs goes on.
+// AwaitAll waits for all results, which it returns in the order of the tasks, with one deadline for
+// all: that of ctx, or 5 s. The first task that fails ends the wait with its error, whatever its
+// place; then, as after the deadline, there are no results, and what still runs goes on.
 func AwaitAll[T any](ctx context.Context, tasks ...*Task[T]) ([]T, error) {
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
@@ -146,7 +152,8 @@ func AwaitAll[T any](ctx context.Context, tasks ...*Task[T]) ([]T, error) {
 	return values, nil
 }
 
-// PollAll is Poll for several tasks that share the time to wait. The outcomes are in the order of the tasks.
+// PollAll is Poll for several tasks that share the time to wait. The outcomes are in the order of
+// the tasks.
 func PollAll[T any](wait time.Duration, tasks ...*Task[T]) []Outcome[T] {
 	begin := time.Now()
 	outcomes := make([]Outcome[T], len(tasks))

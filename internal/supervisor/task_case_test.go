@@ -52,7 +52,8 @@ func startDynamic(t *testing.T, spec DynamicSpec) (*Dynamic, *running) {
 	return d, start(t, d)
 }
 
-// childrenOf counts the children when all is quiet: one that has delivered its result may still be leaving.
+// childrenOf counts the children when all is quiet: one that has delivered its result may still be
+// leaving.
 func childrenOf(d *Dynamic) int {
 	synctest.Wait()
 	return len(d.Tree().Children)
@@ -94,7 +95,8 @@ const ms = time.Millisecond
 
 func milliseconds(n int) time.Duration { return time.Duration(n) * ms }
 
-// playAwaitUncaught: whoever links a task to its own context and ends with the timeout takes the task along.
+// playAwaitUncaught: whoever links a task to its own context and ends with the timeout takes the
+// task along.
 func playAwaitUncaught(t *testing.T, c testCase) {
 	takes := milliseconds(decode[struct {
 		MS int `json:"task_ms"`
@@ -249,8 +251,8 @@ func playPollOrStop(t *testing.T, c testCase) {
 	}
 }
 
-// playLinks: a link is a context. A linked task fails its caller's and is cancelled with it; an isolated one is
-// neither.
+// playLinks: a link is a context. A linked task fails its caller's and is cancelled with it; an
+// isolated one is neither.
 func playLinks(t *testing.T, _ testCase) {
 	d, r := startDynamic(t, DynamicSpec{})
 	crash := func(context.Context) (int, error) { panic(errBoom) }

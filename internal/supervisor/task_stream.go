@@ -26,7 +26,8 @@ const (
 	ReportItem                  // the item is stopped, ErrTimeout stands in its place, and the stream goes on
 )
 
-// StreamOptions are the choices of a stream. The zero value is ordered, isolated, and ends on a timeout.
+// StreamOptions are the choices of a stream. The zero value is ordered, isolated, and ends on a
+// timeout.
 type StreamOptions struct {
 	MaxConcurrency int           // how many items run at once; zero: GOMAXPROCS
 	ItemTimeout    time.Duration // from the item's start; zero: 5 s, Forever: none
@@ -34,19 +35,22 @@ type StreamOptions struct {
 	Linked         bool // the first item that fails ends the stream, and its error is the stream's
 	Unordered      bool // results come as items end, instead of in the order of the input
 
-	// Window bounds an ordered stream: how many items may have been started and not yet been yielded. Behind a slow
-	// item others go on until this many results wait for it. Zero: 4 * MaxConcurrency.
+	// Window bounds an ordered stream: how many items may have been started and not yet been
+	// yielded. Behind a slow item others go on until this many results wait for it. Zero: 4 *
+	// MaxConcurrency.
 	Window int
 }
 
-// Stream applies f to the items of in, several at a time, each as a temporary child of d, and yields what becomes of
-// them. Nothing is started, and nothing taken from in, before the result is iterated over; each iteration starts again.
-// An item is taken only when there is room for it, so in may be endless; while in blocks, results wait.
+// Stream applies f to the items of in, several at a time, each as a temporary child of d, and
+// yields what becomes of them. Nothing is started, and nothing taken from in, before the result is
+// iterated over; each iteration starts again. An item is taken only when there is room for it, so
+// in may be endless; while in blocks, results wait.
 //
-// An error beside a Result is the last thing yielded: the timeout or failure of that item, if the options say so,
-// ctx's end, or that of starting a child. However the iteration ends, it first stops the items that still run.
-// An item that is stopped, also by its timeout, is waited for up to 5 s; one that ignores its context for longer is
-// abandoned, and no longer counts for MaxConcurrency.
+// An error beside a Result is the last thing yielded: the timeout or failure of that item, if the
+// options say so, ctx's end, or that of starting a child. However the iteration ends, it first
+// stops the items that still run. An item that is stopped, also by its timeout, is waited for up to
+// 5 s; one that ignores its context for longer is abandoned, and no longer counts for
+// MaxConcurrency.
 func Stream[I, O any](
 	ctx context.Context, d *Dynamic, in iter.Seq[I], f func(ctx context.Context, item I) (O, error), opts StreamOptions,
 ) iter.Seq2[Result[I, O], error] {
@@ -89,7 +93,8 @@ func (o StreamOptions) withDefaults() StreamOptions {
 	return o
 }
 
-// stream is one iteration. It belongs to the goroutine of its consumer; items send themselves to ended.
+// stream is one iteration. It belongs to the goroutine of its consumer; items send themselves to
+// ended.
 type stream[I, O any] struct {
 	StreamOptions
 	owner *Dynamic
@@ -179,7 +184,8 @@ func (s *stream[I, O]) onEnd(it *item[I, O]) bool {
 	return s.give(it.result)
 }
 
-// onTimeout cancels an item, which keeps its place until it has ended; or, the second time, gives it up.
+// onTimeout cancels an item, which keeps its place until it has ended; or, the second time, gives
+// it up.
 func (s *stream[I, O]) onTimeout(it *item[I, O]) bool {
 	if it.late {
 		s.remove(it)

@@ -72,7 +72,8 @@ func (s streamSetup) options() StreamOptions {
 	}
 }
 
-// playConcurrency runs items that all take the same time, counts how many run at once, and measures.
+// playConcurrency runs items that all take the same time, counts how many run at once, and
+// measures.
 func playConcurrency(t *testing.T, c testCase) {
 	s := decode[streamSetup](t, c.Setup)
 	expect := decode[struct {

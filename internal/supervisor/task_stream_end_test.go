@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// However the iteration over a stream ends, none of its items runs on, and its supervisor is as before.
+// However the iteration over a stream ends, none of its items runs on, and its supervisor is as
+// before.
 func TestStreamLeavesNothingBehind(t *testing.T) {
 	forever := func(ctx context.Context, _ int) (int, error) { return 0, untilStopped(ctx) }
 	panics := func(i int) func(func(int) bool) {
@@ -80,7 +81,8 @@ func TestStreamLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A stream is a description: each iteration runs it anew, and unordered results tell which items they are of.
+// A stream is a description: each iteration runs it anew, and unordered results tell which items
+// they are of.
 func TestStreamIsIteratedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := startDynamic(t, DynamicSpec{})

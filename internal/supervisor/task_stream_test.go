@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever the options: each item has one result, never too many run at once, the order is that of the input or of
-// the ends, and a timeout is in the place of its item.
+// Whatever the options: each item has one result, never too many run at once, the order is that of
+// the input or of the ends, and a timeout is in the place of its item.
 func TestStreamOfAnyShape(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		rapid.SyncTest(rt, func(rt *rapid.T) {
@@ -127,7 +127,8 @@ func TestStreamWithoutRoom(t *testing.T) {
 	})
 }
 
-// An item that is late keeps its place until it ends, and one that does not end is given up. Neither disturbs others.
+// An item that is late keeps its place until it ends, and one that does not end is given up.
+// Neither disturbs others.
 func TestStreamWithAStubbornItem(t *testing.T) {
 	for _, takes := range []time.Duration{7 * time.Second, 13 * time.Second} {
 		synctest.Test(t, func(t *testing.T) { streamWithAStubbornItem(t, takes) })

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A task that fails ends the wait for all at once, also behind one that takes long (Task.await_many).
+// A task that fails ends the wait for all at once, also behind one that takes long
+// (Task.await_many).
 func TestAwaitAllEndsWithTheFirstFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, r := startDynamic(t, DynamicSpec{})
