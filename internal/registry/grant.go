@@ -9,17 +9,14 @@ import (
 
 // A grantState says what the bucket has under the key of this node's grant.
 //
-//	          stored                 not answered
-//	none ────────────────▶ held ────────────────────▶ unsure ◀─┐
-//	  └─────────────────────▲──────────────────────────▲ │ ▲   │ not answered
-//	       not answered     │                            │ └───┘
-//	                        ├────────────────────────────┘
-//	                        │        read, and stored
-//	                        │
-//	      key gone (of a    │         ┌── none, held, unsure: not confirmed in time
-//	      rate: long before │         │
-//	      it expires), and  │         ▼
-//	      stored          lost ◀──────┴── held, unsure: the key is gone
+//	          stored                not answered
+//	none ───────────────▶ held ◀────────────────────▶ unsure
+//	  │                    ▲       read, and stored     ▲
+//	  │    not answered    │                            │
+//	  └────────────────────┼────────────────────────────┘
+//	                       │ key gone (of a rate: not about to expire), and stored
+//	                      lost ◀── none, held, unsure: not confirmed in time
+//	                           ◀── held, unsure: the key is gone
 //
 // Only the become… methods change it.
 type grantState int

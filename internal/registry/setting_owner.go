@@ -12,12 +12,10 @@ import (
 // Limits and keys have an owner. What a worker's configuration says replaces only what a
 // configuration said before; what a person set stays until a person removes it or hands it back.
 //
-//	               SetLimit                    ResetLimit
-//	config ──────────────────────▶ person ──────────────────▶ handed back
-//	   ▲ │                            ▲                            │
-//	   └─┘ ConfigureLimit             └────────────────────────────┤ SetLimit
-//	   ▲                                                           │
-//	   └───────────────────────────────────────────────────────────┘ ConfigureLimit, or a running worker
+//	          SetLimit            ResetLimit
+//	config ─────────────▶ person ◀──────────▶ handed back ─────────────────▶ config
+//	                               SetLimit                 ConfigureLimit,
+//	                                                        or a running worker
 //
 // A configuration that no longer names a limit leaves it where it is: a worker cannot know
 // whether others still name it, and none may lift what the others rely on.
