@@ -11,8 +11,8 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// A Draft is a job that is about to be enqueued, as an [EnqueueMiddleware] sees it. Whatever is
-// changed in it is what is stored, under the rules that options have.
+// A Draft is a job that is about to be enqueued, as an [EnqueueMiddleware] sees it. What is changed
+// in it is stored so, under the same rules as options.
 type Draft struct {
 	ID          string // one that is set here is the caller's choice, as with [WithID]
 	Type        string
@@ -31,14 +31,16 @@ type Draft struct {
 // error is a [*BatchError], with an error or nil for each of them, even if there is only one.
 type EnqueueFunc func(ctx context.Context, jobs []*Draft) error
 
-// An EnqueueMiddleware wraps what stores jobs: what it returns is called in place of next, and
-// calls next to go on. [Client.Enqueue] comes with one job and [Client.EnqueueMany] with all
-// that break no rule. What the outermost one returns is what the caller gets: a [*BatchError] has
-// an error for each job, and any other error stands for all of them. A job that is not passed
-// on and has no error is [ErrNotSent].
+// An EnqueueMiddleware wraps what stores jobs. The function that it returns is called in place of
+// next, and calls next to go on. [Client.Enqueue] comes with one job, and [Client.EnqueueMany]
+// with all that break no rule.
+//
+// The caller gets what the outermost middleware returns: a [*BatchError] has an error or nil for
+// each job, and any other error stands for all of them. A job that was not passed on and has no
+// error is [ErrNotSent].
 type EnqueueMiddleware func(next EnqueueFunc) EnqueueFunc
 
-// Use has middleware around all that the client enqueues. The first one is the outermost: it is
+// Use puts middleware around all that the client enqueues. The first one is the outermost: it is
 // called first and returns last. Further calls add inner ones. Call it before the first
 // Enqueue. It panics if a middleware is nil or returns nil.
 func (c *Client) Use(middleware ...EnqueueMiddleware) {

@@ -11,21 +11,22 @@ import (
 	"github.com/millhand/millhand/internal/worker"
 )
 
-// A Middleware wraps the handlers of all types: what it returns is called in place of next, and
-// calls next to go on.
+// A Middleware wraps the handlers of all types. The function that it returns is called in place
+// of next, and calls next to go on.
 //
-// It sees every run of a job as bytes, whatever the handler's own types are. It may pass on a
-// context of its own, a job with another payload, and return another result or error: next
-// decodes the payload, and what the outermost one returns is how the run ended. The payload and
-// the maps of a job are copies of its own, which it may change, and the maps are not nil.
-// A payload that next cannot decode and a handler's panic, which is a [*PanicError], come back as
-// errors; the other ones are the handler's own, so that [errors.Is] and [errors.As] find what it
-// returned. A panic of a middleware is a failed attempt like one of a handler.
+// Jobs come to it as bytes, whatever types the handlers have. It may pass on another context and
+// another payload, and return another result or error; what the outermost middleware returns
+// decides what follows for the job. The payload and the maps of a job are copies that it may
+// change, and the maps are never nil.
+//
+// An error of next is the handler's own, so [errors.Is] and [errors.As] find what the handler
+// returned. A payload that cannot be decoded is an error too, and a handler's panic is a
+// [*PanicError]. A middleware that panics itself makes the run a failed attempt.
 type Middleware func(next HandlerFunc) HandlerFunc
 
-// Use has middleware around the handlers of all types, of those registered before as well. The first
-// one is the outermost: it is called first and returns last. Further calls add inner ones. A nil
-// one is an [ErrInvalid] of [NewWorker].
+// Use puts middleware around the handlers of all types, those registered before included. The
+// first one is the outermost: it is called first and returns last. Further calls add inner ones.
+// For a nil one [NewWorker] returns an [ErrInvalid].
 func (m *Mux) Use(middleware ...Middleware) {
 	if slices.ContainsFunc(middleware, func(w Middleware) bool { return w == nil }) {
 		m.refuse(&job.InvalidError{What: "a middleware", Rule: "is nil"})
