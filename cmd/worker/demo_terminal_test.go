@@ -54,13 +54,16 @@ func TestDemoWithoutColors(t *testing.T) {
 		{"NO_COLOR=1", true},
 		{"TERM=dumb", false},
 	} {
-		out := runOnTerminal(t, 80, tt.env, "worker", "demo")
-		if strings.Contains(out, "\x1b[3") || strings.Contains(out, bold) {
-			t.Errorf("%s: colours in\n%q", tt.env, out)
-		}
-		if got := strings.Contains(out, "\x1b["); got != tt.live {
-			t.Errorf("%s: drawn over: %t, want %t", tt.env, got, tt.live)
-		}
+		t.Run(tt.env, func(t *testing.T) {
+			t.Parallel()
+			out := runOnTerminal(t, 80, tt.env, "worker", "demo")
+			if strings.Contains(out, "\x1b[3") || strings.Contains(out, bold) {
+				t.Errorf("colours in\n%q", out)
+			}
+			if got := strings.Contains(out, "\x1b["); got != tt.live {
+				t.Errorf("drawn over: %t, want %t", got, tt.live)
+			}
+		})
 	}
 }
 
