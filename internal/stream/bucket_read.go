@@ -118,7 +118,7 @@ func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries [
 			return nil, nil, b.client.Denied(subject, short.Err())
 		}
 		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
-		case status == StatusNoResponders:
+		case status == statusNoResponders:
 			return nil, nil, b.remake(ctx, nats.ErrNoResponders)
 		case status == "204", status == "404" && (text == "No Results" || text == "Message Not Found" && len(entries) == 0):
 			return entries, m.Header, nil

@@ -17,12 +17,12 @@ import (
 	"github.com/millhand/millhand/internal/job"
 )
 
-// DefaultNamespace is the first part of every subject, stream and bucket unless configured.
-const DefaultNamespace = "millhand"
+// defaultNamespace is the first part of every subject, stream and bucket unless configured.
+const defaultNamespace = "millhand"
 
 // Config says what a [Client] is for. The zero value but for the logger is usable.
 type Config struct {
-	Namespace string       // default [DefaultNamespace]
+	Namespace string       // default "millhand"
 	Domain    string       // JetStream domain, if any
 	MaxBytes  int64        // of each stream that is made; 0: as many as the account has
 	Logger    *slog.Logger // never nil
@@ -45,7 +45,7 @@ type Client struct {
 // names the rule that the namespace or the domain breaks.
 func New(nc *nats.Conn, cfg Config) (*Client, error) {
 	if cfg.Namespace == "" {
-		cfg.Namespace = DefaultNamespace
+		cfg.Namespace = defaultNamespace
 	}
 	if err := job.CheckNamespace(cfg.Namespace); err != nil {
 		return nil, err

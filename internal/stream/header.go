@@ -9,7 +9,7 @@ import (
 // Headers of the server.
 const (
 	HeaderExpectedSeq  = "Nats-Expected-Last-Subject-Sequence"
-	HeaderExpectedOn   = "Nats-Expected-Last-Subject-Sequence-Subject"
+	headerExpectedOn   = "Nats-Expected-Last-Subject-Sequence-Subject"
 	HeaderMsgID        = "Nats-Msg-Id"
 	HeaderSchedule     = "Nats-Schedule"
 	HeaderTarget       = "Nats-Schedule-Target"
@@ -30,8 +30,8 @@ const (
 	headerOperation = "KV-Operation"
 )
 
-// StatusNoResponders is the [HeaderStatus] of a server that knows nobody who listens.
-const StatusNoResponders = "503"
+// statusNoResponders is the [HeaderStatus] of a server that knows nobody who listens.
+const statusNoResponders = "503"
 
 // Expect makes m conditional: the newest message on filter, wildcards allowed, has the sequence
 // seq; 0: there is none.
@@ -41,6 +41,6 @@ func Expect(m *nats.Msg, seq uint64, filter string) { expectOn(m, seq, filter, f
 func expectOn(m *nats.Msg, seq uint64, filter string, own bool) {
 	m.Header[HeaderExpectedSeq] = []string{strconv.FormatUint(seq, 10)}
 	if !own {
-		m.Header[HeaderExpectedOn] = []string{filter}
+		m.Header[headerExpectedOn] = []string{filter}
 	}
 }

@@ -196,7 +196,7 @@ func readPubAck(m *nats.Msg) (seq uint64, err error) {
 	if seq, ok := storedAs(m.Data); ok {
 		return seq, nil
 	}
-	if len(m.Data) == 0 && m.Header.Get(HeaderStatus) == StatusNoResponders {
+	if len(m.Data) == 0 && m.Header.Get(HeaderStatus) == statusNoResponders {
 		return 0, nats.ErrNoResponders
 	}
 	var ack struct {
