@@ -26,14 +26,14 @@ const (
 	batch       = 1000 // jobs enqueued at once
 )
 
-// fileArgs makes a job of a file.
+// fileArgs is the job of one file.
 type fileArgs struct {
 	Path string `json:"path"`
 }
 
 func (fileArgs) Type() string { return "checksum" }
 
-// work runs a worker until ctx ends, and hands back at once what then still runs.
+// work runs a worker until ctx ends, and then hands back at once the jobs that still run.
 func work(ctx context.Context, b *broker.Broker) error {
 	nc, err := nats.Connect("", append(millhand.ConnectOptions(quiet().Logger), nats.InProcessServer(b))...)
 	if err != nil {
@@ -72,7 +72,7 @@ func checksum(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// goFiles returns Go's own source files, at most limit if that is not 0.
+// goFiles returns Go's own source files. If limit is not 0, it returns at most that many.
 func goFiles(ctx context.Context, limit int) (files []string, err error) {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -92,7 +92,7 @@ func goFiles(ctx context.Context, limit int) (files []string, err error) {
 	return files, err
 }
 
-// results are what the events say. Only collect and, after it, check use them.
+// results collects what the events say. Only collect and, after it, check use them.
 type results struct {
 	since time.Time // of the events
 	sums  map[string]string
@@ -103,7 +103,7 @@ func newResults(since time.Time) *results {
 	return &results{since: since, sums: make(map[string]string)}
 }
 
-// enqueue makes a job of each file, whose number in the list is the job's id.
+// enqueue enqueues a job for each file. The file's number in the list is the job's id.
 func (r *results) enqueue(ctx context.Context, client *millhand.Client, files []string) error {
 	var requests []millhand.Request
 	for i, f := range files {
@@ -121,7 +121,7 @@ func (r *results) enqueue(ctx context.Context, client *millhand.Client, files []
 
 func id(i int) string { return fmt.Sprintf("file-%d", i) }
 
-// collect takes in the events until all jobs have ended, and says when half of them have.
+// collect reads events until all jobs have ended, and reports when half of them have.
 func (r *results) collect(ctx context.Context, client *millhand.Client, jobs int, halfway func()) error {
 	for e, err := range client.Events(ctx, r.since.Add(-time.Second)) {
 		if err != nil {

@@ -1,19 +1,19 @@
-// Command checksum makes every Go file of the Go toolchain's source tree a job that computes its SHA-256, has two workers
-// do them, of which one is stopped without patience in the middle and started again, and compares all results with sums
-// of its own.
+// Command checksum enqueues a job for every Go file of the Go toolchain's source tree. Each job computes the file's
+// SHA-256. Two workers run the jobs. One of them is stopped in the middle, without time to drain, and started again. At
+// the end the program compares all results with sums that it computes itself.
 //
-//	go run ./examples/checksum             all of them, several thousand
-//	go run ./examples/checksum -n 500      the first ones
+//	go run ./examples/checksum             all files, several thousand
+//	go run ./examples/checksum -n 500      the first 500
 //
-// Everything is in this process, with a broker in a temporary directory. The same with the two commands, for
-// which a job type needs no code, one a terminal:
+// Everything runs in this process, with a broker in a temporary directory. The two commands can do the same without any
+// code for the job type. Run each in a terminal of its own:
 //
 //	worker --exec checksum='xargs sha256sum' -c 16
 //	worker --exec checksum='xargs sha256sum' -c 16
 //	find "$(go env GOROOT)/src" -name '*.go' | sed 's/.*/{"payload":"&"}/' | enqueue checksum --from - --wait
 //
-// A worker may be killed there with SIGKILL: what it had in hand runs on the other one when its lease ends, which is
-// after 30 s, and only that runs twice.
+// There you can kill a worker with SIGKILL. The jobs it had in hand run on the other worker when their leases end, after
+// 30 s, and only those jobs run twice.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// run does it all and prints a summary. A wrong sum is an error.
+// run runs the whole example and prints a summary. A wrong sum is an error.
 func run(ctx context.Context, out io.Writer, limit int) (err error) {
 	files, err := goFiles(ctx, limit)
 	if err != nil {
@@ -97,7 +97,7 @@ func run(ctx context.Context, out io.Writer, limit int) (err error) {
 	return results.check(out, files, time.Since(start))
 }
 
-// quiet keeps the log of what goes right out of the summary.
+// quiet keeps log lines about normal operation out of the summary.
 func quiet() millhand.Config {
 	return millhand.Config{Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// Terms of the book, with a clock that runs faster.
+// The settings of the book, with shorter times.
 const (
 	takes      = 300 * time.Millisecond // a good job and each attempt at a bad one
 	maxRetries = 3
@@ -37,7 +37,7 @@ type Import struct {
 // Type implements millhand.Args.
 func (Import) Type() string { return "import" }
 
-// Email is a job of a type without one.
+// Email is a job of a type without a quota.
 type Email struct {
 	Work string `json:"work"`
 }
@@ -45,7 +45,7 @@ type Email struct {
 // Type implements millhand.Args.
 func (Email) Type() string { return "send_email" }
 
-// do is the work of both types. What is long ends when letGo delivers.
+// do is the work of both types. A long job ends when letGo delivers.
 func do(ctx context.Context, work string, letGo <-chan struct{}) error {
 	if work == doomed {
 		panic("Boom!")
@@ -70,7 +70,7 @@ func do(ctx context.Context, work string, letGo <-chan struct{}) error {
 	return nil
 }
 
-// jobber is the book's: it starts jobs, and refuses an import while five are alive.
+// jobber is the book's jobber: it starts jobs, and refuses an import while five are alive.
 type jobber struct {
 	client *millhand.Client
 	letGo  chan struct{} // has one long job end
@@ -81,7 +81,7 @@ func (j *jobber) StartJob(ctx context.Context, args millhand.Args, opts ...millh
 	return j.client.Enqueue(ctx, args, append(opts, millhand.WithRejectAtQuota())...)
 }
 
-// startWhenFree is StartJob for a caller who waits: what has ended leaves the queue a moment
+// startWhenFree is StartJob for a caller that waits. A job that has ended leaves the queue a moment
 // after its outcome is known.
 func (j *jobber) startWhenFree(ctx context.Context, args millhand.Args) (millhand.Ref, error) {
 	again := time.NewTicker(interval / 10)
@@ -99,13 +99,13 @@ func (j *jobber) startWhenFree(ctx context.Context, args millhand.Args) (millhan
 	}
 }
 
-// RunningImports returns how many imports run, on whichever worker.
+// RunningImports returns how many imports run across all workers.
 func (j *jobber) RunningImports(ctx context.Context) (int, error) {
 	running, err := j.client.Running(ctx, Import{}.Type())
 	return len(running), err
 }
 
-// allRun waits until so many imports run.
+// allRun waits until this many imports run.
 func (j *jobber) allRun(ctx context.Context, n int) error {
 	again := time.NewTicker(interval / 10)
 	defer again.Stop()
@@ -122,7 +122,7 @@ func (j *jobber) allRun(ctx context.Context, n int) error {
 	}
 }
 
-// end lets long jobs go, which are to run, and describes how they ended.
+// end lets running long jobs finish, and describes how they ended.
 func (j *jobber) end(ctx context.Context, refs ...millhand.Ref) ([]string, error) {
 	for range refs {
 		select {
@@ -134,7 +134,7 @@ func (j *jobber) end(ctx context.Context, refs ...millhand.Ref) ([]string, error
 	return j.awaitAll(ctx, refs...)
 }
 
-// startJobs starts jobs all at once and returns those that were not refused.
+// startJobs starts all jobs at once and returns those that were not refused.
 func (j *jobber) startJobs(ctx context.Context, n int, args millhand.Args) (started []millhand.Ref, refused int, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -1,9 +1,11 @@
-// Command jobber is the job runner of "Concurrent Data Processing in Elixir" on a queue: good jobs succeed, bad ones are
-// tried again until their retries are used up, doomed ones panic, and of type import five run at most. The book counts
-// all jobs that run and then starts one, so it refuses an e-mail because of imports, and lets a sixth import in when many
-// are started at once. Here the quota is that of the type, over all workers, and of sixty that start at once five get in.
+// Command jobber is the job runner of "Concurrent Data Processing in Elixir", built on a queue. Good jobs succeed, bad
+// ones are retried until their retries are used up, doomed ones panic, and at most five imports run at once.
 //
-// Everything is in this process, with a broker in a temporary directory. The same with the two commands:
+// The book counts all running jobs and then starts one. So it refuses an e-mail because of imports, and lets in a sixth
+// import when many are started at once. Here the quota belongs to the type and holds across all workers: if sixty
+// imports are started at once, five get in.
+//
+// Everything runs in this process, with a broker in a temporary directory. The two commands can do the same:
 //
 //	worker --exec import='sleep 5' --exec send_email='sleep 5' --quota import=5
 //	for i in 1 2 3 4 5 6; do enqueue import --reject-at-quota; done      # the sixth exits 4
@@ -68,7 +70,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		wg.Wait()
 		err = errors.Join(err, ends[0], ends[1])
 	}()
-	// A worker sets the quota when it starts; until then nobody is refused.
+	// A worker sets the quota when it starts. Until then no job is refused.
 	if err := client.SetQuota(ctx, millhand.Quota{Type: Import{}.Type(), Limit: maxImports}); err != nil {
 		return err
 	}
@@ -114,7 +116,7 @@ func race(ctx context.Context, say func(string, ...any), j *jobber) error {
 	return err
 }
 
-// full starts one import too many, and one more when another has ended.
+// full starts one import too many, and another one after an import has ended.
 func full(ctx context.Context, say func(string, ...any), j *jobber) error {
 	var refs []millhand.Ref
 	for range maxImports {

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// journal prints what the stages do, and calls done when the fate of every page is known. Who cannot be printed to is not
-// told so.
+// journal prints what the stages do, and calls done when the fate of every page is known. Errors of
+// printing are ignored.
 type journal struct {
 	mu    sync.Mutex
 	out   io.Writer

@@ -5,9 +5,9 @@
 //	pages ──► filter 1 ──┐
 //	      ──► filter 2 ──┴─► fetcher ──► one child a page, at most 2 for each filter
 //
-// It scrapes a server of its own on the loopback interface, whose pages are fast, slow, missing or broken; it prints the
-// demand as it moves; and it makes each stage crash once, which its supervisor heals. A page in the hands of a filter that
-// crashes is lost: stages live in memory. Jobs that must not be lost are what a queue is for.
+// It scrapes a server of its own on the loopback interface, whose pages are fast, slow, missing or broken. It prints the
+// demand as it moves. It makes each stage crash once, and the supervisor restarts the stage. A page that a crashing filter
+// has in hand is lost, because stages live in memory. Use a queue for jobs that must not be lost.
 package main
 
 import (

@@ -21,7 +21,7 @@ const (
 	timeout          = 5 * time.Second
 )
 
-// scraper is the stages, made once; each of them is run again after a crash.
+// scraper holds the stages. They are made once, and each is run again after a crash.
 type scraper struct {
 	url     string
 	log     *journal
@@ -85,12 +85,12 @@ func (s *scraper) addFilter(name string) error {
 	return errors.Join(errChecks, errFetches)
 }
 
-// Add gives the scraper pages to fetch. What nobody has asked for yet is buffered by the stage.
+// Add gives the scraper pages to fetch. The stage buffers pages that no consumer has asked for yet.
 func (s *scraper) Add(ctx context.Context, pages ...string) error {
 	return s.pages.Emit(ctx, pages)
 }
 
-// demand has no pages of its own: they come by Add.
+// demand has no pages of its own: they come through Add.
 func (s *scraper) demand(_ context.Context, n int, none []string) ([]string, error) {
 	if s.log.strikes("pages") {
 		panic("the producer of pages crashes")
@@ -117,7 +117,7 @@ func (s *scraper) online(ctx context.Context, name string, pages, out []string) 
 	return out
 }
 
-// start fetches one page in a supervised child, which outlives a crash of the fetcher. Its slot is free again however it
+// start fetches one page in a supervised child, which outlives a crash of the fetcher. Its slot is freed however it
 // ends.
 func (s *scraper) start(_ context.Context, page string, slot stages.Slot[string]) error {
 	return s.fetches.Start(supervisor.Child{ //nolint:contextcheck // The child's context is its supervisor's.

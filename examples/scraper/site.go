@@ -18,7 +18,7 @@ type site struct {
 	listener net.Listener
 }
 
-// paths are the pages of the site: some fast, and one of each kind that makes trouble. Those come after what is lost in crashes.
+// paths are the pages of the site: some fast ones, and one of each kind that makes trouble. The latter come after the pages that crashes lose.
 func (*site) paths() (paths []string) {
 	for n := range 14 {
 		paths = append(paths, fmt.Sprintf("/page/%d", n))
