@@ -28,6 +28,10 @@ const (
 	envQueue   = "MILLHAND_QUEUE"
 	envAttempt = "MILLHAND_ATTEMPT"
 	envMeta    = "MILLHAND_META_" // prefix; the key in upper case, - as _
+
+	// As OpenTelemetry's tools read them.
+	envTraceParent = "TRACEPARENT"
+	envTraceState  = "TRACESTATE"
 )
 
 // A commandType runs its jobs as commands: the payload is standard input, and what a command
@@ -125,10 +129,20 @@ func (t typeConfig) inherited(all []string, secret func(name string) bool) []str
 // name, as a-b and a_b, the last in order counts.
 func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
 	env := slices.DeleteFunc(slices.Clone(base), func(entry string) bool { // this worker may be a job itself
-		name, _, _ := strings.Cut(entry, "=")
-		return name == envID || name == envType || name == envQueue || name == envAttempt || strings.HasPrefix(name, envMeta)
+		switch name, _, _ := strings.Cut(entry, "="); name {
+		case envID, envType, envQueue, envAttempt, envTraceParent, envTraceState:
+			return true
+		default:
+			return strings.HasPrefix(name, envMeta)
+		}
 	})
 	env = append(env, envID+"="+j.ID, envType+"="+j.Type, envQueue+"="+j.Queue, envAttempt+"="+strconv.Itoa(j.Attempt))
+	if parent := j.Trace[headerTraceParent]; parent != "" {
+		env = append(env, envTraceParent+"="+parent)
+		if state := j.Trace[headerTraceState]; state != "" {
+			env = append(env, envTraceState+"="+state)
+		}
+	}
 	meta := make(map[string]string, len(j.Meta))
 	for _, key := range slices.Sorted(maps.Keys(j.Meta)) {
 		meta[envMeta+strings.ToUpper(strings.ReplaceAll(key, "-", "_"))] = j.Meta[key]

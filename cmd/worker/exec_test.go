@@ -29,11 +29,14 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"worker": main, "hanging-worker": hangingMain})
 }
 
+const traceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 func newJob(payload string) *millhand.Job[millhand.Raw] {
 	return &millhand.Job[millhand.Raw]{
 		Ref:     millhand.Ref{ID: "id-1", Type: "email", Queue: "critical"},
 		Attempt: 3, Meta: map[string]string{"tenant-id": "a b", "region": "eu"},
-		Args: millhand.Raw{Name: "email", Payload: []byte(payload)},
+		Trace: map[string]string{"traceparent": traceParent, "tracestate": "vendor=1"},
+		Args:  millhand.Raw{Name: "email", Payload: []byte(payload)},
 	}
 }
 
@@ -74,6 +77,11 @@ func TestExecContract(t *testing.T) {
 			name:   "environment",
 			script: `echo "$MILLHAND_ID $MILLHAND_TYPE $MILLHAND_QUEUE $MILLHAND_ATTEMPT $MILLHAND_META_TENANT_ID $MILLHAND_META_REGION"`,
 			result: "id-1 email critical 3 a b eu\n",
+		},
+		{
+			name:   "trace",
+			script: `echo "$TRACEPARENT $TRACESTATE"`,
+			result: traceParent + " vendor=1\n",
 		},
 		{name: "retry", script: "echo later >&2; exit 75", err: errors.New("later")},
 		{name: "permanent", script: "echo never >&2; exit 100", err: millhand.Permanent(errors.New("never"))},
@@ -166,8 +174,9 @@ func TestMissingCommand(t *testing.T) {
 
 func TestEnvironmentOfAWorkerThatIsAJob(t *testing.T) {
 	t.Parallel()
-	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_URL=kept"}
+	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_URL=kept", "TRACEPARENT=outer", "TRACESTATE=outer=1"}
 	j := newJob("")
+	j.Trace = nil // the worker's own is not its
 	j.Meta = map[string]string{"a-b": "1", "a_b": "2"}
 	want := []string{
 		"PATH=/bin", "MILLHAND_URL=kept", "MILLHAND_ID=id-1", "MILLHAND_TYPE=email", "MILLHAND_QUEUE=critical",

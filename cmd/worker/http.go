@@ -29,6 +29,9 @@ const (
 	maxRedirects   = 10
 	maxRetryAfter  = 24 * time.Hour // what an answer can ask for at most
 	idempotencyKey = "Idempotency-Key"
+
+	headerTraceParent = "traceparent" // of W3C Trace Context, as are the keys of a job's trace
+	headerTraceState  = "tracestate"
 )
 
 // httpTimeout is how long a request may take if its type does not say: a server that never
@@ -223,6 +226,26 @@ func setHeaders(req *http.Request, configured http.Header, j *millhand.Job[millh
 	h.Set("Millhand-Queue", j.Queue)
 	h.Set("Millhand-Attempt", strconv.Itoa(j.Attempt))
 	h.Set(idempotencyKey, j.ID)
+	setTrace(h, j.Trace)
+}
+
+// setTrace has the request belong to the job's trace. One that cannot be sent is left out: the job
+// must not fail for it.
+func setTrace(h http.Header, trace map[string]string) {
+	parent, state := trace[headerTraceParent], trace[headerTraceState]
+	if parent == "" || !isPrintable(parent) {
+		return // a state means nothing without it
+	}
+	h.Set(headerTraceParent, parent)
+	h.Del(headerTraceState)
+	if state != "" && isPrintable(state) {
+		h.Set(headerTraceState, state)
+	}
+}
+
+// isPrintable reports whether s has nothing but printable ASCII.
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f })
 }
 
 // redirectPolicy follows what stays a POST, or nothing. The configured headers may hold

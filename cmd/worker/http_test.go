@@ -59,10 +59,28 @@ func TestHTTPRequest(t *testing.T) {
 		"Authorization": "Bearer 42", "X-Plain": "y", "Content-Type": "application/json", "Idempotency-Key": "id-1",
 		"Millhand-Id": "id-1", "Millhand-Type": "email", "Millhand-Queue": "critical", "Millhand-Attempt": "3",
 		"Millhand-Meta-Tenant-Id": "a b", "Millhand-Meta-Region": "eu", "User-Agent": "millhand",
+		"Traceparent": traceParent, "Tracestate": "vendor=1",
 	}
 	for name, value := range want {
 		if diff := cmp.Diff([]string{value}, got.Values(name)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// A job without a trace, or with one that HTTP cannot carry, is posted all the same.
+func TestHTTPWithoutATrace(t *testing.T) {
+	t.Parallel()
+	for _, trace := range []map[string]string{
+		nil, {"traceparent": "00-\x01-01", "tracestate": "vendor=1"}, {"traceparent": "", "tracestate": "vendor=1"}, {"tracestate": "vendor=1"},
+	} {
+		j := newJob("{}")
+		j.Trace = trace
+		got, err := post(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprintf(w, "%q %q", r.Header.Values("traceparent"), r.Header.Values("tracestate"))
+		}, nil, j)
+		if err != nil || string(got) != "[] []" {
+			t.Errorf("with the trace %q: %s, %v", trace, got, err)
 		}
 	}
 }
