@@ -106,7 +106,7 @@ func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) 
 	return refOf(&o.Record), nil
 }
 
-// A Request is one job of an [Client.EnqueueMany].
+// A Request is one job for [Client.EnqueueMany].
 type Request struct {
 	Args    Args
 	Options []EnqueueOption

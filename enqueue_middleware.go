@@ -24,7 +24,8 @@ type Draft struct {
 	Timeout     time.Duration     // 0: the type's own setting
 
 	options *enqueueOptions
-	passed  bool // to the innermost function
+	passed  bool  // to the innermost function
+	err     error // with which it came back from there last
 }
 
 // An EnqueueFunc stores jobs and returns once the broker has them. Unless all are stored its
@@ -33,11 +34,12 @@ type EnqueueFunc func(ctx context.Context, jobs []*Draft) error
 
 // An EnqueueMiddleware wraps what stores jobs. The function that it returns is called in place of
 // next, and calls next to go on. [Client.Enqueue] comes with one job, and [Client.EnqueueMany]
-// with all that break no rule.
+// with all that break no rule, if there
+// are any.
 //
-// The caller gets what the outermost middleware returns: a [*BatchError] has an error or nil for
-// each job, and any other error stands for all of them. A job that was not passed on and has no
-// error is [ErrNotSent].
+// The caller gets what the outermost middleware returns. A [*BatchError] has an error or nil for
+// each job or, of a middleware that passed on fewer, for each of those. Any other error stands for
+// all jobs. A job that was not passed on and has no error is [ErrNotSent].
 type EnqueueMiddleware func(next EnqueueFunc) EnqueueFunc
 
 // Use puts middleware around all that the client enqueues. The first one is the outermost: it is
@@ -59,17 +61,24 @@ func (c *Client) Use(middleware ...EnqueueMiddleware) {
 
 // throughMiddleware returns the error of each job, nil for those that are stored.
 func (c *Client) throughMiddleware(ctx context.Context, jobs []*enqueueOptions) []error {
+	if len(jobs) == 0 {
+		return nil
+	}
 	drafts := make([]*Draft, len(jobs))
 	for i, o := range jobs {
 		drafts[i] = newDraft(o)
 	}
 	errs := make([]error, len(jobs))
 	err := c.chain(ctx, drafts)
-	if batch, ok := errors.AsType[*BatchError](err); ok && len(batch.Errs) == len(jobs) {
-		copy(errs, batch.Errs)
-	} else if err != nil {
-		for i := range errs {
+	batch, each := errors.AsType[*BatchError](err)
+	for i, d := range drafts {
+		switch {
+		case !each:
 			errs[i] = err
+		case len(batch.Errs) == len(jobs):
+			errs[i] = batch.Errs[i]
+		default: // of those that were passed on
+			errs[i] = d.err
 		}
 	}
 	for i, d := range drafts {
@@ -121,6 +130,11 @@ func (c *Client) storeDrafts(ctx context.Context, drafts []*Draft) error {
 	}
 	for n, err := range c.storeAll(ctx, jobs) {
 		errs[at[n]] = err
+	}
+	for i, d := range drafts {
+		if d != nil {
+			d.err = errs[i]
+		}
 	}
 	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
 		return &BatchError{Errs: errs}

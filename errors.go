@@ -110,7 +110,7 @@ func (e *FailedError) Error() string {
 // Is makes it an [ErrFailed].
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 
-// A BatchError tells which jobs of an [Client.EnqueueMany] were not enqueued. Those without an
+// A BatchError tells which jobs of a [Client.EnqueueMany] were not enqueued. Those without an
 // error were. [MaybeStored] tells those that were refused from those whose answer was lost.
 type BatchError struct {
 	Errs []error // of each job; nil for those that were enqueued

@@ -9,7 +9,7 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// Middleware sees every run of every type: here it measures them.
+// Middleware sees every run of every type: here it measures them, and tells how they end.
 func ExampleMux_Use() {
 	nc, stop := connect()
 	defer stop()
@@ -19,7 +19,7 @@ func ExampleMux_Use() {
 		return func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 			begin := time.Now()
 			result, err := next(ctx, j)
-			fmt.Printf("%s, attempt %d: %v, in less than a minute: %t\n", j.Type, j.Attempt, err, time.Since(begin) < time.Minute)
+			fmt.Printf("%s, attempt %d: %s, in less than a minute: %t\n", j.Type, j.Attempt, j.Outcome(ctx, err), time.Since(begin) < time.Minute)
 			return result, err
 		}
 	})
@@ -44,8 +44,8 @@ func ExampleMux_Use() {
 		log.Fatal(err)
 	}
 	// Output:
-	// resize, attempt 1: no room for cat.jpg, in less than a minute: true
-	// resize, attempt 2: <nil>, in less than a minute: true
+	// resize, attempt 1: retrying, in less than a minute: true
+	// resize, attempt 2: succeeded, in less than a minute: true
 }
 
 // What is encrypted when it is enqueued is decrypted before it is decoded: the broker never has

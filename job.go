@@ -1,12 +1,14 @@
 package millhand
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // Args is the payload of one type of job. It travels as JSON.
@@ -52,6 +54,21 @@ func (j *Job[T]) LeaseUntil() time.Time {
 		return time.Time{}
 	}
 	return j.held.LeaseUntil()
+}
+
+// Outcome returns what follows for the job if this run ends now with err, nil for a success: an
+// [Event] of that kind. ctx is the one that the run was given. It is for [Middleware] that counts
+// how runs end, the outermost one, since any other does not have the last word on the error. It is
+// empty if the worker gave the handler up, and so has settled the run without it. A result that
+// turns out to be too large for the broker is not foreseen: that job is dead.
+func (j *Job[T]) Outcome(ctx context.Context, err error) EventKind {
+	switch {
+	case j.held != nil && j.held.Left():
+		return ""
+	case j.held != nil && j.held.Alive() != nil:
+		return EventLost
+	}
+	return EventKind(worker.Follows(j.Attempt, j.MaxAttempts, err, context.Cause(ctx)))
 }
 
 // newJob is a job in hand as its handler sees it, but for its arguments.

@@ -20,7 +20,7 @@ import (
 // change, and the maps are never nil.
 //
 // An error of next is the handler's own, so [errors.Is] and [errors.As] find what the handler
-// returned. A payload that cannot be decoded is an error too, and a handler's panic is a
+// returned, and [Job.Outcome] says what follows from it. A payload that cannot be decoded is an error too, and a handler's panic is a
 // [*PanicError]. A middleware that panics itself makes the run a failed attempt.
 type Middleware func(next HandlerFunc) HandlerFunc
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
 )
@@ -138,6 +140,97 @@ func TestMiddlewareSeesErrors(t *testing.T) {
 		}
 		if seen["malformed"] == nil || seen["refused"] == nil {
 			t.Errorf("the middleware saw %v", seen)
+		}
+	})
+}
+
+// What middleware is told to follow from an error is what does follow: the events say the same.
+func TestMiddlewareKnowsTheOutcome(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var mu sync.Mutex
+		told := make(map[string][]millhand.EventKind)
+		mux := millhand.NewMux()
+		mux.Use(func(next millhand.HandlerFunc) millhand.HandlerFunc {
+			return func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+				result, err := next(ctx, j)
+				mu.Lock()
+				defer mu.Unlock()
+				told[j.ID] = append(told[j.ID], j.Outcome(ctx, err))
+				return result, err
+			}
+		})
+		errAny := errors.New("any")
+		before := make(map[string]int)
+		millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[email]) error {
+			mu.Lock()
+			before[j.ID]++
+			first := before[j.ID] == 1
+			mu.Unlock()
+			switch {
+			case j.ID == "permanent":
+				return millhand.Permanent(errAny)
+			case j.ID == "times-out":
+				<-ctx.Done()
+				return ctx.Err()
+			case j.ID == "ignores":
+				time.Sleep(time.Minute)
+				return nil
+			case j.ID == "panics":
+				panic("handler")
+			case first && j.ID == "snoozes":
+				return millhand.Snooze(time.Second)
+			case first && j.ID == "hands-back":
+				return millhand.HandBack(errAny)
+			case first && j.ID == "later":
+				return fmt.Errorf("wrapped: %w", millhand.RetryAfter(time.Second, errAny))
+			}
+			return nil
+		}, millhand.TypeConfig{MaxAttempts: 2, Timeout: 10 * time.Second})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		c := client(t, s.Connect(t))
+		begin := time.Now()
+		want := map[string][]millhand.EventKind{
+			"succeeds":   {millhand.EventSucceeded},
+			"permanent":  {millhand.EventDead},
+			"times-out":  {millhand.EventRetrying, millhand.EventDead},
+			"ignores":    {"", ""},
+			"panics":     {millhand.EventRetrying, millhand.EventDead},
+			"snoozes":    {millhand.EventSnoozed, millhand.EventSucceeded},
+			"hands-back": {millhand.EventHandedBack, millhand.EventSucceeded},
+			"later":      {millhand.EventRetrying, millhand.EventSucceeded},
+			"malformed":  {millhand.EventDead},
+		}
+		for id := range want {
+			payload := "{}"
+			if id == "malformed" {
+				payload = "{"
+			}
+			if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "email", Payload: []byte(payload)}, millhand.WithID(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Minute)
+		happened := make(map[string][]millhand.EventKind)
+		left := len(want)
+		for e, err := range c.Events(t.Context(), begin) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if happened[e.ID] = append(happened[e.ID], e.Kind); e.State.Final() {
+				left--
+			}
+			if left == 0 {
+				break
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Error("what middleware was told:", diff)
+		}
+		want["ignores"] = []millhand.EventKind{millhand.EventRetrying, millhand.EventDead}
+		if diff := cmp.Diff(want, happened); diff != "" {
+			t.Error("what happened:", diff)
 		}
 	})
 }
@@ -303,6 +396,7 @@ func TestEnqueueMiddlewareDecidesAboutErrors(t *testing.T) {
 			{[]string{"badtrace"}, []error{millhand.ErrInvalid}},
 			{[]string{"foreign"}, []error{millhand.ErrInvalid}},
 			{[]string{"f", ""}, []error{nil, millhand.ErrInvalid}}, // which never comes to the middleware
+			{[]string{"g", "kept", "bad"}, []error{nil, millhand.ErrNotSent, millhand.ErrInvalid}},
 		} {
 			for i, err := range many(tt.ids...) {
 				if !errors.Is(err, tt.errs[i]) {
@@ -319,6 +413,26 @@ func TestEnqueueMiddlewareDecidesAboutErrors(t *testing.T) {
 		}
 		if !slices.Equal(order[:2], []string{"first", "second"}) {
 			t.Errorf("order = %v", order[:2])
+		}
+	})
+}
+
+// Where no job is left to be stored, none comes to the middleware, which may look at the first.
+func TestEnqueueMiddlewareComesWithJobs(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		c.Use(func(next millhand.EnqueueFunc) millhand.EnqueueFunc {
+			return func(ctx context.Context, jobs []*millhand.Draft) error {
+				jobs[0].Meta["tenant"] = "acme"
+				return next(ctx, jobs)
+			}
+		})
+		if refs, err := c.EnqueueMany(t.Context(), nil); len(refs) != 0 || err != nil {
+			t.Errorf("EnqueueMany(nil) = %v, %v", refs, err)
+		}
+		refs, err := c.EnqueueMany(t.Context(), []millhand.Request{{Args: millhand.Raw{Name: "no type"}}})
+		if !errors.Is(err, millhand.ErrInvalid) || refs[0] != (millhand.Ref{}) {
+			t.Errorf("EnqueueMany of one invalid job = %v, %v", refs, err)
 		}
 	})
 }

@@ -134,8 +134,9 @@ func (m *Mux) quotas() (all []Quota) {
 // it must be idempotent, and the job's id is the key for that. A nil error ends the job.
 // Any other one, and a panic, is a failed attempt, retried with backoff while there are
 // attempts left; [Permanent], [RetryAfter], [Snooze] and [HandBack] say otherwise. The context ends
-// when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses
-// it ([ErrLeaseLost]); a handler that ignores that holds its slot until it returns.
+// when the job times out ([ErrTimeout]), when its worker stops ([ErrHandedBack]) or loses the job
+// ([ErrLeaseLost]) or its permit ([ErrPermitLost]). A handler that ignores that for 10 s is given up:
+// its slot is free again, its permit is not, and with more than MaxAbandoned of them the worker ends.
 func Handle[T Args](m *Mux, h func(context.Context, *Job[T]) error, config ...TypeConfig) {
 	m.check(newArgs[T]().Type(), h == nil)
 	HandleResult(m, func(ctx context.Context, j *Job[T]) (struct{}, error) {

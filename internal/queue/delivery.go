@@ -167,6 +167,9 @@ func (h *Delivery) StartedAt() time.Time {
 	return time.Unix(0, at)
 }
 
+// Left reports whether the job is finished: its handler has returned, or was given up.
+func (h *Delivery) Left() bool { return h.left.Load() }
+
 // Finished gives the job's slot back, and its permit unless its handler was given up.
 func (h *Delivery) Finished() {
 	var ran time.Duration

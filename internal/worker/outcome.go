@@ -10,6 +10,14 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 )
 
+// Follows returns what follows an attempt that ended with err, nil included, its context with cause.
+func Follows(attempt, maxAttempts int, err, cause error) job.EventKind {
+	if err == nil {
+		return job.EventSucceeded
+	}
+	return outcome(attempt, Settings{MaxAttempts: maxAttempts}, err, cause).Kind
+}
+
 // outcome decides what follows an attempt that ended with err, its context with cause. The first
 // line that applies decides:
 //
