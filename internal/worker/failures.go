@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -182,10 +183,12 @@ func shownError(d *queue.Delivery, o *queue.Outcome) string {
 		return "its payload or a header cannot be read; the job's last event says why"
 	}
 	text := o.Error
-	if payload := strings.TrimSpace(string(d.Payload)); len(payload) > len("{}") {
+	if payload := strings.TrimSpace(string(d.Payload)); len(payload) > len("{}") && len(payload) <= len(text) {
+		quoted := strconv.Quote(payload) // as %q writes it
 		text = strings.ReplaceAll(text, payload, "[payload]")
+		text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], "[payload]")
 	}
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "\uFFFD")
 	if len(text) <= errorShown {
 		return text
 	}

@@ -146,6 +146,8 @@ func TestShownError(t *testing.T) {
 		{"cannot send {\"card\":\"4111\"}\nto b", "cannot send [payload] to b"},
 		{"a\n\tb\r\nc", "a b c"},
 		{long, long[:errorShown-4] + "…"},
+		{`cannot send "{\"card\":\"4111\"}"`, `cannot send "[payload]"`}, // as %q writes it
+		{strings.Repeat("\x80", 2*errorShown), "\uFFFD"},
 	} {
 		if got := shownError(failed("a", "email", 1, queue.Outcome{Error: tt.err})); got != tt.want {
 			t.Errorf("%q is shown as %q, want %q", tt.err, got, tt.want)

@@ -35,8 +35,9 @@ type Health struct {
 // Health describes the worker as it is now. It does not block.
 func (w *Worker) Health() Health {
 	h := Health{
-		State: Working, InHand: w.slots.InHand(), Abandoned: int(w.abandoned.Load()), Rebuilt: w.store.Rebuilt(),
-		Refused: w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
+		State: Working, InHand: w.slots.InHand(), Rebuilt: w.store.Rebuilt(),
+		Abandoned: int(max(w.abandoned.Load(), 0)), // one that comes back as it is given up may be uncounted first
+		Refused:   w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
 	}
 	waits := w.waits.Load()
 	if waits != nil {
