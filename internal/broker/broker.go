@@ -147,7 +147,7 @@ func (b *Broker) Shutdown() {
 			if clients > 0 {
 				b.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("clients", clients))
 			}
-			b.takeStock(clients == 0)
+			b.takeLastStock(clients)
 		}
 		stop(b.srv.Load())
 		if err := b.lock.Close(); err != nil {
@@ -196,7 +196,7 @@ func (b *Broker) watch(ctx context.Context) error {
 			return nil
 		case <-stock.C:
 			if b.health() == nil {
-				b.takeStock(false)
+				b.takeStock()
 			}
 		case now := <-tick.C:
 			err := b.health()
@@ -276,7 +276,7 @@ func (b *Broker) serve() error {
 	}
 	b.text.Store(log)
 	b.srv.Store(srv)
-	b.takeStock(false) // that of the last stop is not exact any more, even if we are killed at once
+	b.takeStock() // that of the last stop is not exact any more, even if we are killed at once
 	b.log.Info("broker started", slog.String("url", b.ClientURL()), slog.String("store", b.cfg.Store))
 	return nil
 }

@@ -23,7 +23,8 @@ const (
 // A ledger says what the streams held when it was written. The server takes a block that it
 // cannot read for the end of a stream, or leaves it away, and says nothing of it.
 type ledger struct {
-	Exact   bool               `json:"exact"` // nothing came or went after that: the broker stopped in good order, and nobody was connected
+	Stopped bool               `json:"stopped,omitempty"` // the broker stopped in good order right after that
+	Exact   bool               `json:"exact"`             // and nothing came or went in between, since nobody was connected
 	Streams map[string]holding `json:"streams"`
 }
 
@@ -35,11 +36,17 @@ type holding struct {
 	Expires  bool      `json:"expires,omitempty"` // messages leave it by themselves
 }
 
-// takeStock writes the ledger. If that fails, the next start has less to compare.
-func (b *Broker) takeStock(exact bool) {
-	l, err := stockOf(b.srv.Load())
+// takeStock writes what a running broker holds. If that fails, the next start has less to compare.
+func (b *Broker) takeStock() { b.note(ledger{}) }
+
+// takeLastStock writes what a broker holds that stops in good order.
+func (b *Broker) takeLastStock(clients int) { b.note(ledger{Stopped: true, Exact: clients == 0}) }
+
+// note writes l, with what the streams hold now.
+func (b *Broker) note(l ledger) {
+	now, err := stockOf(b.srv.Load())
 	if err == nil {
-		l.Exact = exact
+		l.Streams = now.Streams
 		err = l.write(b.cfg.Store)
 	}
 	if err != nil {
@@ -105,7 +112,7 @@ func (b *Broker) compare(srv *server.Server) {
 		b.log.Debug("cannot see what the store holds", slog.Any("err", err))
 		return
 	}
-	if !then.Exact && b.srv.Load() == nil {
+	if !then.Stopped && !then.Exact && b.srv.Load() == nil { // older versions noted only whether it was exact
 		b.log.Info("the broker was not stopped in good order the last time")
 	}
 	for _, name := range slices.Sorted(maps.Keys(then.Streams)) {

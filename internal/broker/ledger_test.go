@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -81,6 +82,28 @@ func TestLostMessagesAreTold(t *testing.T) {
 				t.Errorf("%d messages left; the log does not say %q:\n%s", left, want, log)
 			}
 		})
+	}
+}
+
+// The broker is told to stop while somebody else is connected, as an enqueue that waits.
+func TestStopWithClientsIsInGoodOrder(t *testing.T) {
+	store := t.TempDir()
+	b := start(t, Config{Store: store})
+	nc, err := nats.Connect(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	b.Shutdown()
+	l, err := readLedger(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Exact {
+		t.Error("the ledger says that nothing came or went, and a client was connected")
+	}
+	if _, log := startAgain(t, store); strings.Contains(log.String(), "good order") {
+		t.Errorf("the log complains of a stop in good order:\n%s", log)
 	}
 }
 
@@ -188,7 +211,7 @@ func TestKilledSoonAfterTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Exact {
-		t.Error("while a broker runs, the ledger still says that nothing comes or goes")
+	if l.Exact || l.Stopped {
+		t.Errorf("while a broker runs, the ledger is still that of a stop: %+v", l)
 	}
 }
