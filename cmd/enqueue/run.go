@@ -157,6 +157,9 @@ func (c *command) input(args []string) (io.ReadCloser, error) {
 		return io.NopCloser(c.in), nil
 	}
 	if name, ok := strings.CutPrefix(payload, "@"); ok {
+		if name == "" {
+			return nil, cli.Usagef("payload: @ without a FILE; want @FILE, or - for standard input")
+		}
 		return open(name)
 	}
 	// Files may hold anything; what is typed is held to the convention, since a shell

@@ -113,7 +113,7 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	if target.Remote && c.store != "" {
-		return cli.Usagef("--store is for the embedded broker; with a server given there is none")
+		return cli.Usagef("--store is for the embedded broker; with a server given there is none (%s is set)", target.Given)
 	}
 	m := minder.New(log)
 	defer m.Close()

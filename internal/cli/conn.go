@@ -79,7 +79,10 @@ func (f *ConnFlags) Target() (Target, error) {
 			return Target{}, Usagef("%s is not supported; unset it to connect without", name)
 		}
 	}
-	t := Target{Remote: slices.ContainsFunc(s, source.givesAny)}
+	given := s.firstOf(
+		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken, flagTLSCA, flagTLSCert, flagTLSKey, flagDomain,
+	)
+	t := Target{Remote: given.text != "", Given: given.source}
 	if name := s.first(flagContext); name.text != "" {
 		nctx, err := loadContext(name.text)
 		if err != nil {
@@ -168,18 +171,22 @@ type value struct {
 // source has values for some of the connection flags.
 type source func(flag string) value
 
-func (s source) givesAny() bool {
-	return slices.ContainsFunc([]string{
-		flagServer, flagContext, flagCreds, flagNKey, flagUser, flagPassword, keyToken, flagTLSCA, flagTLSCert, flagTLSKey, flagDomain,
-	}, func(flag string) bool { return s(flag).text != "" })
-}
-
 // sources are asked in order: the first that has a value decides.
 type sources []source
 
 func (s sources) first(flag string) value {
 	for _, get := range s {
 		if v := get(flag); v.text != "" {
+			return v
+		}
+	}
+	return value{}
+}
+
+// firstOf returns the value of the first of the flags that has one.
+func (s sources) firstOf(flags ...string) value {
+	for _, name := range flags {
+		if v := s.first(name); v.text != "" {
 			return v
 		}
 	}

@@ -34,6 +34,7 @@ type Target struct {
 	URL    string // several are separated by commas; may hold a password, which String hides
 	Domain string // JetStream domain, if any
 	Remote bool   // a server, context, credential or domain was given: do not embed a broker
+	Given  string // the flag or variable that says so, the first of them; empty: none
 
 	options []nats.Option
 }
