@@ -3,6 +3,7 @@ package millhand
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -143,10 +144,14 @@ func (e *BatchError) Error() string {
 
 // MaybeStored reports whether an enqueue that returned err may have stored the job
 // nevertheless: the broker's answer was lost, or nobody waited for it. If it returns false for
-// an error, the job is certainly not stored.
+// an error, the job is certainly not stored. Of a [*BatchError] that is true of all its jobs, while
+// true says that at least one of them is stored or may be.
 func MaybeStored(err error) bool {
 	if err == nil {
 		return false
+	}
+	if batch, ok := errors.AsType[*BatchError](err); ok {
+		return slices.ContainsFunc(batch.Errs, func(err error) bool { return err == nil || MaybeStored(err) })
 	}
 	for _, refused := range []error{ErrInvalid, ErrDuplicate, ErrQuotaReached, ErrNotSent, ErrStoreFull} {
 		if errors.Is(err, refused) {

@@ -1,10 +1,12 @@
 package millhand_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -37,6 +39,26 @@ func TestBatchErrorText(t *testing.T) {
 	}
 }
 
+// That one job of a batch was refused says nothing of the others: they may be stored.
+func TestMaybeStoredOfABatch(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("no answer")
+	for _, tt := range []struct {
+		errs []error
+		want bool
+	}{
+		{[]error{millhand.ErrInvalid, lost}, true},
+		{[]error{millhand.ErrInvalid, nil}, true},
+		{[]error{millhand.ErrInvalid, millhand.ErrNotSent}, false},
+		{[]error{lost}, true},
+	} {
+		err := fmt.Errorf("import: %w", &millhand.BatchError{Errs: tt.errs})
+		if got := millhand.MaybeStored(err); got != tt.want {
+			t.Errorf("MaybeStored of %v = %t, want %t", tt.errs, got, tt.want)
+		}
+	}
+}
+
 // Each typed error is the sentinel that its name says, and only that.
 func TestTypedErrorsAreTheirSentinels(t *testing.T) {
 	sentinels := []error{millhand.ErrInvalid, millhand.ErrDuplicate, millhand.ErrQuotaReached, millhand.ErrFailed}
@@ -62,6 +84,13 @@ func TestInvalidErrorsAreData(t *testing.T) {
 		_, namespace := millhand.NewClient(nc, millhand.Config{Namespace: "a.b"})
 		_, large := c.Enqueue(t.Context(), millhand.Raw{Name: "email", Payload: make([]byte, millhand.MaxPayload+1)})
 		_, nothing := c.Enqueue(t.Context(), nil)
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil })
+		_, ttl := millhand.NewWorker(nc, millhand.WorkerConfig{Mux: mux, PermitTTL: 1500 * time.Millisecond})
+		w, stop := start(t, nc, millhand.WorkerConfig{Mux: mux})
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 		for _, tt := range []struct {
 			err              error
 			what, name, rule string // the rule's beginning
@@ -76,6 +105,8 @@ func TestInvalidErrorsAreData(t *testing.T) {
 			{enqueue(millhand.WithMeta("k", "a\nb")), "meta", "k", "a value has no line breaks", `meta "k": a value has no`},
 			{millhand.CheckType(""), "type", "", "must not be empty", "type must not be empty"},
 			{namespace, "namespace", "a.b", "only", `namespace "a.b": only`},
+			{ttl, "permit ttl", "1.5s", "must be whole seconds", "permit ttl 1.5s: must be whole seconds, from 2s to 1h0m0s"},
+			{w.Run(t.Context()), "the worker", "", "has run", "the worker has run"},
 			{nothing, "arguments", "", "must not be nil", "arguments must not be nil"},
 			{large, "payload of 1048577 bytes", "", "is over the limit", "payload of 1048577 bytes is over the limit of 983040 bytes (960 KiB), which"},
 		} {

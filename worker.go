@@ -3,7 +3,6 @@ package millhand
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -44,6 +43,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Logger: cfg.logger()})
 	w, err := worker.New(nc, store, reg, cfg.worker(id, types))
 	if err != nil {
+		js.Close()
 		return nil, invalid(err)
 	}
 	return &Worker{id: id, js: js, worker: w}, nil
@@ -64,7 +64,7 @@ func (w *Worker) ID() string { return w.id }
 //   - another error if the worker cannot go on, or if the broker did not take the ends of jobs.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
-		return fmt.Errorf("%w: a worker runs once: make a new one", ErrInvalid)
+		return &InvalidError{What: "the worker", Rule: "has run, and a worker runs once: make a new one"}
 	}
 	defer w.js.Close()
 	err := w.worker.Run(ctx)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
@@ -86,7 +87,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 		cfg.TTL = DefaultTTL
 	}
 	if cfg.TTL < minTTL || cfg.TTL > maxTTL || cfg.TTL%time.Second != 0 {
-		return nil, fmt.Errorf("ttl %v: must be whole seconds, from %v to %v", cfg.TTL, minTTL, maxTTL)
+		return nil, job.Invalid("permit ttl", cfg.TTL, "must be whole seconds, from %v to %v", minTTL, maxTTL)
 	}
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
