@@ -37,7 +37,11 @@ func (p *Puller) open(ctx context.Context) error {
 			return err
 		}
 		p.source.Empty() // no other queue must wait for this one meanwhile
-		p.log.WarnContext(ctx, "cannot pull yet", slog.Any("err", err))
+		level := slog.LevelWarn
+		if errors.Is(err, nats.ErrReconnectBufExceeded) {
+			level = slog.LevelDebug // there is no connection, which says so itself: once, and not for each type
+		}
+		p.log.Log(ctx, level, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker
 		if stream.Sleep(ctx, pause) != nil {
 			return nil // asked to stop: no failure
