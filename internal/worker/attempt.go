@@ -125,7 +125,8 @@ func (a *attempt) end(cause error) {
 	_, running := r.running[a]
 	first := running && a.cause == nil
 	if first {
-		a.cause, a.grace = cause, time.AfterFunc(handlerGrace, func() { a.giveUp(cause) })
+		a.cause = cause // before the timer starts, since giveUp reads it without the mutex
+		a.grace = time.AfterFunc(handlerGrace, a.giveUp)
 	}
 	r.mu.Unlock()
 	if first {
@@ -135,10 +136,10 @@ func (a *attempt) end(cause error) {
 
 // giveUp ends the attempt of a handler that ignores the end of its context. Its goroutine cannot
 // be stopped; its slot can be given back, but not for ever more of them.
-func (a *attempt) giveUp(cause error) {
+func (a *attempt) giveUp() {
 	r, h := a.runner, a.held
-	err := fmt.Errorf("%w, and the handler ignores it", cause)
-	end := endingOf(h, outcome(h.Attempt, a.settings, err, cause))
+	err := fmt.Errorf("%w, and the handler ignores it", a.cause)
+	end := endingOf(h, outcome(h.Attempt, a.settings, err, a.cause))
 	end.Stack, end.abandoned = r.jobs.Stacks(h.ID), true
 	if !a.finish(end) {
 		return // it has returned after all
