@@ -38,8 +38,8 @@ func (p *Puller) open(ctx context.Context) error {
 		}
 		p.source.Empty() // no other queue must wait for this one meanwhile
 		level := slog.LevelWarn
-		if errors.Is(err, nats.ErrReconnectBufExceeded) {
-			level = slog.LevelDebug // there is no connection, which says so itself: once, and not for each type
+		if ctx.Err() != nil || errors.Is(err, nats.ErrReconnectBufExceeded) {
+			level = slog.LevelDebug // asked to stop; or no connection, which says so itself: once, not for each type
 		}
 		p.log.Log(ctx, level, "cannot pull yet", slog.Any("err", err))
 		p.giveBack() // a drain does not wait for the broker

@@ -100,7 +100,7 @@ func (c *Client) Request(ctx context.Context, request string, query, answer any)
 	defer cancel()
 	r, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: body})
 	if err != nil {
-		return c.Denied(subject, err)
+		return c.Denied(subject, unconnected(err))
 	}
 	if err := json.Unmarshal(r.Data, answer); err != nil {
 		return fmt.Errorf("answer to %s: %w", subject, err)

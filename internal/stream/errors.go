@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,15 @@ func Code(err error) jetstream.ErrorCode {
 		return e.ErrorCode
 	}
 	return 0
+}
+
+// unconnected puts plain words before the error of a connection that is lost and buffers nothing
+// meanwhile: its own text is about the buffer.
+func unconnected(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return fmt.Errorf("no connection to the broker: %w", err)
+	}
+	return err
 }
 
 // IsRefusal reports whether err is an answer that the server would give again.

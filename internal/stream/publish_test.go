@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -120,6 +121,22 @@ func TestPublishSaysWhatIsNotKnown(t *testing.T) {
 		if _, err := s.client.Publish(s.ctx, msg("s.d", "x")); !errors.Is(err, nats.ErrConnectionClosed) {
 			s.t.Errorf("over a closed connection: %v", err)
 		}
+	})
+}
+
+// What a lost connection refuses is told of the connection, and not of its buffer.
+func TestLostConnectionIsNamed(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.link.Crash()
+		synctest.Wait() // the client knows
+		_, published := s.client.Publish(s.ctx, msg("s.a", "x"))
+		requested := s.client.Request(s.ctx, "STREAM.INFO.S", nil, new(struct{}))
+		for _, err := range []error{published, requested} {
+			if !errors.Is(err, nats.ErrReconnectBufExceeded) || !strings.HasPrefix(err.Error(), "no connection to the broker: ") {
+				s.t.Errorf("error %v, want one that names the connection", err)
+			}
+		}
+		s.link.Up()
 	})
 }
 

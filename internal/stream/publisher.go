@@ -120,7 +120,7 @@ func (p *publisher) send(m *nats.Msg, to Receiver) (token uint64, err error) {
 	p.mu.Unlock()
 	err = fits(m.Subject, m.Reply)
 	if err == nil {
-		err = p.nc.PublishMsg(m)
+		err = unconnected(p.nc.PublishMsg(m))
 	}
 	if err != nil && p.forget(token) {
 		return 0, err
