@@ -12,7 +12,7 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// A quota holds over all workers and can be changed while they run.
+// A quota holds across all workers and can be changed while they run.
 func ExampleClient_SetQuota() {
 	nc, stop := connect()
 	defer stop()
