@@ -64,3 +64,41 @@ func TestLogTellsOfFailuresAndDeadJobs(t *testing.T) {
 		}
 	})
 }
+
+// What a handler calls an error may be no text. Its worker goes on.
+func TestErrorThatIsNoText(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		w := newWorker(t, s.Connect(t), worker.Config{
+			Types: handled(func(_ context.Context, d *queue.Delivery, _ int) ([]byte, error) {
+				if d.ID == "good" {
+					return nil, nil
+				}
+				return nil, &job.PermanentError{Err: errors.New(strings.Repeat("\x80", 1000))}
+			}, "email"),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				t.Errorf("worker: %v", err)
+			}
+		})
+		c := newClient(t, s.Connect(t))
+		for id, want := range map[string]millhand.State{"bad": millhand.Dead, "good": millhand.Succeeded} {
+			ref, err := c.Enqueue(t.Context(), millhand.Raw{Name: "email"}, millhand.WithID(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := c.Await(t.Context(), ref); info.State != want {
+				t.Errorf("job %s = %s, %v, want it %s", id, info.State, err, want)
+			}
+		}
+		for _, part := range w.Health().Tree.Children {
+			if part.Restarts > 0 {
+				t.Errorf("%s was restarted: %s", part.Name, part.LastError)
+			}
+		}
+		stop()
+		ended.Wait()
+	})
+}
