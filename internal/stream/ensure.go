@@ -268,5 +268,5 @@ func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 		}
 		err = denied
 	}
-	return fmt.Errorf("stream %s: %w", want.Name, err)
+	return fmt.Errorf("stream %s: %w", want.Name, unconnected(err))
 }

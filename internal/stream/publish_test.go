@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/natstest"
 )
@@ -131,8 +132,9 @@ func TestLostConnectionIsNamed(t *testing.T) {
 		synctest.Wait() // the client knows
 		_, published := s.client.Publish(s.ctx, msg("s.a", "x"))
 		requested := s.client.Request(s.ctx, "STREAM.INFO.S", nil, new(struct{}))
-		for _, err := range []error{published, requested} {
-			if !errors.Is(err, nats.ErrReconnectBufExceeded) || !strings.HasPrefix(err.Error(), "no connection to the broker: ") {
+		_, _, ensured := s.client.Ensure(s.ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+		for _, err := range []error{published, requested, ensured} {
+			if !errors.Is(err, nats.ErrReconnectBufExceeded) || !strings.Contains(err.Error(), "no connection to the broker: ") {
 				s.t.Errorf("error %v, want one that names the connection", err)
 			}
 		}
