@@ -34,8 +34,10 @@ func (s *state) round(ctx context.Context, now time.Time) {
 			s.toldUntil[h.key] = h.until()
 		}
 	}
+	var back *task
 	if len(s.offered) > 0 {
-		due = append(due, &task{do: s.takeBack})
+		back = &task{do: s.takeBack}
+		due = append(due, back)
 	}
 	var presence *task
 	if !now.Before(s.presentAt) {
@@ -65,6 +67,7 @@ func (s *state) round(ctx context.Context, now time.Time) {
 		s.order = leftOutFirst(s.order, due)
 	}
 	s.reportPermits(ctx)
+	s.reportTakenBack(ctx, back)
 }
 
 // A task is what a holder asks of the broker in a round, or, if that is nil, the agent itself.
@@ -108,6 +111,17 @@ func (s *state) reportPermits(ctx context.Context) {
 		s.troubles.ended(ctx, withPermits)
 	} else if ctx.Err() == nil || isSilence(first.err) {
 		s.troubles.has(ctx, withPermits, first.err, slog.String("first", prefix(first.key)), slog.Int("limits", failing))
+	}
+}
+
+// reportTakenBack says if a setting that was handed back cannot be written, where t tried that.
+func (s *state) reportTakenBack(ctx context.Context, t *task) {
+	switch {
+	case len(s.offered) == 0:
+		s.troubles.ended(ctx, withHandedBack)
+	case t == nil, !t.sent, t.err == nil, errors.Is(t.err, context.Canceled), errors.Is(t.err, stream.ErrConflict):
+	default:
+		s.troubles.has(ctx, withHandedBack, t.err)
 	}
 }
 

@@ -22,9 +22,10 @@ const (
 
 // What an agent can have trouble with.
 const (
-	withSettings = "limits and pauses cannot be read: what is known of them holds, and a worker that has just started waits"
-	withPermits  = "permits cannot be renewed: jobs of limited types wait or are handed back"
-	withPresence = "the worker's presence cannot be written: it works on, and others do not see it"
+	withSettings   = "limits and pauses cannot be read: what is known of them holds, and a worker that has just started waits"
+	withPermits    = "permits cannot be renewed: jobs of limited types wait or are handed back"
+	withHandedBack = "a limit or key that was handed back cannot be written as it is configured: it holds as it is"
+	withPresence   = "the worker's presence cannot be written: it works on, and others do not see it"
 )
 
 // troubles are what keeps an agent from its work at the moment. It is safe for concurrent use.

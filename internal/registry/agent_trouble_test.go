@@ -5,8 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/slots"
 )
 
 // A worker that stops while it writes its presence has no trouble to tell of.
@@ -34,5 +38,48 @@ func TestAStopIsNoTrouble(t *testing.T) {
 		if strings.Contains(log.String(), "presence") {
 			s.t.Errorf("the log of a stop: %s", &log)
 		}
+	})
+}
+
+// A worker that cannot write its configuration over a limit that was handed back says so, until it
+// can or the limit is a person's again.
+func TestHandedBackInVain(t *testing.T) {
+	inScene(t, func(s *scene) {
+		link := s.server.Link()
+		a, err := NewAgent(s.open(link.Connect(s.t)), AgentConfig{
+			Node: "n", Limits: map[slots.Key]Limit{imports: {Jobs: 10}},
+			Snapshot: func() Node { return Node{ID: "n"} },
+			Logger:   slog.New(slog.DiscardHandler),
+		})
+		must(s, err)
+		ctx, stop := context.WithCancel(s.ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		var lose atomic.Bool
+		link.Watch(func(subject string) natstest.Fate {
+			if lose.Load() && subject == s.subject(limitKey(imports)) {
+				return natstest.Lost
+			}
+			return natstest.Pass
+		})
+		for _, then := range map[string]func(){
+			"it can write": func() { lose.Store(false) },
+			"it is set":    func() { must(s, s.store.SetLimit(s.ctx, imports, Limit{Jobs: 3})) },
+		} {
+			must(s, s.store.SetLimit(s.ctx, imports, Limit{Jobs: 5}))
+			lose.Store(true)
+			must(s, s.store.ResetLimit(s.ctx, imports))
+			time.Sleep(5 * time.Second)
+			if got := strings.Join(a.Troubles(), "; "); !strings.HasPrefix(got, withHandedBack) {
+				s.t.Errorf("troubles %q", got)
+			}
+			then()
+			time.Sleep(5 * time.Second)
+			if got := a.Troubles(); len(got) > 0 {
+				s.t.Errorf("troubles at the end: %q", got)
+			}
+		}
+		stop()
+		<-ended
 	})
 }
