@@ -39,9 +39,16 @@ func (s *Source) waiting(l *limit, now time.Time) int {
 	return n
 }
 
-// compareKeys is the order in which permits are taken: rates first, since starts use up their
-// permits anyway, then types before queues and keys, which other types wait for as well.
+// compareKeys is the order in which permits are taken: this node's own first, without which those
+// of all nodes would lie idle here. Then rates, since starts use up their permits anyway, then types
+// before queues and keys, which other types wait for as well.
 func compareKeys(a, b Key) int {
+	if here := a.Kind == ofQueueHere; here != (b.Kind == ofQueueHere) {
+		if here {
+			return -1
+		}
+		return 1
+	}
 	if a.Rate != b.Rate {
 		if a.Rate {
 			return -1

@@ -38,3 +38,18 @@ func TestNeed(t *testing.T) {
 		})
 	}
 }
+
+// Who may run only so many jobs of a queue here needs no more permits of all nodes than it could use.
+func TestNeedUnderACap(t *testing.T) {
+	for _, key := range []Key{{Kind: OfType, Name: "t"}, {Kind: OfQueue, Name: "q"}, {Kind: OfKey, Name: "k"}, {Kind: OfType, Name: "t", Rate: true}} {
+		m := newLimited(t, 10, 1)
+		s := m.sources[0]
+		here, shared := m.limit(Key{Kind: ofQueueHere, Name: "q"}, s), m.limit(key, s)
+		m.allow(shared, 0, forLong)
+		m.allow(here, 2, forLong)
+		s.backlog = 100
+		if got := m.need(shared, m.at); got != 2 {
+			t.Errorf("%v: %d permits are needed, want 2", key, got)
+		}
+	}
+}
