@@ -229,7 +229,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 }
 
-// A broker that comes back without its data: streams are made anew and work goes on.
+// A broker that comes back without its data: streams are made again and work goes on.
 func TestBrokerLosesItsData(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		client := client(t, s.Link().Connect(t))

@@ -138,6 +138,9 @@ func (c *config) addQueues(flags []string) error {
 		if err := checkQueue(name); err != nil {
 			return cli.Usagef("--queue: queue %q: %w", name, err)
 		}
+		if _, given := c.Queues[name]; given {
+			return cli.Usagef("--queue: queue %s is given twice; a queue has one weight", name)
+		}
 		q := file[name]
 		q.Weight = count(n)
 		c.Queues[name] = q

@@ -108,11 +108,13 @@ func parseLimit(text string) (limit int, per time.Duration, err error) {
 
 // addLimits takes --quota and --rate flags, which come over the file's.
 func (c *config) addLimits(quotas, rates []string) error {
+	quotaOf, rateOf := make(map[string]bool), make(map[string]bool)
 	for _, f := range quotas {
 		q, err := parseFlag(f)
 		if err == nil && q.Per != 0 {
 			err = errors.New("a number of starts in a period is a --rate")
 		}
+		err = cmp.Or(err, once(quotaOf, q.Type))
 		if err != nil {
 			return cli.Usagef("--quota %q: %w; want TYPE=N", f, err)
 		}
@@ -123,12 +125,22 @@ func (c *config) addLimits(quotas, rates []string) error {
 		if err == nil && q.Per == 0 && q.Limit != 0 {
 			err = errors.New("no period")
 		}
+		err = cmp.Or(err, once(rateOf, q.Type))
 		if err != nil {
 			return cli.Usagef("--rate %q: %w; want TYPE=N/DURATION such as email=100/1m", f, err)
 		}
 		q.Per = cmp.Or(q.Per, time.Second) // a removal needs none
 		c.flags = append(c.flags, q)
 	}
+	return nil
+}
+
+// once returns an error if a flag has named typ before.
+func once(named map[string]bool, typ string) error {
+	if named[typ] {
+		return fmt.Errorf("type %s is given twice", typ)
+	}
+	named[typ] = true
 	return nil
 }
 

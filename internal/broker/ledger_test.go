@@ -150,7 +150,7 @@ func TestMissing(t *testing.T) {
 		"the end is gone":         {had, holding{Created: t1, Messages: 10, Last: 60}, false, 40},
 		"the end of what expires": {expires, holding{Created: t1, Messages: 10, Last: 60}, true, 40},
 		"more":                    {had, holding{Created: t1, Messages: 20, Last: 110}, true, 0},
-		"made anew":               {had, holding{Created: t2, Messages: 1, Last: 1}, true, 0},
+		"made again":              {had, holding{Created: t2, Messages: 1, Last: 1}, true, 0},
 		"gone":                    {had, holding{}, true, 10},
 	} {
 		if got := tt.had.missing(tt.has, tt.exact); got != tt.want {

@@ -54,10 +54,10 @@ func (s *Store) agree(at consumerPlace, has time.Duration) error {
 	edit := "nats consumer edit " + s.names.queueStream(at.queue) + " " + at.typ.String() + " --wait"
 	switch want := s.cfg.AckWait; {
 	case has < MinAckWait:
-		return fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; stop all workers and change it with: %s %v",
+		return fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; change it while no job of the type runs, with: %s %v",
 			ErrAckWait, at.typ, at.queue, has, MinAckWait, edit, defaultAckWait)
 	case want != 0 && has != want:
-		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave out --ack-wait, or stop all workers and change it with: %s %v",
+		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave out --ack-wait, or change it while no job of the type runs, with: %s %v",
 			ErrAckWait, at.typ, at.queue, has, want, edit, want)
 	default:
 		return nil

@@ -106,6 +106,8 @@ func (p *Puller) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// loop sends a request whenever the slots have asked for jobs: [slots.Source.Open] is given the
+// asking by the stage that takes them.
 func (p *Puller) loop(ctx context.Context) error {
 	p.overdue = time.NewTimer(time.Hour)
 	defer p.overdue.Stop()

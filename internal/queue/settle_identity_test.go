@@ -54,7 +54,7 @@ func TestRefusedSuccessorFindsItsOwnMessage(t *testing.T) {
 	}
 }
 
-// A job whose message says more of the events than there is, since their stream was made anew
+// A job whose message says more of the events than there is, since their stream was made again
 // or a publisher made the number up, is in the hand of two workers: it ends once.
 func TestLastEventAheadOfTheStream(t *testing.T) {
 	for name, second := range map[string]Outcome{

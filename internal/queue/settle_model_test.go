@@ -19,7 +19,7 @@ type modelRules struct {
 	anySeq     bool // the last event of another life is the end of an older one, whichever message it speaks of
 	successors bool // so it is for a successor, if it speaks of a message before that
 	behind     bool // what stands at or before the last event known says nothing, also the end of the life
-	restart    bool // a stream that is made anew counts from 1
+	restart    bool // a stream that is made again counts from 1
 	unburied   bool // whoever is superseded, and finds that its life has ended, asks for no dead record
 	unordered  bool // the ack comes before the effect
 }
@@ -27,7 +27,7 @@ type modelRules struct {
 // The settle model is the rules of this package's settlements against an abstract broker, in
 // random histories: workers that never look at their lease, crash between any two steps and
 // lose confirmations, ids that are used again, with and without the check for a living id,
-// deliveries that the broker forgets, and streams that are lost and made anew.
+// deliveries that the broker forgets, and streams that are lost and made again.
 //
 // Afterwards each life has ended once, nothing is left, and each dead one has its record. What
 // was in a lost stream is excused from having an end, not from having only one.
@@ -60,7 +60,7 @@ func TestSettleModelFindsWhatIsMissing(t *testing.T) {
 		"sequences not compared":            {anySeq: true},
 		"not compared for a successor":      {successors: true},
 		"an end before the last known":      {behind: true},
-		"streams that count anew":           {restart: true},
+		"streams that count again":          {restart: true},
 		"dead record of another's end":      {unburied: true},
 		"ack before effect":                 {unordered: true},
 	} {
@@ -278,7 +278,7 @@ func (m *model) enqueue(id int, checked bool) {
 	m.msgs[w.seq] = w
 }
 
-// loseQueue loses a queue's stream with all in it; it is made anew.
+// loseQueue loses a queue's stream with all in it; it is made again.
 func (m *model) loseQueue() {
 	for _, w := range m.msgs {
 		m.excused[w.life] = true

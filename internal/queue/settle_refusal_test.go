@@ -247,7 +247,7 @@ func (s *scene) checkRecord(payload string, size int) {
 	}
 }
 
-// A broker that is started anew with a smaller max_payload has jobs that it would not take again.
+// A broker that is started again with a smaller max_payload has jobs that it would not take again.
 func TestMaxPayloadIsLowered(t *testing.T) {
 	for name, o := range map[string]func(*Delivery) Outcome{
 		"retry": failing(3, 10), "dead": failing(1, 10), "drain": always(Outcome{Kind: job.EventHandedBack}), "unstarted": always(Outcome{}),

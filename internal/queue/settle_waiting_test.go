@@ -154,7 +154,7 @@ func TestDrainWithRefusedEnds(t *testing.T) {
 	}
 }
 
-// What a settler that is started anew had not written by then, it goes on with.
+// What a settler that is started again had not written by then, it goes on with.
 func TestRefusedEndsOutliveARestartOfTheSettler(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		n := s.node("n")

@@ -10,7 +10,8 @@
 //
 // The listing:
 //   - agent_*: the agent's tree, its state, the settings it follows, and its rounds
-//   - grant_*: one node's grant of one limit: its states, what it is to hold, reads, writes, hints
+//   - grant_*: one node's grant of one limit: its states, what it is to hold, reads, writes, hints.
+//     A setting becomes a grant in takeUp, and a grant tells its [slots.Limiter] what may start
 //   - setting_*: limits, keys and pauses: their values, who may change them, and listing them
 //   - node_*: presence, and asking nodes what they run
 package registry

@@ -18,7 +18,7 @@ type overrun struct {
 	swept time.Time // when running jobs were looked at last
 }
 
-// OnOverrun has f called with the jobs whose handlers still run this long after they were told
+// OnOverrun has f called with the names of the jobs whose handlers still run this long after they were told
 // that their permits ended, once for each job. By then the job may run elsewhere. Only time in which
 // handlers could act counts, not time in which the process was frozen. Call it before
 // [Slots.WatchPermits].
@@ -79,7 +79,7 @@ func (s *Slots) sweep(now time.Time) (revoked []*Ticket, overran []job.Record, a
 			t.told = true
 			if !t.reported && t.ignored >= s.overrun.grace {
 				t.reported = true
-				overran = append(overran, *t.job)
+				overran = append(overran, t.named())
 			}
 		}
 	}

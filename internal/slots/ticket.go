@@ -35,6 +35,11 @@ func (t *Ticket) Issue(s *Source, j *job.Record, size int, r Revoker) {
 	t.source, t.job, t.size, t.revoker = s, j, size, r
 }
 
+// named is the job without what it carries: whoever settles it may be letting go of that.
+func (t *Ticket) named() job.Record {
+	return job.Record{Queue: t.job.Queue, Type: t.job.Type, ID: t.job.ID, Life: t.job.Life}
+}
+
 // phase is how far a job in hand has come.
 type phase uint8
 

@@ -27,7 +27,7 @@ func TestDynamicNotRunning(t *testing.T) {
 		if err := d.Start(Child{Name: "a", Run: untilStopped}); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("Start after the end = %v, want %v", err, ErrNotRunning)
 		}
-		start(t, d) // it begins anew
+		start(t, d) // it begins again
 		if err := d.Start(Child{Name: "a", Run: untilStopped}); err != nil {
 			t.Errorf("Start in the second run = %v, want nil", err)
 		}

@@ -81,7 +81,7 @@ func TestStreamLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A stream is a description: each iteration runs it anew, and unordered results tell which items
+// A stream is a description: each iteration runs it again, and unordered results tell which items
 // they are of.
 func TestStreamIsIteratedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

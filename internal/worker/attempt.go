@@ -33,7 +33,7 @@ type attempt struct {
 	runner   *runner
 	held     *queue.Delivery
 	slot     stages.Slot[*queue.Delivery]
-	handler  Handler
+	handler  Handler // of the job's type: [Config.Types]
 	settings Settings
 	cancel   context.CancelCauseFunc // of the handler's context
 	finished atomic.Bool             // somebody settles the job
