@@ -35,7 +35,7 @@ func (s *state) round(ctx context.Context, now time.Time) {
 		}
 	}
 	var back *task
-	if len(s.offered) > 0 {
+	if len(s.offered) > 0 && !now.Before(s.takeBackAt) {
 		back = &task{do: s.takeBack}
 		due = append(due, back)
 	}
@@ -114,6 +114,10 @@ func (s *state) reportPermits(ctx context.Context) {
 	}
 }
 
+// takeBackPause is how long settings that were handed back wait after one of them could not be
+// written: permits have the rounds in between to themselves.
+const takeBackPause = time.Second
+
 // reportTakenBack says if a setting that was handed back cannot be written, where t tried that.
 func (s *state) reportTakenBack(ctx context.Context, t *task) {
 	switch {
@@ -121,6 +125,7 @@ func (s *state) reportTakenBack(ctx context.Context, t *task) {
 		s.troubles.ended(ctx, withHandedBack)
 	case t == nil, !t.sent, t.err == nil, errors.Is(t.err, context.Canceled), errors.Is(t.err, stream.ErrConflict):
 	default:
+		s.takeBackAt = time.Now().Add(takeBackPause)
 		s.troubles.has(ctx, withHandedBack, t.err)
 	}
 }

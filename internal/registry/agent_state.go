@@ -24,13 +24,14 @@ type state struct {
 	log    *slog.Logger
 	cancel func() bool // takes back the next tick
 
-	limits  map[slots.Key]knownLimit // all there are
-	keys    map[string]string        // by type
-	holders map[slots.Key]*holder    // of the limits that concern this node
-	order   []*holder                // of them, who is first in the next round
-	left    []*holder                // whose limit is gone: their grants are to be removed
-	config  map[setting][]byte       // what the node's configuration says
-	offered map[setting][]byte       // of that, what was handed back and is to be written
+	limits     map[slots.Key]knownLimit // all there are
+	keys       map[string]string        // by type
+	holders    map[slots.Key]*holder    // of the limits that concern this node
+	order      []*holder                // of them, who is first in the next round
+	left       []*holder                // whose limit is gone: their grants are to be removed
+	config     map[setting][]byte       // what the node's configuration says
+	offered    map[setting][]byte       // of that, what was handed back and is to be written
+	takeBackAt time.Time                // not before; zero: at once
 
 	known     bool          // all settings were read once
 	presentAt time.Time     // when presence is to be written again

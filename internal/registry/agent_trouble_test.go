@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/slots"
 )
@@ -82,4 +84,57 @@ func TestHandedBackInVain(t *testing.T) {
 		stop()
 		<-ended
 	})
+}
+
+// What the broker refuses is written again after a pause, not in each round.
+func TestRefusedHandBackIsTriedOnceASecond(t *testing.T) {
+	inScene(t, func(s *scene) {
+		link := s.server.Link()
+		a, err := NewAgent(s.open(link.Connect(s.t)), AgentConfig{
+			Node: "n", Limits: map[slots.Key]Limit{imports: {Jobs: 10}},
+			Snapshot: func() Node { return Node{ID: "n"} },
+			Logger:   slog.New(slog.DiscardHandler),
+		})
+		must(s, err)
+		ctx, stop := context.WithCancel(s.ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		var tries atomic.Int64
+		link.Watch(func(subject string) natstest.Fate {
+			if subject == s.subject(limitKey(imports)) {
+				tries.Add(1)
+			}
+			return natstest.Pass
+		})
+		must(s, s.store.SetLimit(s.ctx, imports, Limit{Jobs: 5}))
+		link.Hold() // so that the agent hears of what is handed back when it cannot write any more
+		must(s, s.store.ResetLimit(s.ctx, imports))
+		s.limitMessages(1)
+		link.Release()
+		time.Sleep(10 * time.Second)
+		if n := tries.Load(); n < 2 || n > 11 {
+			s.t.Errorf("%d writes in ten seconds, all refused", n)
+		}
+		s.limitMessages(-1)
+		time.Sleep(5 * time.Second) // until presence was written, too
+		if got := a.Troubles(); len(got) > 0 {
+			s.t.Errorf("troubles at the end: %q", got)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// limitMessages has the bucket refuse messages of more than n bytes.
+func (s *scene) limitMessages(n int32) {
+	s.t.Helper()
+	js, err := jetstream.New(s.server.Connect(s.t))
+	must(s, err)
+	name := "KV_" + s.store.bucket.Name()
+	st, err := js.Stream(s.ctx, name)
+	must(s, err)
+	cfg := st.CachedInfo().Config
+	cfg.MaxMsgSize = n
+	_, err = js.UpdateStream(s.ctx, cfg)
+	must(s, err)
 }
