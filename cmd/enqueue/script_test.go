@@ -23,9 +23,12 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/clitest"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"enqueue": main}) }
+func TestMain(m *testing.M) {
+	testscript.Main(natstest.Waiting{M: m}, map[string]func(){"enqueue": main})
+}
 
 // Each script has a broker of its own in NATS_URL. DEAD_URL is one where nothing listens,
 // SILENT_URL one that accepts connections and says nothing.

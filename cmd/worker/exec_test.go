@@ -18,6 +18,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/minder"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
 // TestMain has this binary be what it is started as: a minder, the command in a script,
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if minder.Main() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"worker": main, "hanging-worker": hangingMain})
+	testscript.Main(natstest.Waiting{M: m}, map[string]func(){"worker": main, "hanging-worker": hangingMain})
 }
 
 const traceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

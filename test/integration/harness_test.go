@@ -12,15 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
 // patience is how long the tests wait for what must come. It is no part of any claim.
@@ -39,9 +36,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	if !underRace() && flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = flag.Set("test.parallel", "4") // they mostly wait; the flag takes any number
-	}
 	if testing.Short() {
 		fmt.Println("skipped by -short")
 		return
@@ -57,22 +51,14 @@ func testMain(m *testing.M) int {
 	defer func() { _ = os.RemoveAll(dir) }() // what is left is temporary anyway
 	commands.worker, commands.enqueue = filepath.Join(dir, "worker"), filepath.Join(dir, "enqueue")
 	args := []string{"build", "-o", dir}
-	if underRace() {
+	if natstest.UnderRace() {
 		args = append(args, "-race")
 	}
 	build := exec.CommandContext(context.Background(), "go", append(args, "../../cmd/worker", "../../cmd/enqueue")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("%v: %v\n%s", build.Args, err, out))
 	}
-	return m.Run()
-}
-
-// underRace reports whether the tests run with the race detector: so does all they start.
-func underRace() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
-		return s.Key == "-race" && s.Value == "true"
-	})
+	return natstest.Waiting{M: m}.Run()
 }
 
 // environment is what the commands see: nothing of whoever runs the tests.

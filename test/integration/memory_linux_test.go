@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
 // A worker with large jobs and results stays within its container, however fast they come.
@@ -49,7 +50,7 @@ func TestMemoryOfLargeJobs(t *testing.T) {
 		return true
 	})
 	limit := container
-	if underRace() {
+	if natstest.UnderRace() {
 		limit *= 10 // the detector's own memory
 	}
 	peak := peakMemory(t, w.pid())
@@ -65,7 +66,7 @@ func contain(t *testing.T, cmd *exec.Cmd, limit int) {
 	t.Helper()
 	cmd.Env = environment(t)
 	group := filepath.Join("/sys/fs/cgroup/memory", "millhand-test-"+strconv.Itoa(os.Getpid()))
-	if underRace() || os.Mkdir(group, 0o755) != nil {
+	if natstest.UnderRace() || os.Mkdir(group, 0o755) != nil {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMEMLIMIT=%d", limit*3/4))
 		return
 	}
