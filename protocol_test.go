@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/modeltest"
 	"github.com/millhand/millhand/internal/natstest"
 )
 
@@ -280,10 +281,9 @@ func TestProtocol(t *testing.T) {
 		}
 		w.start()
 		time.Sleep(time.Second)
-		t.Repeat(map[string]func(*rapid.T){
-			"enqueue":     func(t *rapid.T) { w.enqueue(ids.Draw(t, "id"), plan.Draw(t, "plan")) },
-			"publish":     func(t *rapid.T) { w.publish(plan.Draw(t, "plan")) },
-			"time passes": pass, "time passes 2": pass,
+		steps := modeltest.Steps{
+			"enqueue": func(t *rapid.T) { w.enqueue(ids.Draw(t, "id"), plan.Draw(t, "plan")) },
+			"publish": func(t *rapid.T) { w.publish(plan.Draw(t, "plan")) },
 			"worker starts": func(t *rapid.T) {
 				if len(w.workers) == maxWorkers {
 					t.Skip("enough")
@@ -307,8 +307,10 @@ func TestProtocol(t *testing.T) {
 			"worker wakes":            func(t *rapid.T) { some(t).link.Release() },
 			"worker loses connection": func(t *rapid.T) { w.violent = true; some(t).link.Cut() },
 			"broker restarts":         func(t *rapid.T) { w.violent = true; w.restart(t, pass) },
-			"":                        func(*rapid.T) { w.bury() },
-		})
+		}
+		steps.Add("time passes", 2, pass)
+		steps.Check(func(*rapid.T) { w.bury() })
+		t.Repeat(steps)
 		w.calmDown()
 		w.check()
 	})
