@@ -140,6 +140,9 @@ func TestLimitedTypeBesideABusyOne(t *testing.T) {
 				}
 				time.Sleep(2 * each)
 				want := 0.9 * float64(min(tt.limit, max(tt.workers*tt.concurrency/2, 1)))
+				if tt.quota.Per > 0 { // its division among the workers follows their use a period later: 0.84 to 1.02 in 100 runs
+					want *= 0.85
+				}
 				if tt.workers*tt.concurrency == 1 {
 					want = 0.4 // they take turns
 				}
