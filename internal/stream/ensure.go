@@ -71,7 +71,6 @@ func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info 
 	if err := c.CheckConnected(); err != nil {
 		return nil, false, err
 	}
-	want.FirstSeq = firstSequence(time.Now()) // the same each time it is asked for: by that it is known as ours
 	info, made, err = c.findOrCreate(ctx, want)
 	if err != nil {
 		return nil, false, c.explain(want, err)
@@ -95,14 +94,14 @@ const firstPatience = SetupTimeout / 10
 // findOrCreate asks again for what is not answered: a server that has just started may do what
 // it is asked and lose its answer (see docs/decisions/0025).
 func (c *Client) findOrCreate(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, bool, error) {
-	asked := false // to make it, without an answer
+	var asked []uint64 // the first sequences of those that were asked for: by that a stream is known as ours
 	for patience := firstPatience; ; patience *= 2 {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		st, err := c.js.Stream(attempt, want.Name)
-		made := err == nil && asked && st.CachedInfo().Config.FirstSeq == want.FirstSeq
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			want.FirstSeq = firstSequence(time.Now()) // of this attempt: another stream may have come and gone since the last
+			asked = append(asked, want.FirstSeq)
 			st, err = c.create(attempt, want, patience/2)
-			made, asked = err == nil, true
 			if Code(err) == CodeNameInUse { // somebody else was first
 				st, err = c.js.Stream(attempt, want.Name)
 			}
@@ -114,7 +113,8 @@ func (c *Client) findOrCreate(ctx context.Context, want jetstream.StreamConfig) 
 		cancel()
 		switch {
 		case err == nil:
-			return st.CachedInfo(), made, nil
+			info := st.CachedInfo()
+			return info, slices.Contains(asked, info.Config.FirstSeq), nil
 		case !again || ctx.Err() != nil:
 			return nil, false, err
 		}
