@@ -1,7 +1,6 @@
 package millhand_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -61,7 +60,7 @@ func TestConnectionOfAWorker(t *testing.T) {
 // The connection says in the log what happens to it, and outlives an outage of any length.
 func TestConnectOptionsOutliveAnOutage(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
-		var text bytes.Buffer
+		var text logged
 		log := slog.New(slog.NewTextHandler(&text, nil))
 		nc, err := nats.Connect("", append(millhand.ConnectOptions(log), nats.InProcessServer(s))...)
 		if err != nil {
