@@ -161,7 +161,9 @@ func (s *state) reconcile(ctx context.Context) {
 			if l.Per != h.limit.Per {
 				h.limiter = s.cfg.Slots.Limiter(key, l.Per)
 			}
-			s.logLimit(ctx, key, l.Limit)
+			if l.closed != h.limit.closed || l.Limit != h.limit.Limit {
+				s.logLimit(ctx, key, l.Limit)
+			}
 			h.changeLimit(now, l)
 		}
 	}

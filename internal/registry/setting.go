@@ -98,10 +98,22 @@ func sourceOf(value []byte) Source {
 	var v struct {
 		Source Source `json:"source"`
 	}
-	if json.Unmarshal(value, &v) == nil && (v.Source == ByConfig || v.Source == HandedBack) {
-		return v.Source
+	_ = json.Unmarshal(value, &v) // what cannot be read is a person's
+	return v.Source
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. It never fails: a limit holds, whatever another program
+// says of who set it.
+func (s *Source) UnmarshalJSON(b []byte) error {
+	switch string(b) {
+	case `"` + string(ByConfig) + `"`:
+		*s = ByConfig
+	case `"` + string(HandedBack) + `"`:
+		*s = HandedBack
+	default:
+		*s = ByPerson
 	}
-	return ByPerson
+	return nil
 }
 
 // decodePause returns since when a queue is paused, the zero time if that cannot be read.

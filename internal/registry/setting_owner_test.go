@@ -335,3 +335,22 @@ func (s *scene) logged() (*Store, *bytes.Buffer) {
 	log := new(bytes.Buffer)
 	return NewStore(s.connect(s.server.Link().Connect(s.t)), slog.New(slog.NewTextHandler(log, nil))), log
 }
+
+// A limit that can be read holds, whatever another program wrote of who set it.
+func TestSourceOfAnyKind(t *testing.T) {
+	for source, want := range map[string]Source{
+		`"config"`: ByConfig, `"reset"`: HandedBack,
+		`""`: ByPerson, `"Config"`: ByPerson, `null`: ByPerson, `5`: ByPerson, `["config"]`: ByPerson, `{"by":"me"}`: ByPerson,
+	} {
+		value := []byte(`{"limit":2,"key":"crm","source":` + source + `}`)
+		if l, ok := decodeLimit(value); !ok || l.Jobs != 2 {
+			t.Errorf("%s: limit %+v, %t", value, l, ok)
+		}
+		if typ, key, ok := parseKey(stream.Entry{Key: keyKeys + ".import", Value: value}); !ok || typ != "import" || key != "crm" {
+			t.Errorf("%s: key %q of %q, %t", value, key, typ, ok)
+		}
+		if got := sourceOf(value); got != want {
+			t.Errorf("%s: set by %q, want %q", value, got, want)
+		}
+	}
+}

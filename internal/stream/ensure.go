@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -87,45 +88,95 @@ func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info 
 	return info, made, err
 }
 
-// firstPatience is how long the first attempt to find or make a stream waits for answers. Each
-// further one waits twice as long.
+// firstPatience is how long an attempt to find or make a stream has to itself. Then another one
+// begins beside it, and the next after twice as long.
 const firstPatience = SetupTimeout / 10
 
-// findOrCreate asks again for what is not answered: a server that has just started may do what
-// it is asked and lose its answer (see docs/decisions/0025).
+// A setup is one call's attempts to find or make a stream. A server that has just started may do
+// what it is asked and lose its answer (see docs/decisions/0025), so it is asked again; and a
+// server may be far away, so whoever was asked before may still answer. The first answer counts.
+type setup struct {
+	client *Client
+	want   jetstream.StreamConfig
+
+	mu    sync.Mutex
+	asked []uint64 // the first sequences that were asked for: by them a stream is known as ours
+}
+
+// findOrCreate reports whether it made the stream.
 func (c *Client) findOrCreate(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, bool, error) {
-	var asked []uint64 // the first sequences of those that were asked for: by that a stream is known as ours
+	type answer struct {
+		info *jetstream.StreamInfo
+		err  error
+	}
+	s := &setup{client: c, want: want}
+	attempt, cancel := context.WithCancel(ctx)
+	var attempts sync.WaitGroup
+	defer attempts.Wait()
+	defer cancel()
+	answers := make(chan answer)
 	for patience := firstPatience; ; patience *= 2 {
-		attempt, cancel := context.WithTimeout(ctx, patience)
-		st, err := c.js.Stream(attempt, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			want.FirstSeq = firstSequence(time.Now()) // of this attempt: another stream may have come and gone since the last
-			asked = append(asked, want.FirstSeq)
-			st, err = c.create(attempt, want, patience/2)
-			if Code(err) == CodeNameInUse { // somebody else was first
-				st, err = c.js.Stream(attempt, want.Name)
+		attempts.Go(func() {
+			info, err := s.try(attempt)
+			select {
+			case answers <- answer{info, err}:
+			case <-attempt.Done():
 			}
-		}
-		again := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrStreamNotFound) // a cluster is about to make it
-		if again {
-			<-attempt.Done()
-		}
-		cancel()
-		switch {
-		case err == nil:
-			info := st.CachedInfo()
-			return info, slices.Contains(asked, info.Config.FirstSeq), nil
-		case !again || ctx.Err() != nil:
-			return nil, false, err
+		})
+		next := time.NewTimer(patience)
+		select {
+		case a := <-answers:
+			next.Stop()
+			return a.info, a.err == nil && s.made(a.info), a.err
+		case <-ctx.Done():
+			next.Stop()
+			return nil, false, ctx.Err()
+		case <-next.C:
 		}
 	}
 }
 
+// try is one attempt.
+func (s *setup) try(ctx context.Context) (*jetstream.StreamInfo, error) {
+	for {
+		st, err := s.client.js.Stream(ctx, s.want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			st, err = s.client.create(ctx, s.next())
+		}
+		switch {
+		case err == nil:
+			return st.CachedInfo(), nil
+		case Code(err) != CodeNameInUse:
+			return nil, err
+		}
+		// Somebody else was first. In a cluster it may take a moment until that is seen.
+		if err := Sleep(ctx, firstPatience/10); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// next is what this attempt asks for: a stream of its own time, since another one may have come
+// and gone since the last attempt.
+func (s *setup) next() jetstream.StreamConfig {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cfg := s.want
+	cfg.FirstSeq = firstSequence(time.Now())
+	s.asked = append(s.asked, cfg.FirstSeq)
+	return cfg
+}
+
+func (s *setup) made(info *jetstream.StreamInfo) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.asked, info.Config.FirstSeq)
+}
+
 // create makes a stream with what this server has: one copy where there is no cluster, and no
 // more consumers than the account may have.
-// Who would make it may take so long to say what they can.
-func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig, patience time.Duration) (jetstream.Stream, error) {
-	if err := c.checkAnswering(ctx, patience); err != nil {
+func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := c.checkAnswering(ctx); err != nil {
 		return nil, err
 	}
 	cfg.Replicas = replicasAsked
@@ -149,8 +200,8 @@ func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig, patienc
 }
 
 // checkAnswering asks who would make a stream: in a cluster that is not the connected server.
-func (c *Client) checkAnswering(ctx context.Context, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (c *Client) checkAnswering(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, SetupTimeout/5)
 	defer cancel()
 	account, err := c.js.AccountInfo(ctx)
 	if err != nil {

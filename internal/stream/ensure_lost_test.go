@@ -74,3 +74,26 @@ func loseFirst(t *testing.T, s *natstest.Server, prefix string) {
 		t.Fatal(err)
 	}
 }
+
+// A broker that is far away gets no less time than one that is asked once.
+func TestEnsureFarAway(t *testing.T) {
+	const requests = 4 // what there is, the account, three copies, and one where there is no cluster
+	for _, roundTrip := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1100 * time.Millisecond} {
+		t.Run(roundTrip.String(), func(t *testing.T) {
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+				link := s.Link()
+				link.Far(roundTrip)
+				c, err := New(link.Connect(t), Config{Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				begin := time.Now()
+				_, made, err := c.Ensure(t.Context(), jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders.>"}})
+				if took := time.Since(begin); err != nil || !made || took > requests*roundTrip {
+					t.Errorf("Ensure = made %t, %v, after %v", made, err, took)
+				}
+			})
+		})
+	}
+}
