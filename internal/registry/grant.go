@@ -2,6 +2,7 @@ package registry
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/millhand/millhand/internal/slots"
@@ -82,6 +83,11 @@ func (h *holder) becomeNone(since time.Time) {
 // becomeHeld takes over a write that was confirmed.
 func (h *holder) becomeHeld(g Grant, rev uint64, sent time.Time) {
 	h.state, h.own, h.rev, h.since, h.turn = grantHeld, g, rev, sent, g.Turn
+}
+
+// beginTerm is when the node may keep a permit for a while, though others wait.
+func (h *holder) beginTerm(at time.Time) {
+	h.tookAt, h.term = at, h.ttl+rand.N(h.ttl/5) // not all at once
 }
 
 // becomeUnsure notes that the bucket may have something newer than what was confirmed. Of a lost

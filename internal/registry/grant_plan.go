@@ -63,6 +63,12 @@ func (h *holder) adapt(now time.Time, me Grant) request {
 		me.Turn = h.turn
 		nodes[h.node] = me
 	}
+	if stays(h.limit.Jobs, nodes, h.node) {
+		h.turn = 0
+		h.beginTerm(now)
+		me.Turn = h.turn
+		nodes[h.node] = me
+	}
 	c := next(h.limit.Jobs, nodes, h.node)
 	urgent := pressed(h.limit.Jobs, nodes, h.node)
 	if c.use >= me.Held || urgent {

@@ -107,6 +107,14 @@ func yields(limit int, nodes map[string]Grant, me string) bool {
 	return needy > limit && waiting > yielding
 }
 
+// stays reports whether node me, which was to let another have its permit, is to keep it after all:
+// others that did so at the same time have served those that waited. It then begins another term.
+// Else it would count as yielding from then on, and never yield.
+func stays(limit int, nodes map[string]Grant, me string) bool {
+	g := nodes[me]
+	return g.Turn > 0 && g.Held > 0 && targets(limit, nodes)[me] > 0
+}
+
 // lastTurn is the turn of who is to have the next one after all others.
 func lastTurn(nodes map[string]Grant) int {
 	last := 0

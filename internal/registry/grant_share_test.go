@@ -248,3 +248,23 @@ func TestNothingIdles(t *testing.T) {
 		}
 	})
 }
+
+func TestStays(t *testing.T) {
+	busy := func(held, turn int) Grant { return Grant{Held: held, Used: held, Need: 1, Want: 1, Turn: turn} }
+	for name, tt := range map[string]struct {
+		limit int
+		nodes map[string]Grant
+		want  bool
+	}{
+		"one yields and two wait":          {3, map[string]Grant{"me": busy(1, 1), "b": busy(1, 0), "c": busy(1, 0), "d": busy(0, 0), "e": busy(0, 0)}, false},
+		"two others yielded at once":       {3, map[string]Grant{"me": busy(1, 1), "b": busy(0, 1), "c": busy(0, 1), "d": busy(1, 0), "e": busy(1, 0)}, true},
+		"one other yielded, and one waits": {3, map[string]Grant{"me": busy(1, 1), "b": busy(0, 1), "c": busy(1, 0), "d": busy(1, 0), "e": busy(0, 0)}, false},
+		"it does not yield":                {1, map[string]Grant{"me": busy(1, 0), "b": busy(0, 0)}, false},
+		"it has passed its permit on":      {1, map[string]Grant{"me": busy(0, 1), "b": busy(1, 0)}, false},
+		"who waited has no jobs any more":  {1, map[string]Grant{"me": busy(1, 1), "b": {}}, true},
+	} {
+		if got := stays(tt.limit, tt.nodes, "me"); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -160,7 +160,7 @@ func (h *holder) write(ctx context.Context, c claim, me Grant, only condition) e
 		return err
 	}
 	if takes {
-		h.tookAt, h.term = sent, h.ttl+rand.N(h.ttl/5) // not all at once
+		h.beginTerm(sent)
 	}
 	tells := h.tells(g)
 	h.becomeHeld(g, rev, sent)
