@@ -48,15 +48,7 @@ func TestAStopIsNoTrouble(t *testing.T) {
 func TestHandedBackInVain(t *testing.T) {
 	inScene(t, func(s *scene) {
 		link := s.server.Link()
-		a, err := NewAgent(s.open(link.Connect(s.t)), AgentConfig{
-			Node: "n", Limits: map[slots.Key]Limit{imports: {Jobs: 10}},
-			Snapshot: func() Node { return Node{ID: "n"} },
-			Logger:   slog.New(slog.DiscardHandler),
-		})
-		must(s, err)
-		ctx, stop := context.WithCancel(s.ctx)
-		ended := make(chan error, 1)
-		go func() { ended <- a.Run(ctx) }()
+		a, stop := s.runAgent(link)
 		var lose atomic.Bool
 		link.Watch(func(subject string) natstest.Fate {
 			if lose.Load() && subject == s.subject(limitKey(imports)) {
@@ -82,7 +74,6 @@ func TestHandedBackInVain(t *testing.T) {
 			}
 		}
 		stop()
-		<-ended
 	})
 }
 
@@ -90,15 +81,7 @@ func TestHandedBackInVain(t *testing.T) {
 func TestRefusedHandBackIsTriedOnceASecond(t *testing.T) {
 	inScene(t, func(s *scene) {
 		link := s.server.Link()
-		a, err := NewAgent(s.open(link.Connect(s.t)), AgentConfig{
-			Node: "n", Limits: map[slots.Key]Limit{imports: {Jobs: 10}},
-			Snapshot: func() Node { return Node{ID: "n"} },
-			Logger:   slog.New(slog.DiscardHandler),
-		})
-		must(s, err)
-		ctx, stop := context.WithCancel(s.ctx)
-		ended := make(chan error, 1)
-		go func() { ended <- a.Run(ctx) }()
+		a, stop := s.runAgent(link)
 		var tries atomic.Int64
 		link.Watch(func(subject string) natstest.Fate {
 			if subject == s.subject(limitKey(imports)) {
@@ -121,8 +104,22 @@ func TestRefusedHandBackIsTriedOnceASecond(t *testing.T) {
 			s.t.Errorf("troubles at the end: %q", got)
 		}
 		stop()
-		<-ended
 	})
+}
+
+// runAgent runs an agent over a link, with a limit in its configuration, until stop is called.
+func (s *scene) runAgent(link *natstest.Link) (a *Agent, stop func()) {
+	s.t.Helper()
+	a, err := NewAgent(s.open(link.Connect(s.t)), AgentConfig{
+		Node: "n", Limits: map[slots.Key]Limit{imports: {Jobs: 10}},
+		Snapshot: func() Node { return Node{ID: "n"} },
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	must(s, err)
+	ctx, cancel := context.WithCancel(s.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	return a, func() { cancel(); <-ended }
 }
 
 // limitMessages has the bucket refuse messages of more than n bytes.
