@@ -78,7 +78,10 @@ type jobber struct {
 
 // StartJob starts a job, or returns a [*millhand.QuotaError] if it is an import too many.
 func (j *jobber) StartJob(ctx context.Context, args millhand.Args, opts ...millhand.EnqueueOption) (millhand.Ref, error) {
-	return j.client.Enqueue(ctx, args, append(opts, millhand.WithRejectAtQuota())...)
+	if args.Type() == (Import{}).Type() { // the only type with a quota
+		opts = append(opts, millhand.WithRejectAtQuota())
+	}
+	return j.client.Enqueue(ctx, args, opts...)
 }
 
 // startWhenFree is StartJob for a caller that waits. A job that has ended leaves the queue a moment
