@@ -2,10 +2,8 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/nats-io/nats.go"
 )
@@ -89,52 +87,16 @@ func (b *Bucket) ReadPages(ctx context.Context, filter string, from uint64) (ent
 	}
 }
 
-// maxAnswer is how many messages the server sends in one answer, before the one that ends it.
-const maxAnswer = 1024
-
 // directGet asks for messages and returns them with the header of what ended them.
 func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries []Entry, end nats.Header, err error) {
 	short, cancel := context.WithTimeout(ctx, bucketTimeout)
 	defer cancel()
-	body, err := json.Marshal(query)
+	found, end, err := b.client.direct(short, b.stream, query)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, b.remake(ctx, err)
 	}
-	answer := make(chan *nats.Msg, maxAnswer+1) // a synchronous subscription has room for 65,536, which is half a megabyte each time
-	sub, err := b.client.nc.ChanSubscribe(b.client.nc.NewInbox(), answer)
-	if err != nil {
-		return nil, nil, err
+	for _, m := range found {
+		entries = append(entries, b.entry(m.Subject, m.Seq, m.Header, m.Data))
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
-	subject := b.client.API("DIRECT.GET." + b.stream)
-	if err := b.client.nc.PublishRequest(subject, sub.Subject, body); err != nil {
-		return nil, nil, err
-	}
-	for {
-		var m *nats.Msg
-		select {
-		case m = <-answer:
-		case <-short.Done():
-			return nil, nil, b.client.Denied(subject, short.Err())
-		}
-		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
-		case status == statusNoResponders:
-			return nil, nil, b.remake(ctx, nats.ErrNoResponders)
-		case status == "204", status == "404" && (text == "No Results" || text == "Message Not Found" && len(entries) == 0):
-			return entries, m.Header, nil
-		case status == "413":
-			return nil, nil, ErrTooMany
-		case status != "":
-			return nil, nil, fmt.Errorf("the broker says %s %s", status, text)
-		}
-		entries = append(entries, b.entry(m.Header.Get(headerSubject), number(m.Header, headerSequence), m.Header, m.Data))
-	}
-}
-
-func number(h nats.Header, key string) uint64 {
-	n, err := strconv.ParseUint(h.Get(key), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
+	return entries, end, nil
 }
