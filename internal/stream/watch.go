@@ -39,8 +39,8 @@ type Watcher interface {
 	Lost(ctx context.Context, entries []Entry) error
 }
 
-// A Watch keeps up with the keys of its filters. It misses nothing that stays: after its consumer
-// was lost, all is read again.
+// A Watch keeps up with the keys of its filters, however many there are. It misses nothing that
+// stays: after its consumer was lost, all is read again.
 type Watch struct {
 	bucket  *Bucket
 	watcher Watcher

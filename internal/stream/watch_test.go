@@ -209,6 +209,43 @@ func TestWatchOfALostBucket(t *testing.T) {
 	})
 }
 
+// More keys than one answer of the broker can have are followed like a few: from the start, over a
+// lost connection, and into a bucket that is made again.
+func TestWatchOfManyKeys(t *testing.T) {
+	inScene(t, func(s *scene) {
+		if _, err := s.bucket(s.other).Open(s.ctx); err != nil {
+			s.t.Fatal(err)
+		}
+		want := make(map[string]string)
+		for i := range 3 * PageSize {
+			key := "k.kept-" + strconv.Itoa(i)
+			s.put(key, "1")
+			want[key] = "1"
+		}
+		w, _ := s.watch()
+		time.Sleep(time.Second)
+		s.check(w, want)
+
+		s.link.Cut()
+		s.remove("k.kept-1")
+		delete(want, "k.kept-1")
+		s.put("k.kept-2", "2")
+		want["k.kept-2"] = "2"
+		time.Sleep(10 * time.Second)
+		s.check(w, want)
+
+		s.loseStream("KV_millhand-registry")
+		time.Sleep(10 * time.Second)
+		s.put("k.kept-3", "3")
+		want["k.kept-3"] = "3"
+		time.Sleep(time.Second)
+		s.check(w, want)
+		if w.lost != 1 {
+			s.t.Errorf("told %d times of the loss", w.lost)
+		}
+	})
+}
+
 func TestWatcherEndsTheWatch(t *testing.T) {
 	inScene(t, func(s *scene) {
 		if _, err := s.bucket(s.other).Open(s.ctx); err != nil {
