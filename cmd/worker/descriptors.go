@@ -9,7 +9,7 @@ import (
 // Descriptors that a process needs: for each job that runs, and for itself, which is mostly
 // the broker's files and connections.
 const (
-	descriptorsOfCommand = 4 // three pipes, and a socket to the minder
+	descriptorsOfCommand = 5 // four pipes, and a socket to the minder
 	descriptorsOfRequest = 1
 	descriptorsOfProcess = 200
 )

@@ -17,9 +17,9 @@ func TestDescriptorsAreCounted(t *testing.T) {
 		want  string // in the warning; empty: none
 	}{
 		{"built-in types", nil, 256, ""},
-		{"commands", map[string]typeConfig{"a": exec}, 300, "limit=300 needed=1000 concurrency=200"},
-		{"commands among others", map[string]typeConfig{"a": post, "b": exec, "c": post}, 999, "limit=999 needed=1000 concurrency=200"},
-		{"commands with enough", map[string]typeConfig{"a": exec}, 1000, ""},
+		{"commands", map[string]typeConfig{"a": exec}, 300, "limit=300 needed=1200 concurrency=200"},
+		{"commands among others", map[string]typeConfig{"a": post, "b": exec, "c": post}, 1199, "limit=1199 needed=1200 concurrency=200"},
+		{"commands with enough", map[string]typeConfig{"a": exec}, 1200, ""},
 		{"requests", map[string]typeConfig{"a": post}, 300, "limit=300 needed=400 concurrency=200"},
 		{"requests with enough", map[string]typeConfig{"a": post}, 1024, ""},
 	} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 // Exit codes by which a command says what follows. 0 is success; any other one is an
 // error, retried like exitRetry.
 const (
-	exitRetry     = 75  // EX_TEMPFAIL of sysexits.h
+	exitRetry     = 75  // EX_TEMPFAIL of sysexits.h; a [control] says when, if the backoff is not to
 	exitPermanent = 100 // no further attempt
 )
 
@@ -27,7 +28,8 @@ const (
 	envType    = "MILLHAND_TYPE"
 	envQueue   = "MILLHAND_QUEUE"
 	envAttempt = "MILLHAND_ATTEMPT"
-	envMeta    = "MILLHAND_META_" // prefix; the key in upper case, - as _
+	envControl = "MILLHAND_CONTROL" // the number of a descriptor
+	envMeta    = "MILLHAND_META_"   // prefix; the key in upper case, - as _
 
 	// As OpenTelemetry's tools read them.
 	envTraceParent = "TRACEPARENT"
@@ -46,21 +48,24 @@ type commandType struct {
 
 func (c *commandType) handle(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 	return c.trouble.patiently(ctx, func() ([]byte, error) {
+		said := &control{log: c.trouble.log.With(slog.String("job_id", j.ID), slog.String("type", j.Type))}
 		res, err := c.minder.Run(ctx, minder.Command{
-			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil,
+			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil, Control: said,
 		})
+		said.end()
 		if errors.Is(err, minder.ErrMinderDied) && c.trouble.minderDied(j.Ref) {
 			return nil, millhand.HandBack(err)
 		}
 		if !errors.Is(err, minder.ErrMinderDied) {
 			c.trouble.ended(j.Ref)
 		}
-		return verdict(res, err, context.Cause(ctx))
+		return verdict(res, err, context.Cause(ctx), said.later)
 	})
 }
 
 // verdict is what follows for a job from how its command ended, stopped if there is a cause.
-func verdict(res minder.Result, err, cause error) ([]byte, error) {
+// What it said of a retry is in later, if it said anything.
+func verdict(res minder.Result, err, cause error, later func(error) error) ([]byte, error) {
 	switch {
 	case errors.Is(err, minder.ErrLeaseEnded), errors.Is(err, minder.ErrClosed):
 		return nil, millhand.HandBack(err) // it did nothing wrong
@@ -74,6 +79,8 @@ func verdict(res minder.Result, err, cause error) ([]byte, error) {
 		return res.Stdout, nil
 	case res.ExitCode == exitPermanent:
 		return nil, millhand.Permanent(errors.New(failure(res)))
+	case res.ExitCode == exitRetry && later != nil:
+		return nil, later(errors.New(failure(res)))
 	}
 	return nil, errors.New(failure(res))
 }
@@ -130,13 +137,14 @@ func (t typeConfig) inherited(all []string, secret func(name string) bool) []str
 func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
 	env := slices.DeleteFunc(slices.Clone(base), func(entry string) bool { // this worker may be a job itself
 		switch name, _, _ := strings.Cut(entry, "="); name {
-		case envID, envType, envQueue, envAttempt, envTraceParent, envTraceState:
+		case envID, envType, envQueue, envAttempt, envControl, envTraceParent, envTraceState:
 			return true
 		default:
 			return strings.HasPrefix(name, envMeta)
 		}
 	})
-	env = append(env, envID+"="+j.ID, envType+"="+j.Type, envQueue+"="+j.Queue, envAttempt+"="+strconv.Itoa(j.Attempt))
+	env = append(env, envID+"="+j.ID, envType+"="+j.Type, envQueue+"="+j.Queue, envAttempt+"="+strconv.Itoa(j.Attempt),
+		envControl+"="+strconv.Itoa(minder.ControlDescriptor))
 	if parent := j.Trace[headerTraceParent]; parent != "" {
 		env = append(env, envTraceParent+"="+parent)
 		if state := j.Trace[headerTraceState]; state != "" {

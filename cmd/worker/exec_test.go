@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -61,8 +63,12 @@ func permanent(err error) bool { return typeOf(err) == typeOf(millhand.Permanent
 
 // sameKind reports whether two errors say the same and have the same consequence.
 func sameKind(a, b error) bool {
-	return fmt.Sprint(a) == fmt.Sprint(b) && permanent(a) == permanent(b)
+	return fmt.Sprint(a) == fmt.Sprint(b) && permanent(a) == permanent(b) && delayed(a) == delayed(b) &&
+		(!delayed(a) || reflect.DeepEqual(a, b))
 }
+
+// delayed reports whether an error says when the job is to run again.
+func delayed(err error) bool { return typeOf(err) == typeOf(millhand.Snooze(0)) }
 
 func TestExecContract(t *testing.T) {
 	t.Parallel()
@@ -85,6 +91,10 @@ func TestExecContract(t *testing.T) {
 			result: traceParent + " vendor=1\n",
 		},
 		{name: "retry", script: "echo later >&2; exit 75", err: errors.New("later")},
+		{name: "retry at its own time", script: `echo "retry-after 90s" >&$MILLHAND_CONTROL; echo busy >&2; exit 75`, err: millhand.RetryAfter(90*time.Second, errors.New("busy"))},
+		{name: "snooze", script: `printf 'retry-after 1s\nsnooze 1h' >&3; exit 75`, err: millhand.Snooze(time.Hour)},
+		{name: "success with a control", script: `echo "snooze 1h" >&3; echo done`, result: "done\n"},
+		{name: "control that is not used", script: "exec 3>&-; echo done", result: "done\n"},
 		{name: "permanent", script: "echo never >&2; exit 100", err: millhand.Permanent(errors.New("never"))},
 		{name: "error", script: "echo one >&2; echo two >&2; exit 1", err: errors.New("one\ntwo")},
 		{name: "error without words", script: "exit 3", err: errors.New("exit status 3")},
@@ -117,15 +127,22 @@ func handedBack(err error) bool { return typeOf(err) == typeOf(millhand.HandBack
 // What the worker does to a command is no attempt of the job.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
+	soon := func(err error) error { return millhand.RetryAfter(time.Second, err) }
 	words := minder.Result{Stderr: []byte("words\n"), ExitCode: -1, Signal: syscall.SIGKILL}
 	for _, tt := range []struct {
 		name  string
 		res   minder.Result
 		err   error
 		cause error
+		later func(error) error
 		want  error
 	}{
 		{name: "success"},
+		{name: "success that wants to be run later", later: soon},
+		{name: "retry when the backoff says", res: minder.Result{ExitCode: 75}, want: errors.New("exit status 75")},
+		{name: "retry when it says", res: minder.Result{ExitCode: 75}, later: soon, want: soon(errors.New("exit status 75"))},
+		{name: "another failure", res: minder.Result{ExitCode: 1}, later: soon, want: errors.New("exit status 1")},
+		{name: "timeout of one that wants to be run later", res: words, err: millhand.ErrTimeout, cause: millhand.ErrTimeout, later: soon, want: errors.New("command stopped: signal: killed: words")},
 		{name: "lease ended", res: words, err: minder.ErrLeaseEnded, want: millhand.HandBack(minder.ErrLeaseEnded)},
 		{name: "lease ended as it stops", err: minder.ErrLeaseEnded, cause: millhand.ErrLeaseLost, want: millhand.HandBack(minder.ErrLeaseEnded)},
 		{name: "closed", err: minder.ErrClosed, want: millhand.HandBack(minder.ErrClosed)},
@@ -135,7 +152,7 @@ func TestVerdict(t *testing.T) {
 		{name: "failure", res: minder.Result{ExitCode: 1}, want: errors.New("exit status 1")},
 		{name: "failure as it stops", res: minder.Result{ExitCode: 1}, cause: millhand.ErrTimeout, want: errors.New("exit status 1")},
 	} {
-		if _, err := verdict(tt.res, tt.err, tt.cause); !sameKind(err, tt.want) || handedBack(err) != handedBack(tt.want) {
+		if _, err := verdict(tt.res, tt.err, tt.cause, tt.later); !sameKind(err, tt.want) || handedBack(err) != handedBack(tt.want) {
 			t.Errorf("%s: %#v, want %#v", tt.name, err, tt.want)
 		}
 	}
@@ -175,13 +192,13 @@ func TestMissingCommand(t *testing.T) {
 
 func TestEnvironmentOfAWorkerThatIsAJob(t *testing.T) {
 	t.Parallel()
-	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_URL=kept", "TRACEPARENT=outer", "TRACESTATE=outer=1"}
+	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_CONTROL=7", "MILLHAND_URL=kept", "TRACEPARENT=outer", "TRACESTATE=outer=1"}
 	j := newJob("")
 	j.Trace = nil // the worker's own is not its
 	j.Meta = map[string]string{"a-b": "1", "a_b": "2"}
 	want := []string{
 		"PATH=/bin", "MILLHAND_URL=kept", "MILLHAND_ID=id-1", "MILLHAND_TYPE=email", "MILLHAND_QUEUE=critical",
-		"MILLHAND_ATTEMPT=3", "MILLHAND_META_A_B=2",
+		"MILLHAND_ATTEMPT=3", "MILLHAND_CONTROL=3", "MILLHAND_META_A_B=2",
 	}
 	if diff := cmp.Diff(want, environment(base, j)); diff != "" {
 		t.Error(diff)

@@ -42,7 +42,7 @@ func (cs *commands) mind(conn *net.UnixConn, files []int) {
 	case err != nil: // the worker is gone
 	case left(c.deadline, time.Now()) <= 0:
 		refused = &report{Kind: expired, ExitCode: -1}
-	case len(files) < 3:
+	case len(files) < pipes:
 		refused = &report{Kind: notStarted, Error: "its minder", Errno: syscall.EMFILE}
 	default:
 		if c.group, c.ended, err = cs.start(&l, files); err != nil {

@@ -2,6 +2,7 @@ package minder
 
 import (
 	"errors"
+	"io"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,9 @@ const (
 	DefaultGrace = 5 * time.Second // from SIGTERM to SIGKILL
 )
 
+// ControlDescriptor is the pipe on which a command talks to whoever runs it, beside its output.
+const ControlDescriptor = 3
+
 // A Command is a program to run.
 type Command struct {
 	Argv  []string         // the program and its arguments; found as a shell would find it
@@ -35,6 +39,10 @@ type Command struct {
 	Stdin []byte           // the command need not read it
 	Until func() time.Time // until when it may run, asked again and again; nil or zero: until the worker ends
 	Grace time.Duration    // from SIGTERM to SIGKILL once the context ended; 0: DefaultGrace
+
+	// Control gets what the command writes to descriptor [ControlDescriptor] while it runs; nil: nobody
+	// does. Nothing is written to it any more when Run returns. It must not block, nor fail.
+	Control io.Writer
 }
 
 // A Result is how a command ended.

@@ -4,11 +4,11 @@
 //
 // A worker cannot see to that by itself, so a small process of its own does: the minder,
 // which is the worker's binary run once more. The worker passes it a socket and the
-// ends of three pipes for each command.
+// ends of four pipes for each command.
 //
 //	worker ──────── control socket: descriptors ───────► minder
 //	   │◄── a socket per command: lease, stop, end ─────────┤ starts, signals, reaps
-//	   └◄── stdin, stdout, stderr of the command ──► process group of the command
+//	   └◄── stdin, stdout, stderr, control of the command ──► process group of the command
 //
 // Each command leads a process group. The group gets SIGKILL
 //

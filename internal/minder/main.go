@@ -77,12 +77,12 @@ func serve(control *net.UnixConn) {
 	reaper.Wait()
 }
 
-// accept takes a run's socket and its command's three files from the worker. A process that
+// accept takes a run's socket and its command's pipes from the worker. A process that
 // has no descriptors left gets fewer, or none: then conn may be nil. An error says that the
 // worker is gone.
 func accept(control *net.UnixConn) (conn *net.UnixConn, files []int, err error) {
 	var b [1]byte
-	oob := make([]byte, syscall.CmsgSpace(4*4))
+	oob := make([]byte, syscall.CmsgSpace((1+pipes)*4))
 	_, n, _, _, err := control.ReadMsgUnix(b[:], oob)
 	if err != nil {
 		return nil, nil, err

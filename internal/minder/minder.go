@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -61,6 +62,9 @@ func (m *Minder) Run(ctx context.Context, c Command) (Result, error) {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
+	if c.Control == nil {
+		c.Control = io.Discard
+	}
 	r, err := m.open(c)
 	if err != nil {
 		return Result{}, err
@@ -73,6 +77,7 @@ func (m *Minder) Run(ctx context.Context, c Command) (Result, error) {
 	wg.Go(r.feed)
 	wg.Go(func() { collect(r.stdout, &r.result) })
 	wg.Go(func() { collect(r.stderr, &r.tail) })
+	wg.Go(func() { collect(r.control, r.Control) })
 	end, err := r.follow(ctx)
 	if errors.Is(err, ErrMinderDied) {
 		r.abandon(ctx, m)

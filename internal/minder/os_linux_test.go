@@ -164,7 +164,7 @@ func TestMinderOutOfDescriptors(t *testing.T) {
 		}
 	})
 	pid := w.numbers(t)[0]
-	for spare := range 5 { // how many of a run's four descriptors arrive, and none to work with
+	for spare := range 6 { // how many of a run's five descriptors arrive, and none to work with
 		limit := unix.Rlimit{Cur: numbersFor(t, pid, spare), Max: 1 << 10}
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 			t.Fatal(err)

@@ -63,6 +63,9 @@ func ownEnvironment(all []string) []string {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
+// pipes is how many a command has: descriptors 0 to [ControlDescriptor].
+const pipes = ControlDescriptor + 1
+
 // open passes the minder its ends of a new run. An error that is ErrMinderDied says that
 // there is no one to take them.
 func (p *process) open(c Command) (_ *run, err error) {
@@ -71,7 +74,7 @@ func (p *process) open(c Command) (_ *run, err error) {
 		orders: make(chan order, 1), reports: make(chan report), released: make(chan struct{}),
 		result: limited{full: make(chan struct{})},
 	}
-	var theirs [4]*os.File
+	var theirs [1 + pipes]*os.File
 	defer func() {
 		closeAll(theirs[:])
 		if err != nil {
@@ -88,6 +91,9 @@ func (p *process) open(c Command) (_ *run, err error) {
 		return nil, err
 	}
 	if r.stderr, theirs[3], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if r.control, theirs[1+ControlDescriptor], err = os.Pipe(); err != nil {
 		return nil, err
 	}
 	fds := make([]int, len(theirs))

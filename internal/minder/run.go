@@ -18,6 +18,7 @@ type run struct {
 	process               *process
 	conn                  *net.UnixConn
 	stdin, stdout, stderr *os.File
+	control               *os.File
 	orders                chan order
 	reports               chan report   // closed when the minder hangs up
 	released              chan struct{} // closed when no one reads reports any more
@@ -167,6 +168,7 @@ func (r *run) release() {
 	now := time.Now()
 	_ = r.stdout.SetReadDeadline(now) // collect takes what is there
 	_ = r.stderr.SetReadDeadline(now)
+	_ = r.control.SetReadDeadline(now)
 }
 
 // close gives up a run that was not begun.
@@ -174,12 +176,12 @@ func (r *run) close() {
 	if r.conn != nil {
 		_ = r.conn.Close()
 	}
-	closeAll([]*os.File{r.stdin, r.stdout, r.stderr})
+	closeAll([]*os.File{r.stdin, r.stdout, r.stderr, r.control})
 }
 
 // outcome is what Run returns for the last report.
 func (r *run) outcome(ctx context.Context, last report) (Result, error) {
-	closeAll([]*os.File{r.stdout, r.stderr})
+	closeAll([]*os.File{r.stdout, r.stderr, r.control})
 	res := Result{Stdout: r.result.buf.Bytes(), Stderr: r.tail.bytes(), ExitCode: last.ExitCode, Signal: last.Signal}
 	switch {
 	case last.Kind == notStarted:

@@ -48,6 +48,39 @@ func TestCommandEndsByItself(t *testing.T) {
 	}
 }
 
+// Who does not read, or does not end its lines, or goes on after the leader, holds nothing up.
+func TestControlOfACommand(t *testing.T) {
+	t.Parallel()
+	m := newMinder(t)
+	for _, tt := range []struct{ name, script, want string }{
+		{"lines", "echo one >&3; echo two >&3", "one\ntwo\n"},
+		{"nothing", "exit 0", ""},
+		{"closed by the command", "echo one >&3; exec 3>&-; echo result", "one\n"},
+		{"flood", "head -c 3000000 /dev/zero >&3; echo end >&3", strings.Repeat("\x00", 3_000_000) + "end\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got bytes.Buffer
+			c := sh(tt.script)
+			c.Control = &got
+			if _, err := m.Run(t.Context(), c); err != nil || got.String() != tt.want {
+				t.Errorf("control = %.20q… (%d bytes), %v, want %d bytes", got.String(), got.Len(), err, len(tt.want))
+			}
+		})
+	}
+}
+
+// A process that left the command's group may hold the control for ever.
+func TestControlThatStaysOpen(t *testing.T) {
+	t.Parallel()
+	m, w := newMinder(t), newWire(t)
+	var got bytes.Buffer
+	c := Command{Argv: []string{"sh", "-c", `exec 9>"$0"; MINDER_TEST_LEAVE=1 "$1" & read line <"$0"; echo last >&3`, w.path, os.Args[0]}, Control: &got}
+	if _, err := m.Run(t.Context(), c); err != nil || got.String() != "last\n" {
+		t.Errorf("control = %q, %v, want what was written before the end", got.String(), err)
+	}
+}
+
 func TestPayloadAndResultOfOneMebibyte(t *testing.T) {
 	t.Parallel()
 	m := newMinder(t)
