@@ -197,19 +197,14 @@ func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
-	if !o.chosenID {
-		id, err := uuid.NewV7() // ordered by time, for people who look at lists
-		if err != nil {
-			return nil, fmt.Errorf("new id: %w", err)
-		}
-		o.ID = id.String()
-	}
-	if err := o.Check(); err != nil {
+	var err error
+	if o.Payload, err = payloadOf(args); err != nil {
 		return nil, err
 	}
-	var err error
-	o.Payload, err = payloadOf(args)
-	return o, err
+	if err := o.completeID(); err != nil {
+		return nil, err
+	}
+	return o, o.Check()
 }
 
 // payloadOf returns the bytes that travel.

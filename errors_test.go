@@ -99,6 +99,10 @@ func TestInvalidErrorsAreData(t *testing.T) {
 			{enqueue(millhand.WithQueue("a.b")), "queue", "a.b", "only", `queue "a.b": only A-Z a-z 0-9 _ and - are allowed`},
 			{enqueue(millhand.WithQueue("retry")), "queue", "retry", "is reserved", `queue "retry": is reserved (as are event, dead,`},
 			{enqueue(millhand.WithID("")), "id", "", "must not be empty", "id must not be empty"},
+			{
+				enqueue(millhand.WithUnique(), millhand.WithID("x")), "id", "x", "WithID gives the id, WithUnique derives it",
+				`id "x": WithID gives the id, WithUnique derives it: use one`,
+			},
 			{enqueue(millhand.WithMaxAttempts(0)), "max attempts", "0", "must be at least 1", "max attempts 0: must be at least 1"},
 			{enqueue(millhand.WithMaxAttempts(-1)), "max attempts", "-1", "must be from 1 to", "max attempts -1: must be from 1 to 1000000"},
 			{enqueue(millhand.WithTimeout(-1)), "timeout", "-1ns", "must not be negative", "timeout -1ns: must not be negative"},

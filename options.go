@@ -1,8 +1,11 @@
 package millhand
 
 import (
+	"fmt"
 	"maps"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -13,9 +16,10 @@ type EnqueueOption func(*enqueueOptions)
 
 type enqueueOptions struct {
 	job.Record
-	chosenID      bool
+	chosenID      bool // or derived, so that it may have been used before
+	unique        bool
 	rejectAtQuota bool
-	err           error // of the first option that was given nothing
+	err           error // of the first option that breaks its rule
 }
 
 // refuseZero notes an option that was given the zero value, which means that it was not given
@@ -26,6 +30,24 @@ func (o *enqueueOptions) refuseZero(zero bool, what string, value any, rule stri
 	}
 }
 
+// completeID gives the job the id that it has by its options and payload.
+func (o *enqueueOptions) completeID() error {
+	switch {
+	case o.chosenID && o.unique:
+		return job.Invalid("id", o.ID, "WithID gives the id, WithUnique derives it: use one")
+	case o.chosenID:
+	case o.unique:
+		o.ID, o.chosenID = job.UniqueID(o.Type, o.Payload), true
+	default:
+		id, err := uuid.NewV7() // ordered by time, for people who look at lists
+		if err != nil {
+			return fmt.Errorf("new id: %w", err)
+		}
+		o.ID = id.String()
+	}
+	return nil
+}
+
 // WithQueue puts the job into a queue other than "default".
 func WithQueue(name string) EnqueueOption { return func(o *enqueueOptions) { o.Queue = name } }
 
@@ -34,6 +56,13 @@ func WithQueue(name string) EnqueueOption { return func(o *enqueueOptions) { o.Q
 func WithID(id string) EnqueueOption {
 	return func(o *enqueueOptions) { o.ID, o.chosenID = id, true }
 }
+
+// WithUnique gives the job an id that is derived from its type and payload, so that it is alive once:
+// while there is a job with the same type and payload in the queue, another one is refused with
+// [ErrDuplicate]. Payloads that are the same JSON are the same, whatever their spacing and the order
+// of their members; docs/wire.md has the rule, for other languages. Nothing else counts, such as
+// other options, or what middleware makes of the payload. It cannot be combined with [WithID].
+func WithUnique() EnqueueOption { return func(o *enqueueOptions) { o.unique = true } }
 
 // WithMaxAttempts bounds the runs that end in an error, from 1. It overrides the type's own
 // setting.
