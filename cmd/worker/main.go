@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"os"
+	_ "time/tzdata" // of cron entries, on machines that have none
 
 	"github.com/millhand/millhand/internal/gc"
 	"github.com/millhand/millhand/internal/minder"

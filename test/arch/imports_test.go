@@ -20,15 +20,16 @@ const module = "github.com/millhand/millhand"
 // the test, so a new one is placed by decision; one that is only planned does no harm.
 var allowed = map[string][]string{
 	// The public API, which translates and has no machinery of its own.
-	".": {"internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/supervisor", "internal/worker"},
+	".": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/supervisor", "internal/worker"},
 
 	// The supervision tree of a worker.
-	"internal/worker": {"internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/supervisor", "internal/stages"},
+	"internal/worker": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/supervisor", "internal/stages"},
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
 	// func(context.Context) error, so they meet without an import. But stages and supervisors
 	// have to agree on what a clean end is.
 	"internal/job":        nil,
+	"internal/cron":       nil,
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
 
@@ -38,8 +39,8 @@ var allowed = map[string][]string{
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.
 	"internal/stream":   {"internal/job"}, // JetStream itself: what queue and registry ask of it alike
-	"internal/queue":    {"internal/job", "internal/slots", "internal/stages", "internal/stream"},
-	"internal/registry": {"internal/job", "internal/slots", "internal/stream", "internal/supervisor"},
+	"internal/queue":    {"internal/cron", "internal/job", "internal/slots", "internal/stages", "internal/stream"},
+	"internal/registry": {"internal/cron", "internal/job", "internal/slots", "internal/stream", "internal/supervisor"},
 	"internal/broker":   nil,
 	"internal/minder":   nil,
 	"internal/gc":       nil,

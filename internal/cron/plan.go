@@ -1,0 +1,131 @@
+package cron
+
+import (
+	"iter"
+	"slices"
+	"time"
+)
+
+const (
+	horizon  = 10 * time.Second // up to which ticks are published ahead
+	refill   = 5 * time.Second  // a tick is published this long before it is due, or earlier
+	maxTicks = 100              // that are published at once, and made up for after an outage
+	maxCount = 100_000          // ticks that nobody published are counted up to here
+)
+
+// A Cursor is how far an entry has come in a queue.
+type Cursor struct {
+	Rev  uint64    `json:"rev"`  // of the entry
+	Last time.Time `json:"last"` // the last tick that was published or given up
+
+	Missed    int       `json:"missed,omitempty"` // ticks that nobody published in time
+	MissedAt  time.Time `json:"missed_at,omitzero"`
+	Skipped   int       `json:"skipped,omitempty"` // ticks that an earlier one was in the way of
+	SkippedAt time.Time `json:"skipped_at,omitzero"`
+
+	// Ahead names the jobs that were published and whose time had not come, as <type>.<id>.
+	Ahead []string `json:"ahead,omitempty"`
+}
+
+// from is the time after which e's ticks are to be published.
+func (e Entry) from(c Cursor) time.Time {
+	if c.Rev == e.Rev {
+		return c.Last
+	}
+	return e.Edited
+}
+
+// Wake returns when ticks of e are to be published next, and the first of them, given the cursor
+// of its queue, the zero one if there is none. It returns false if e has no tick to come.
+func (e Entry) Wake(c Cursor) (at, first time.Time, ok bool) {
+	from := e.from(c)
+	first = e.Schedule.Next(from)
+	if e.Removed || first.IsZero() {
+		return time.Time{}, time.Time{}, false
+	}
+	at = from // the next tick, once the one before has passed
+	if early := first.Add(-refill); e.Overlap == AllowOverlap && early.Before(at) {
+		at = early
+	}
+	return at, first, true
+}
+
+// A Plan is what is to be written about an entry.
+type Plan struct {
+	Ticks  []time.Time // that jobs are to be published of, oldest first
+	Missed int         // ticks that are given up, as far as counted
+	Last   time.Time   // the newest tick of both
+}
+
+// Plan decides about the ticks that are to be published at now: those whose time has come and that
+// are not too late, and those to come soon, the next one at least. With overlap skip it is one tick
+// at a time.
+func (e Entry) Plan(c Cursor, now time.Time) Plan {
+	from := e.from(c)
+	p := Plan{Last: from}
+	due, older := e.due(from, now)
+	p.Missed = older
+	for _, t := range due {
+		if e.late(t, now) {
+			p.Missed++
+		} else {
+			p.Ticks = append(p.Ticks, t)
+		}
+		p.Last = t
+	}
+	if n := len(p.Ticks); e.Overlap == SkipOverlap && n > 0 {
+		p.Missed += n - 1
+		p.Ticks = p.Ticks[n-1:]
+		return p
+	}
+	for _, t := range e.ahead(p.Last, now, maxTicks-len(p.Ticks)) {
+		p.Ticks = append(p.Ticks, t)
+		p.Last = t
+	}
+	return p
+}
+
+// due returns the newest ticks after one time and up to now, at most [maxTicks], and how many older
+// ones there are.
+func (e Entry) due(from, now time.Time) (newest []time.Time, older int) {
+	start := from
+	for back := time.Hour; ; back *= 2 { // most often there is one or none
+		start = now.Add(-back)
+		if !start.After(from) {
+			start = from
+		}
+		newest = slices.Collect(e.ticks(start, now))
+		if len(newest) >= maxTicks || start.Equal(from) {
+			break
+		}
+	}
+	for range e.ticks(from, start) {
+		if older++; older == maxCount {
+			break
+		}
+	}
+	if extra := len(newest) - maxTicks; extra > 0 {
+		older += extra
+		newest = newest[extra:]
+	}
+	return newest, older
+}
+
+// ahead returns the ticks after one time that are to be published before they are due.
+func (e Entry) ahead(last, now time.Time, most int) (ticks []time.Time) {
+	for t := e.Schedule.Next(last); !t.IsZero() && len(ticks) < most; t = e.Schedule.Next(t) {
+		if len(ticks) > 0 && (e.Overlap == SkipOverlap || t.After(now.Add(horizon))) {
+			break
+		}
+		ticks = append(ticks, t)
+	}
+	return ticks
+}
+
+// ticks yields the ticks after one time and up to another.
+func (e Entry) ticks(from, until time.Time) iter.Seq[time.Time] {
+	return func(yield func(time.Time) bool) {
+		for t := e.Schedule.Next(from); !t.IsZero() && !t.After(until) && yield(t); t = e.Schedule.Next(t) {
+		}
+	}
+}
