@@ -30,7 +30,10 @@ type Health struct {
 	// Registry says what keeps the worker from its part in the registry: its presence, its
 	// permits, or its knowledge of limits and pauses. Jobs without a limit run all the same.
 	Registry []string `json:"registry,omitempty"`
-	Tree     TreeNode `json:"tree"`
+	// HistorySince is since when it is known what became of jobs, if that is less than an hour: there
+	// are more events than are kept. [Client.SetRetention] has more of them kept.
+	HistorySince time.Time `json:"history_since,omitzero"`
+	Tree         TreeNode  `json:"tree"`
 }
 
 // RefusedEnds are ends of jobs that the broker does not take.
@@ -94,6 +97,9 @@ func (w *Worker) Health() Health {
 		Worker: w.id, State: WorkerState(now.State), InHand: now.InHand, Abandoned: now.Abandoned,
 		Unsettled: now.Unsettled, UnsettledBytes: now.UnsettledBytes,
 		Rebuilt: now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
+	}
+	if !now.HistorySince.IsZero() {
+		h.HistorySince = now.HistorySince.UTC()
 	}
 	if j := now.Oldest; j != nil {
 		h.Oldest = &RunningJob{Ref: refOf(&j.Record), Worker: w.id, Since: j.StartedAt().UTC()}

@@ -40,7 +40,7 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 		return nil, publicError(err)
 	}
 	reg := registry.NewStore(js, cfg.logger())
-	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Logger: cfg.logger()})
+	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Retention: queue.Retention(cfg.Retention), Logger: cfg.logger()})
 	w, err := worker.New(nc, store, reg, cfg.worker(id, types))
 	if err != nil {
 		js.Close()

@@ -56,6 +56,10 @@ type WorkerConfig struct {
 	// from 2 s to 1 h. Defaults to 10 s.
 	PermitTTL time.Duration
 
+	// Retention is how long the broker keeps what is over. The worker sets it when it starts, and
+	// leaves as it is what is zero.
+	Retention Retention
+
 	// OnOverrun is called with jobs whose handlers are still running although their permit is
 	// about to pass to another worker. It should end the process. If nil, such handlers may
 	// exceed the quota.
@@ -118,6 +122,9 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 		if err := q.check(); err != nil {
 			return nil, err
 		}
+	}
+	if err := queue.Retention(c.Retention).Check(); err != nil {
+		return nil, err
 	}
 	return types, nil
 }
@@ -196,6 +203,7 @@ func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Con
 		ID: id, Name: c.Name, Strict: c.Strict, Concurrency: c.Concurrency, Types: types,
 		Limits: make(map[slots.Key]registry.Limit), Keys: make(map[string]string),
 		PermitTTL: c.PermitTTL, MaxAbandoned: c.MaxAbandoned, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
+		Retention: queue.Retention(c.Retention),
 	}
 	for _, q := range c.Queues {
 		w.Queues = append(w.Queues, worker.Queue(q))

@@ -50,6 +50,7 @@ type command struct {
 	ackWait      time.Duration
 	drainTimeout time.Duration
 	maxStuck     int
+	keep         millhand.Retention
 	given        func(flag string) bool // though it may be empty
 
 	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
@@ -90,6 +91,9 @@ func execute(
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default: as many as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
+	fs.DurationVar(&c.keep.Results, "keep-results", 0, "how long the broker keeps the ends of jobs and their results, from 1h; set for all when the worker starts (default as it is: 168h of new streams)")
+	fs.Int64Var(&c.keep.Events, "keep-events", 0, "how many events it keeps, from 1000; about 200 B of its memory each (default as it is: 2000000 of new streams)")
+	fs.DurationVar(&c.keep.Dead, "keep-dead", 0, "how long it keeps dead jobs, from 1h (default as it is: 720h of new streams)")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
@@ -144,7 +148,7 @@ func (c *command) workerConfig(cfg config, m *minder.Minder, log *slog.Logger) (
 		return wc, err
 	}
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
-	wc.AckWait, wc.DrainTimeout, wc.PermitTTL = c.ackWait, c.drainTimeout, c.permitTTL
+	wc.AckWait, wc.DrainTimeout, wc.PermitTTL, wc.Retention = c.ackWait, c.drainTimeout, c.permitTTL, c.keep
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1
 	}
@@ -195,6 +199,9 @@ func (c *command) checkFlags() error {
 	if c.permitTTL < 2*time.Second || c.permitTTL > time.Hour || c.permitTTL%time.Second != 0 {
 		return cli.Usagef("--permit-ttl %v: want whole seconds, from 2s to 1h", c.permitTTL)
 	}
+	if err := c.checkKeep(); err != nil {
+		return err
+	}
 	if name := c.conn.Namespace; name != "" { // that is the default
 		if err := checkName(name); err != nil {
 			return cli.Usagef("--namespace %q: %w", name, err)
@@ -208,6 +215,19 @@ func (c *command) checkFlags() error {
 	}
 	if _, _, err := splitAddress(c.http); err != nil {
 		return cli.Usagef("--http: %w", err)
+	}
+	return nil
+}
+
+// checkKeep refuses a flag that is given and says nothing, too: 0 is how the default is written.
+func (c *command) checkKeep() error {
+	switch k := c.keep; {
+	case c.given("keep-results") && k.Results < millhand.MinKept:
+		return cli.Usagef("--keep-results %v: must be at least %v", k.Results, millhand.MinKept)
+	case c.given("keep-events") && k.Events < millhand.MinKeptEvents:
+		return cli.Usagef("--keep-events %d: must be at least %d", k.Events, millhand.MinKeptEvents)
+	case c.given("keep-dead") && k.Dead < millhand.MinKept:
+		return cli.Usagef("--keep-dead %v: must be at least %v", k.Dead, millhand.MinKept)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ const (
 	eventsMaxAge       = 7 * 24 * time.Hour
 	eventsMaxMsgs      = 2_000_000 // about 200 B of the broker's memory each
 	eventsPerSubject   = 64        // the attempts of one id that stay readable
+	deadMaxAge         = 30 * 24 * time.Hour
 	dedupWindow        = 30 * time.Second
 	maxWaitingPulls    = 4_096 // one per worker and type
 	defaultAckWait     = 30 * time.Second
@@ -41,6 +43,8 @@ type Config struct {
 	Logger  *slog.Logger  // never nil
 
 	Registry *stream.Bucket // where the reserve is; nil: none is laid
+
+	Retention Retention // of streams that are made
 }
 
 // A Store is the jobs of a namespace: its queues, events and dead jobs, over one client. It is
@@ -65,6 +69,8 @@ type Store struct {
 	// refusedAt is when the broker was last seen not to store, by its clock as far as known, in
 	// Unix nanoseconds; 0: never. Jobs whose time came then are overdue.
 	refusedAt atomic.Int64
+
+	historySince atomic.Int64 // see HistorySince, in Unix nanoseconds; 0: longer than it is worth to tell
 
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
@@ -159,7 +165,8 @@ func (s *Store) eventsConfig() jetstream.StreamConfig {
 		Description: "what happened to each job; the last message of a subject is the job's state",
 		Subjects:    []string{s.names.allEvents()},
 		Storage:     jetstream.FileStorage,
-		MaxAge:      eventsMaxAge, MaxMsgs: eventsMaxMsgs, MaxMsgsPerSubject: eventsPerSubject,
+		MaxAge:      cmp.Or(s.cfg.Retention.Results, eventsMaxAge), MaxMsgs: cmp.Or(s.cfg.Retention.Events, eventsMaxMsgs),
+		MaxMsgsPerSubject: eventsPerSubject,
 		Duplicates:        dedupWindow,
 		AllowBatchPublish: true, // without it, workers confirm each event by itself
 	}
@@ -168,9 +175,10 @@ func (s *Store) eventsConfig() jetstream.StreamConfig {
 func (s *Store) deadConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.names.deadStream(),
-		Description: "dead jobs, whole, until somebody removes them",
+		Description: "dead jobs, whole, until they are requeued, or too old",
 		Subjects:    []string{s.names.allDead()},
 		Storage:     jetstream.FileStorage,
+		MaxAge:      cmp.Or(s.cfg.Retention.Dead, deadMaxAge),
 		Duplicates:  dedupWindow,
 	}
 }

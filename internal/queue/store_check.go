@@ -42,6 +42,7 @@ func (c *StreamCheck) Run(ctx context.Context) error {
 	events, eventsErr := c.store.client.Info(ctx, c.store.names.eventStream())
 	if eventsErr == nil {
 		c.warnHistory(ctx, events)
+		c.noteReach(ctx, events)
 	}
 	return errors.Join(err, queueErr, eventsErr)
 }

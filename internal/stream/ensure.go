@@ -233,6 +233,22 @@ func (c *Client) upgrade(ctx context.Context, want, got jetstream.StreamConfig, 
 	return info, nil
 }
 
+// Edit changes the configuration of a stream, if change reports that there is something to change.
+// Two that edit one stream at the same time may undo each other's change.
+func (c *Client) Edit(ctx context.Context, stream string, change func(*jetstream.StreamConfig) bool) error {
+	info, err := c.Info(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if !change(&info.Config) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, SetupTimeout)
+	defer cancel()
+	_, err = c.js.UpdateStream(ctx, info.Config)
+	return c.Denied(c.API("STREAM.UPDATE."+stream), err)
+}
+
 // lacks names what a stream needs and cannot do.
 func lacks(want, got jetstream.StreamConfig) (missing []string) {
 	for _, f := range []struct {

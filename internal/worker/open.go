@@ -51,6 +51,9 @@ func (w *Worker) openAll(ctx context.Context) error {
 			sources = append(sources, source{q, t})
 		}
 	}
+	if err := w.store.SetRetention(ctx, w.cfg.Retention); err != nil {
+		return err
+	}
 	w.waitsFor(fmt.Sprintf("%d consumers, one for each type in each queue", len(sources)))
 	err := together(ctx, slices.Values(sources), func(ctx context.Context, s source) error {
 		return w.store.CheckLease(ctx, s.queue, s.typ)

@@ -66,6 +66,7 @@ type Config struct {
 	OnOverrun    func([]job.Record)           // nil: jobs overrun their limit
 	MaxAbandoned int
 	DrainTimeout time.Duration
+	Retention    queue.Retention // to be set when the worker starts
 	Logger       *slog.Logger
 
 	// Instrument changes every part of the tree before it starts: tests make them fail. Nil:
