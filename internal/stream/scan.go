@@ -1,0 +1,92 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How much one request of a [Client.Scan] asks for, at most.
+const (
+	scanPage  = 1000
+	scanBytes = 8 << 20
+)
+
+// A Scan says what of a stream is read.
+type Scan struct {
+	Subject    string // wildcards allowed
+	From, UpTo uint64 // sequences, both included
+}
+
+// Scan yields messages of a stream, oldest first, the error last. It asks any replica for a page at
+// a time, and the leader for what that does not know yet: nothing is missing that was stored up to
+// UpTo when it began. What is removed meanwhile may still be yielded.
+//
+// If the stream allows no direct reads, it asks the leader for one message at a time. Of a stream
+// that is not there it yields nothing.
+func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		next := max(what.From, 1)
+		for more := true; more && next <= what.UpTo; {
+			page, left, err := c.page(ctx, stream, what.Subject, next)
+			if errors.Is(err, nats.ErrNoResponders) {
+				break
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("read %s: %w", stream, err))
+				return
+			}
+			for _, m := range page {
+				if m.Seq > what.UpTo || !yield(m, nil) {
+					return
+				}
+				next = m.Seq + 1
+			}
+			more = left
+		}
+		for next <= what.UpTo {
+			m, err := RetryRead(ctx, Within(SetupTimeout), func(ctx context.Context) (*Message, error) {
+				return c.Next(ctx, stream, what.Subject, next)
+			})
+			if errors.Is(err, ErrNotFound) || err == nil && m.Seq > what.UpTo {
+				return
+			}
+			if !yield(m, err) || err != nil {
+				return
+			}
+			next = m.Seq + 1
+		}
+	}
+}
+
+// page returns the messages from a sequence on that fit into one answer, and whether that replica
+// has more.
+func (c *Client) page(ctx context.Context, stream, subject string, from uint64) (page []*Message, more bool, err error) {
+	alive := Within(SetupTimeout)
+	for pause := RetryPause; ; pause = min(2*pause, MaxRetryPause) {
+		found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": subject, "seq": from, "batch": scanPage, "max_bytes": scanBytes})
+		if err == nil {
+			return found, len(found) > 0 && number(end, headerPending) > 0, nil
+		}
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrConnectionClosed) || alive() != nil {
+			return nil, false, err
+		}
+		if err := Sleep(ctx, pause); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// Count returns how many messages of a stream match a subject, wildcards allowed, as a replica knows
+// it: it may lag behind the leader. With the error [nats.ErrNoResponders] the stream is not there, or
+// does not allow direct reads.
+func (c *Client) Count(ctx context.Context, stream, subject string) (uint64, error) {
+	found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": subject, "seq": 1, "batch": 1})
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	return uint64(len(found)) + number(end, headerPending), nil
+}
