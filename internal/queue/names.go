@@ -15,10 +15,15 @@ func (n names) queueStream(queue job.Name) string { return string(n) + "-queue-"
 func (n names) eventStream() string               { return string(n) + "-events" }
 func (n names) deadStream() string                { return string(n) + "-dead" }
 
-// queueSubjects are what a queue's stream stores: exactly these, never
+// queueSubjects are what a queue's stream stores: exactly these and the additions, never
 // "NS.<queue>.>", which would acknowledge jobs that no consumer can ever see.
 func (n names) queueSubjects(queue job.Name) []string {
 	return []string{n.allReady(queue), n.allLater(queue), n.pin(queue)}
+}
+
+// addedSubjects are those that earlier versions did not know. No consumer covers any of them.
+func (n names) addedSubjects(queue job.Name) []string {
+	return []string{n.allOnce(queue), n.allCron(queue), n.spent(queue)}
 }
 
 // pin is the subject of the message that stays at the head of a queue's stream.
@@ -28,7 +33,18 @@ func (n names) pin(queue job.Name) string { return n.join(queue.String(), "pin")
 func (n names) ready(p job.Place) string { return n.of(p, p.Queue.String(), "ready") }
 func (n names) later(p job.Place) string { return n.of(p, p.Queue.String(), "later") }
 
-// check covers whatever message an id has, scheduled or ready. Every conditional
+// once is where a hold keeps an id taken after its job has ended.
+func (n names) once(p job.Place) string { return n.of(p, p.Queue.String(), "once") }
+
+// spent is where holds go when their time comes.
+func (n names) spent(queue job.Name) string { return n.join(queue.String(), "spent") }
+
+// cron is where a queue keeps how far an entry of cron has come.
+func (n names) cron(queue, entry job.Name) string {
+	return n.join(queue.String(), "cron", entry.String())
+}
+
+// check covers whatever message an id has: scheduled, ready or a hold. Every conditional
 // write uses this very string: R3 streams compare it when writes are in flight.
 func (n names) check(p job.Place) string { return n.of(p, p.Queue.String(), "*") }
 
@@ -51,6 +67,8 @@ func (n names) readyOf(queue, typ job.Name) string {
 
 func (n names) allReady(queue job.Name) string { return n.join(queue.String(), "ready", "*", "*") }
 func (n names) allLater(queue job.Name) string { return n.join(queue.String(), "later", "*", "*") }
+func (n names) allOnce(queue job.Name) string  { return n.join(queue.String(), "once", "*", "*") }
+func (n names) allCron(queue job.Name) string  { return n.join(queue.String(), "cron", "*") }
 func (n names) allEvents() string              { return n.join("event", "*", "*", "*") }
 func (n names) allDead() string                { return n.join("dead", "*", "*", "*") }
 
@@ -77,6 +95,15 @@ func (n names) parseJobSubject(subject string) (r job.Record, ok bool) {
 		return job.Record{}, false
 	}
 	return r, true
+}
+
+// isHold tells the hold of an id from its jobs, by the third token of a subject that its check
+// covers.
+func (n names) isHold(subject string) bool {
+	rest, _ := n.cut(subject)
+	_, rest, _ = strings.Cut(rest, ".")
+	kind, _, _ := strings.Cut(rest, ".")
+	return kind == "once"
 }
 
 // cut removes the namespace.

@@ -28,6 +28,9 @@ func TestNamesOnTheWire(t *testing.T) {
 		n.pin(q):               "millhand.default.pin",
 		n.event(p):             "millhand.event.default.email.1",
 		n.dead(p):              "millhand.dead.default.email.1",
+		n.once(p):              "millhand.default.once.email.1",
+		n.cron(q, p.Type):      "millhand.default.cron.email",
+		n.spent(q):             "millhand.default.spent",
 		n.allEvents():          "millhand.event.*.*.*",
 		n.allDead():            "millhand.dead.*.*.*",
 	} {
@@ -38,6 +41,22 @@ func TestNamesOnTheWire(t *testing.T) {
 	want := []string{"millhand.default.ready.*.*", "millhand.default.later.*.*", "millhand.default.pin"}
 	if got := n.queueSubjects(q); !slices.Equal(got, want) {
 		t.Errorf("queueSubjects = %q, want %q", got, want)
+	}
+	want = []string{"millhand.default.once.*.*", "millhand.default.cron.*", "millhand.default.spent"}
+	if got := n.addedSubjects(q); !slices.Equal(got, want) {
+		t.Errorf("addedSubjects = %q, want %q", got, want)
+	}
+}
+
+func TestHoldsAreToldFromJobs(t *testing.T) {
+	n := names("ns")
+	for subject, want := range map[string]bool{
+		"ns.q.once.t.id": true, "ns.q.ready.t.id": false, "ns.q.later.t.id": false, "ns.q.ready.once.once": false,
+		"ns.q.spent": false, "ns.once.ready.t.id": false, "other.q.once.t.id": false, "": false,
+	} {
+		if got := n.isHold(subject); got != want {
+			t.Errorf("isHold(%q) = %t", subject, got)
+		}
 	}
 }
 
@@ -77,7 +96,7 @@ func TestPlace(t *testing.T) {
 
 // No queue can be named so that its subjects are another stream's.
 func TestSubjectsOfStreamsDoNotOverlap(t *testing.T) {
-	for _, reserved := range []string{"event", "dead", "control", "stats", "state", "workflow", "ready", "later", "pin"} {
+	for _, reserved := range []string{"event", "dead", "control", "stats", "state", "workflow", "ready", "later", "pin", "once", "cron", "spent"} {
 		if job.CheckQueue(reserved) == nil {
 			t.Errorf("%s may be a queue: its subjects are those of another stream", reserved)
 		}

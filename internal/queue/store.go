@@ -74,8 +74,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	tenures map[consumerPlace]*tenure
-	queues  map[job.Name]bool // those in use, true once their streams were seen: if missing then, the broker lost them
-	common  map[string]bool   // so of the streams that they share
+	queues  map[job.Name]bool               // those in use, true once their streams were seen: if missing then, the broker lost them
+	common  map[string]bool                 // so of the streams that they share
+	lacking map[string]*stream.LackingError // what streams lack, by their names; nil: nothing
 }
 
 // NewStore returns a store over a client, which stays the caller's. It does no I/O.
@@ -83,7 +84,8 @@ func NewStore(c *stream.Client, cfg Config) *Store {
 	return &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
 		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
-		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
+		lacking: make(map[string]*stream.LackingError),
+		doubts:  make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 }
 
@@ -97,7 +99,8 @@ func (s *Store) useQueue(queue job.Name) {
 }
 
 // Open makes a queue's stream and the namespace's common ones where they do not
-// exist, and leaves those that do as their operator configured them.
+// exist, and leaves those that do as their operator configured them, but for what an earlier
+// version made them without.
 func (s *Store) Open(ctx context.Context, queue string) error {
 	name, err := job.QueueName(queue)
 	if err != nil {
@@ -116,10 +119,11 @@ func (s *Store) ensureCommon(ctx context.Context) error {
 		{s.eventsConfig(), "history and results of jobs"},
 		{s.deadConfig(), "dead jobs"},
 	} {
-		_, made, err := s.client.Ensure(ctx, c.StreamConfig)
+		info, made, err := s.client.EnsureWith(ctx, c.StreamConfig, commonAdditions())
 		if err != nil {
 			return err
 		}
+		s.complete(ctx, info.Config, commonAdditions())
 		s.mu.Lock()
 		lost := made && s.common[c.Name]
 		s.common[c.Name] = true
@@ -136,10 +140,11 @@ func (s *Store) ensure(ctx context.Context, queue job.Name) error {
 	if err := s.ensureCommon(ctx); err != nil {
 		return err
 	}
-	info, made, err := s.client.Ensure(ctx, s.queueConfig(queue))
+	info, made, err := s.client.EnsureWith(ctx, s.queueConfig(queue), s.queueAdditions(queue))
 	if err != nil {
 		return err
 	}
+	s.complete(ctx, info.Config, s.queueAdditions(queue))
 	s.mu.Lock()
 	lost := made && s.queues[queue]
 	s.queues[queue] = true

@@ -67,12 +67,18 @@ func (c *Client) CheckConnected() error {
 //
 // The errors that will not pass are [*TooOldError], [*RefusedError] and one that is [ErrForeign].
 func (c *Client) Ensure(ctx context.Context, want jetstream.StreamConfig) (info *jetstream.StreamInfo, made bool, err error) {
+	return c.EnsureWith(ctx, want, Additions{})
+}
+
+// EnsureWith is Ensure of a stream that is made with additions. [Client.Complete] adds them to
+// one that exists.
+func (c *Client) EnsureWith(ctx context.Context, want jetstream.StreamConfig, a Additions) (info *jetstream.StreamInfo, made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, SetupTimeout)
 	defer cancel()
 	if err := c.CheckConnected(); err != nil {
 		return nil, false, err
 	}
-	info, made, err = c.findOrCreate(ctx, want)
+	info, made, err = c.findOrCreate(ctx, a.AddTo(want))
 	if err != nil {
 		return nil, false, c.explain(want, err)
 	}
