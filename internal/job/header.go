@@ -18,8 +18,17 @@ const (
 	HeaderTimeout     = "Millhand-Timeout"
 	HeaderExpires     = "Millhand-Expires"
 	HeaderEnqueuedAt  = "Millhand-Enqueued-At"
+	HeaderDue         = "Millhand-Due"
+	HeaderStarted     = "Millhand-Started"
 	HeaderLastEvent   = "Millhand-Last-Event"
 	HeaderFrom        = "Millhand-From"
+	HeaderUniqueUntil = "Millhand-Unique-Until"
+	HeaderOnce        = "Millhand-Once"
+	HeaderAwait       = "Millhand-Await"
+	HeaderRetryOf     = "Millhand-Retry-Of"
+	HeaderCron        = "Millhand-Cron"
+	HeaderCronRev     = "Millhand-Cron-Rev"
+	HeaderTick        = "Millhand-Tick"
 	HeaderMeta        = "Millhand-Meta-" // prefix
 	headerTraceParent = "traceparent"
 	headerTraceState  = "tracestate"
@@ -73,13 +82,22 @@ func (r *Record) SetHeader(h map[string][]string) {
 	set(HeaderMaxAttempts, positive(r.MaxAttempts))
 	set(HeaderTimeout, duration(r.Timeout))
 	set(HeaderExpires, duration(r.Expires))
-	if !r.EnqueuedAt.IsZero() {
-		set(HeaderEnqueuedAt, r.EnqueuedAt.UTC().Format(time.RFC3339Nano))
-	}
-	if r.LastEvent > 0 {
-		set(HeaderLastEvent, strconv.FormatUint(r.LastEvent, 10))
-	}
+	set(HeaderEnqueuedAt, utc(r.EnqueuedAt))
+	set(HeaderDue, utc(r.Due))
+	set(HeaderStarted, flag(r.Started))
+	set(HeaderLastEvent, sequence(r.LastEvent))
 	set(HeaderFrom, r.From)
+	set(HeaderUniqueUntil, utc(r.UniqueUntil))
+	set(HeaderOnce, flag(r.Reused))
+	set(HeaderAwait, flag(r.Awaited))
+	set(HeaderRetryOf, r.RetryOf)
+	if t := r.Tick; t != nil {
+		set(HeaderCron, t.Entry)
+		set(HeaderCronRev, sequence(t.Rev))
+		if !t.Time.IsZero() {
+			set(HeaderTick, t.Time.Format(time.RFC3339Nano))
+		}
+	}
 	for k, v := range r.Meta {
 		h[HeaderMeta+k] = append(h[HeaderMeta+k], v)
 	}
@@ -89,34 +107,82 @@ func (r *Record) SetHeader(h map[string][]string) {
 }
 
 // ReadHeader fills r from a message's headers. Headers of others are left alone.
-// It returns a [*HeaderError] for the first one that breaks its rule; r then holds
-// what could be read and can be written again, so that the broken job can still be buried
+// It returns a [*HeaderError] for one that breaks its rule, of several the first by name; r then
+// holds what could be read and can be written again, so that the broken job can still be buried
 // as what it is.
 func (r *Record) ReadHeader(h map[string][]string) error {
 	r.Attempt = 1
-	d := decoder{header: h}
-	r.Life = d.text(HeaderLife, maxLife)
-	if n := d.count(HeaderAttempt, MaxMaxAttempts); n > 0 {
-		r.Attempt = n
+	var d decoder
+	for key, values := range h { // a message has few of all there are
+		if len(values) == 0 || values[0] == "" && !strings.HasPrefix(key, HeaderMeta) {
+			continue
+		}
+		d.key, d.value = key, values[0]
+		r.readHeader(&d)
 	}
-	r.Crashes = d.count(HeaderCrashes, MaxMaxAttempts)
-	r.MaxAttempts = d.count(HeaderMaxAttempts, MaxMaxAttempts)
-	r.Timeout = d.duration(HeaderTimeout)
-	r.Expires = d.duration(HeaderExpires)
-	r.EnqueuedAt = d.time(HeaderEnqueuedAt)
-	r.LastEvent = d.sequence(HeaderLastEvent)
-	r.From = d.text(HeaderFrom, maxID)
-	for key, values := range h {
-		name, isMeta := strings.CutPrefix(key, HeaderMeta)
-		switch {
-		case len(values) == 0:
-		case isMeta:
-			r.Meta = with(r.Meta, name, values[0])
-		case key == headerTraceParent, key == headerTraceState:
-			r.Trace = with(r.Trace, key, values[0])
+	meta, trace := r.dropBadMeta(), r.dropBadTrace()
+	if d.err != nil {
+		return d.err
+	}
+	return cmp.Or(meta, trace)
+}
+
+// readHeader reads the header that d is at.
+func (r *Record) readHeader(d *decoder) {
+	switch d.key {
+	case HeaderLife:
+		r.Life = d.text(maxLife)
+	case HeaderAttempt:
+		r.Attempt = max(d.count(MaxMaxAttempts), 1)
+	case HeaderCrashes:
+		r.Crashes = d.count(MaxMaxAttempts)
+	case HeaderMaxAttempts:
+		r.MaxAttempts = d.count(MaxMaxAttempts)
+	case HeaderTimeout:
+		r.Timeout = d.duration()
+	case HeaderExpires:
+		r.Expires = d.duration()
+	case HeaderEnqueuedAt:
+		r.EnqueuedAt = d.time().UTC()
+	case HeaderDue:
+		r.Due = d.time().UTC()
+	case HeaderStarted:
+		r.Started = d.flag()
+	case HeaderLastEvent:
+		r.LastEvent = d.sequence()
+	case HeaderFrom:
+		r.From = d.text(maxID)
+	case HeaderUniqueUntil:
+		r.UniqueUntil = d.time().UTC()
+	case HeaderOnce:
+		r.Reused = d.flag()
+	case HeaderAwait:
+		r.Awaited = d.flag()
+	case HeaderRetryOf:
+		r.RetryOf = d.text(maxLife)
+	case HeaderCron, HeaderCronRev, HeaderTick:
+		r.readTick(d)
+	case headerTraceParent, headerTraceState:
+		r.Trace = with(r.Trace, d.key, d.value)
+	default:
+		if name, ok := strings.CutPrefix(d.key, HeaderMeta); ok {
+			r.Meta = with(r.Meta, name, d.value)
 		}
 	}
-	return cmp.Or(d.err, r.dropBadMeta(), r.dropBadTrace())
+}
+
+func (r *Record) readTick(d *decoder) {
+	if r.Tick == nil {
+		r.Tick = new(Tick)
+	}
+	switch d.key {
+	case HeaderCron:
+		r.Tick.Entry = d.text(maxName)
+	case HeaderCronRev:
+		r.Tick.Rev = d.sequence()
+	case HeaderTick:
+		r.Tick.Time = d.time()
+	}
 }
 
 // dropBadMeta takes what cannot be written again from the metadata, all of it if that is too
@@ -221,6 +287,13 @@ func positive(n int) string {
 	return strconv.Itoa(n)
 }
 
+func sequence(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
 func duration(d time.Duration) string {
 	if d <= 0 {
 		return ""
@@ -228,87 +301,90 @@ func duration(d time.Duration) string {
 	return d.String()
 }
 
-// decoder reads headers and keeps the first error.
-type decoder struct {
-	header map[string][]string
-	err    error
-}
-
-func (d *decoder) get(key string) string {
-	if v := d.header[key]; len(v) > 0 {
-		return v[0]
-	}
-	return ""
-}
-
-func (d *decoder) fail(key, rule string) {
-	if d.err == nil {
-		d.err = &HeaderError{Header: key, Value: d.get(key), Rule: rule}
-	}
-}
-
-func (d *decoder) text(key string, most int) string {
-	v := d.get(key)
-	// An event carries it as JSON, which would replace what is no text: the job would
-	// not know its own events any more.
-	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		d.fail(key, "only printable ASCII is allowed")
+func utc(t time.Time) string {
+	if t.IsZero() {
 		return ""
 	}
-	if len(v) > most {
-		d.fail(key, fmt.Sprintf("at most %d characters", most))
-		return v[:most]
-	}
-	return v
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
-func (d *decoder) count(key string, most int) int {
-	v := d.get(key)
-	if v == "" {
-		return 0
+func flag(set bool) string {
+	if !set {
+		return ""
 	}
-	n, err := strconv.Atoi(v)
+	return "1"
+}
+
+// decoder reads one header after the other, and keeps the error of the one whose name is the
+// first.
+type decoder struct {
+	key, value string // where it is; not empty
+	err        *HeaderError
+}
+
+func (d *decoder) fail(rule string) {
+	if d.err == nil || d.key < d.err.Header {
+		d.err = &HeaderError{Header: d.key, Value: d.value, Rule: rule}
+	}
+}
+
+func (d *decoder) text(most int) string {
+	// An event carries it as JSON, which would replace what is no text: the job would
+	// not know its own events any more.
+	if strings.ContainsFunc(d.value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		d.fail("only printable ASCII is allowed")
+		return ""
+	}
+	if len(d.value) > most {
+		d.fail(fmt.Sprintf("at most %d characters", most))
+		return d.value[:most]
+	}
+	return d.value
+}
+
+func (d *decoder) count(most int) int {
+	n, err := strconv.Atoi(d.value)
 	if err != nil || n < 0 || n > most {
-		d.fail(key, fmt.Sprintf("want a number from 0 to %d", most))
+		d.fail(fmt.Sprintf("want a number from 0 to %d", most))
 		return 0
 	}
 	return n
 }
 
-func (d *decoder) sequence(key string) uint64 {
-	v := d.get(key)
-	if v == "" {
-		return 0
-	}
-	n, err := strconv.ParseUint(v, 10, 64)
+func (d *decoder) sequence() uint64 {
+	n, err := strconv.ParseUint(d.value, 10, 64)
 	if err != nil {
-		d.fail(key, "want a sequence number")
+		d.fail("want a sequence number")
+		return 0
 	}
 	return n
 }
 
-func (d *decoder) duration(key string) time.Duration {
-	v := d.get(key)
-	if v == "" {
-		return 0
-	}
-	t, err := time.ParseDuration(v)
+func (d *decoder) duration() time.Duration {
+	t, err := time.ParseDuration(d.value)
 	if err != nil || t < 0 {
-		d.fail(key, "want a duration such as 30s")
+		d.fail("want a duration such as 30s")
 		return 0
 	}
 	return t
 }
 
-func (d *decoder) time(key string) time.Time {
-	v := d.get(key)
-	if v == "" {
+// time returns a time in the zone that it was written in.
+func (d *decoder) time() time.Time {
+	t, err := time.Parse(time.RFC3339Nano, d.value)
+	if err != nil || !writableYear(t) || !writableYear(t.UTC()) {
+		d.fail("want an RFC 3339 time")
 		return time.Time{}
 	}
-	t, err := time.Parse(time.RFC3339Nano, v)
-	if year := t.UTC().Year(); err != nil || year < 1 || year > 9999 { // could not be written again
-		d.fail(key, "want an RFC 3339 time")
-		return time.Time{}
+	return t
+}
+
+// writableYear reports whether a time can be written again.
+func writableYear(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }
+
+func (d *decoder) flag() bool {
+	if d.value != "1" {
+		d.fail("want 1, or no such header")
 	}
-	return t.UTC()
+	return d.value == "1"
 }

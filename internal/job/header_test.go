@@ -3,6 +3,7 @@ package job
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -14,7 +15,7 @@ func TestReadHeaderOfPlainPublish(t *testing.T) {
 	for name, h := range map[string]map[string][]string{
 		"none":        nil,
 		"foreign":     {"Content-Type": {"application/json"}, "Nats-Msg-Id": {"x"}, "Status": {"100"}},
-		"empty":       {HeaderAttempt: {""}, HeaderTimeout: {""}, HeaderLife: {}},
+		"empty":       {HeaderAttempt: {""}, HeaderTimeout: {""}, HeaderLife: {}, HeaderDue: {""}, HeaderOnce: {""}, HeaderCron: {""}, "traceparent": {""}},
 		"zero counts": {HeaderAttempt: {"0"}, HeaderCrashes: {"0"}, HeaderMaxAttempts: {"0"}, HeaderTimeout: {"0s"}, HeaderLastEvent: {"0"}},
 	} {
 		var r Record
@@ -33,12 +34,17 @@ func TestReadHeader(t *testing.T) {
 		HeaderLife: {"l1"}, HeaderAttempt: {"3"}, HeaderCrashes: {"2"}, HeaderMaxAttempts: {"7"},
 		HeaderTimeout: {"1m30s"}, HeaderExpires: {"2h0m0s"}, HeaderEnqueuedAt: {"2026-11-22T16:04:05.123456789+01:00"},
 		HeaderLastEvent: {"18446744073709551615"}, HeaderFrom: {"host-1/9"},
+		HeaderDue: {"2026-11-22T15:04:05.123456789Z"}, HeaderStarted: {"1"}, HeaderUniqueUntil: {"2026-11-22T16:04:05.123456789+01:00"},
+		HeaderOnce: {"1"}, HeaderAwait: {"1"}, HeaderRetryOf: {"l0"},
+		HeaderCron: {"nightly"}, HeaderCronRev: {"12"}, HeaderTick: {"2026-11-22T15:04:05Z"},
 		HeaderMeta + "tenant": {"acme, Inc."}, HeaderMeta + "empty": {""},
 		"traceparent": {"00-a-b-01"}, "tracestate": {"v=1"}, "Nats-Scheduler": {"x"},
 	}
 	want := Record{
 		Life: "l1", Attempt: 3, Crashes: 2, MaxAttempts: 7, Timeout: 90 * time.Second, Expires: 2 * time.Hour,
-		EnqueuedAt: at, LastEvent: 1<<64 - 1, From: "host-1/9",
+		EnqueuedAt: at, Due: at, Started: true, LastEvent: 1<<64 - 1, From: "host-1/9",
+		UniqueUntil: at, Reused: true, Awaited: true, RetryOf: "l0",
+		Tick:  &Tick{Entry: "nightly", Rev: 12, Time: at.Truncate(time.Second)},
 		Meta:  map[string]string{"tenant": "acme, Inc.", "empty": ""},
 		Trace: map[string]string{"traceparent": "00-a-b-01", "tracestate": "v=1"},
 	}
@@ -51,8 +57,37 @@ func TestReadHeader(t *testing.T) {
 	}
 	delete(h, "Nats-Scheduler")
 	h[HeaderEnqueuedAt] = []string{"2026-11-22T15:04:05.123456789Z"}
+	h[HeaderUniqueUntil] = h[HeaderEnqueuedAt]
 	if wrote := got.Header(); !reflect.DeepEqual(wrote, h) {
 		t.Errorf("wrote %v\nwant %v", wrote, h)
+	}
+}
+
+// A tick is written in the zone of its entry, whatever the zone of this machine.
+func TestATickKeepsItsZone(t *testing.T) {
+	const at = "2026-10-25T02:30:00.5+02:00"
+	var r Record
+	if err := r.ReadHeader(map[string][]string{HeaderTick: {at}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Header()[HeaderTick]; len(got) != 1 || got[0] != at {
+		t.Errorf("written %q, want %s", got, at)
+	}
+}
+
+// Of several headers that break their rules the error is about the same one each time.
+func TestTheFirstOfBrokenHeadersIsNamed(t *testing.T) {
+	for range 50 {
+		var r Record
+		err := r.ReadHeader(map[string][]string{
+			HeaderTimeout: {"soon"}, HeaderAttempt: {"two"}, HeaderLife: {"caf\xe9"}, HeaderDue: {"now"}, HeaderMeta + "a b": {"v"},
+		})
+		if e, ok := errors.AsType[*HeaderError](err); !ok || e.Header != HeaderAttempt {
+			t.Fatalf("error %v, want one about %s", err, HeaderAttempt)
+		}
+		if len(r.Meta) > 0 {
+			t.Fatalf("kept what cannot be written again: %v", r.Meta)
+		}
 	}
 }
 
@@ -76,6 +111,16 @@ func TestHeaderThatBreaksItsRule(t *testing.T) {
 		{HeaderEnqueuedAt, "0000-01-01T00:00:00+01:00"},
 		{HeaderLastEvent, "-1"},
 		{HeaderLastEvent, "18446744073709551616"},
+		{HeaderDue, "in an hour"},
+		{HeaderUniqueUntil, "0000-01-01T00:00:00Z"},
+		{HeaderStarted, "yes"},
+		{HeaderOnce, "0"},
+		{HeaderAwait, "true"},
+		{HeaderRetryOf, long},
+		{HeaderCron, long},
+		{HeaderCronRev, "-1"},
+		{HeaderTick, "02:30"},
+		{HeaderTick, "9999-12-31T23:59:59-23:59"},
 		{HeaderLife, long},
 		{HeaderFrom, long},
 		{HeaderLife, "caf\xe9"}, // would come back from an event as another life
@@ -128,21 +173,25 @@ func TestCheckRecord(t *testing.T) {
 
 func TestExpired(t *testing.T) {
 	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
-	tests := []struct {
-		expires  time.Duration
-		enqueued time.Time
-		after    time.Duration
-		want     bool
+	tests := map[string]struct {
+		r    Record
+		at   time.Time
+		want bool
 	}{
-		{time.Minute, at, time.Minute, false},
-		{time.Minute, at, time.Minute + 1, true},
-		{0, at, 1000 * time.Hour, false},
-		{time.Minute, time.Time{}, time.Hour, false},
+		"in time":                    {Record{Expires: time.Minute, EnqueuedAt: at}, at.Add(time.Minute), false},
+		"late":                       {Record{Expires: time.Minute, EnqueuedAt: at}, at.Add(time.Minute + 1), true},
+		"no bound":                   {Record{EnqueuedAt: at}, at.Add(1000 * time.Hour), false},
+		"no time to count from":      {Record{Expires: time.Minute}, at.Add(time.Hour), false},
+		"delayed, in time":           {Record{Expires: time.Minute, EnqueuedAt: at, Due: at.Add(time.Hour)}, at.Add(time.Hour + time.Minute), false},
+		"delayed, late":              {Record{Expires: time.Minute, EnqueuedAt: at, Due: at.Add(time.Hour)}, at.Add(time.Hour + time.Minute + 1), true},
+		"snoozed":                    {Record{Expires: time.Minute, EnqueuedAt: at, Started: true}, at.Add(time.Hour), false},
+		"failed":                     {Record{Expires: time.Minute, EnqueuedAt: at, Attempt: 2}, at.Add(time.Hour), false},
+		"lost its worker":            {Record{Expires: time.Minute, EnqueuedAt: at, Crashes: 1}, at.Add(time.Hour), false},
+		"its id had an earlier life": {Record{Expires: time.Minute, EnqueuedAt: at, Attempt: 1, LastEvent: 7}, at.Add(time.Hour), true},
 	}
-	for _, tt := range tests {
-		r := Record{Expires: tt.expires, EnqueuedAt: tt.enqueued}
-		if got := r.Expired(at.Add(tt.after)); got != tt.want {
-			t.Errorf("expires %v, %v later: %t", tt.expires, tt.after, got)
+	for name, tt := range tests {
+		if got := tt.r.Expired(tt.at); got != tt.want {
+			t.Errorf("%s: Expired = %t", name, got)
 		}
 	}
 }
@@ -150,16 +199,18 @@ func TestExpired(t *testing.T) {
 // FuzzReadHeader reads whatever a publisher may put into the headers. What is accepted
 // must survive being written again, and its life must survive the way through an event.
 func FuzzReadHeader(f *testing.F) {
-	f.Add("l", "2", "1", "3", "1s", "1h", "2026-11-22T15:04:05Z", "7", "n/1", "k", "v", "00-1-2-01")
-	f.Add("", "", "", "", "", "", "", "", "", "", "", "")
-	f.Add("\xff", "+5", "-0", "0x1", "1h1ns", "2562047h47m16.854775807s", "9999-12-31T23:59:59-23:59", "18446744073709551615", "", "a b", "x\r\n", "")
-	f.Add("seq-7", "01", "1_000", "1000000", "0.5us", "-0s", "0001-01-01T00:00:00Z", "00", " ", "-", " v ", "\x00")
-	f.Fuzz(func(t *testing.T, life, attempt, crashes, maxAttempts, timeout, expires, at, last, from, key, value, trace string) {
+	f.Add("l", "2", "1", "3", "1s", "1h", "2026-11-22T15:04:05Z", "7", "n/1", "k", "v", "00-1-2-01", "1", "nightly", "2026-10-25T02:30:00+02:00")
+	f.Add("", "", "", "", "", "", "", "", "", "", "", "", "", "", "")
+	f.Add("\xff", "+5", "-0", "0x1", "1h1ns", "2562047h47m16.854775807s", "9999-12-31T23:59:59-23:59", "18446744073709551615", "", "a b", "x\r\n", "", "2", "\n", "0001-01-01T00:00:00+01:00")
+	f.Add("seq-7", "01", "1_000", "1000000", "0.5us", "-0s", "0001-01-01T00:00:00Z", "00", " ", "-", " v ", "\x00", "01", " ", "2026-10-25T02:30:00.000000001-12:34")
+	f.Fuzz(func(t *testing.T, life, attempt, crashes, maxAttempts, timeout, expires, at, last, from, key, value, trace, flag, entry, tick string) {
 		var r Record
 		err := r.ReadHeader(map[string][]string{
 			HeaderLife: {life}, HeaderAttempt: {attempt}, HeaderCrashes: {crashes}, HeaderMaxAttempts: {maxAttempts},
 			HeaderTimeout: {timeout}, HeaderExpires: {expires}, HeaderEnqueuedAt: {at}, HeaderLastEvent: {last},
 			HeaderFrom: {from}, HeaderMeta + key: {value}, "traceparent": {trace},
+			HeaderDue: {at}, HeaderUniqueUntil: {tick}, HeaderStarted: {flag}, HeaderOnce: {flag}, HeaderAwait: {flag}, HeaderRetryOf: {life},
+			HeaderCron: {entry}, HeaderCronRev: {last}, HeaderTick: {tick},
 		})
 		if r.Attempt < 1 || r.Crashes < 0 || r.MaxAttempts < 0 || r.Timeout < 0 || r.Expires < 0 {
 			t.Fatalf("out of bounds: %+v", r)
@@ -175,19 +226,16 @@ func FuzzReadHeader(f *testing.F) {
 		if err := again.ReadHeader(r.Header()); err != nil {
 			t.Fatalf("what was read cannot be written and read: %v", err)
 		}
-		if !r.EnqueuedAt.Equal(again.EnqueuedAt) {
-			t.Fatalf("enqueued at %v, then %v", r.EnqueuedAt, again.EnqueuedAt)
-		}
-		if r.Trace["traceparent"] == "" { // as good as none
-			r.Trace = again.Trace
-		}
-		r.EnqueuedAt, again.EnqueuedAt = time.Time{}, time.Time{}
 		if !maps.Equal(r.Meta, again.Meta) {
 			t.Fatalf("meta %q, then %q", r.Meta, again.Meta)
 		}
 		r.Meta, again.Meta = nil, nil
-		if !reflect.DeepEqual(r, again) {
-			t.Fatalf("read %+v\nthen %+v", r, again)
+		if !sameTick(r.Tick, again.Tick) {
+			t.Fatalf("tick %+v, then %+v", r.Tick, again.Tick)
+		}
+		r.Tick, again.Tick = nil, nil
+		if read, then := fmt.Sprintf("%+v", r), fmt.Sprintf("%+v", again); read != then {
+			t.Fatalf("read %s\nthen %s", read, then)
 		}
 		b, err := json.Marshal(r.Life)
 		var back string
@@ -195,4 +243,14 @@ func FuzzReadHeader(f *testing.F) {
 			t.Fatalf("life %q comes back from an event as %q", r.Life, back)
 		}
 	})
+}
+
+// sameTick reports whether two ticks are the same, to the zone. One that says nothing is none.
+func sameTick(a, b *Tick) bool {
+	for _, t := range []**Tick{&a, &b} {
+		if *t == nil {
+			*t = new(Tick)
+		}
+	}
+	return a.Entry == b.Entry && a.Rev == b.Rev && a.Time.Format(time.RFC3339Nano) == b.Time.Format(time.RFC3339Nano)
 }

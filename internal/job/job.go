@@ -29,8 +29,10 @@ type Record struct {
 	Crashes     int           // lost leases so far
 	MaxAttempts int           // 0: the worker's setting for the type
 	Timeout     time.Duration // of one run; 0: the worker's setting for the type
-	Expires     time.Duration // dead if not started once this long after EnqueuedAt; 0: never
+	Expires     time.Duration // dead if not started once this long after Due, else EnqueuedAt; 0: never
 	EnqueuedAt  time.Time     // by the broker's clock; zero in a first message, whose own timestamp it is
+	Due         time.Time     // when it was to run at the earliest, by the broker's clock; zero: at once
+	Started     bool          // a run of it has started, which a message that was handed back unstarted does not say
 
 	// LastEvent is the sequence of the job's last event when this message was
 	// written, 0 for a fresh life.
@@ -39,19 +41,36 @@ type Record struct {
 	// recognizes its own write when the confirmation was lost.
 	From string
 
+	UniqueUntil time.Time // the id stays taken until then, also when the job has ended; zero: until it has
+	Reused      bool      // the id was chosen, so that it may have had lives before
+	Awaited     bool      // somebody waits for the end, which is written even of a type that ends in silence
+	RetryOf     string    // the life that died, of a dead job that was requeued
+	Tick        *Tick     // of a job of cron; nil: another one
+
 	Meta    map[string]string
 	Trace   map[string]string // traceparent and tracestate, passed through
 	Payload []byte
 }
 
+// A Tick says which one of cron's a job is.
+type Tick struct {
+	Entry string
+	Rev   uint64    // of the entry, by which it was published
+	Time  time.Time // in the entry's zone
+}
+
 // Place returns where r is, or an [*InvalidError] if that cannot be.
 func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) }
 
-// Expired reports whether the job was to be started before now. One that was started once, and
-// waits again since it failed, snoozed or lost its worker, does not expire.
+// Expired reports whether the job was to be started before now, by the broker's clock. One that was
+// started once, and waits again since it failed, snoozed or lost its worker, does not expire.
 func (r *Record) Expired(now time.Time) bool {
-	started := r.LastEvent > 0 || r.Attempt > 1 || r.Crashes > 0
-	return !started && r.Expires > 0 && !r.EnqueuedAt.IsZero() && now.Sub(r.EnqueuedAt) > r.Expires
+	started := r.Started || r.Attempt > 1 || r.Crashes > 0
+	from := r.Due
+	if from.IsZero() {
+		from = r.EnqueuedAt
+	}
+	return !started && r.Expires > 0 && !from.IsZero() && now.Sub(from) > r.Expires
 }
 
 // Check returns an [*InvalidError] that names the rule which r breaks, if any.
