@@ -29,11 +29,11 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 	if err != nil {
 		return Info{}, publicError(err)
 	}
-	if info.Life == "" && len(history) > 0 {
+	if info.State == "" && info.Life == "" && len(history) > 0 {
 		info.Life = history[len(history)-1].Life
 	}
 	for _, e := range history {
-		if e.Life == info.Life {
+		if e.Life == info.Life && e.Life != "" { // a job that waits for its time may have none yet
 			info.addEvent(&e)
 		}
 	}

@@ -16,7 +16,8 @@ var (
 	// ErrInvalid says that something given breaks a rule: a job, a name, an option, a setting
 	// or a connection. Nothing was done. [InvalidError] says what breaks which rule.
 	ErrInvalid = errors.New("millhand: invalid")
-	// ErrDuplicate says that a job with the chosen id is alive. [DuplicateError] names it.
+	// ErrDuplicate says that a job with the chosen id is alive, or that its id is kept.
+	// [DuplicateError] names it.
 	ErrDuplicate = errors.New("millhand: duplicate job")
 	// ErrQuotaReached says that a job was refused because as many of its type are alive as may
 	// run at once. [QuotaError] has the numbers. Only [WithRejectAtQuota] asks for it.
@@ -26,6 +27,9 @@ var (
 	// ErrStoreFull says that the broker has no room for a job and has not stored it. Try again
 	// once workers have drained what is there.
 	ErrStoreFull = errors.New("millhand: store full")
+	// ErrUnsupported says that a stream was made by an earlier version, lacks what a call needs, and
+	// could not be completed: its error names the command that does so.
+	ErrUnsupported = errors.New("millhand: not supported")
 	// ErrNotFound says that no such job is known, or that it is not known any more.
 	ErrNotFound = errors.New("millhand: job not found")
 	// ErrNoRecord is the [ErrNotFound] of a job that there was, since its life is known: it has
@@ -70,11 +74,17 @@ func (e *InvalidError) Error() string { return "millhand: " + (*job.InvalidError
 // Is makes it an [ErrInvalid].
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
-// A DuplicateError names the living job that is in the way of a new one. It is an
-// [ErrDuplicate].
-type DuplicateError struct{ Existing Ref }
+// A DuplicateError names the living job that is in the way of a new one, or the one that ended and
+// whose id is kept. It is an [ErrDuplicate].
+type DuplicateError struct {
+	Existing Ref
+	Until    time.Time // of an id that is kept after its job's end; zero while the job is alive
+}
 
 func (e *DuplicateError) Error() string {
+	if !e.Until.IsZero() {
+		return fmt.Sprintf("millhand: id %s of type %s in queue %s is taken until %s", e.Existing.ID, e.Existing.Type, e.Existing.Queue, e.Until.UTC().Format(time.RFC3339))
+	}
 	return fmt.Sprintf("millhand: job %s of type %s is already in queue %s", e.Existing.ID, e.Existing.Type, e.Existing.Queue)
 }
 
@@ -153,7 +163,7 @@ func MaybeStored(err error) bool {
 	if batch, ok := errors.AsType[*BatchError](err); ok {
 		return slices.ContainsFunc(batch.Errs, func(err error) bool { return err == nil || MaybeStored(err) })
 	}
-	for _, refused := range []error{ErrInvalid, ErrDuplicate, ErrQuotaReached, ErrNotSent, ErrStoreFull} {
+	for _, refused := range []error{ErrInvalid, ErrDuplicate, ErrQuotaReached, ErrNotSent, ErrStoreFull, ErrUnsupported} {
 		if errors.Is(err, refused) {
 			return false
 		}
@@ -223,7 +233,7 @@ func publicError(err error) error {
 		return (*InvalidError)(i)
 	}
 	if d, ok := errors.AsType[*queue.DuplicateError](err); ok {
-		return &DuplicateError{Existing: Ref{ID: d.ID, Type: d.Type, Queue: d.Queue, Life: d.Life}}
+		return &DuplicateError{Existing: Ref{ID: d.ID, Type: d.Type, Queue: d.Queue, Life: d.Life}, Until: d.Until}
 	}
 	if q, ok := errors.AsType[*queue.QuotaError](err); ok {
 		return &QuotaError{Type: q.Type, Limit: q.Limit, Running: q.Running}
@@ -240,6 +250,8 @@ func publicError(err error) error {
 		return ErrNotFound
 	case errors.Is(err, queue.ErrNotSent):
 		return &notSentError{cause: err}
+	case errors.Is(err, queue.ErrUnsupported):
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return fmt.Errorf("millhand: %w", err)
 }

@@ -111,13 +111,16 @@ func (s *Store) payloadLimit() int {
 // resolveConflict decides what a refused enqueue means: nil if the job in the way is e itself, a
 // [*DuplicateError], or [ErrNotFound] if nothing is in the way any more.
 func (s *Store) resolveConflict(ctx context.Context, e Enqueue) error {
-	m, err := s.Find(ctx, e.place)
-	if err != nil {
-		return err
-	}
+	m, hold, err := s.findOrHold(ctx, e.place)
 	r := e.Record
-	if m.Life == r.Life {
-		return nil
+	switch {
+	case err != nil:
+		return err
+	case m != nil && m.Life == r.Life, hold != nil && hold.Life == r.Life:
+		return nil // it may even have ended since
+	case m != nil:
+		return &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: m.Life}
+	default:
+		return &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: hold.Life, Until: hold.Until}
 	}
-	return &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: m.Life}
 }

@@ -129,6 +129,9 @@ func (s *Store) alive(ctx context.Context, p job.Place) (int, error) {
 	}
 	ids := make(map[string]bool, len(answer.State.Subjects))
 	for subject := range answer.State.Subjects {
+		if s.names.isHold(subject) {
+			continue
+		}
 		ids[subject[strings.LastIndexByte(subject, '.')+1:]] = true
 	}
 	return len(ids), nil

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
@@ -20,13 +21,17 @@ var (
 	ErrAckWait = errors.New("ack wait differs")
 )
 
-// A DuplicateError says that a job with the chosen id is alive.
+// A DuplicateError says that a job with the chosen id is alive, or that its id is kept.
 type DuplicateError struct {
 	Queue, Type, ID string
-	Life            string // of the living job
+	Life            string    // of that job
+	Until           time.Time // of an id that is kept after its job's end; zero while the job is alive
 }
 
 func (e *DuplicateError) Error() string {
+	if !e.Until.IsZero() {
+		return fmt.Sprintf("id %s of type %s in queue %s is taken until %s", e.ID, e.Type, e.Queue, e.Until.UTC().Format(time.RFC3339))
+	}
 	return fmt.Sprintf("job %s of type %s is already in queue %s", e.ID, e.Type, e.Queue)
 }
 

@@ -99,6 +99,9 @@ func (s *Store) final(ctx context.Context, p job.Place, life string) (*Event, er
 		return nil, err
 	}
 	if life == "" && waiting {
+		if m.Life == "" { // it has one when it is due
+			return nil, nil //nolint:nilnil // alive
+		}
 		life = m.Life
 	}
 	e, err := s.finalEvent(ctx, p, life)

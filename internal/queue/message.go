@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,14 +26,56 @@ func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
 
 // A Message is a job as it waits in its queue.
 type Message struct {
-	job.Record
+	job.Record // without a life if it waits for its time and its publisher gave none
 	Seq   uint64
 	RunAt time.Time // zero: ready
 }
 
-// Find returns the newest message of an id, which waits or runs, or [ErrNotFound].
+// A Hold keeps the id of a job taken after that has ended.
+type Hold struct {
+	Life  string // of the job
+	Seq   uint64
+	Until time.Time // zero: for ever, since whoever made it gave no time
+}
+
+// Find returns the newest message of an id, which waits or runs, or [ErrNotFound]. A hold is no
+// message of a job.
 func (s *Store) Find(ctx context.Context, p job.Place) (*Message, error) {
-	return s.message(ctx, p, s.names.check(p))
+	m, _, err := s.findOrHold(ctx, p)
+	if err == nil && m == nil {
+		err = ErrNotFound
+	}
+	return m, err
+}
+
+// findOrHold returns the newest message of an id's jobs, and its hold if that is newer: nil for
+// what there is not, and [ErrNotFound] if that is both. They are both there while a job ends.
+func (s *Store) findOrHold(ctx context.Context, p job.Place) (*Message, *Hold, error) {
+	newest, err := s.client.Last(ctx, s.names.queueStream(p.Queue), s.names.check(p))
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.names.isHold(newest.Subject) {
+		return messageOf(p, newest), nil, nil
+	}
+	var m *Message
+	for _, subject := range []string{s.names.ready(p), s.names.later(p)} {
+		got, err := s.message(ctx, p, subject)
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return nil, nil, err
+		case m == nil || got.Seq > m.Seq:
+			m = got
+		}
+	}
+	return m, holdOf(newest), nil
+}
+
+func holdOf(m *stream.Message) *Hold {
+	h := &Hold{Life: m.Header.Get(job.HeaderLife), Seq: m.Seq}
+	h.Until, _ = cutSchedule(m.Header.Get(stream.HeaderSchedule))
+	return h
 }
 
 // message returns the newest message of an id on subject, or [ErrNotFound].
@@ -41,18 +84,23 @@ func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Mess
 	if err != nil {
 		return nil, err
 	}
+	return messageOf(p, got), nil
+}
+
+// messageOf reads a stored message of an id.
+func messageOf(p job.Place, got *stream.Message) *Message {
 	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq}
 	_ = m.ReadHeader(got.Header) // what can be read is enough to tell lives apart
-	if m.Life == "" {
+	if at, ok := cutSchedule(got.Header.Get(stream.HeaderSchedule)); ok {
+		m.RunAt = at
+	}
+	if m.Life == "" && m.RunAt.IsZero() { // what the broker makes ready has another sequence than now
 		m.Life = lifeOf(got.Seq)
 	}
 	if m.EnqueuedAt.IsZero() {
 		m.EnqueuedAt = got.Time
 	}
-	if at, ok := cutSchedule(got.Header.Get(stream.HeaderSchedule)); ok {
-		m.RunAt = at
-	}
-	return m, nil
+	return m
 }
 
 // lifeOf names the life of a job whose publisher gave none.

@@ -74,7 +74,9 @@ func (t *settlement) deadMsgs(failures []Failure) []*nats.Msg {
 	// Written again by whoever finishes after a crash: one of the two is dropped.
 	once := []string{fmt.Sprintf("%s.%s.%s.%s", t.Queue, t.Type, t.ID, t.Life)}
 	reason := []string{head(t.Reason, maxReasonText)}
-	full := nats.Header(t.Header())
+	r := t.Record
+	r.LastEvent = t.lastEvent // that of its death, which a life after it follows
+	full := nats.Header(r.Header())
 	full[stream.HeaderMsgID] = once
 	full[headerReason] = reason
 	encoded, omitted := encodeFailures(failures)

@@ -64,6 +64,7 @@ func (t *settlement) successor() *nats.Msg {
 	r := t.Record
 	r.LastEvent = t.lastEvent
 	r.From = t.holder
+	r.Started = r.Started || t.Kind != "" // else it is handed back unstarted
 	switch t.Kind {
 	case job.EventRetrying:
 		r.Attempt++
@@ -91,6 +92,9 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 	}
 	if err != nil || waiting.Life == t.Life || waiting.Seq > t.Seq {
 		return err
+	}
+	if waiting.Life == "" {
+		waiting.Life = lifeOf(waiting.Seq)
 	}
 	older := settlement{
 		Delivery: &Delivery{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
