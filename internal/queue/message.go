@@ -27,8 +27,8 @@ func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
 // A Message is a job as it waits in its queue.
 type Message struct {
 	job.Record // without a life if it waits for its time and its publisher gave none
-	Seq   uint64
-	RunAt time.Time // zero: ready
+	Seq        uint64
+	RunAt      time.Time // zero: ready
 }
 
 // A Hold keeps the id of a job taken after that has ended.
