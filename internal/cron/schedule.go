@@ -31,6 +31,8 @@ func (e *InvalidError) Error() string {
 
 // A Schedule says when ticks come, in whole seconds. See [Parse].
 type Schedule struct {
+	text, zoneName string // as they were given
+
 	fields *cron.SpecSchedule // nil: every so often
 	zone   *time.Location
 	// followsClock is true if the hours are a star: then ticks come whenever a clock on the
@@ -41,8 +43,17 @@ type Schedule struct {
 	since time.Time
 }
 
+// String returns the schedule as it was given.
+func (s Schedule) String() string { return s.text }
+
+// ZoneName returns the zone as it was given.
+func (s Schedule) ZoneName() string { return s.zoneName }
+
 // Zone is the one that the schedule holds in.
 func (s Schedule) Zone() *time.Location { return s.zone }
+
+// Since is when "@every" counts from.
+func (s Schedule) Since() time.Time { return s.since }
 
 // Parse reads five fields or a name such as "@daily", which hold in a zone of the tz database,
 // UTC if it is empty; or "@every" with a duration, which counts from since, or from 1970 if that
@@ -56,9 +67,9 @@ func Parse(schedule, zone string, since time.Time) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, &InvalidError{What: "schedule", Name: schedule, Rule: err.Error()}
 	}
-	s.zone = loc
+	s.text, s.zoneName, s.zone = schedule, zone, loc
 	if s.since = since.Truncate(time.Second); since.IsZero() {
-		s.zone = loc
+		s.text, s.zoneName, s.zone = schedule, zone, loc
 		s.since = time.Unix(0, 0)
 	}
 	return s, nil

@@ -28,6 +28,7 @@ const (
 	keyKeys    = "key"
 	pauseKeys  = "pause"
 	nodeKeys   = "node"
+	cronKeys   = "cron"
 	limitToken = "_limit"
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
 )
@@ -35,6 +36,7 @@ const (
 func keyOf(typ string) string     { return keyKeys + "." + typ }
 func pauseOf(queue string) string { return pauseKeys + "." + queue }
 func nodeKey(id string) string    { return nodeKeys + "." + id }
+func cronKey(name string) string  { return cronKeys + "." + name }
 
 // settingFilters match the keys that a node follows.
 func settingFilters() []string {

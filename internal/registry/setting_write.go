@@ -73,6 +73,7 @@ func settingOf(k slots.Key) setting { return setting{limitKey(k), grantsOf(k)} }
 
 func keySetting(typ string) setting     { return setting{keyOf(typ), keyOf(typ)} }
 func pauseSetting(queue string) setting { return setting{pauseOf(queue), pauseOf(queue)} }
+func cronSetting(name string) setting   { return setting{cronKey(name), cronKey(name)} }
 
 // An edit decides from what is there, a nil value if nothing is, what a setting becomes: nil to
 // remove it. It may be asked several times, until what it read is still there when it is written.

@@ -78,7 +78,7 @@ type Entry struct {
 // entry makes one of what the stream stored.
 func (b *Bucket) entry(subject string, rev uint64, h nats.Header, data []byte) Entry {
 	e := Entry{Key: subject[min(len(b.subject("")), len(subject)):], Rev: rev, Value: data}
-	e.Time, _ = time.Parse(time.RFC3339Nano, h.Get(headerTime)) // absent from a consumer's
+	e.Time, _ = time.Parse(time.RFC3339Nano, h.Get(headerTime)) // absent from a consumer's: see [Watch]
 	e.TTL, _ = time.ParseDuration(h.Get(headerTTL))             // zero if there is none
 	e.Expired = h.Get(headerMarker) != ""
 	if e.Expired || h.Get(headerOperation) != "" {

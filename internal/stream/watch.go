@@ -136,7 +136,9 @@ func (w *Watch) once(ctx, try context.Context) error {
 		if err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
-		if err := w.tell(ctx, w.bucket.entry(m.Subject(), md.Sequence.Stream, m.Headers(), m.Data())); err != nil {
+		e := w.bucket.entry(m.Subject(), md.Sequence.Stream, m.Headers(), m.Data())
+		e.Time = md.Timestamp
+		if err := w.tell(ctx, e); err != nil {
 			return err
 		}
 		_ = m.Ack() // or it comes again
