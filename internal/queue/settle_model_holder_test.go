@@ -2,7 +2,6 @@ package queue
 
 import (
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/millhand/millhand/internal/job"
@@ -12,8 +11,11 @@ import (
 type modelHolder struct {
 	*model
 	modelMsg
-	holder int
-	pause  func() // others do something meanwhile
+	worker  *modelWorker
+	holder  int
+	running bool   // its handler
+	told    bool   // its handler, to end
+	pause   func() // others do something meanwhile
 }
 
 func (h *modelHolder) settle() {
@@ -21,9 +23,14 @@ func (h *modelHolder) settle() {
 		h.redelivered()
 		return
 	}
-	h.runs++
-	for range h.rnd.IntN(4) {
-		h.pause()
+	if h.ordered() {
+		h.drop()
+		return
+	}
+	h.run()
+	if h.told {
+		h.endTold()
+		return
 	}
 	switch x := h.rnd.Float64(); {
 	case x < .1:
@@ -39,6 +46,19 @@ func (h *modelHolder) settle() {
 	default:
 		h.finish(job.EventHandedBack)
 	}
+}
+
+// run is the handler. That it starts is the last step of a look at the orders.
+func (h *modelHolder) run() {
+	h.runs++
+	if h.cancelled[h.life] && !h.worker.cut && !h.excused[h.life] && !h.forgotten[h.life] {
+		h.model.started = append(h.model.started, fmt.Sprintf("life %d started after it was cancelled", h.life))
+	}
+	h.running = true
+	for range h.rnd.IntN(4) {
+		h.pause()
+	}
+	h.running = false
 }
 
 func (h *modelHolder) finish(kind job.EventKind) {
@@ -231,37 +251,17 @@ func (h *modelHolder) redelivered() {
 	h.finish(job.EventLost)
 }
 
-// cancel ends whatever message of an id is the newest, from outside.
-func (m *model) cancel(id int) iter.Seq[struct{}] {
-	return func(yield func(struct{}) bool) {
-		newest := m.newest(id)
-		if newest == nil || !m.checked {
-			return
-		}
-		w := *newest
-		if !yield(struct{}{}) {
-			return
-		}
-		e := m.last(id)
-		if e.life != w.life && e.msg > w.seq || slices.ContainsFunc(m.history(id), func(e modelEvent) bool { return e.life == w.life && e.kind.Final() }) {
-			return
-		}
-		if !yield(struct{}{}) {
-			return
-		}
-		if m.append(modelEvent{msg: w.seq, id: id, life: w.life, kind: job.EventCancelled}, e.seq) > 0 && yield(struct{}{}) {
-			delete(m.msgs, w.seq)
-		}
-	}
-}
-
 // broken says which lives did not end as they should.
 func (m *model) broken() (bad []string) {
-	for _, p := range m.procs {
-		p.stop()
-	}
 	if len(m.msgs) > 0 || len(m.procs) > 0 {
 		bad = append(bad, fmt.Sprintf("%d messages are left, %d at work", len(m.msgs), len(m.procs)))
+	}
+	if m.ordered() {
+		bad = append(bad, "an order to cancel is left")
+	}
+	bad = append(bad, m.started...)
+	for _, p := range m.procs {
+		p.stop()
 	}
 	ends := make(map[int]int)
 	for _, events := range append(slices.Clone(m.earlier), m.events) {

@@ -22,6 +22,16 @@ type modelRules struct {
 	restart    bool // a stream that is made again counts from 1
 	unburied   bool // whoever is superseded, and finds that its life has ended, asks for no dead record
 	unordered  bool // the ack comes before the effect
+
+	unchecked   bool // a worker starts jobs without a look at the orders to cancel
+	answerFirst bool // it answers whoever cancels before it has noted the order
+	unread      bool // it starts jobs before it has read the orders that were written while it was cut off
+	deleteFirst bool // whoever cancels deletes the message before the event is stored
+	oneLook     bool // and does not look again for what came in its place
+	unguarded   bool // and takes it that a schedule which was far from due has not fired
+	dismissed   bool // and removes the order as soon as it is carried out
+	forgetful   bool // and removes it once the handler is told
+	unclaimed   bool // nobody carries out the order of one who died
 }
 
 // The settle model is the rules of this package's settlements against an abstract broker, in
@@ -63,6 +73,16 @@ func TestSettleModelFindsWhatIsMissing(t *testing.T) {
 		"streams that count again":          {restart: true},
 		"dead record of another's end":      {unburied: true},
 		"ack before effect":                 {unordered: true},
+
+		"orders not looked at":          {unchecked: true},
+		"an answer before the note":     {answerFirst: true},
+		"orders not read after a cut":   {unread: true},
+		"message deleted before event":  {deleteFirst: true},
+		"no second look":                {oneLook: true},
+		"a schedule fired all the same": {unguarded: true},
+		"order removed, job in hand":    {dismissed: true},
+		"order removed, handler told":   {forgetful: true},
+		"order of one who died, left":   {unclaimed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range 20_000 {
@@ -82,6 +102,7 @@ type modelMsg struct {
 	id, life                  int
 	attempt, crashes, maxRuns int
 	ready, held, first        bool
+	near                      bool // about to be due: the broker may collect it for firing
 	delivered                 int
 }
 
@@ -110,6 +131,13 @@ type model struct {
 	holders          int
 	runs             int
 	procs            []*modelProc
+	firing           []modelMsg // schedules that the broker has collected: they fire, whatever becomes of them
+
+	workers   []*modelWorker
+	holding   map[*modelHolder]bool // those whose end is not written
+	orders    map[int]*modelOrder   // by id
+	cancelled map[int]bool          // by life: whoever cancelled it was told so
+	started   []string              // what started all the same
 }
 
 // A modelProc is one worker, or one order to cancel, at one job: it goes on a step at a time.
@@ -124,10 +152,17 @@ func newModel(seed uint64, weak modelRules) *model {
 		records: make(map[int]bool), lives: make(map[int]int), excused: make(map[int]bool), forgotten: make(map[int]bool),
 	}
 	m.checked = m.rnd.IntN(2) == 0
+	m.holding, m.orders, m.cancelled = make(map[*modelHolder]bool), make(map[int]*modelOrder), make(map[int]bool)
+	for range modelWorkers {
+		m.workers = append(m.workers, &modelWorker{knows: make(map[int]bool)})
+	}
 	return m
 }
 
-const modelIDs = 2
+const (
+	modelIDs     = 2
+	modelWorkers = 3
+)
 
 func (m *model) chance(p float64) bool { return m.rnd.Float64() < p }
 
@@ -137,7 +172,7 @@ func (m *model) run() {
 		m.step(busy)
 	}
 	for range 20_000 {
-		if len(m.procs) == 0 && len(m.msgs) == 0 {
+		if len(m.procs) == 0 && len(m.msgs) == 0 && len(m.firing) == 0 && !m.ordered() {
 			return
 		}
 		m.step(quiet)
@@ -156,7 +191,7 @@ func (m *model) busySteps() []modelStep {
 		modelStep{32, func() { m.expire() }},
 		modelStep{8, m.forgetDelivery},
 		modelStep{60, func() { m.enqueue(m.rnd.IntN(modelIDs), m.checked || m.chance(.6)) }},
-		modelStep{15, func() { m.start(m.cancel(m.rnd.IntN(modelIDs))) }},
+		modelStep{15, func() { m.cancel(m.rnd.IntN(modelIDs)) }},
 		modelStep{15, m.crash},
 		modelStep{5, m.loseQueue},
 		modelStep{5, m.loseEvents},
@@ -173,7 +208,11 @@ func (m *model) quietSteps() []modelStep {
 }
 
 func (m *model) work() []modelStep {
-	return []modelStep{{710, m.proceed}, {100, m.deliver}, {50, m.fallDue}}
+	steps := []modelStep{{710, m.proceed}, {100, m.deliver}, {50, m.collect}}
+	if m.checked {
+		steps = append(steps, m.orderSteps()...)
+	}
+	return steps
 }
 
 func (m *model) step(steps []modelStep) {
@@ -206,14 +245,45 @@ func (m *model) crash() {
 	}
 }
 
-// fallDue makes a message ready whose time has come.
-func (m *model) fallDue() {
-	if w := m.pick(func(w *modelMsg) bool { return !w.ready }); w != nil {
-		delete(m.msgs, w.seq)
-		m.msgSeq++
-		w.seq, w.ready = m.msgSeq, true
-		m.msgs[w.seq] = w
+// comeNear has the time of a message come near.
+func (m *model) comeNear() {
+	if w := m.pick(func(w *modelMsg) bool { return !w.ready && !w.near }); w != nil {
+		w.near = true
 	}
+}
+
+// collect has the broker take a message that is due, to fire it a moment later. Where publishers skip
+// the check it does both at once: what it has collected takes the schedule of a newer life with it.
+func (m *model) collect() {
+	w := m.pick(func(w *modelMsg) bool { return (w.near || !m.checked && !w.ready) && !m.collected(w) })
+	if w == nil {
+		return
+	}
+	m.firing = append(m.firing, *w)
+	if !m.checked {
+		m.fire()
+	}
+}
+
+func (m *model) collected(w *modelMsg) bool {
+	return slices.ContainsFunc(m.firing, func(f modelMsg) bool { return f.seq == w.seq })
+}
+
+// fire makes a message ready that was collected. With it goes whatever waits under its id.
+func (m *model) fire() {
+	if len(m.firing) == 0 {
+		return
+	}
+	w := m.firing[0]
+	m.firing = m.firing[1:]
+	for seq, o := range m.msgs {
+		if o.id == w.id && !o.ready {
+			delete(m.msgs, seq)
+		}
+	}
+	m.msgSeq++
+	w.seq, w.ready, w.near = m.msgSeq, true, false
+	m.msgs[w.seq] = &w
 }
 
 // expire ends the lease of a message, nil if none is held. Its holder does not know.
@@ -283,7 +353,11 @@ func (m *model) loseQueue() {
 	for _, w := range m.msgs {
 		m.excused[w.life] = true
 	}
+	for _, w := range m.firing {
+		m.excused[w.life] = true
+	}
 	clear(m.msgs)
+	m.firing = nil
 	if m.weak.restart {
 		m.msgSeq = 0
 	} else {
@@ -360,32 +434,42 @@ func (m *model) publish(w modelMsg, expected uint64) bool {
 		}
 	}
 	m.msgSeq++
-	w.seq, w.held, w.delivered = m.msgSeq, false, 0
+	w.seq, w.held, w.near, w.delivered = m.msgSeq, false, false, 0
 	m.msgs[w.seq] = &w
 	return true
 }
 
 func (m *model) deliver() {
 	w := m.pick(func(w *modelMsg) bool { return w.ready && !w.held })
-	if w == nil {
+	worker := m.workers[m.rnd.IntN(len(m.workers))]
+	if w == nil || worker.cut {
 		return
 	}
 	w.held = true
 	w.delivered++
 	m.holders++
-	h := &modelHolder{model: m, modelMsg: *w, holder: m.holders}
+	h := &modelHolder{model: m, modelMsg: *w, worker: worker, holder: m.holders}
+	m.holding[h] = true
+	m.startProc(func(pause func()) {
+		defer delete(m.holding, h)
+		h.pause = pause
+		h.settle()
+	})
+}
+
+// startProc runs steps, between which others do something.
+func (m *model) startProc(steps func(pause func())) {
 	m.start(func(yield func(struct{}) bool) {
-		h.pause = func() {
-			if !yield(struct{}{}) {
-				panic(errModelCrash)
-			}
-		}
 		defer func() {
 			if v := recover(); v != nil && v != any(errModelCrash) {
 				panic(v)
 			}
 		}()
-		h.settle()
+		steps(func() {
+			if !yield(struct{}{}) {
+				panic(errModelCrash)
+			}
+		})
 	})
 }
 
