@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,11 @@ type Config struct {
 	// MaxBytes limits each stream that is made, in bytes, for an account that demands a limit. A
 	// queue that reaches it loses its oldest jobs, so make it large. Defaults to no limit.
 	MaxBytes int64
+
+	// Patience is how long an enqueue waits for a broker that does not answer before it gives up.
+	// Defaults to 4 s, within which most restarts are over; a cluster may take 10 s to agree on a new
+	// leader. If it is negative, an enqueue waits until its context ends. A worker has no use for it.
+	Patience time.Duration
 
 	// Logger is told what is out of the ordinary. Defaults to [slog.Default].
 	Logger *slog.Logger
@@ -75,7 +81,7 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 		return nil, publicError(err)
 	}
 	r := registry.NewStore(js, cfg.logger())
-	s := queue.NewStore(js, queue.Config{Registry: r.Bucket(), Logger: cfg.logger()})
+	s := queue.NewStore(js, queue.Config{Registry: r.Bucket(), Patience: cfg.Patience, Logger: cfg.logger()})
 	return &Client{js: js, store: s, registry: r, log: cfg.logger()}, nil
 }
 

@@ -12,9 +12,6 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// enqueueWithin bounds how long an enqueue tries to get an answer.
-const enqueueWithin = 4 * time.Second
-
 // An Enqueue is one job to be put into its queue.
 type Enqueue struct {
 	Record *job.Record // with its life
@@ -46,27 +43,35 @@ func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 		return err
 	}
 	s.useQueue(e.place.Queue)
-	return s.enqueue(ctx, e, stream.Within(enqueueWithin))
+	return s.enqueue(ctx, e, s.newEffort())
 }
 
 func notSent(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx)) }
 
-func (s *Store) enqueue(ctx context.Context, e Enqueue, alive func() error) error {
+func (s *Store) enqueue(ctx context.Context, e Enqueue, f effort) error {
 	if e.Below > 0 {
-		return s.enqueueBelow(ctx, e, alive)
+		return s.enqueueBelow(ctx, e, f.alive)
 	}
 	m, err := s.enqueueMsg(e)
 	if err != nil {
 		return err
 	}
 	for {
-		_, err = s.confirm(ctx, m, alive)
-		if !errors.Is(err, stream.ErrConflict) {
+		_, err = s.confirm(ctx, m, f.remembered)
+		switch {
+		case errors.Is(err, errForgotten):
+			if stored, err := s.isStored(ctx, e, f.alive); stored || err != nil {
+				return err
+			}
+			stream.Expect(m, 0, s.names.check(e.place)) // the message that was sent first may come yet
+			f.since = time.Now()
+		case errors.Is(err, stream.ErrConflict):
+			err = s.resolveConflict(ctx, e)
+			if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile
+				return err
+			}
+		default:
 			return Refusal(err)
-		}
-		err = s.resolveConflict(ctx, e)
-		if !errors.Is(err, ErrNotFound) { // the other job ended meanwhile
-			return err
 		}
 	}
 }

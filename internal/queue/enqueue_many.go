@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of what one EnqueueMany keeps.
@@ -63,6 +61,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		}
 		return errs
 	}
+	began := time.Now()
 	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
 	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
@@ -83,9 +82,9 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		// Refused, or not heard of: the single path tells which, and its message
 		// id makes a second send harmless.
 		if alive == nil {
-			alive = stream.Within(enqueueWithin)
+			alive = s.patience()
 		}
-		errs[i] = s.enqueue(ctx, e, alive)
+		errs[i] = s.enqueue(ctx, e, effort{alive: alive, since: began})
 		if errs[i] == nil || isRefusal(errs[i]) {
 			alive = nil // an answer: the next may take its time as well
 		}
@@ -137,12 +136,12 @@ func (b *bulk) waitUntil(ctx context.Context, done func() bool) bool {
 	if done() {
 		return true
 	}
-	silence := time.NewTimer(enqueueWithin)
+	silence := time.NewTimer(defaultPatience)
 	defer silence.Stop()
 	for !done() {
 		select {
 		case <-b.wake:
-			silence.Reset(enqueueWithin)
+			silence.Reset(defaultPatience)
 		case <-silence.C:
 			return false
 		case <-ctx.Done():

@@ -99,44 +99,50 @@ func TestRaceForAnID(t *testing.T) {
 // The confirmation is lost: the enqueue asks again and finds the job stored, once, even if
 // it has been run to its end meanwhile.
 func TestEnqueueWhoseConfirmationIsLost(t *testing.T) {
-	for _, once := range []bool{true, false} {
-		for _, gone := range []bool{true, false} {
-			t.Run(fmt.Sprintf("once=%t,gone=%t", once, gone), func(t *testing.T) {
-				inScene(t, func(t *testing.T, s *scene) {
-					l := s.server.Link()
-					store := s.open(l.Connect(t), Config{})
-					r := s.record("a")
-					cut := false
-					l.Watch(func(subject string) natstest.Fate {
-						if isWrite(subject) && !cut {
-							cut = true
-							l.Down()
-							return natstest.CutAfter
-						}
-						return natstest.Pass
-					})
-					n := s.node("n")
-					result := make(chan error, 1)
-					go func() { result <- store.Enqueue(s.ctx, enqueueOf(r, once, 0)) }()
-					time.Sleep(time.Second)
-					if got := len(s.waiting()); got != 1 {
-						t.Fatalf("%d jobs stored", got)
+	for _, tt := range []struct{ once, gone, long bool }{
+		{true, true, false}, {true, false, false}, {false, true, false}, {false, false, false},
+		{true, true, true}, {true, false, true}, {false, true, true}, {false, false, true},
+	} {
+		t.Run(fmt.Sprintf("%+v", tt), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				l := s.server.Link()
+				store := s.open(l.Connect(t), Config{Patience: -1})
+				r := s.record("a")
+				cut := false
+				l.Watch(func(subject string) natstest.Fate {
+					if isWrite(subject) && !cut {
+						cut = true
+						l.Down()
+						return natstest.CutAfter
 					}
-					if gone {
-						n.finishAll(Outcome{Kind: job.EventSucceeded})
-					}
-					l.Up()
-					if err := <-result; err != nil {
-						t.Errorf("Enqueue = %v", err)
-					}
-					n.finishAll(Outcome{Kind: job.EventSucceeded})
-					s.checkEnded(r.Life)
-					if got := s.kinds(r.Life); got != "succeeded" {
-						t.Errorf("events %s: it ran more than once", got)
-					}
+					return natstest.Pass
 				})
+				n := s.node("n")
+				result := make(chan error, 1)
+				go func() { result <- store.Enqueue(s.ctx, enqueueOf(r, tt.once, 0)) }()
+				time.Sleep(time.Second)
+				if got := len(s.waiting()); got != 1 {
+					t.Fatalf("%d jobs stored", got)
+				}
+				if tt.gone {
+					n.finishAll(Outcome{Kind: job.EventSucceeded})
+				}
+				if tt.long { // until the broker has forgotten the message's id
+					time.Sleep(10 * time.Minute)
+				}
+				l.Up()
+				if err := <-result; err != nil {
+					t.Errorf("Enqueue = %v", err)
+				}
+				if ran := n.finishAll(Outcome{Kind: job.EventSucceeded}); tt.gone && len(ran) > 0 {
+					t.Error("it is stored once more after its end")
+				}
+				s.checkEnded(r.Life)
+				if got := s.kinds(r.Life); got != "succeeded" {
+					t.Errorf("events %s: it ran more than once", got)
+				}
 			})
-		}
+		})
 	}
 }
 

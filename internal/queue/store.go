@@ -42,6 +42,8 @@ type Config struct {
 	AckWait time.Duration // lease of a running job where the queue has none yet; 0: 30 s, and whatever exists is fine
 	Logger  *slog.Logger  // never nil
 
+	Patience time.Duration // of an enqueue whose answer does not come; 0: 4 s; negative: until its context ends
+
 	Registry *stream.Bucket // where the reserve is; nil: none is laid
 
 	Retention Retention // of streams that are made
