@@ -103,6 +103,23 @@ func messageOf(p job.Place, got *stream.Message) *Message {
 	return m
 }
 
+// hasLife reports whether a message of this life waits, be it not the newest of its id.
+func (s *Store) hasLife(ctx context.Context, p job.Place, life string) (bool, error) {
+	for from := uint64(1); ; {
+		m, err := s.client.Next(ctx, s.names.queueStream(p.Queue), s.names.check(p), from)
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if lifeIn(m) == life && !s.names.isHold(m.Subject) {
+			return true, nil
+		}
+		from = m.Seq + 1
+	}
+}
+
 // lifeOf names the life of a job whose publisher gave none.
 func lifeOf(seq uint64) string { return fmt.Sprintf("seq-%d", seq) }
 

@@ -48,6 +48,14 @@ func (n names) cron(queue, entry job.Name) string {
 // write uses this very string: R3 streams compare it when writes are in flight.
 func (n names) check(p job.Place) string { return n.of(p, p.Queue.String(), "*") }
 
+// alive are the subjects that the message of a living job may have.
+func (n names) alive(p job.Place) []string { return []string{n.ready(p), n.later(p)} }
+
+// eventsOf covers the events of all jobs of a job's type.
+func (n names) eventsOf(p job.Place) string {
+	return n.join("event", p.Queue.String(), p.Type.String(), "*")
+}
+
 func (n names) event(p job.Place) string { return n.of(p, "event", p.Queue.String()) }
 func (n names) dead(p job.Place) string  { return n.of(p, "dead", p.Queue.String()) }
 

@@ -60,6 +60,7 @@ type Store struct {
 	log    *slog.Logger
 
 	refused    refusals // ends that do not get through
+	waiters    waiters
 	ackBody    []byte
 	deliveries atomic.Uint64 // numbers what this node was handed
 	rebuilt    atomic.Int64  // pull subscriptions that stopped delivering
@@ -83,12 +84,14 @@ type Store struct {
 
 // NewStore returns a store over a client, which stays the caller's. It does no I/O.
 func NewStore(c *stream.Client, cfg Config) *Store {
-	return &Store{
+	s := &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
 		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		lacking: make(map[string]*stream.LackingError),
 		doubts:  make(chan struct{}, 1), mended: make(chan struct{}),
 	}
+	s.waiters.store = s
+	return s
 }
 
 // useQueue notes that a queue is used, so that its stream is made when it is found missing.
