@@ -110,11 +110,12 @@ func (m *model) cancel(id int) {
 type modelCanceller struct {
 	*model
 	id, life int
+	unsure   bool // whether it started: a worker did not answer, or did not answer whoever gave the order
 	pause    func()
 }
 
 func (c *modelCanceller) cancel() {
-	w := c.newest(c.id)
+	w := c.newestJob(c.id)
 	if w == nil {
 		return
 	}
@@ -149,7 +150,7 @@ func (c *modelCanceller) carryOut() {
 	}
 	for first := true; ; first = false {
 		c.pause()
-		w := c.newest(c.id)
+		w := c.newestJob(c.id)
 		if w == nil || w.life != c.life || c.weak.oneLook && !first {
 			break
 		}
@@ -168,11 +169,12 @@ func (c *modelCanceller) carryOut() {
 			return // it has ended in another way
 		default:
 			c.pause()
-			if c.append(modelEvent{msg: seen.seq, id: c.id, life: c.life, kind: job.EventCancelled}, last) == 0 || c.chance(.05) {
+			if c.append(modelEvent{msg: seen.seq, id: c.id, life: c.life, kind: job.EventCancelled, started: seen.ran || c.unsure}, last) == 0 || c.chance(.05) {
 				continue // refused, or its confirmation lost
 			}
 		}
 		c.pause()
+		c.holdID(&seen)
 		c.remove(&seen)
 	}
 	c.pause()
@@ -193,11 +195,24 @@ func (c *modelCanceller) remove(seen *modelMsg) {
 	delete(c.msgs, seen.seq)
 }
 
+// holdID keeps the id taken where the job may have done something.
+func (c *modelCanceller) holdID(seen *modelMsg) {
+	if !seen.ran && !c.unsure || seen.until <= c.now {
+		return
+	}
+	c.timed[c.life].fires = c.timed[c.life].fires || !seen.ready
+	hold := *seen
+	hold.hold, hold.ready, hold.near = true, false, false
+	c.publish(hold, seen.seq) // where it is refused, the next look finds why
+	c.pause()
+}
+
 // ask has all workers note the order, and reports whether one of them runs the job.
 func (c *modelCanceller) ask() (running bool) {
 	for _, w := range c.workers {
 		c.pause()
 		if w.cut {
+			c.unsure, c.timed[c.life].mayRun = true, true
 			continue
 		}
 		if !c.weak.answerFirst {
@@ -216,6 +231,7 @@ func (c *modelCanceller) ask() (running bool) {
 func (c *modelCanceller) end() job.EventKind {
 	for _, e := range c.history(c.id) {
 		if e.life == c.life && e.kind.Final() {
+			c.unsure = c.unsure || e.started
 			return e.kind
 		}
 	}

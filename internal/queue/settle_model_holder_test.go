@@ -15,6 +15,7 @@ type modelHolder struct {
 	holder  int
 	running bool   // its handler
 	told    bool   // its handler, to end
+	started bool   // the run in hand, or one that ended as an event says
 	pause   func() // others do something meanwhile
 }
 
@@ -23,8 +24,15 @@ func (h *modelHolder) settle() {
 		h.redelivered()
 		return
 	}
-	if h.ordered() {
+	switch {
+	case h.ordered():
 		h.drop()
+		return
+	case h.chance(.1):
+		h.finish("") // handed back unstarted
+		return
+	case h.first && h.chance(.05):
+		h.finish(job.EventDead) // expired
 		return
 	}
 	h.run()
@@ -33,8 +41,9 @@ func (h *modelHolder) settle() {
 		return
 	}
 	switch x := h.rnd.Float64(); {
-	case x < .1:
-		h.finish("") // handed back unstarted
+	case x < .3 && h.silent && h.known == 0:
+		h.excused[h.life], h.timed[h.life].ran = true, true // it ends, and nothing says so
+		h.effect(job.EventSucceeded)
 	case x < .5:
 		h.finish(job.EventSucceeded)
 	case x < .55:
@@ -51,6 +60,7 @@ func (h *modelHolder) settle() {
 // run is the handler. That it starts is the last step of a look at the orders.
 func (h *modelHolder) run() {
 	h.runs++
+	h.started, h.timed[h.life].mayRun = true, true
 	if h.cancelled[h.life] && !h.worker.cut && !h.excused[h.life] && !h.forgotten[h.life] {
 		h.model.started = append(h.model.started, fmt.Sprintf("life %d started after it was cancelled", h.life))
 	}
@@ -80,6 +90,10 @@ func (h *modelHolder) effect(kind job.EventKind) {
 	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
 		h.requeue(kind)
 	}
+	if h.weak.heldLate {
+		h.ack()
+	}
+	h.holdID(kind, h.started || h.ran)
 	h.ack()
 }
 
@@ -89,7 +103,7 @@ func (h *modelHolder) ack() {
 }
 
 func (h *modelHolder) writeEvent(kind job.EventKind) bool {
-	e := modelEvent{msg: h.seq, id: h.id, life: h.life, kind: kind, holder: h.holder}
+	e := modelEvent{msg: h.seq, id: h.id, life: h.life, kind: kind, holder: h.holder, started: h.started || h.ran}
 	for {
 		h.pause()
 		if seq := h.append(e, h.known); seq > 0 && !h.chance(.05) { // else its confirmation is lost
@@ -151,6 +165,7 @@ func (h *modelHolder) requeue(kind job.EventKind) {
 	w := h.modelMsg
 	w.first = false
 	w.ready = kind != job.EventRetrying
+	w.ran = h.ran || h.started || kind == job.EventLost
 	if kind == job.EventLost {
 		w.crashes++
 	}
@@ -191,7 +206,7 @@ func (h *modelHolder) requeue(kind job.EventKind) {
 func (h *modelHolder) replaceOlder() {
 	h.pause()
 	for _, w := range h.msgs {
-		if w.id == h.id && !w.ready && w.life != h.life && w.seq <= h.seq {
+		if w.id == h.id && !w.ready && !w.hold && w.life != h.life && w.seq <= h.seq {
 			older := &modelHolder{model: h.model, modelMsg: *w, holder: h.holder, pause: h.pause}
 			older.superseded()
 			return
@@ -224,10 +239,12 @@ func (h *modelHolder) superseded() {
 }
 
 func (h *modelHolder) redelivered() {
+	h.timed[h.life].mayRun = true // whoever had it may have started it
 	h.pause()
 	last := h.last(h.id)
 	for _, e := range h.mattering(last) {
 		if e.life == h.life && e.kind.Final() {
+			h.started = e.started
 			h.effect(e.kind)
 			return
 		}
@@ -253,6 +270,7 @@ func (h *modelHolder) redelivered() {
 
 // broken says which lives did not end as they should.
 func (m *model) broken() (bad []string) {
+	bad = append(bad, m.wrong...)
 	if len(m.msgs) > 0 || len(m.procs) > 0 {
 		bad = append(bad, fmt.Sprintf("%d messages are left, %d at work", len(m.msgs), len(m.procs)))
 	}

@@ -32,6 +32,11 @@ type modelRules struct {
 	dismissed   bool // and removes the order as soon as it is carried out
 	forgetful   bool // and removes it once the handler is told
 	unclaimed   bool // nobody carries out the order of one who died
+
+	heldLate      bool // an id is held after the ack of its job
+	heldBlindly   bool // it is held whatever has come meanwhile
+	heldUnstarted bool // so it is by a job that never started
+	halfReleased  bool // whoever frees an id leaves the message of its job to others
 }
 
 // The settle model is the rules of this package's settlements against an abstract broker, in
@@ -83,9 +88,14 @@ func TestSettleModelFindsWhatIsMissing(t *testing.T) {
 		"order removed, job in hand":    {dismissed: true},
 		"order removed, handler told":   {forgetful: true},
 		"order of one who died, left":   {unclaimed: true},
+
+		"id held after the ack":         {heldLate: true},
+		"id held without a condition":   {heldBlindly: true},
+		"id held by what never started": {heldUnstarted: true},
+		"message left by a release":     {halfReleased: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range 20_000 {
+			for seed := range 100_000 {
 				m := newModel(uint64(seed), weak)
 				m.run()
 				if len(m.broken()) > 0 {
@@ -104,6 +114,11 @@ type modelMsg struct {
 	ready, held, first        bool
 	near                      bool // about to be due: the broker may collect it for firing
 	delivered                 int
+
+	until  int  // the id stays taken
+	hold   bool // it is no job: it keeps the id
+	ran    bool // a run of it has started
+	silent bool // a success at once leaves no event
 }
 
 type modelEvent struct {
@@ -112,6 +127,7 @@ type modelEvent struct {
 	kind      job.EventKind
 	holder    int
 	overtaken bool
+	started   bool // the run that ended
 }
 
 type model struct {
@@ -138,6 +154,10 @@ type model struct {
 	orders    map[int]*modelOrder   // by id
 	cancelled map[int]bool          // by life: whoever cancelled it was told so
 	started   []string              // what started all the same
+
+	now   int
+	timed map[int]*modelLife
+	wrong []string // what was seen on the way
 }
 
 // A modelProc is one worker, or one order to cancel, at one job: it goes on a step at a time.
@@ -150,6 +170,7 @@ func newModel(seed uint64, weak modelRules) *model {
 	m := &model{
 		rnd: rand.New(rand.NewPCG(seed, 1)), weak: weak, msgs: make(map[uint64]*modelMsg),
 		records: make(map[int]bool), lives: make(map[int]int), excused: make(map[int]bool), forgotten: make(map[int]bool),
+		timed: make(map[int]*modelLife),
 	}
 	m.checked = m.rnd.IntN(2) == 0
 	m.holding, m.orders, m.cancelled = make(map[*modelHolder]bool), make(map[int]*modelOrder), make(map[int]bool)
@@ -193,6 +214,7 @@ func (m *model) busySteps() []modelStep {
 		modelStep{60, func() { m.enqueue(m.rnd.IntN(modelIDs), m.checked || m.chance(.6)) }},
 		modelStep{15, func() { m.cancel(m.rnd.IntN(modelIDs)) }},
 		modelStep{15, m.crash},
+		modelStep{15, m.release},
 		modelStep{5, m.loseQueue},
 		modelStep{5, m.loseEvents},
 	)
@@ -208,7 +230,7 @@ func (m *model) quietSteps() []modelStep {
 }
 
 func (m *model) work() []modelStep {
-	steps := []modelStep{{710, m.proceed}, {100, m.deliver}, {50, m.collect}}
+	steps := []modelStep{{710, m.proceed}, {100, m.deliver}, {50, m.collect}, {50, m.pass}, {25, m.free}}
 	if m.checked {
 		steps = append(steps, m.orderSteps()...)
 	}
@@ -247,7 +269,7 @@ func (m *model) crash() {
 
 // comeNear has the time of a message come near.
 func (m *model) comeNear() {
-	if w := m.pick(func(w *modelMsg) bool { return !w.ready && !w.near }); w != nil {
+	if w := m.pick(func(w *modelMsg) bool { return !w.ready && !w.near && !w.hold }); w != nil {
 		w.near = true
 	}
 }
@@ -255,7 +277,7 @@ func (m *model) comeNear() {
 // collect has the broker take a message that is due, to fire it a moment later. Where publishers skip
 // the check it does both at once: what it has collected takes the schedule of a newer life with it.
 func (m *model) collect() {
-	w := m.pick(func(w *modelMsg) bool { return (w.near || !m.checked && !w.ready) && !m.collected(w) })
+	w := m.pick(func(w *modelMsg) bool { return (w.near || !m.checked && !w.ready && !w.hold) && !m.collected(w) })
 	if w == nil {
 		return
 	}
@@ -277,7 +299,7 @@ func (m *model) fire() {
 	w := m.firing[0]
 	m.firing = m.firing[1:]
 	for seq, o := range m.msgs {
-		if o.id == w.id && !o.ready {
+		if o.id == w.id && !o.ready && !o.hold {
 			delete(m.msgs, seq)
 		}
 	}
@@ -344,7 +366,12 @@ func (m *model) enqueue(id int, checked bool) {
 			w.known = m.eventSeq + 50 // its publisher makes that up
 		}
 	}
+	if m.chance(.5) {
+		w.until = m.now + m.rnd.IntN(30)
+	}
+	w.silent = m.chance(.2)
 	m.lives[w.life]++
+	m.accepted(w)
 	m.msgs[w.seq] = w
 }
 
@@ -414,6 +441,7 @@ func (m *model) append(e modelEvent, expected uint64) uint64 {
 	m.eventSeq++
 	e.seq = m.eventSeq
 	m.events = append(m.events, e)
+	m.timed[e.life].ran = m.timed[e.life].ran || e.kind.Final() && e.started
 	return e.seq
 }
 
@@ -426,9 +454,9 @@ func (m *model) publish(w modelMsg, expected uint64) bool {
 	if newest != expected {
 		return false
 	}
-	if !w.ready { // there is one schedule per id
+	if !w.ready { // there is one schedule per id, and one hold
 		for seq, o := range m.msgs {
-			if o.id == w.id && !o.ready {
+			if o.id == w.id && !o.ready && o.hold == w.hold {
 				delete(m.msgs, seq)
 			}
 		}
@@ -436,6 +464,9 @@ func (m *model) publish(w modelMsg, expected uint64) bool {
 	m.msgSeq++
 	w.seq, w.held, w.near, w.delivered = m.msgSeq, false, false, 0
 	m.msgs[w.seq] = &w
+	if w.hold {
+		m.stored(&w)
+	}
 	return true
 }
 
