@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
@@ -63,8 +64,11 @@ func (r Ref) notFound() error {
 // Await waits until a job has ended and returns how. The error is nil if it succeeded, a
 // [*FailedError] if it is dead, [ErrCancelled], [ErrNotFound] if no such job is known, and
 // [ErrInvalid] for a ref that can name none. It is [ErrNoRecord] for a job that ended without a
-// trace: do not await jobs of a type with SilentSuccess, or give them a result. If ctx ends first
-// the error is its cause, and the job goes on: Await may be called again, from anywhere.
+// trace, as those of a type with SilentSuccess may: enqueue what is to be awaited [WithAwait].
+//
+// If ctx ends first the error is its cause, and the job goes on: Await may be called again, from
+// anywhere. A broker that is away is waited for. Ten thousand calls at once are fine, since those
+// of one client share their requests.
 func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 	ref, place, err := ref.checked()
 	if err != nil {
@@ -73,37 +77,90 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 	e, err := c.store.AwaitFinal(ctx, place, ref.Life)
 	switch {
 	case err == nil:
+		return ref.ended(e)
 	case ctx.Err() != nil:
 		return Info{}, err
-	case errors.Is(err, queue.ErrNotFound):
-		return Info{}, ref.notFound()
-	default:
-		return Info{}, publicError(err)
 	}
-	info := Info{Ref: ref}
+	return Info{}, ref.unknown(err)
+}
+
+// ended returns what a job's final event says of it, and the error that it ended with.
+func (r Ref) ended(e *queue.Event) (Info, error) {
+	info := Info{Ref: r}
 	info.addEvent(e)
-	if info.State == Dead {
+	switch info.State {
+	case Dead:
 		return info, &FailedError{Ref: info.Ref, Attempts: info.Attempt, Reason: info.Reason, Message: info.LastError()}
-	}
-	if info.State == Cancelled {
+	case Cancelled:
 		return info, ErrCancelled
 	}
 	return info, nil
 }
 
+// unknown makes a public error of why it is not known what became of the job.
+func (r Ref) unknown(err error) error {
+	if errors.Is(err, queue.ErrNotFound) {
+		return r.notFound()
+	}
+	return publicError(err)
+}
+
 // AwaitResult is [Client.Await] for a job whose result is JSON of type R.
 func AwaitResult[R any](ctx context.Context, c *Client, ref Ref) (R, error) {
-	var result R
 	info, err := c.Await(ctx, ref)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return resultOf[R](&info)
+}
+
+// Poll returns the result of a job that has succeeded, as JSON of type R, and false while the job is
+// alive. It does not wait, and may be asked again. Of a job that has ended otherwise it returns true
+// and the error of [Client.Await].
+func Poll[R any](ctx context.Context, c *Client, ref Ref) (result R, done bool, err error) {
+	ref, place, err := ref.checked()
+	if err != nil {
+		return result, false, err
+	}
+	e, err := c.store.Final(ctx, place, ref.Life)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return result, false, context.Cause(ctx)
+	case err != nil:
+		return result, false, ref.unknown(err)
+	case e == nil:
+		return result, false, nil
+	}
+	info, err := ref.ended(e)
+	if err == nil {
+		result, err = resultOf[R](&info)
+	}
+	return result, true, err
+}
+
+// Call enqueues a job and waits for its result, which is JSON of type R. If ctx ends first, the job
+// goes on, and nobody knows its id: give it one [WithID] if that matters.
+func Call[R any](ctx context.Context, c *Client, args Args, opts ...EnqueueOption) (R, error) {
+	ref, err := c.Enqueue(ctx, args, append(slices.Clone(opts), WithAwait())...)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return AwaitResult[R](ctx, c, ref)
+}
+
+// resultOf reads the result of a job that has succeeded; nothing is the zero value.
+func resultOf[R any](info *Info) (result R, err error) {
 	b := []byte(info.Result)
 	if len(info.ResultBytes) > 0 {
 		b = info.ResultBytes // JSON that nests too deep for an event, or an error that says that it is none
 	}
-	if err != nil || len(b) == 0 {
-		return result, err
+	if len(b) == 0 {
+		return result, nil
 	}
 	if err := json.Unmarshal(b, &result); err != nil {
-		return result, fmt.Errorf("millhand: result of job %s: %w", ref.ID, err)
+		return result, fmt.Errorf("millhand: result of job %s: %w", info.ID, err)
 	}
 	return result, nil
 }

@@ -91,6 +91,10 @@ func WithTimeout(d time.Duration) EnqueueOption {
 // the same, the client logs a warning that names the type, once until the type has a quota.
 func WithRejectAtQuota() EnqueueOption { return func(o *enqueueOptions) { o.rejectAtQuota = true } }
 
+// WithAwait has the end of the job be written though its type ends in silence
+// ([TypeConfig.SilentSuccess]), for a caller that is going to wait for it.
+func WithAwait() EnqueueOption { return func(o *enqueueOptions) { o.Awaited = true } }
+
 // WithTrace has the job belong to a trace: its keys are traceparent and tracestate of W3C Trace
 // Context, as a propagator of OpenTelemetry writes them into a map. The handler finds them in
 // [Job.Trace]. An empty trace is no trace.

@@ -145,6 +145,82 @@ func TestAwaitOfASilentSuccess(t *testing.T) {
 	})
 }
 
+// Who says that a job will be awaited learns of its end even then.
+func TestAwaitedSilentSuccess(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil }, millhand.TypeConfig{SilentSuccess: true})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		c := client(t, s.Connect(t))
+		ref, err := c.Enqueue(t.Context(), email{}, millhand.WithAwait())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := c.Await(t.Context(), ref); err != nil || info.State != millhand.Succeeded {
+			t.Errorf("Await: %v, %v", info.State, err)
+		}
+		if _, err := millhand.Call[any](t.Context(), c, email{}); err != nil {
+			t.Errorf("Call: %v", err)
+		}
+	})
+}
+
+// Poll never waits, and says of each state of a job what Await would say.
+func TestPoll(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		ctx, c := t.Context(), client(t, s.Connect(t))
+		enqueue := func(id, how string) millhand.Ref {
+			t.Helper()
+			ref, err := c.Enqueue(ctx, email{To: how}, millhand.WithID(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ref
+		}
+		good, bad, waits := enqueue("good", "good"), enqueue("bad", "bad"), enqueue("waits", "waits")
+		asked := time.Now()
+		if result, done, err := millhand.Poll[string](ctx, c, good); result != "" || done || err != nil {
+			t.Errorf("before the start: %q, %v, %v", result, done, err)
+		}
+		if waited := time.Since(asked); waited > 10*time.Millisecond {
+			t.Errorf("Poll took %v", waited)
+		}
+		mux, finish := millhand.NewMux(), make(chan struct{})
+		defer close(finish)
+		millhand.HandleResult(mux, func(_ context.Context, j *millhand.Job[email]) (string, error) {
+			switch j.Args.To {
+			case "bad":
+				return "", millhand.Permanent(errors.New("no such customer"))
+			case "waits":
+				<-finish
+			}
+			return "sent", nil
+		})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		time.Sleep(time.Second)
+		for range 2 {
+			if result, done, err := millhand.Poll[string](ctx, c, good); result != "sent" || !done || err != nil {
+				t.Errorf("succeeded: %q, %v, %v", result, done, err)
+			}
+		}
+		if result, done, err := millhand.Poll[string](ctx, c, bad); result != "" || !done || !errors.Is(err, millhand.ErrFailed) {
+			t.Errorf("dead: %q, %v, %v", result, done, err)
+		}
+		if result, done, err := millhand.Poll[string](ctx, c, waits); result != "" || done || err != nil {
+			t.Errorf("running: %q, %v, %v", result, done, err)
+		}
+		if _, done, err := millhand.Poll[int](ctx, c, good); !done || err == nil {
+			t.Errorf("of another type: %v, %v", done, err)
+		}
+		if _, done, err := millhand.Poll[string](ctx, c, millhand.Ref{Type: "email", ID: "never"}); done || !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("never: %v, %v", done, err)
+		}
+		if _, _, err := millhand.Poll[string](ctx, c, millhand.Ref{Type: "no.type"}); !errors.Is(err, millhand.ErrInvalid) {
+			t.Errorf("no job at all: %v", err)
+		}
+	})
+}
+
 // Whoever asks to be refused at a quota that there is not is told so, once for each type and
 // until it has one; the job is enqueued.
 func TestRejectAtQuotaWithoutOne(t *testing.T) {

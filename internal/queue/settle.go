@@ -203,8 +203,9 @@ func (t *settlement) attrs() []any {
 
 // silent reports whether the end of t is written by its ack alone. A job of which something
 // is known already must not end without an event: its last event would be taken for its state.
+// Nor may one that somebody waits for.
 func (t *settlement) silent() bool {
-	return t.Silent && t.Kind == job.EventSucceeded && len(t.Result) == 0 && t.lastEvent == 0
+	return t.Silent && !t.Awaited && t.Kind == job.EventSucceeded && len(t.Result) == 0 && t.lastEvent == 0
 }
 
 // errTaken says that the events show another holder or a later life at work.

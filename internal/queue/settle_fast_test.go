@@ -59,17 +59,23 @@ func TestSilentSuccess(t *testing.T) {
 		outcome Outcome
 		failed  bool // once, before
 		want    string
+		awaited bool
 	}{
-		"nothing to tell": {Outcome{Kind: job.EventSucceeded, Silent: true}, false, ""},
-		"result":          {Outcome{Kind: job.EventSucceeded, Silent: true, Result: []byte(`1`)}, false, "succeeded"},
-		"failed before":   {Outcome{Kind: job.EventSucceeded, Silent: true}, true, "retrying succeeded"},
-		"failure":         {Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Silent: true}, false, "dead"},
-		"not asked for":   {Outcome{Kind: job.EventSucceeded}, false, "succeeded"},
+		"nothing to tell": {Outcome{Kind: job.EventSucceeded, Silent: true}, false, "", false},
+		"awaited":         {Outcome{Kind: job.EventSucceeded, Silent: true}, false, "succeeded", true},
+		"result":          {Outcome{Kind: job.EventSucceeded, Silent: true, Result: []byte(`1`)}, false, "succeeded", false},
+		"failed before":   {Outcome{Kind: job.EventSucceeded, Silent: true}, true, "retrying succeeded", false},
+		"failure":         {Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent, Silent: true}, false, "dead", false},
+		"not asked for":   {Outcome{Kind: job.EventSucceeded}, false, "succeeded", false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
-				r := s.enqueue("a")
+				r := s.record("a")
+				r.Awaited = tt.awaited
+				if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
+					t.Fatal(err)
+				}
 				n := s.node("n")
 				if tt.failed {
 					if err := n.settle(n.pull(), Outcome{Kind: job.EventRetrying, Error: "boom"}); err != nil {
