@@ -162,6 +162,28 @@ func (s *Store) LastEvent(ctx context.Context, p job.Place) (*Event, error) {
 	return readEvent(m), nil
 }
 
+// LastEvents returns the newest event of each of these ids that has one, as a replica of the events
+// knows them: one that is missing may be there nevertheless. Ids may be given more than once.
+func (s *Store) LastEvents(ctx context.Context, places []job.Place) (map[job.Place]*Event, error) {
+	of := make(map[string]job.Place, len(places))
+	subjects := make([]string, 0, len(places))
+	for _, p := range places {
+		subject := s.names.event(p)
+		if _, again := of[subject]; !again {
+			subjects = append(subjects, subject)
+		}
+		of[subject] = p
+	}
+	events := make(map[job.Place]*Event, len(subjects))
+	for m, err := range s.client.LastOfEach(ctx, s.names.eventStream(), subjects) {
+		if err != nil {
+			return nil, err
+		}
+		events[of[m.Subject]] = readEvent(m)
+	}
+	return events, nil
+}
+
 // maxHistory bounds the results in a history, bytes: those of the newest lives are kept.
 const maxHistory = 4 << 20
 

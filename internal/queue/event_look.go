@@ -72,38 +72,23 @@ func (t *waiters) ask(ctx context.Context, w *waiter) error {
 // lookTogether looks for many waiters in few reads. An error says that it could not, of none of
 // them.
 func (t *waiters) lookTogether(ctx context.Context, ws []*waiter) error {
-	events, err := t.lastEvents(ctx, ws)
+	places := make([]job.Place, len(ws))
+	for i, w := range ws {
+		places[i] = w.place
+	}
+	events, err := t.store.LastEvents(ctx, places)
 	if err != nil {
 		return err
 	}
 	var open []*waiter
 	for _, w := range ws {
-		e := events[w.subject]
+		e := events[w.place]
 		if (e == nil || !t.end(w, e)) && t.asks(w, e) {
 			open = append(open, w)
 		}
 	}
 	t.each(ctx, t.askQueues(ctx, open), t.ask)
 	return nil
-}
-
-// lastEvents returns the last event on each subject that has one.
-func (t *waiters) lastEvents(ctx context.Context, ws []*waiter) (map[string]*Event, error) {
-	events := make(map[string]*Event)
-	subjects := make([]string, 0, len(ws))
-	for _, w := range ws {
-		if _, ok := events[w.subject]; !ok {
-			events[w.subject] = nil
-			subjects = append(subjects, w.subject)
-		}
-	}
-	for m, err := range t.store.client.LastOfEach(ctx, t.store.names.eventStream(), subjects) {
-		if err != nil {
-			return nil, err
-		}
-		events[m.Subject] = readEvent(m)
-	}
-	return events, nil
 }
 
 // askQueues notes whose jobs are alive as far as direct reads of their queues show, and returns the
