@@ -184,7 +184,7 @@ func (c *Client) prepare(ctx context.Context, o *enqueueOptions) (queue.Enqueue,
 	if err == nil && o.rejectAtQuota {
 		e.Below, err = c.findQuota(ctx, o.Type)
 	}
-	e.Once = o.chosenID
+	e.Once, e.Delay, e.RunAt = o.chosenID, o.delay, o.runAt
 	return e, err
 }
 
@@ -199,6 +199,9 @@ func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 			return nil, &job.InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
 		}
 		set(o)
+	}
+	if o.delayed && !o.runAt.IsZero() {
+		o.refuseZero(true, "delay", o.delay, "WithDelay and WithRunAt: use one")
 	}
 	if o.err != nil {
 		return nil, o.err

@@ -18,6 +18,9 @@ type enqueueOptions struct {
 	job.Record
 	chosenID      bool // or derived, so that it may have been used before
 	unique        bool
+	delay         time.Duration
+	delayed       bool // a delay was given
+	runAt         time.Time
 	rejectAtQuota bool
 	err           error // of the first option that breaks its rule
 }
@@ -81,6 +84,36 @@ func WithTimeout(d time.Duration) EnqueueOption {
 		o.refuseZero(d == 0, "timeout", d, "must be more than 0")
 	}
 }
+
+// WithDelay has the job wait for d before it may run, by the broker's clock. A d that is not more than
+// 0 is no wait. It cannot be combined with [WithRunAt].
+func WithDelay(d time.Duration) EnqueueOption {
+	return func(o *enqueueOptions) {
+		o.delay, o.delayed = d, true
+	}
+}
+
+// WithRunAt has the job wait until t, by the broker's clock. A time that has passed is no wait. It may
+// be ten years ahead at most, and cannot be combined with [WithDelay].
+func WithRunAt(t time.Time) EnqueueOption {
+	return func(o *enqueueOptions) {
+		o.refuseZero(t.IsZero(), "time to run at", t, "must not be zero")
+		o.runAt = t
+	}
+}
+
+// WithExpires has a job that has not started within d of its time end as dead, with [ReasonExpired]:
+// of the time that it is due at, or else at which it was enqueued, by the broker's clock. d is at
+// least 1 s. A job that started once does not expire any more.
+func WithExpires(d time.Duration) EnqueueOption {
+	return func(o *enqueueOptions) {
+		o.Expires = d
+		o.refuseZero(d < minExpires, "expires", d, "must be at least 1s")
+	}
+}
+
+// minExpires is the least that [WithExpires] takes: jobs come up to 0.25 s late.
+const minExpires = time.Second
 
 // WithRejectAtQuota refuses the job with a [*QuotaError] while as many jobs of its type
 // are alive in its queue as the type's quota lets run at once, instead of having it wait.

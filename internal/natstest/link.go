@@ -34,6 +34,8 @@ type Link struct {
 	slow time.Duration
 	far  time.Duration // round-trip time
 
+	shift atomic.Int64 // of the server's clock, nanoseconds
+
 	watching sync.Mutex
 	watch    func(subject string) Fate // asked for each message that is about to leave
 }
@@ -105,6 +107,10 @@ func (l *Link) Far(roundTrip time.Duration) {
 	defer l.mu.Unlock()
 	l.far = roundTrip
 }
+
+// Shift has the client believe that the server's clock is ahead by d, whole seconds: as it is for a
+// machine whose own is off.
+func (l *Link) Shift(d time.Duration) { l.shift.Store(int64(d)) }
 
 // Cut breaks the connection; what is on its way is lost.
 func (l *Link) Cut() {
@@ -219,6 +225,7 @@ func (c *linkConn) pumpIn() {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := c.Conn.Read(buf)
+		shiftTimes(buf[:n], time.Duration(c.link.shift.Load()))
 		c.link.mu.Lock()
 		slow := c.link.slow
 		c.link.mu.Unlock()
@@ -250,6 +257,7 @@ func (c *linkConn) pumpInFrom(away time.Duration) {
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := c.Conn.Read(buf)
+			shiftTimes(buf[:n], time.Duration(c.link.shift.Load()))
 			chunks <- chunk{bytes.Clone(buf[:n]), time.Now().Add(away)}
 			if err != nil {
 				return
@@ -331,3 +339,24 @@ func (c *linkConn) cut(last []byte) {
 func (c *linkConn) SetDeadline(time.Time) error      { return nil }
 func (c *linkConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *linkConn) SetWriteDeadline(time.Time) error { return nil }
+
+// shiftTimes changes what a server says that its time is, in its answers about streams. They keep
+// their length.
+func shiftTimes(b []byte, d time.Duration) {
+	const key = `"ts":"`
+	for d != 0 {
+		i := bytes.Index(b, []byte(key))
+		if i < 0 {
+			return
+		}
+		b = b[i+len(key):]
+		end := max(bytes.IndexByte(b, '"'), 0)
+		at, err := time.Parse(time.RFC3339Nano, string(b[:end]))
+		if err != nil {
+			continue
+		}
+		if text := at.Add(d).UTC().Format(time.RFC3339Nano); len(text) == end {
+			copy(b, text)
+		}
+	}
+}

@@ -18,6 +18,10 @@ type Enqueue struct {
 	// Once refuses the job while another of its queue, type and id is alive. Without
 	// it the id must be fresh.
 	Once bool
+	// Delay and RunAt, of which one is given at most, have the job wait for its time, by the broker's
+	// clock. One that has come is no wait.
+	Delay time.Duration
+	RunAt time.Time
 	// Below, unless it is zero, refuses the job while that many of its type are alive in its queue.
 	Below int
 
@@ -43,7 +47,11 @@ func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 		return err
 	}
 	s.useQueue(e.place.Queue)
-	return s.enqueue(ctx, e, s.newEffort())
+	f := s.newEffort()
+	if err := s.schedule(ctx, &e, f.alive); err != nil {
+		return err
+	}
+	return s.enqueue(ctx, e, f)
 }
 
 func notSent(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx)) }
@@ -95,7 +103,8 @@ func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit, MaxPayload: s.nc.MaxPayload()}
 	}
 	r.SetHeader(m.Header)
-	m.Subject, m.Data = s.names.ready(e.place), r.Payload
+	s.address(m, e.place, r.Due)
+	m.Data = r.Payload
 	m.Header[stream.HeaderMsgID] = append(m.Header[stream.HeaderMsgID], r.Life) // a fresh one per call, so a lost answer may be asked for again
 	if e.Once {
 		stream.Expect(m, 0, s.names.check(e.place))

@@ -61,6 +61,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		}
 		return errs
 	}
+	s.scheduleAll(ctx, batch, errs)
 	began := time.Now()
 	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
 	b.send(ctx, batch, errs)
@@ -98,8 +99,8 @@ func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
 	m := &nats.Msg{Header: make(nats.Header)}
 	for i, e := range batch {
 		b.store.useQueue(e.place.Queue)
-		if e.Below > 0 {
-			continue // one after the other
+		if e.Below > 0 || errs[i] != nil {
+			continue // one after the other, or not at all
 		}
 		if len(m.Header) > maxSharedKeys {
 			m.Header = make(nats.Header)

@@ -14,14 +14,21 @@ import (
 
 // jobMsg is the message of r, whose place is p: ready, or waiting for runAt if that is not zero.
 func (s *Store) jobMsg(p job.Place, r *job.Record, runAt time.Time) *nats.Msg {
-	m := &nats.Msg{Subject: s.names.ready(p), Header: r.Header(), Data: r.Payload}
-	if !runAt.IsZero() {
-		m.Header[stream.HeaderTarget] = []string{m.Subject}
-		// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
-		m.Header[stream.HeaderSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
-		m.Subject = s.names.later(p)
-	}
+	m := &nats.Msg{Header: r.Header(), Data: r.Payload}
+	s.address(m, p, runAt)
 	return m
+}
+
+// address has m be ready, or wait for runAt if that is not zero.
+func (s *Store) address(m *nats.Msg, p job.Place, runAt time.Time) {
+	m.Subject = s.names.ready(p)
+	if runAt.IsZero() {
+		return
+	}
+	m.Header[stream.HeaderTarget] = []string{m.Subject}
+	// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
+	m.Header[stream.HeaderSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
+	m.Subject = s.names.later(p)
 }
 
 // A Message is a job as it waits in its queue.

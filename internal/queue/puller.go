@@ -197,7 +197,7 @@ func (p *Puller) take(ctx context.Context, msgs []*nats.Msg) {
 	admitted := p.source.Admits()
 	run := held[:0]
 	for _, h := range held {
-		if !p.inHandAlready(h) && p.mayRun(h, now, admitted) {
+		if !p.inHandAlready(h) && p.mayRun(ctx, h, now, admitted) {
 			run = append(run, h)
 		}
 	}
@@ -256,7 +256,7 @@ func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 }
 
 // mayRun reports whether h may run, and hands it to the settler if not.
-func (p *Puller) mayRun(h *Delivery, now time.Time, admitted bool) bool {
+func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
 		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
@@ -267,7 +267,7 @@ func (p *Puller) mayRun(h *Delivery, now time.Time, admitted bool) bool {
 		p.settler.Redelivered(h)
 	case h.Malformed != nil:
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
-	case h.Expired(now):
+	case p.expired(ctx, h):
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
 	case !admitted:
 		p.settler.Settle(h, Outcome{})
@@ -275,4 +275,18 @@ func (p *Puller) mayRun(h *Delivery, now time.Time, admitted bool) bool {
 		return true
 	}
 	return false
+}
+
+// expired reports whether h was to be started before now, by the broker's clock. Of a job of which
+// nobody can tell, since that is not known, it is not.
+func (p *Puller) expired(ctx context.Context, h *Delivery) bool {
+	if h.Expires == 0 {
+		return false
+	}
+	now, err := p.store.Now(ctx, p.queue)
+	if err != nil {
+		p.log.WarnContext(ctx, "it cannot be told whether a job has expired: it runs", slog.String("job_id", h.ID), slog.Any("err", err))
+		return false
+	}
+	return h.Expired(now)
 }

@@ -21,7 +21,10 @@ func (t *settlement) requeue(ctx context.Context) error {
 			return err
 		}
 	}
-	m := t.successor()
+	m, err := t.successor(ctx)
+	if err != nil {
+		return err
+	}
 	expected := t.Seq
 	for {
 		stream.Expect(m, expected, t.store.names.check(t.place))
@@ -60,7 +63,7 @@ func (t *settlement) requeue(ctx context.Context) error {
 }
 
 // successor is the message that follows the one in hand: same id, life and payload.
-func (t *settlement) successor() *nats.Msg {
+func (t *settlement) successor(ctx context.Context) (*nats.Msg, error) {
 	r := t.Record
 	r.LastEvent = t.lastEvent
 	r.From = t.holder
@@ -73,11 +76,15 @@ func (t *settlement) successor() *nats.Msg {
 	case job.EventHandedBack, job.EventSnoozed, "": // neither
 	case job.EventSucceeded, job.EventDead, job.EventCancelled: // have none
 	}
-	var runAt time.Time
-	if t.Delay > 0 {
-		runAt = time.Now().Add(t.Delay)
+	if t.Delay <= 0 {
+		return t.store.jobMsg(t.place, &r, time.Time{}), nil
 	}
-	return t.store.jobMsg(t.place, &r, runAt)
+	now, err := t.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Due = now.Add(t.Delay)
+	return t.store.jobMsg(t.place, &r, r.Due), nil
 }
 
 // replaceOlder ends the life of another job that waits for its time under this id: there

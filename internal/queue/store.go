@@ -75,10 +75,13 @@ type Store struct {
 
 	historySince atomic.Int64 // see HistorySince, in Unix nanoseconds; 0: longer than it is worth to tell
 
-	mu      sync.Mutex
-	tenures map[consumerPlace]*tenure
-	queues  map[job.Name]bool               // those in use, true once their streams were seen: if missing then, the broker lost them
-	common  map[string]bool                 // so of the streams that they share
+	mu        sync.Mutex
+	tenures   map[consumerPlace]*tenure
+	queues    map[job.Name]bool // those in use, true once their streams were seen: if missing then, the broker lost them
+	common    map[string]bool   // so of the streams that they share
+	clocks    map[job.Name]*clock
+	clockTold atomic.Bool // that this machine's is off
+
 	lacking map[string]*stream.LackingError // what streams lack, by their names; nil: nothing
 }
 
@@ -87,8 +90,8 @@ func NewStore(c *stream.Client, cfg Config) *Store {
 	s := &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
 		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
-		lacking: make(map[string]*stream.LackingError),
-		doubts:  make(chan struct{}, 1), mended: make(chan struct{}),
+		clocks: make(map[job.Name]*clock), lacking: make(map[string]*stream.LackingError),
+		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
 	s.waiters.store = s
 	return s
@@ -112,7 +115,11 @@ func (s *Store) Open(ctx context.Context, queue string) error {
 		return err
 	}
 	s.useQueue(name)
-	return s.ensure(ctx, name)
+	if err := s.ensure(ctx, name); err != nil || s.cfg.Node == "" {
+		return err
+	}
+	_, err = s.Now(ctx, name) // which the ends of jobs need
+	return err
 }
 
 // ensureCommon makes what the queues of the namespace share.

@@ -35,7 +35,7 @@ func NewStreamCheck(s *Store, queue string) (*StreamCheck, error) {
 // Run checks once. It puts the pin back, which a purge has taken.
 func (c *StreamCheck) Run(ctx context.Context) error {
 	err := c.store.drivePin(ctx, c.queue)
-	queueStream, queueErr := c.store.client.Info(ctx, c.store.names.queueStream(c.queue))
+	queueStream, queueErr := c.store.queueInfo(ctx, c.queue)
 	if queueErr == nil {
 		c.warnFull(ctx, queueStream)
 	}

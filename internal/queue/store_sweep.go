@@ -99,7 +99,7 @@ func (w *Sweeper) Run(ctx context.Context) error {
 
 // sweep is one pass.
 func (w *Sweeper) sweep(ctx context.Context) error {
-	info, err := w.store.client.Info(ctx, w.store.names.queueStream(w.queue))
+	info, err := w.store.queueInfo(ctx, w.queue)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// maxYearsAhead is how far ahead a job may be due: the broker counts nanoseconds since 1970.
+const maxYearsAhead = 10
+
+// schedule decides when a job is due, and so whether it waits, by the broker's clock. A time that has
+// come is no wait. The broker's time is waited for as long as alive returns nil.
+func (s *Store) schedule(ctx context.Context, e *Enqueue, alive func() error) error {
+	if e.Delay <= 0 && e.RunAt.IsZero() {
+		return nil
+	}
+	now, err := s.awaitNow(ctx, e.place.Queue, alive)
+	if err != nil {
+		return errNoClock(err)
+	}
+	due := e.RunAt
+	if due.IsZero() {
+		due = now.Add(e.Delay)
+	}
+	if err := checkDue(due, now); err != nil {
+		return err
+	}
+	e.Record.Due, e.Record.EnqueuedAt = time.Time{}, time.Time{}
+	if due.After(now) {
+		e.Record.Due, e.Record.EnqueuedAt = due, now
+	}
+	return nil
+}
+
+// scheduleAll is schedule of a batch, before any of it is sent.
+func (s *Store) scheduleAll(ctx context.Context, batch []Enqueue, errs []error) {
+	alive := s.patience()
+	for i := range batch {
+		errs[i] = s.schedule(ctx, &batch[i], alive)
+	}
+}
+
+// awaitNow is Now for a caller that waits for a broker that is away.
+func (s *Store) awaitNow(ctx context.Context, queue job.Name, alive func() error) (time.Time, error) {
+	for pause := stream.RetryPause; ; pause = min(2*pause, stream.MaxRetryPause) {
+		now, err := s.Now(ctx, queue)
+		if err == nil || isRefused(err) || ctx.Err() != nil || alive() != nil {
+			return now, err
+		}
+		if err := stream.Sleep(ctx, pause); err != nil {
+			return now, err
+		}
+	}
+}
+
+// checkDue returns a [*job.InvalidError] for a time that is too far ahead.
+func checkDue(due, now time.Time) error {
+	if due.After(now.AddDate(maxYearsAhead, 0, 0)) {
+		return job.Invalid("time", due.UTC().Format(time.RFC3339), "at most %d years ahead", maxYearsAhead)
+	}
+	return nil
+}
+
+// errNoClock is what an enqueue ends with that needs the broker's time and does not get it.
+func errNoClock(err error) error {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w: %w: docs/wire.md lists what a job that waits for its time needs", ErrNotSent, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotSent, err)
+}
