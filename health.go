@@ -33,7 +33,10 @@ type Health struct {
 	// HistorySince is since when it is known what became of jobs, if that is less than an hour: there
 	// are more events than are kept. [Client.SetRetention] has more of them kept.
 	HistorySince time.Time `json:"history_since,omitzero"`
-	Tree         TreeNode  `json:"tree"`
+	// ClockOffset is how far this machine's clock is ahead of the broker's, by which jobs wait and
+	// expire, as "5m0s" or "-1.5s". What the way to the broker may account for is "0s".
+	ClockOffset string   `json:"clock_offset"`
+	Tree        TreeNode `json:"tree"`
 }
 
 // RefusedEnds are ends of jobs that the broker does not take.
@@ -96,7 +99,8 @@ func (w *Worker) Health() Health {
 	h := Health{
 		Worker: w.id, State: WorkerState(now.State), InHand: now.InHand, Abandoned: now.Abandoned,
 		Unsettled: now.Unsettled, UnsettledBytes: now.UnsettledBytes,
-		Rebuilt: now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
+		ClockOffset: now.ClockOffset.Round(time.Millisecond).String(),
+		Rebuilt:     now.Rebuilt, WaitsFor: now.WaitsFor, Registry: now.Registry, Tree: treeOf(now.Tree),
 	}
 	if !now.HistorySince.IsZero() {
 		h.HistorySince = now.HistorySince.UTC()

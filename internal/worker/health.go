@@ -29,7 +29,8 @@ type Health struct {
 	Oldest         *queue.Delivery // the job that runs for longest, nil if none runs
 	WaitsFor       string
 	Registry       []string
-	HistorySince   time.Time // zero: longer than an hour ago
+	HistorySince   time.Time     // zero: longer than an hour ago
+	ClockOffset    time.Duration // how far this machine's clock is ahead of the broker's
 	Tree           supervisor.Node
 }
 
@@ -39,7 +40,7 @@ func (w *Worker) Health() Health {
 		State: Working, InHand: w.slots.InHand(), Rebuilt: w.store.Rebuilt(),
 		Abandoned: int(max(w.abandoned.Load(), 0)), // one that comes back as it is given up may be uncounted first
 		Refused:   w.settler.Refused(), Oldest: w.oldest(), Registry: w.agent.Troubles(), Tree: w.tree.Tree(),
-		HistorySince: w.store.HistorySince(),
+		HistorySince: w.store.HistorySince(), ClockOffset: w.store.ClockOffset(),
 	}
 	waits := w.waits.Load()
 	if waits != nil {
