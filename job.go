@@ -105,7 +105,8 @@ type State string
 // The states of a job. The last three are final.
 const (
 	Scheduled State = "scheduled" // waits for its time
-	Ready     State = "ready"     // waits for a worker, or runs: the queue does not tell them apart
+	Ready     State = "ready"     // waits for a worker, or runs: [Client.Get] does not tell them apart
+	Running   State = "running"   // a worker has it in hand: only those say so that ask the workers, such as [Client.Jobs]
 	Retrying  State = "retrying"  // failed, and waits for its next attempt
 	Succeeded State = "succeeded"
 	Dead      State = "dead"      // will not be run again; kept whole
@@ -188,14 +189,7 @@ type Failure struct {
 func (i *Info) addWaiting(m *queue.Message) {
 	i.Life, i.Attempt, i.MaxAttempts, i.Crashes = m.Life, m.Attempt, m.MaxAttempts, m.Crashes
 	i.Meta, i.EnqueuedAt, i.RunAt = m.Meta, m.EnqueuedAt.UTC(), m.RunAt
-	i.State = Ready
-	switch {
-	case m.RunAt.IsZero():
-	case m.Attempt > 1:
-		i.State = Retrying
-	default:
-		i.State = Scheduled
-	}
+	i.State = State(m.State())
 }
 
 func (i *Info) addEvent(e *queue.Event) {
