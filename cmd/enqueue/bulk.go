@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/registry"
 )
 
 const (
@@ -27,69 +27,73 @@ const (
 	lastLookWithin = 5 * time.Second
 )
 
-// line is one job of a bulk. Its fields are a contract.
-type line struct {
-	Type        *string              `json:"type"` // as null: not given, like all others
-	Payload     json.RawMessage      `json:"payload"`
-	ID          *string              `json:"id"`
-	Queue       *string              `json:"queue"`
-	MaxAttempts *int                 `json:"max_attempts"`
-	Timeout     *string              `json:"timeout"`
-	Meta        map[string]metaValue `json:"meta"`
-}
-
-// metaValue is a text of which the decoder replaces nothing.
-type metaValue string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *metaValue) UnmarshalJSON(b []byte) error {
-	if err := checkEscapes(b); err != nil {
-		return fmt.Errorf("meta: %w", err)
-	}
-	return json.Unmarshal(b, (*string)(v))
-}
-
 // bulk is the state of an enqueue --from.
 type bulk struct {
 	*command
 	client   *millhand.Client
-	typ      string // of lines without one
+	common   template
+	named    *named // nil: it cannot be gone on with
 	progress *progress
+	due      dueTimes
 
-	number    int // of the line read last
-	batch     []millhand.Request
-	bytes     int   // of its lines
-	lines     []int // their numbers
+	batch     []entry
+	bytes     int // of its lines
+	answered  int // the line up to which it is known what became of each
 	waiting   []millhand.Ref
 	enqueued  int
 	duplicate int
 	refused   int
 	unknown   int // no answer says whether they are stored
+	unprinted error
 }
 
-func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, in io.Reader, typ string) error {
+func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, store *registry.Store, in io.Reader, typ string) error {
 	common, err := c.options()
 	if err != nil {
 		return err
 	}
-	b := &bulk{command: c, client: client, typ: typ, progress: newProgress(c.err)}
-	start := time.Now()
-	err = b.readAll(ctx, in, common)
-	b.progress.end()
-	c.say("enqueued %d, duplicates %d, refused %d in %.2fs", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
-	if ctx.Err() != nil {
-		if b.unknown > 0 {
-			c.say("enqueue: %v", err)
+	b := &bulk{
+		command: c, client: client, progress: newProgress(c.err),
+		common: template{typ: typ, queue: c.queue, terms: c.terms, options: common},
+	}
+	if c.resume != "" {
+		if b.named, err = openNamed(ctx, store, c.resume, c.patience); err != nil {
+			return err
 		}
-		return ctx.Err()
+	}
+	start := time.Now()
+	err = b.readAll(ctx, in)
+	b.progress.end()
+	if exitCode(err) == cli.ExitUsage {
+		return err
+	}
+	c.say("enqueued %d, duplicates %d, refused %d in %.2fs", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
+	if note := b.due.note(); note != "" {
+		c.say("%s", note)
 	}
 	if err != nil {
-		return err
+		return b.stopped(ctx, err)
 	}
 	err = b.awaitAll(ctx)
 	if b.refused > 0 && (err == nil || exitCode(err) == cli.ExitJobFailed) {
 		return &cli.ExitError{Code: cli.ExitPartial}
 	}
+	return err
+}
+
+// stopped says how to go on after what ended a bulk early, and returns what the command ends with.
+func (b *bulk) stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		if b.unknown > 0 {
+			b.say("enqueue: %v", err)
+		}
+		err = ctx.Err()
+	}
+	next := "use --resume NAME to be able to go on"
+	if b.named != nil {
+		next = "the same command goes on from there"
+	}
+	b.say("enqueue: stopped after line %d; %s", b.answered, next)
 	return err
 }
 
@@ -153,182 +157,151 @@ func exitCode(err error) int {
 	return cli.ExitRuntime
 }
 
-func (b *bulk) readAll(ctx context.Context, in io.Reader, common []millhand.EnqueueOption) error {
-	r := bufio.NewReaderSize(in, 64<<10)
-	if err := skipMark(r); err != nil {
+func (b *bulk) readAll(ctx context.Context, in io.Reader) error {
+	lines, err := newLines(in, b.named != nil)
+	if err == nil && b.named != nil {
+		err = b.skip(ctx, lines)
+	}
+	if err != nil {
 		return err
 	}
 	for {
-		text, err := readLine(r)
-		if ctx.Err() != nil { // and if it is the end: that of a writer interrupted with us
-			return ctx.Err()
-		}
-		if errors.Is(err, io.EOF) && len(text) == 0 {
-			return b.flush(ctx)
-		}
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLineTooLong) {
-			return fmt.Errorf("read line %d: %w", b.number+1, err)
-		}
-		b.number++
+		text, err := lines.next(ctx)
 		switch {
+		case errors.Is(err, io.EOF):
+			return b.flush(ctx, lines, true)
 		case errors.Is(err, errLineTooLong):
-			b.refuse(b.number, err)
+			b.refuse(lines.number, err)
+		case err != nil:
+			return err
 		case len(bytes.TrimSpace(text)) > 0:
-			b.add(text, common)
+			b.add(text, lines.number)
 		}
 		if len(b.batch) >= bulkBatch || b.bytes >= bulkBytes {
-			if err := b.flush(ctx); err != nil {
+			if err := b.flush(ctx, lines, false); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-const byteOrderMark = "\xef\xbb\xbf"
-
-var errLineTooLong = fmt.Errorf("line is longer than %d MiB", bulkLine>>20)
-
-func (b *bulk) add(text []byte, common []millhand.EnqueueOption) {
-	r, err := b.parse(text, common)
+func (b *bulk) add(text []byte, number int) {
+	e, err := b.common.parse(text)
 	if err != nil {
-		b.refuse(b.number, err)
+		b.refuse(number, err)
 		return
 	}
-	b.batch, b.lines = append(b.batch, r), append(b.lines, b.number)
+	e.number = number
+	if b.named != nil {
+		b.named.identify(&e)
+	}
+	b.batch = append(b.batch, e)
 	b.bytes += len(text)
 }
 
-func (b *bulk) parse(text []byte, common []millhand.EnqueueOption) (millhand.Request, error) {
-	l := line{Payload: json.RawMessage("{}")}
-	if err := checkText(text); err != nil {
-		return millhand.Request{}, err
-	}
-	if text = bytes.TrimSpace(text); text[0] != '{' { // null would be decoded to nothing
-		return millhand.Request{}, errors.New("not a job: want a JSON object")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&l); err != nil {
-		return millhand.Request{}, fmt.Errorf("not a job: %w", plainly(err))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a bracket for the end
-		return millhand.Request{}, errors.New("something follows the JSON object")
-	}
-	if key, ok := repeatedKey(text); ok { // of which the decoder takes the last one
-		return millhand.Request{}, fmt.Errorf("not a job: %q is given twice", key)
-	}
-	typ := b.typ
-	if l.Type != nil {
-		typ = *l.Type
-	}
-	if typ == "" {
-		return millhand.Request{}, errors.New("no type; name one in the line or as the argument TYPE")
-	}
-	own, err := l.options()
-	if err != nil {
-		return millhand.Request{}, err
-	}
-	return millhand.Request{
-		Args: millhand.Raw{Name: typ, Payload: l.Payload}, Options: append(append([]millhand.EnqueueOption(nil), common...), own...),
-	}, nil
+// skip leaves out what earlier runs of the same name did.
+func (b *bulk) skip(ctx context.Context, in *lines) error {
+	jobs, err := b.named.skip(ctx, in)
+	b.refused = b.named.before.Refused
+	b.duplicate = max(0, jobs-b.refused)
+	b.answered = in.number
+	return err
 }
 
-// plainly says which field has a value of the wrong kind without naming the decoder's own types.
-func plainly(err error) error {
-	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok || wrong.Field == "" {
+// flush enqueues the batch, counts and prints what became of each job, and forgets it: a second send
+// would be of new ids. The error is one that makes going on pointless.
+func (b *bulk) flush(ctx context.Context, in *lines, done bool) error {
+	batch := b.batch
+	b.batch, b.bytes = nil, 0
+	// What was sent is waited for a moment longer than ctx lasts, so that the summary is true.
+	longer, stop := outlive(ctx, answersWithin)
+	defer stop()
+	if err := b.send(ctx, longer, batch); err != nil {
 		return err
 	}
-	want := "text in quotes"
-	switch wrong.Field {
-	case "max_attempts":
-		want = "a whole number"
-	case "meta":
-		want = `an object of texts, as in {"key":"value"}`
+	if b.named != nil {
+		if err := b.named.save(longer, registry.Bulk{Lines: in.number, Refused: b.refused, SHA256: in.sum(), Done: done}); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("%s: want %s, got %s", wrong.Field, want, wrong.Value)
+	b.answered = in.number
+	if b.unprinted != nil {
+		return fmt.Errorf("write to standard output: %w", b.unprinted)
+	}
+	return ctx.Err()
 }
 
-// options are those of a line. What is given but empty is an error, as it is for flags.
-func (l *line) options() ([]millhand.EnqueueOption, error) {
-	var opts []millhand.EnqueueOption
-	if l.ID != nil {
-		if err := checkID(*l.ID); err != nil {
-			return nil, err
+func (b *bulk) send(ctx, longer context.Context, batch []entry) error {
+	if b.named != nil {
+		var err error
+		if batch, err = b.unsent(ctx, batch); err != nil {
+			return err
 		}
-		opts = append(opts, millhand.WithID(*l.ID))
 	}
-	if l.Queue != nil {
-		if *l.Queue == "" {
-			return nil, errors.New("queue: must not be empty; leave it out for that of --queue")
-		}
-		opts = append(opts, millhand.WithQueue(*l.Queue))
-	}
-	if l.MaxAttempts != nil {
-		if err := checkMaxAttempts(*l.MaxAttempts); err != nil {
-			return nil, err
-		}
-		opts = append(opts, millhand.WithMaxAttempts(*l.MaxAttempts))
-	}
-	if l.Timeout != nil {
-		d, err := time.ParseDuration(*l.Timeout)
-		if err == nil {
-			err = checkTimeout(d)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("timeout: %w", err)
-		}
-		opts = append(opts, millhand.WithTimeout(d))
-	}
-	for k, v := range l.Meta {
-		opts = append(opts, millhand.WithMeta(k, string(v)))
-	}
-	return opts, nil
-}
-
-// flush enqueues the batch, counts and prints what became of each job, and forgets it:
-// a second send would be of new ids. The error is one that makes going on pointless.
-func (b *bulk) flush(ctx context.Context) error {
-	batch, lines := b.batch, b.lines
-	b.batch, b.lines, b.bytes = nil, nil, 0
 	if len(batch) == 0 {
 		return nil
 	}
-	answers, done := outlive(ctx, answersWithin)
-	defer done()
-	refs, err := b.client.EnqueueMany(answers, batch)
+	requests := make([]millhand.Request, len(batch))
+	for i, e := range batch {
+		requests[i] = e.request
+	}
+	refs, err := b.client.EnqueueMany(longer, requests)
 	failed, isBatch := errors.AsType[*millhand.BatchError](err)
 	if err != nil && !isBatch {
 		return err
 	}
-	var unanswered, unprinted error // the first ones
+	errs := make([]error, len(batch))
 	if isBatch {
-		unanswered = b.unanswered(lines, failed.Errs)
+		errs = failed.Errs
 	}
-	plain := b.out
-	page := bufio.NewWriter(plain) // a write for every id would cost more than its job
-	b.out = page
-	for i, ref := range refs {
-		var err error
-		if isBatch {
-			err = failed.Errs[i]
+	unanswered := b.unanswered(batch, errs)
+	b.paged(func() {
+		for i, e := range batch {
+			b.printed(b.done(ctx, e, refs[i], errs[i]))
 		}
-		if err := b.done(ctx, ref, lines[i], err); unprinted == nil {
-			unprinted = err
-		}
-	}
-	b.out = plain
-	if err := page.Flush(); unprinted == nil {
-		unprinted = err
-	}
+	})
 	b.progress.show(b.enqueued + b.duplicate + b.refused)
-	switch {
-	case unanswered != nil:
-		return unanswered
-	case unprinted != nil:
-		return fmt.Errorf("write to standard output: %w", unprinted)
+	return unanswered
+}
+
+// unsent returns the jobs of the batch that an earlier run did not enqueue. The others are duplicates.
+func (b *bulk) unsent(ctx context.Context, batch []entry) ([]entry, error) {
+	known, err := b.named.found(ctx, b.client, batch)
+	if err != nil {
+		return nil, err
 	}
-	return ctx.Err()
+	var rest []entry
+	b.paged(func() {
+		for i, e := range batch {
+			if known[i].State == "" {
+				rest = append(rest, e)
+				continue
+			}
+			b.duplicate++
+			r := report{Ref: known[i].Ref, Duplicate: true, text: known[i].ID}
+			r.setState(&known[i])
+			b.printed(b.print(r))
+		}
+	})
+	return rest, nil
+}
+
+// paged has what is printed meanwhile go out together: a write for every id would cost more than its
+// job.
+func (b *bulk) paged(print func()) {
+	plain := b.out
+	page := bufio.NewWriter(plain)
+	b.out = page
+	print()
+	b.out = plain
+	b.printed(page.Flush())
+}
+
+// printed notes the first error of printing. What is enqueued is so all the same.
+func (b *bulk) printed(err error) {
+	if b.unprinted == nil {
+		b.unprinted = err
+	}
 }
 
 // outlive returns a context that ends a while after ctx.
@@ -340,7 +313,7 @@ func outlive(ctx context.Context, while time.Duration) (context.Context, context
 
 // unanswered returns why the bulk cannot go on, nil if it can: jobs that may or may not be
 // enqueued, which it counts, or jobs that are not though nothing is wrong with them.
-func (b *bulk) unanswered(lines []int, errs []error) error {
+func (b *bulk) unanswered(batch []entry, errs []error) error {
 	first, unsent := 0, 0
 	for i, err := range errs {
 		switch {
@@ -356,32 +329,33 @@ func (b *bulk) unanswered(lines []int, errs []error) error {
 			unsent++
 		}
 	}
-	last := lines[len(lines)-1]
+	last := batch[len(batch)-1].number
 	switch {
 	case b.unknown == 1:
-		return fmt.Errorf("line %d may or may not be enqueued, what follows it is not: %w", lines[first], errs[first])
+		return fmt.Errorf("line %d may or may not be enqueued, what follows it is not: %w", batch[first].number, errs[first])
 	case b.unknown > 1:
 		return fmt.Errorf("line %d and %d more up to line %d may or may not be enqueued, what follows is not: %w",
-			lines[first], b.unknown-1, last, errs[first])
+			batch[first].number, b.unknown-1, last, errs[first])
 	case unsent == 1:
-		return fmt.Errorf("line %d is not enqueued, nor is what follows it: %w", lines[first], errs[first])
+		return fmt.Errorf("line %d is not enqueued, nor is what follows it: %w", batch[first].number, errs[first])
 	case unsent > 1:
-		return fmt.Errorf("line %d and %d more up to line %d are not enqueued, nor is what follows: %w", lines[first], unsent-1, last, errs[first])
+		return fmt.Errorf("line %d and %d more up to line %d are not enqueued, nor is what follows: %w", batch[first].number, unsent-1, last, errs[first])
 	}
 	return nil
 }
 
 // done counts and prints what became of a job. The error is one of printing.
-func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error) error {
+func (b *bulk) done(ctx context.Context, e entry, ref millhand.Ref, err error) error {
 	d, isDuplicate := errors.AsType[*millhand.DuplicateError](err)
 	switch {
 	case err == nil:
 		b.enqueued++
+		b.due.add(e.due)
 		if b.wait.set {
 			b.waiting = append(b.waiting, ref)
 			return nil
 		}
-		return b.print(report{Ref: ref, State: millhand.Ready, text: ref.ID})
+		return b.printNew(ctx, b.client, ref, !e.due.IsZero())
 	case isDuplicate && b.unknown > 0: // a broker that does not answer has nothing to say of it
 		b.duplicate++
 		return b.print(report{Ref: d.Existing, Duplicate: true, text: d.Existing.ID})
@@ -389,7 +363,7 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 		b.duplicate++
 		return b.printDuplicate(ctx, b.client, d)
 	case errors.Is(err, millhand.ErrInvalid), errors.Is(err, millhand.ErrQuotaReached):
-		b.refuse(number, err)
+		b.refuse(e.number, err)
 	}
 	return nil
 }
@@ -397,5 +371,8 @@ func (b *bulk) done(ctx context.Context, ref millhand.Ref, number int, err error
 func (b *bulk) refuse(number int, err error) {
 	b.refused++
 	b.progress.clear()
-	b.say("enqueue: line %d: %s", number, strings.ReplaceAll(err.Error(), "\n", "; "))
+	b.say("enqueue: line %d: %s", number, strings.ReplaceAll(ownWords(err), "\n", "; "))
 }
+
+// ownWords is the text of a library's error without the library's name.
+func ownWords(err error) string { return strings.TrimPrefix(err.Error(), "millhand: ") }

@@ -13,7 +13,7 @@ import (
 func TestUnanswered(t *testing.T) {
 	lost := errors.New("no answer")
 	full := fmt.Errorf("%w: no room", millhand.ErrStoreFull)
-	lines := []int{11, 12, 13}
+	lines := []entry{{number: 11}, {number: 12}, {number: 13}}
 	for _, tt := range []struct {
 		errs    []error
 		want    string

@@ -17,6 +17,7 @@ import (
 type report struct {
 	millhand.Ref
 	State     millhand.State  `json:"state"`
+	RunAt     *time.Time      `json:"run_at,omitempty"` // of a scheduled job
 	Duplicate bool            `json:"duplicate"`
 	Result    json.RawMessage `json:"result,omitempty"`
 	Base64    []byte          `json:"result_base64,omitempty"`
@@ -39,12 +40,33 @@ func (c *command) print(r report) error {
 	return err
 }
 
+// printNew prints a job that was enqueued, and may have to wait for its time.
+func (c *command) printNew(ctx context.Context, client *millhand.Client, ref millhand.Ref, delayed bool) error {
+	r := report{Ref: ref, State: millhand.Ready, text: ref.ID}
+	if delayed && c.output == "json" && !c.quiet {
+		r.look(ctx, client) // whether it waits, and until when, is the broker's to say
+	}
+	return c.print(r)
+}
+
+// look fills in what is known of the job by now, if anything.
+func (r *report) look(ctx context.Context, client *millhand.Client) {
+	if info, err := client.Get(ctx, r.Ref); err == nil { // it may have ended meanwhile
+		r.setState(&info)
+	}
+}
+
+func (r *report) setState(info *millhand.Info) {
+	r.State = info.State
+	if info.State == millhand.Scheduled {
+		r.RunAt = &info.RunAt
+	}
+}
+
 // printDuplicate prints the job that is in the way of a new one.
 func (c *command) printDuplicate(ctx context.Context, client *millhand.Client, d *millhand.DuplicateError) error {
 	r := report{Ref: d.Existing, Duplicate: true, text: d.Existing.ID}
-	if info, err := client.Get(ctx, d.Existing); err == nil { // it may have ended meanwhile
-		r.State = info.State
-	}
+	r.look(ctx, client)
 	return c.print(r)
 }
 

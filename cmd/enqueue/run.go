@@ -12,42 +12,28 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its id is printed
   enqueue email @mail.json --wait 30s              payload from a file; wait for the result, at most 30 s
   echo '{"to":"b@example.com"}' | enqueue email -  payload from standard input
   enqueue email --id welcome-42                    refused while job welcome-42 is alive
+  enqueue email --in 1h30m                         not before that; --at 2026-12-24T18:00:00+01:00 likewise
   enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
+  enqueue --from jobs.ndjson --resume monday       the same command goes on where it was broken off
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
 
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
-}
-
-// command is what the flags say.
-type command struct {
-	streams
-	conn cli.ConnFlags
-
-	queue       string
-	id          string
-	maxAttempts int
-	timeout     time.Duration
-	meta        []string
-	reject      bool
-	from        string
-	wait        waitFlag
-	output      outputFlag
-	quiet       bool
-	completion  string
-	given       func(flag string) bool // though it may be empty
 }
 
 func execute(ctx context.Context, args []string, s streams) int {
@@ -57,6 +43,8 @@ func execute(ctx context.Context, args []string, s streams) int {
 		Short: "Put jobs into a queue",
 		Long: "Put one job of a type into a queue, or many from a file of JSON objects, one a line.\n" +
 			"Without a payload a job gets {}. Payloads are JSON by convention; at most 1 MiB.\n" +
+			"Lines have type, payload, id, queue, in, at, expires, unique, max_attempts, timeout and meta;\n" +
+			"flags hold for lines that do not say otherwise.\n" +
 			"Shells ask for completions with __complete and __completeNoDesc as the first argument:\n" +
 			"jobs of types with these names are enqueued by --from only.",
 		Example: examples,
@@ -65,29 +53,15 @@ func execute(ctx context.Context, args []string, s streams) int {
 			if c.completion != "" {
 				return complete(cmd, c.completion)
 			}
-			c.given = cmd.Flags().Changed
 			return c.run(cmd.Context(), args)
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true // there is --completion
 	root.SetOut(s.out)
 	fs := root.Flags()
-	fs.SortFlags = false
-	fs.StringVarP(&c.queue, "queue", "q", "default", "queue `NAME`")
-	fs.StringVar(&c.id, "id", "", "the job's `ID`; enqueued once while a job of that type and id is alive")
-	fs.IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead; overrides the type's own setting")
-	fs.DurationVar(&c.timeout, "timeout", 0, "limit of one run; overrides the type's own setting")
-	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
-	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")
-	fs.StringVar(&c.from, "from", "", "enqueue the jobs in `FILE`, one JSON object a line; - is standard input")
-	fs.Var(&c.wait, "wait", "wait for the outcome, at most `DURATION` if given, and print the result")
-	fs.Lookup("wait").NoOptDefVal = waitForever
-	fs.VarP(&c.output, "output", "o", "print `text` or json")
-	fs.BoolVar(&c.quiet, "quiet", false, "print nothing on standard output")
-	c.conn.Register(fs)
-	fs.StringVar(&c.completion, "completion", "", "print the completion script of `SHELL`: bash, zsh, fish or powershell")
+	c.register(fs)
 	cli.AddVersion(root)
-	return cli.Execute(ctx, root, joinWait(fs, args), s.err)
+	return cli.Execute(ctx, root, joinDuration(fs, args, "--wait"), s.err)
 }
 
 // complete is a flag and no command, since any word may be a type of job.
@@ -116,13 +90,14 @@ func (c *command) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	nc, err := target.Connect(ctx)
+	nc, err := target.Connect(ctx, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)) // the client sends again what may be sent again
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
+	log := slog.New(notes{Handler: slog.DiscardHandler, command: c})
 	client, err := millhand.NewClient(nc, millhand.Config{
-		Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Logger: slog.New(notes{Handler: slog.DiscardHandler, command: c}),
+		Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Patience: c.clientPatience(), Logger: log,
 	})
 	if err != nil {
 		return asUsage(err)
@@ -130,7 +105,12 @@ func (c *command) run(ctx context.Context, args []string) error {
 	in := interruptible(ctx, jobs)
 	defer func() { _ = in.Close() }() // only read
 	if c.from != "" {
-		return c.enqueueMany(ctx, client, in, typeOf(args))
+		js, err := stream.New(nc, stream.Config{Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Logger: log})
+		if err != nil {
+			return err
+		}
+		defer js.Close()
+		return c.enqueueMany(ctx, client, registry.NewStore(js, log), in, typeOf(args))
 	}
 	return c.enqueueOne(ctx, client, args[0], in)
 }
@@ -170,60 +150,6 @@ func (c *command) input(args []string) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(payload)), nil
 }
 
-// checkFlags refuses what is given but empty: a variable of the caller's script that was
-// not set, rather than a wish for the default.
-func (c *command) checkFlags() error {
-	if c.given("from") && c.from == "" {
-		return cli.Usagef("--from: want a FILE, or -")
-	}
-	if c.given("id") {
-		if c.from != "" {
-			return cli.Usagef("--id is for one job: with --from write \"id\" into the lines")
-		}
-		if err := checkID(c.id); err != nil {
-			return cli.Usagef("--%w", err)
-		}
-	}
-	if c.given("timeout") {
-		if err := checkTimeout(c.timeout); err != nil {
-			return cli.Usagef("--timeout: %w", err)
-		}
-	}
-	if c.given("completion") && c.completion == "" {
-		return cli.Usagef("--completion: want bash, zsh, fish or powershell")
-	}
-	if c.given("max-attempts") {
-		if err := checkMaxAttempts(c.maxAttempts); err != nil {
-			return cli.Usagef("--max-attempts: %w", err)
-		}
-	}
-	return nil
-}
-
-// checkID refuses the id that would mean a random one.
-func checkID(id string) error {
-	if id == "" {
-		return errors.New("id: must not be empty; leave it out for a random one")
-	}
-	return nil
-}
-
-// checkMaxAttempts refuses the number that would mean the type's own setting.
-func checkMaxAttempts(n int) error {
-	if n == 0 {
-		return errors.New("max attempts 0: must be at least 1; leave it out for the type's own setting")
-	}
-	return nil
-}
-
-// checkTimeout refuses the duration that would mean the type's own setting.
-func checkTimeout(d time.Duration) error {
-	if d == 0 {
-		return errors.New("timeout 0s: must be more than 0; leave it out for the type's own setting")
-	}
-	return nil
-}
-
 // open opens a file that the caller named. That it cannot be is the caller's mistake.
 func open(name string) (io.ReadCloser, error) {
 	f, err := os.Open(name)
@@ -244,36 +170,12 @@ func typeOf(args []string) string {
 	return args[0]
 }
 
-// options are those that hold for every job of this call.
-func (c *command) options() ([]millhand.EnqueueOption, error) {
-	opts := []millhand.EnqueueOption{millhand.WithQueue(c.queue)}
-	if c.id != "" {
-		opts = append(opts, millhand.WithID(c.id))
-	}
-	if c.maxAttempts != 0 {
-		opts = append(opts, millhand.WithMaxAttempts(c.maxAttempts))
-	}
-	if c.timeout != 0 {
-		opts = append(opts, millhand.WithTimeout(c.timeout))
-	}
-	if c.reject {
-		opts = append(opts, millhand.WithRejectAtQuota())
-	}
-	for _, m := range c.meta {
-		k, v, ok := strings.Cut(m, "=")
-		if !ok {
-			return nil, cli.Usagef("--meta %q: want KEY=VALUE", m)
-		}
-		opts = append(opts, millhand.WithMeta(k, v))
-	}
-	return opts, nil
-}
-
 func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ string, in io.Reader) error {
 	opts, err := c.options()
 	if err != nil {
 		return err
 	}
+	opts = append(opts, c.terms.options(c.id != "")...)
 	payload, err := io.ReadAll(io.LimitReader(in, millhand.MaxPayload+2)) // with one byte too many, its size is told
 	if ctx.Err() != nil {                                                 // and if it is the end: that of a writer interrupted with us
 		return ctx.Err()
@@ -302,7 +204,7 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 		return asUsage(err)
 	}
 	if !c.wait.set {
-		if err := c.print(report{Ref: ref, State: millhand.Ready, text: ref.ID}); err != nil {
+		if err := c.printNew(ctx, client, ref, !c.terms.due(time.Now()).IsZero()); err != nil {
 			return fmt.Errorf("job %s is enqueued, but its id cannot be written: %w", ref.ID, err)
 		}
 		return nil

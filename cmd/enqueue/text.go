@@ -1,62 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"github.com/millhand/millhand/internal/cli"
 )
-
-// skipMark skips the byte order mark that some programs begin a text with. What begins as
-// no text does is an error that names it.
-func skipMark(r *bufio.Reader) error {
-	start, _ := r.Peek(4) // reading on meets the error
-	if bytes.HasPrefix(start, []byte(byteOrderMark)) {
-		_, _ = r.Discard(len(byteOrderMark)) // it is there
-		return nil
-	}
-	for _, other := range []struct{ begins, is string }{
-		{"\xff\xfe\x00\x00", "text in UTF-32: convert it with iconv -f UTF-32 -t UTF-8"},
-		{"\x00\x00\xfe\xff", "text in UTF-32: convert it with iconv -f UTF-32 -t UTF-8"},
-		{"\xff\xfe", "text in UTF-16: convert it with iconv -f UTF-16 -t UTF-8"},
-		{"\xfe\xff", "text in UTF-16: convert it with iconv -f UTF-16 -t UTF-8"},
-		{"{\x00", "text in UTF-16: convert it with iconv -f UTF-16LE -t UTF-8"},
-		{"\x00{", "text in UTF-16: convert it with iconv -f UTF-16BE -t UTF-8"},
-		{"\x1f\x8b", "compressed with gzip: use gunzip -c FILE | enqueue --from -"},
-		{"\x28\xb5\x2f\xfd", "compressed with zstd: use zstd -dc FILE | enqueue --from -"},
-		{"BZh", "compressed with bzip2: use bunzip2 -c FILE | enqueue --from -"},
-		{"\xfd7zX", "compressed with xz: use xz -dc FILE | enqueue --from -"},
-		{"PK\x03\x04", "a zip archive: use unzip -p FILE | enqueue --from -"},
-	} {
-		if bytes.HasPrefix(start, []byte(other.begins)) {
-			return cli.Usagef("--from: want a JSON object a line, and this is %s", other.is)
-		}
-	}
-	return nil
-}
-
-// readLine returns the next line; of one that is too long it reads the rest and says so.
-func readLine(r *bufio.Reader) (text []byte, err error) {
-	for {
-		part, err := r.ReadSlice('\n')
-		if len(text)+len(part) > bulkLine {
-			for errors.Is(err, bufio.ErrBufferFull) {
-				_, err = r.ReadSlice('\n')
-			}
-			return nil, errLineTooLong
-		}
-		text = append(text, part...)
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return text, err
-		}
-	}
-}
 
 // checkText refuses what JSON cannot have, and what its decoder would replace.
 func checkText(text []byte) error {

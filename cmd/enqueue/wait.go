@@ -11,13 +11,11 @@ import (
 	"github.com/millhand/millhand"
 )
 
-const waitName = "--wait"
-
-// joinWait has --wait 5s mean the same as --wait=5s. The flag may stand alone, so to the parser
-// of flags what follows is an argument of its own. It is the duration if it looks like one, and
+// joinDuration has --wait 5s mean the same as --wait=5s, for a flag that may stand alone: to the
+// parser of flags what follows is an argument of its own. It is the duration if it looks like one, and
 // cannot be what it would be otherwise: a payload is JSON, and one job needs a type. Where it
 // could be either, it is what it was before.
-func joinWait(fs *pflag.FlagSet, args []string) []string {
+func joinDuration(fs *pflag.FlagSet, args []string, flag string) []string {
 	at := -1              // of the duration
 	var operands []string // the other arguments that are no flags
 	from := false         // jobs come from a file: then no type is needed
@@ -27,7 +25,7 @@ func joinWait(fs *pflag.FlagSet, args []string) []string {
 		case arg == "--":
 			operands = append(operands, args[i+1:]...)
 			i = len(args)
-		case arg == waitName && at < 0 && i+1 < len(args) && isDuration(args[i+1]):
+		case arg == flag && at < 0 && i+1 < len(args) && isDuration(args[i+1]):
 			i++
 			at = i
 		case len(arg) > 1 && arg[0] == '-':
@@ -42,7 +40,7 @@ func joinWait(fs *pflag.FlagSet, args []string) []string {
 	if at < 0 || !from && (len(operands) == 0 || millhand.CheckType(operands[0]) != nil) {
 		return args
 	}
-	return slices.Concat(args[:at-1], []string{waitName + "=" + args[at]}, args[at+1:])
+	return slices.Concat(args[:at-1], []string{flag + "=" + args[at]}, args[at+1:])
 }
 
 // isDuration reports whether s is a duration, and no payload.

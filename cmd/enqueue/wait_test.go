@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func TestJoinWait(t *testing.T) {
+func TestJoinDuration(t *testing.T) {
 	t.Parallel()
 	fs := pflag.NewFlagSet("enqueue", pflag.ContinueOnError)
 	fs.StringP("queue", "q", "", "")
@@ -54,7 +54,7 @@ func TestJoinWait(t *testing.T) {
 		{"", ""},
 	} {
 		args := strings.Fields(tt.args)
-		if got := joinWait(fs, args); !slices.Equal(got, strings.Fields(tt.want)) {
+		if got := joinDuration(fs, args, "--wait"); !slices.Equal(got, strings.Fields(tt.want)) {
 			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
 		}
 	}

@@ -37,6 +37,9 @@ func CheckKey(name string) error { return check("key", name, maxName) }
 // CheckCron returns an [*InvalidError] if name cannot be an entry of a schedule.
 func CheckCron(name string) error { return check("cron entry", name, maxName) }
 
+// CheckBulk returns an [*InvalidError] if name cannot be that of a bulk.
+func CheckBulk(name string) error { return check("name of a bulk", name, maxName) }
+
 // CheckID returns an [*InvalidError] if id cannot be a job's id.
 func CheckID(id string) error { return check("id", id, maxID) }
 

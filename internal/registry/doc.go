@@ -13,5 +13,6 @@
 //   - grant_*: one node's grant of one limit: its states, what it is to hold, reads, writes, hints.
 //     A setting becomes a grant in takeUp, and a grant tells its [slots.Limiter] what may start
 //   - setting_*: limits, keys and pauses: their values, who may change them, and listing them
+//   - bulk: how far an enqueue of many lines has come
 //   - node_*: presence, and asking nodes what they run
 package registry

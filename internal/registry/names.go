@@ -29,6 +29,7 @@ const (
 	pauseKeys  = "pause"
 	nodeKeys   = "node"
 	cronKeys   = "cron"
+	bulkKeys   = "bulk"
 	limitToken = "_limit"
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
 )
@@ -37,6 +38,7 @@ func keyOf(typ string) string     { return keyKeys + "." + typ }
 func pauseOf(queue string) string { return pauseKeys + "." + queue }
 func nodeKey(id string) string    { return nodeKeys + "." + id }
 func cronKey(name string) string  { return cronKeys + "." + name }
+func bulkKey(name string) string  { return bulkKeys + "." + name }
 
 // settingFilters match the keys that a node follows.
 func settingFilters() []string {

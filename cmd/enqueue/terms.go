@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand"
+)
+
+// Bounds of what flags and lines say of time.
+const (
+	furthestYears = 10 // ahead
+	leastExpires  = time.Second
+)
+
+// terms are when a job is to run and how often: what --in, --at, --expires and --unique say, or the
+// fields of a line with these names. The zero value says nothing.
+type terms struct {
+	in      span
+	at      instant
+	expires span
+	unique  uniqueness
+}
+
+// A naming is how a text calls a setting: as a flag, with dashes, or as a field of a line.
+type naming string
+
+const (
+	asFlag  naming = "--"
+	asField naming = ""
+)
+
+// errorf is [fmt.Errorf] for a format with the names of flags.
+func (n naming) errorf(format string, args ...any) error {
+	return fmt.Errorf(strings.ReplaceAll(format, string(asFlag), string(n)), args...)
+}
+
+// check returns what is wrong with the terms of a job, which has the id if that is not empty.
+func (t *terms) check(as naming, id string, now time.Time) error {
+	furthest := now.AddDate(furthestYears, 0, 0)
+	at, err := t.at.time()
+	switch {
+	case t.in.given() && t.at.given:
+		return as.errorf("--in and --at: use one")
+	case t.in.length < 0:
+		return as.errorf("--in %s: must not be negative; leave it out to run at once", t.in.text)
+	case now.Add(t.in.length).After(furthest):
+		return as.errorf("--in %s: at most %d years ahead", t.in.text, furthestYears)
+	case err != nil:
+		return as.errorf("--at %q: want RFC 3339, such as 2026-12-24T18:00:00+01:00", t.at.text)
+	case at.After(furthest):
+		return as.errorf("--at %s: at most %d years ahead", t.at.text, furthestYears)
+	case t.expires.given() && t.expires.length < leastExpires:
+		return as.errorf("--expires %s: must be at least %v", t.expires.text, leastExpires)
+	case t.unique.alive && id != "":
+		return as.errorf("--id gives the id, --unique derives it: use one")
+	}
+	return nil
+}
+
+// over returns the terms of a line, which take the place of those that hold for all.
+func (t terms) over(all terms) terms {
+	if !t.in.given() && !t.at.given {
+		t.in, t.at = all.in, all.at
+	}
+	if !t.expires.given() {
+		t.expires = all.expires
+	}
+	if !t.unique.given {
+		t.unique = all.unique
+	}
+	return t
+}
+
+// due is when a job is due by this clock, zero if it need not wait.
+func (t *terms) due(now time.Time) time.Time {
+	at, _ := t.at.time() // it is checked
+	switch {
+	case t.in.length > 0:
+		return now.Add(t.in.length)
+	case at.After(now):
+		return at
+	}
+	return time.Time{}
+}
+
+// options are those of a job, whose id is derived unless it has one.
+func (t *terms) options(hasID bool) []millhand.EnqueueOption {
+	var opts []millhand.EnqueueOption
+	if t.in.length > 0 {
+		opts = append(opts, millhand.WithDelay(t.in.length))
+	}
+	if at, _ := t.at.time(); !at.IsZero() { // it is checked
+		opts = append(opts, millhand.WithRunAt(at))
+	}
+	if t.expires.given() {
+		opts = append(opts, millhand.WithExpires(t.expires.length))
+	}
+	if t.unique.alive && !hasID {
+		opts = append(opts, millhand.WithUnique())
+	}
+	return opts
+}
+
+// A span is a duration as it was written.
+type span struct {
+	text   string
+	length time.Duration
+}
+
+func (s *span) given() bool { return s.text != "" }
+
+// Set implements pflag.Value.
+func (s *span) Set(text string) (err error) {
+	s.length, err = time.ParseDuration(text)
+	s.text = text
+	return err
+}
+
+func (s *span) String() string { return s.text }
+
+// Type implements pflag.Value.
+func (s *span) Type() string { return "duration" }
+
+// An instant is a time as it was written.
+type instant struct {
+	given bool // though it may be empty
+	text  string
+}
+
+// Set implements pflag.Value.
+func (i *instant) Set(text string) error {
+	i.given, i.text = true, text
+	return nil
+}
+
+func (i *instant) String() string { return i.text }
+
+// Type implements pflag.Value.
+func (i *instant) Type() string { return "time" }
+
+// time is zero if none was given. It is stricter than [time.Parse], which takes an hour of one digit.
+func (i *instant) time() (t time.Time, err error) {
+	if i.given {
+		err = t.UnmarshalText([]byte(i.text))
+	}
+	return t, err
+}
+
+// A uniqueness is --unique: alone.
+type uniqueness struct {
+	given bool // though it may be given as false, by a line
+	alive bool // while the job is alive, under a derived id
+}
+
+// uniqueAlive is the value of a --unique that stands alone.
+const uniqueAlive = "true"
+
+// wanted reports whether the job is to be unique in any way.
+func (u *uniqueness) wanted() bool { return u.alive }
+
+// Set implements pflag.Value.
+func (u *uniqueness) Set(text string) error {
+	alive, err := strconv.ParseBool(text)
+	*u = uniqueness{given: true, alive: alive}
+	return err
+}
+
+func (u *uniqueness) String() string {
+	if u.alive {
+		return uniqueAlive
+	}
+	return ""
+}
+
+// Type implements pflag.Value.
+func (u *uniqueness) Type() string { return "bool" }
