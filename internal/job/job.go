@@ -65,13 +65,16 @@ func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) 
 // Expired reports whether the job was to be started before now, by the broker's clock. One that was
 // started once, and waits again since it failed, snoozed or lost its worker, does not expire.
 func (r *Record) Expired(now time.Time) bool {
-	started := r.Started || r.Attempt > 1 || r.Crashes > 0
 	from := r.Due
 	if from.IsZero() {
 		from = r.EnqueuedAt
 	}
-	return !started && r.Expires > 0 && !from.IsZero() && now.Sub(from) > r.Expires
+	return !r.HasStarted() && r.Expires > 0 && !from.IsZero() && now.Sub(from) > r.Expires
 }
+
+// HasStarted reports whether a run of the job may have started before the one to come. What an earlier
+// version wrote does not say, but for those that failed or were lost.
+func (r *Record) HasStarted() bool { return r.Started || r.Attempt > 1 || r.Crashes > 0 }
 
 // Check returns an [*InvalidError] that names the rule which r breaks, if any.
 func (r *Record) Check() error {

@@ -26,8 +26,7 @@ func (s *Store) address(m *nats.Msg, p job.Place, runAt time.Time) {
 		return
 	}
 	m.Header[stream.HeaderTarget] = []string{m.Subject}
-	// Not nats.go's option: that truncates to seconds and so runs up to 1 s early.
-	m.Header[stream.HeaderSchedule] = []string{"@at " + runAt.UTC().Format(time.RFC3339Nano)}
+	m.Header[stream.HeaderSchedule] = []string{schedule(runAt)}
 	m.Subject = s.names.later(p)
 }
 
@@ -36,13 +35,6 @@ type Message struct {
 	job.Record // without a life if it waits for its time and its publisher gave none
 	Seq        uint64
 	RunAt      time.Time // zero: ready
-}
-
-// A Hold keeps the id of a job taken after that has ended.
-type Hold struct {
-	Life  string // of the job
-	Seq   uint64
-	Until time.Time // zero: for ever, since whoever made it gave no time
 }
 
 // Find returns the newest message of an id, which waits or runs, or [ErrNotFound]. A hold is no
@@ -77,12 +69,6 @@ func (s *Store) findOrHold(ctx context.Context, p job.Place) (*Message, *Hold, e
 		}
 	}
 	return m, holdOf(newest), nil
-}
-
-func holdOf(m *stream.Message) *Hold {
-	h := &Hold{Life: m.Header.Get(job.HeaderLife), Seq: m.Seq}
-	h.Until, _ = cutSchedule(m.Header.Get(stream.HeaderSchedule))
-	return h
 }
 
 // message returns the newest message of an id on subject, or [ErrNotFound].
@@ -129,6 +115,10 @@ func (s *Store) hasLife(ctx context.Context, p job.Place, life string) (bool, er
 
 // lifeOf names the life of a job whose publisher gave none.
 func lifeOf(seq uint64) string { return fmt.Sprintf("seq-%d", seq) }
+
+// schedule is what the broker reads as a time. nats.go's own option truncates it to seconds, and so is
+// up to a second early.
+func schedule(at time.Time) string { return "@at " + at.UTC().Format(time.RFC3339Nano) }
 
 func cutSchedule(v string) (time.Time, bool) {
 	if len(v) < 4 || v[:4] != "@at " {

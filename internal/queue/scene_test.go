@@ -281,13 +281,16 @@ func (s *scene) all(name string) (msgs []*stream.Message) {
 	}
 }
 
-// waiting returns the messages of the queue but for the pin, newest last.
+// waiting returns the messages of the jobs in the queue, newest last.
 func (s *scene) waiting() (msgs []*stream.Message) {
 	s.t.Helper()
 	pinned := false
 	for _, m := range s.all(s.store.names.queueStream(queueName())) {
 		if m.Subject == s.store.names.pin(queueName()) {
 			pinned = true
+			continue
+		}
+		if s.store.names.isHold(m.Subject) || m.Subject == s.store.names.spent(queueName()) {
 			continue
 		}
 		msgs = append(msgs, m)

@@ -55,7 +55,7 @@ func (s *Settler) stored(ts []*settlement) {
 	done := ts[:0]
 	for i, t := range ts {
 		t.confirmed = true
-		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+		if t.keepsID() || t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.tracker.toSlowPath(ts[i : i+1])
 			continue
 		}

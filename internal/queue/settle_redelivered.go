@@ -52,11 +52,16 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	return t.finish(ctx)
 }
 
-// completeEnd does what is left to do after the event of an end: a dead job is buried.
+// completeEnd does what is left to do after the event of an end, but for the ack.
 func (t *settlement) completeEnd(ctx context.Context, end *Event) error {
 	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
-	if buried, err := t.buried(ctx); err != nil || buried || t.Kind != job.EventDead {
+	t.startedAt = end.StartedAt
+	buried, err := t.buried(ctx)
+	if err == nil && t.Kind == job.EventDead && !buried {
+		err = t.bury(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	return t.bury(ctx)
+	return t.keepID(ctx)
 }

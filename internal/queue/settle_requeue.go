@@ -110,13 +110,14 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 	return older.superseded(ctx)
 }
 
-// newestMessage reads the newest message of the id, nil if there is none.
+// newestMessage reads the newest message of the id, nil if there is none. It may be the hold that
+// a life has left: with the life in hand that has ended, with another one it has not.
 func (t *settlement) newestMessage(ctx context.Context) (*Message, error) {
 	if t.origin != "" { // it is the only one of the name that we gave it
 		return &Message{Record: t.Record, Seq: t.Seq}, nil
 	}
 	m, err := readFor(ctx, t, "newest message", func(ctx context.Context) (*Message, error) {
-		return t.store.Find(ctx, t.place)
+		return t.store.message(ctx, t.place, t.store.names.check(t.place))
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no message is an answer

@@ -78,6 +78,9 @@ func (t *settlement) finishEffect(ctx context.Context) error {
 		err = t.requeue(ctx)
 	case job.EventSucceeded, job.EventCancelled:
 	}
+	if err == nil {
+		err = t.keepID(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,8 @@ func short(subject string) string {
 		return "event"
 	case strings.HasPrefix(subject, "millhand.dead."):
 		return "dead"
+	case strings.Contains(subject, ".once."):
+		return "once"
 	case strings.Contains(subject, ".later."):
 		return "later"
 	case strings.Contains(subject, ".ready."):

@@ -8,16 +8,17 @@ import (
 
 // Headers of the server.
 const (
-	HeaderExpectedSeq  = "Nats-Expected-Last-Subject-Sequence"
-	headerExpectedOn   = "Nats-Expected-Last-Subject-Sequence-Subject"
-	HeaderMsgID        = "Nats-Msg-Id"
-	HeaderSchedule     = "Nats-Schedule"
-	HeaderTarget       = "Nats-Schedule-Target"
-	HeaderScheduler    = "Nats-Scheduler"
-	HeaderScheduleNext = "Nats-Schedule-Next"
-	HeaderPendingMsgs  = "Nats-Pending-Messages"
-	HeaderStatus       = "Status"
-	HeaderDescription  = "Description"
+	HeaderExpectedSeq    = "Nats-Expected-Last-Subject-Sequence"
+	headerExpectedOn     = "Nats-Expected-Last-Subject-Sequence-Subject"
+	HeaderMsgID          = "Nats-Msg-Id"
+	HeaderSchedule       = "Nats-Schedule"
+	HeaderTarget         = "Nats-Schedule-Target"
+	HeaderScheduleRollup = "Nats-Schedule-Rollup"
+	HeaderScheduler      = "Nats-Scheduler"
+	HeaderScheduleNext   = "Nats-Schedule-Next"
+	HeaderPendingMsgs    = "Nats-Pending-Messages"
+	HeaderStatus         = "Status"
+	HeaderDescription    = "Description"
 
 	headerSubject   = "Nats-Subject"
 	headerSequence  = "Nats-Sequence"

@@ -1,0 +1,60 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// keepID keeps the id of a job taken after its end, for as long as its enqueue asked for. It comes
+// before the ack and under the condition of a successor: so there is no moment between the two at
+// which the id is free, and nobody keeps it who has lost the job.
+func (t *settlement) keepID(ctx context.Context) error {
+	if !t.keepsID() {
+		return nil
+	}
+	if lacking, _ := t.store.lacks(t.store.names.queueStream(t.place.Queue)); lacking != nil {
+		return nil // which was logged with what to do
+	}
+	now, err := t.now(ctx)
+	if err != nil || !t.UniqueUntil.After(now) {
+		return err
+	}
+	m := t.store.holdMsg(t.place, t.Life, t.UniqueUntil)
+	stream.Expect(m, t.Seq, t.store.names.check(t.place))
+	for {
+		_, err := t.write(ctx, m, "hold of the id")
+		switch {
+		case final(err):
+			t.store.log.WarnContext(ctx, "the broker does not keep the id of this job, which has ended: another one with it may come at once",
+				append(t.attrs(), slog.Time("until", t.UniqueUntil), slog.Any("err", err))...)
+			return nil
+		case !errors.Is(err, stream.ErrConflict):
+			return wrap(err, "hold of the id")
+		}
+		newest, err := t.newestMessage(ctx)
+		if err != nil || newest == nil || newest.Seq != t.Seq {
+			return err // it is kept already, or others have it
+		}
+		// What stood in the way has left between the refusal and this look.
+		if err := stream.Sleep(ctx, stream.RetryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// keepsID reports whether the id of t is to be kept if its time has not come: whether its enqueue
+// asked for that, and something may have been done that is not to be done twice.
+func (t *settlement) keepsID() bool {
+	if t.UniqueUntil.IsZero() || !t.Kind.Final() {
+		return false
+	}
+	switch t.Reason {
+	case job.ReasonExpired, job.ReasonMalformed, job.ReasonSuperseded: // nothing was
+		return false
+	}
+	return t.Kind == job.EventSucceeded || !t.startedAt.IsZero() || t.HasStarted()
+}
