@@ -184,7 +184,7 @@ func (c *Client) prepare(ctx context.Context, o *enqueueOptions) (queue.Enqueue,
 	if err == nil && o.rejectAtQuota {
 		e.Below, err = c.findQuota(ctx, o.Type)
 	}
-	e.Once, e.Delay, e.RunAt = o.chosenID, o.delay, o.runAt
+	e.Once, e.Delay, e.RunAt, e.UniqueFor = o.chosenID, o.delay, o.runAt, o.uniqueFor
 	return e, err
 }
 
@@ -201,7 +201,7 @@ func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 		set(o)
 	}
 	if o.delayed && !o.runAt.IsZero() {
-		o.refuseZero(true, "delay", o.delay, "WithDelay and WithRunAt: use one")
+		o.refuse(true, "delay", o.delay, "WithDelay and WithRunAt: use one")
 	}
 	if o.err != nil {
 		return nil, o.err

@@ -103,6 +103,8 @@ func TestInvalidErrorsAreData(t *testing.T) {
 				enqueue(millhand.WithUnique(), millhand.WithID("x")), "id", "x", "WithID gives the id, WithUnique derives it",
 				`id "x": WithID gives the id, WithUnique derives it: use one`,
 			},
+			{enqueue(millhand.WithUniqueFor(time.Second / 2)), "unique for", "500ms", "must be from 1s", "unique for 500ms: must be from 1s to 8784h"},
+			{enqueue(millhand.WithUniqueFor(9000 * time.Hour)), "unique for", "9000h0m0s", "must be from 1s", "unique for 9000h0m0s: must be"},
 			{enqueue(millhand.WithMaxAttempts(0)), "max attempts", "0", "must be at least 1", "max attempts 0: must be at least 1"},
 			{enqueue(millhand.WithMaxAttempts(-1)), "max attempts", "-1", "must be from 1 to", "max attempts -1: must be from 1 to 1000000"},
 			{enqueue(millhand.WithTimeout(-1)), "timeout", "-1ns", "must not be negative", "timeout -1ns: must not be negative"},

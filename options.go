@@ -18,6 +18,7 @@ type enqueueOptions struct {
 	job.Record
 	chosenID      bool // or derived, so that it may have been used before
 	unique        bool
+	uniqueFor     time.Duration
 	delay         time.Duration
 	delayed       bool // a delay was given
 	runAt         time.Time
@@ -25,10 +26,10 @@ type enqueueOptions struct {
 	err           error // of the first option that breaks its rule
 }
 
-// refuseZero notes an option that was given the zero value, which means that it was not given
-// where it is kept.
-func (o *enqueueOptions) refuseZero(zero bool, what string, value any, rule string) {
-	if zero && o.err == nil {
+// refuse notes an option that breaks its rule. The zero value does always: where it is kept, it means
+// that the option was not given.
+func (o *enqueueOptions) refuse(broken bool, what string, value any, rule string) {
+	if broken && o.err == nil {
 		o.err = job.Invalid(what, value, "%s", rule)
 	}
 }
@@ -39,7 +40,7 @@ func (o *enqueueOptions) completeID() error {
 	case o.chosenID && o.unique:
 		return job.Invalid("id", o.ID, "WithID gives the id, WithUnique derives it: use one")
 	case o.chosenID:
-	case o.unique:
+	case o.unique, o.uniqueFor > 0:
 		o.ID, o.chosenID = job.UniqueID(o.Type, o.Payload), true
 	default:
 		id, err := uuid.NewV7() // ordered by time, for people who look at lists
@@ -67,12 +68,33 @@ func WithID(id string) EnqueueOption {
 // other options, or what middleware makes of the payload. It cannot be combined with [WithID].
 func WithUnique() EnqueueOption { return func(o *enqueueOptions) { o.unique = true } }
 
+// WithUniqueFor keeps the job's id taken for d after its time, also when it has ended: once per
+// period. The job's time is when it is due or, if it does not wait, when it is enqueued, by the
+// broker's clock. Without [WithID] the id is that of [WithUnique]. Whoever comes meanwhile gets a
+// [*DuplicateError] that says until when the id is taken. It is free at most 0.25 s after that, or
+// once [Client.Release] frees it.
+//
+// A job that never started leaves its id free when it ends: it was cancelled, expired or could not be
+// read. d is from 1 s to 366 days.
+func WithUniqueFor(d time.Duration) EnqueueOption {
+	return func(o *enqueueOptions) {
+		o.uniqueFor = d
+		o.refuse(d < minUnique || d > maxUnique, "unique for", d, "must be from 1s to 8784h")
+	}
+}
+
+// Bounds of [WithUniqueFor].
+const (
+	minUnique = time.Second
+	maxUnique = 366 * 24 * time.Hour
+)
+
 // WithMaxAttempts bounds the runs that end in an error, from 1. It overrides the type's own
 // setting.
 func WithMaxAttempts(n int) EnqueueOption {
 	return func(o *enqueueOptions) {
 		o.MaxAttempts = n
-		o.refuseZero(n == 0, "max attempts", n, "must be at least 1")
+		o.refuse(n == 0, "max attempts", n, "must be at least 1")
 	}
 }
 
@@ -81,7 +103,7 @@ func WithMaxAttempts(n int) EnqueueOption {
 func WithTimeout(d time.Duration) EnqueueOption {
 	return func(o *enqueueOptions) {
 		o.Timeout = d
-		o.refuseZero(d == 0, "timeout", d, "must be more than 0")
+		o.refuse(d == 0, "timeout", d, "must be more than 0")
 	}
 }
 
@@ -97,7 +119,7 @@ func WithDelay(d time.Duration) EnqueueOption {
 // be ten years ahead at most, and cannot be combined with [WithDelay].
 func WithRunAt(t time.Time) EnqueueOption {
 	return func(o *enqueueOptions) {
-		o.refuseZero(t.IsZero(), "time to run at", t, "must not be zero")
+		o.refuse(t.IsZero(), "time to run at", t, "must not be zero")
 		o.runAt = t
 	}
 }
@@ -108,7 +130,7 @@ func WithRunAt(t time.Time) EnqueueOption {
 func WithExpires(d time.Duration) EnqueueOption {
 	return func(o *enqueueOptions) {
 		o.Expires = d
-		o.refuseZero(d < minExpires, "expires", d, "must be at least 1s")
+		o.refuse(d < minExpires, "expires", d, "must be at least 1s")
 	}
 }
 

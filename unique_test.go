@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -71,6 +74,108 @@ func TestUniqueIsOfThePayloadAsItWasGiven(t *testing.T) {
 		}
 		if _, err := c.Enqueue(t.Context(), email{}, millhand.WithUnique()); !errors.Is(err, millhand.ErrDuplicate) {
 			t.Errorf("the second is %v", err)
+		}
+	})
+}
+
+// Once per period: the id is taken from the enqueue until the period has passed since the job's
+// time, and free then.
+func TestUniqueForAPeriod(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		nc := s.Connect(t)
+		c := client(t, nc)
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil })
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		began := time.Now()
+		enqueue := func() (millhand.Ref, error) {
+			return c.Enqueue(t.Context(), email{}, millhand.WithDelay(time.Minute), millhand.WithUniqueFor(time.Hour))
+		}
+		first, err := enqueue()
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := func(until time.Time) {
+			t.Helper()
+			_, err := enqueue()
+			d, ok := errors.AsType[*millhand.DuplicateError](err)
+			if !ok || d.Existing != first || !d.Until.Equal(until) {
+				t.Errorf("after %v: %v, want a duplicate of %v until %v", time.Since(began), err, first, until)
+			}
+		}
+		refused(time.Time{}) // it is alive
+		if _, err := c.Await(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		until := began.Add(time.Minute + time.Hour)
+		for range 3 {
+			time.Sleep(time.Until(until)/2 + time.Second/2)
+			refused(until)
+		}
+		if info, err := c.Get(t.Context(), first); err != nil || info.State != millhand.Succeeded {
+			t.Errorf("the job whose id is kept is %v, %v", info.State, err)
+		}
+		time.Sleep(time.Until(until) - time.Millisecond)
+		refused(until)
+		time.Sleep(250 * time.Millisecond)
+		second, err := enqueue()
+		if err != nil || second.ID != first.ID {
+			t.Errorf("when the period is over: %v, %v", second, err)
+		}
+	})
+}
+
+// The broker refuses a held id to whoever asks as wire.md says, without this package.
+func TestUniqueForAPeriodIsRefusedByTheBroker(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		nc := s.Connect(t)
+		c := client(t, nc)
+		mux := millhand.NewMux()
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil })
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux})
+		publish := func() string {
+			m := nats.NewMsg("millhand.default.ready.email.a")
+			m.Data = []byte("{}")
+			m.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
+			m.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", "millhand.default.*.email.a")
+			m.Header.Set("Millhand-Unique-Until", time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano))
+			answer, err := nc.RequestMsgWithContext(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ack struct{ Error struct{ Err_code int } }
+			if err := json.Unmarshal(answer.Data, &ack); err != nil {
+				t.Fatal(err)
+			}
+			if ack.Error.Err_code == 10071 {
+				return "refused"
+			}
+			return "stored"
+		}
+		time.Sleep(time.Second)
+		if got := publish(); got != "stored" {
+			t.Errorf("the first is %s", got)
+		}
+		ref := millhand.Ref{Queue: "default", Type: "email", ID: "a"}
+		info, err := c.Await(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := publish(); got != "refused" {
+			t.Errorf("the second is %s", got)
+		}
+		if err := c.Release(t.Context(), millhand.Ref{Queue: "default", Type: "email", ID: "a", Life: "another"}); !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("Release of another life = %v", err)
+		}
+		if err := c.Release(t.Context(), info.Ref); err != nil {
+			t.Errorf("Release = %v", err)
+		}
+		if err := c.Release(t.Context(), info.Ref); !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("Release of what is free = %v", err)
+		}
+		if got := publish(); got != "stored" {
+			t.Errorf("after its release: %s", got)
 		}
 	})
 }

@@ -22,6 +22,9 @@ type Enqueue struct {
 	// clock. One that has come is no wait.
 	Delay time.Duration
 	RunAt time.Time
+	// UniqueFor keeps the id taken for so long after the job's time, also when it has ended. It goes
+	// with Once.
+	UniqueFor time.Duration
 	// Below, unless it is zero, refuses the job while that many of its type are alive in its queue.
 	Below int
 
@@ -37,8 +40,9 @@ func NewEnqueue(r *job.Record) (Enqueue, error) {
 
 // Enqueue stores a job and returns when the broker has it. It returns a
 // [*DuplicateError] for a refused id, a [*QuotaError] for a type at its limit, and a
-// [*TooLargeError] for a payload that is too large. With an ended context it sends nothing
-// and returns [ErrNotSent].
+// [*TooLargeError] for a payload that is too large. It returns [ErrUnsupported] for an id that is to be
+// kept in a queue whose stream cannot do so. With an ended context it sends nothing and returns
+// [ErrNotSent].
 func (s *Store) Enqueue(ctx context.Context, e Enqueue) error {
 	if ctx.Err() != nil {
 		return notSent(ctx)
@@ -102,6 +106,7 @@ func (s *Store) fillEnqueue(m *nats.Msg, e Enqueue) error {
 	if limit := s.payloadLimit(); len(r.Payload) > limit {
 		return &TooLargeError{What: "payload", Size: len(r.Payload), Limit: limit, MaxPayload: s.nc.MaxPayload()}
 	}
+	r.Reused = e.Once
 	r.SetHeader(m.Header)
 	s.address(m, e.place, r.Due)
 	m.Data = r.Payload

@@ -15,10 +15,11 @@ import (
 // maxYearsAhead is how far ahead a job may be due: the broker counts nanoseconds since 1970.
 const maxYearsAhead = 10
 
-// schedule decides when a job is due, and so whether it waits, by the broker's clock. A time that has
-// come is no wait. The broker's time is waited for as long as alive returns nil.
+// schedule decides when a job is due, and so whether it waits, and until when its id stays taken, by
+// the broker's clock. A time that has come is no wait. The broker's time is waited for as long as
+// alive returns nil.
 func (s *Store) schedule(ctx context.Context, e *Enqueue, alive func() error) error {
-	if e.Delay <= 0 && e.RunAt.IsZero() {
+	if e.Delay <= 0 && e.RunAt.IsZero() && e.UniqueFor == 0 {
 		return nil
 	}
 	now, err := s.awaitNow(ctx, e.place.Queue, alive)
@@ -27,16 +28,21 @@ func (s *Store) schedule(ctx context.Context, e *Enqueue, alive func() error) er
 	}
 	due := e.RunAt
 	if due.IsZero() {
-		due = now.Add(e.Delay)
+		due = now.Add(max(e.Delay, 0))
 	}
 	if err := checkDue(due, now); err != nil {
 		return err
 	}
 	e.Record.Due, e.Record.EnqueuedAt = time.Time{}, time.Time{}
+	from := now
 	if due.After(now) {
-		e.Record.Due, e.Record.EnqueuedAt = due, now
+		e.Record.Due, e.Record.EnqueuedAt, from = due, now, due
 	}
-	return nil
+	if e.UniqueFor == 0 {
+		return nil
+	}
+	e.Record.UniqueUntil = from.Add(e.UniqueFor)
+	return s.Require(ctx, e.place.Queue)
 }
 
 // scheduleAll is schedule of a batch, before any of it is sent.
