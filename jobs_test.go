@@ -15,12 +15,13 @@ import (
 // A list tells jobs that run from those that wait for a worker, if it is asked to.
 func TestJobsByState(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
-		mux := millhand.NewMux()
-		millhand.Handle(mux, func(ctx context.Context, _ *millhand.Job[email]) error {
-			<-ctx.Done()
-			return context.Cause(ctx)
+		mux, release := millhand.NewMux(), make(chan struct{})
+		millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error {
+			<-release
+			return nil
 		})
-		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: 1, DrainTimeout: -1})
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, Concurrency: 1})
+		defer close(release)
 		c := client(t, s.Connect(t))
 		enqueue := func(id string, opts ...millhand.EnqueueOption) {
 			t.Helper()
