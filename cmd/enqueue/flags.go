@@ -45,7 +45,7 @@ func (c *command) register(fs *pflag.FlagSet) {
 	fs.Var(&c.terms.in, "in", "run the job `DURATION` from now, by the broker's clock")
 	fs.Var(&c.terms.at, "at", "run the job at `TIME`, as 2026-12-24T18:00:00+01:00")
 	fs.Var(&c.terms.expires, "expires", "end the job as dead if it has not started within `DURATION` of its time")
-	fs.Var(&c.terms.unique, "unique", "derive the id from type and payload: enqueued once while such a job is alive")
+	fs.Var(&c.terms.unique, "unique", "derive the id from type and payload: enqueued once while such a job is alive or,\nwith a `DURATION`, once in that time")
 	fs.Lookup("unique").NoOptDefVal = uniqueAlive
 	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
 	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")

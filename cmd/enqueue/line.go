@@ -24,7 +24,7 @@ type line struct {
 	In          *string              `json:"in"`
 	At          *string              `json:"at"`
 	Expires     *string              `json:"expires"`
-	Unique      json.RawMessage      `json:"unique"` // true
+	Unique      json.RawMessage      `json:"unique"` // true, or a duration as text
 	Meta        map[string]metaValue `json:"meta"`
 }
 
@@ -203,8 +203,10 @@ func parseUnique(text json.RawMessage) (u uniqueness, err error) {
 	case nil:
 	case bool:
 		u = uniqueness{given: true, alive: v}
+	case string:
+		err = u.Set(v)
 	default:
-		err = errors.New("want true")
+		err = errors.New("want true, or a duration in quotes")
 	}
 	if err != nil {
 		err = fmt.Errorf("unique: %w", err)

@@ -19,6 +19,7 @@ type report struct {
 	State     millhand.State  `json:"state"`
 	RunAt     *time.Time      `json:"run_at,omitempty"` // of a scheduled job
 	Duplicate bool            `json:"duplicate"`
+	Until     *time.Time      `json:"until,omitempty"` // of a duplicate that has ended, and whose id is kept
 	Result    json.RawMessage `json:"result,omitempty"`
 	Base64    []byte          `json:"result_base64,omitempty"`
 	Attempts  int             `json:"attempts,omitempty"`
@@ -66,6 +67,9 @@ func (r *report) setState(info *millhand.Info) {
 // printDuplicate prints the job that is in the way of a new one.
 func (c *command) printDuplicate(ctx context.Context, client *millhand.Client, d *millhand.DuplicateError) error {
 	r := report{Ref: d.Existing, Duplicate: true, text: d.Existing.ID}
+	if !d.Until.IsZero() {
+		r.Until = new(d.Until.UTC())
+	}
 	r.look(ctx, client)
 	return c.print(r)
 }

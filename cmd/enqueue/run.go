@@ -26,6 +26,7 @@ const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its 
   echo '{"to":"b@example.com"}' | enqueue email -  payload from standard input
   enqueue email --id welcome-42                    refused while job welcome-42 is alive
   enqueue email --in 1h30m                         not before that; --at 2026-12-24T18:00:00+01:00 likewise
+  enqueue report '{"day":"monday"}' --unique=24h   once a day, whoever enqueues it
   enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
   enqueue --from jobs.ndjson --resume monday       the same command goes on where it was broken off
@@ -61,7 +62,10 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs := root.Flags()
 	c.register(fs)
 	cli.AddVersion(root)
-	return cli.Execute(ctx, root, joinDuration(fs, args, "--wait"), s.err)
+	for _, flag := range []string{"--unique", "--wait"} {
+		args = joinDuration(fs, args, flag)
+	}
+	return cli.Execute(ctx, root, args, s.err)
 }
 
 // complete is a flag and no command, since any word may be a type of job.

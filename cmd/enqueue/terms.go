@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 const (
 	furthestYears = 10 // ahead
 	leastExpires  = time.Second
+	leastUnique   = time.Second
+	mostUnique    = 366 * 24 * time.Hour
 )
 
 // terms are when a job is to run and how often: what --in, --at, --expires and --unique say, or the
@@ -54,8 +55,10 @@ func (t *terms) check(as naming, id string, now time.Time) error {
 		return as.errorf("--at %s: at most %d years ahead", t.at.text, furthestYears)
 	case t.expires.given() && t.expires.length < leastExpires:
 		return as.errorf("--expires %s: must be at least %v", t.expires.text, leastExpires)
+	case t.unique.period.given() && (t.unique.period.length < leastUnique || t.unique.period.length > mostUnique):
+		return as.errorf("--unique %s: must be from %v to %.0fh", t.unique.period.text, leastUnique, mostUnique.Hours())
 	case t.unique.alive && id != "":
-		return as.errorf("--id gives the id, --unique derives it: use one")
+		return as.errorf("--id gives the id, --unique derives it: use one; --id %s --unique=1h keeps %s for a while", id, id)
 	}
 	return nil
 }
@@ -98,7 +101,10 @@ func (t *terms) options(hasID bool) []millhand.EnqueueOption {
 	if t.expires.given() {
 		opts = append(opts, millhand.WithExpires(t.expires.length))
 	}
-	if t.unique.alive && !hasID {
+	switch {
+	case t.unique.period.given():
+		opts = append(opts, millhand.WithUniqueFor(t.unique.period.length))
+	case t.unique.alive && !hasID:
 		opts = append(opts, millhand.WithUnique())
 	}
 	return opts
@@ -149,31 +155,34 @@ func (i *instant) time() (t time.Time, err error) {
 	return t, err
 }
 
-// A uniqueness is --unique: alone.
+// A uniqueness is --unique: alone, or with the period for which an id is kept.
 type uniqueness struct {
-	given bool // though it may be given as false, by a line
-	alive bool // while the job is alive, under a derived id
+	given  bool // though it may be given as false, by a line
+	alive  bool // without a period: while the job is alive, under a derived id
+	period span
 }
 
 // uniqueAlive is the value of a --unique that stands alone.
 const uniqueAlive = "true"
 
 // wanted reports whether the job is to be unique in any way.
-func (u *uniqueness) wanted() bool { return u.alive }
+func (u *uniqueness) wanted() bool { return u.alive || u.period.given() }
 
 // Set implements pflag.Value.
 func (u *uniqueness) Set(text string) error {
-	alive, err := strconv.ParseBool(text)
-	*u = uniqueness{given: true, alive: alive}
-	return err
+	*u = uniqueness{given: true, alive: text == uniqueAlive}
+	if u.alive {
+		return nil
+	}
+	return u.period.Set(text)
 }
 
 func (u *uniqueness) String() string {
 	if u.alive {
 		return uniqueAlive
 	}
-	return ""
+	return u.period.text
 }
 
 // Type implements pflag.Value.
-func (u *uniqueness) Type() string { return "bool" }
+func (u *uniqueness) Type() string { return "duration" }

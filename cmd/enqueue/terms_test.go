@@ -29,7 +29,9 @@ func TestTermsThatAreRefused(t *testing.T) {
 		{"--in=0s|--at=", `{"in":"0s","at":""}`, "--in and --at: use one"},
 		{"--expires=0s", `{"expires":"0s"}`, "--expires 0s: must be at least 1s"},
 		{"--expires=10ms", `{"expires":"10ms"}`, "--expires 10ms: must be at least 1s"},
-		{"--unique|--id=x", `{"unique":true,"id":"x"}`, "--id gives the id, --unique derives it: use one"},
+		{"--unique=500ms", `{"unique":"500ms"}`, "--unique 500ms: must be from 1s to 8784h"},
+		{"--unique=9000h", `{"unique":"9000h"}`, "--unique 9000h: must be from 1s to 8784h"},
+		{"--unique|--id=x", `{"unique":true,"id":"x"}`, "--id gives the id, --unique derives it: use one; --id x --unique=1h keeps x for a while"},
 	} {
 		c, err := parseFlags(t, tt.flags)
 		if err == nil {
@@ -58,6 +60,8 @@ func TestTermsThatAreUnreadable(t *testing.T) {
 		{"--in=soon", `invalid argument "soon" for "--in" flag: time: invalid duration "soon"`, `{"in":"soon"}`, `in: time: invalid duration "soon"`},
 		{"--in=", `invalid argument "" for "--in" flag: time: invalid duration ""`, `{"in":""}`, `in: time: invalid duration ""`},
 		{"--expires=1", `invalid argument "1" for "--expires" flag: time: missing unit in duration "1"`, `{"expires":"1"}`, `expires: time: missing unit in duration "1"`},
+		{"--unique=no", `invalid argument "no" for "--unique" flag: time: invalid duration "no"`, `{"unique":"no"}`, `unique: time: invalid duration "no"`},
+		{"--unique=", `invalid argument "" for "--unique" flag: time: invalid duration ""`, `{"unique":3600}`, `unique: want true, or a duration in quotes`},
 	} {
 		if _, err := parseFlags(t, tt.flags); fmt.Sprint(err) != tt.flagWant {
 			t.Errorf("%s: %v, want %s", tt.flags, err, tt.flagWant)
@@ -74,11 +78,12 @@ func TestTermsOfLinesAndFlags(t *testing.T) {
 	at := time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	for _, tt := range []struct{ flags, line, want string }{
 		{"", `{}`, "in= at= expires= unique="},
-		{"--in=1h|--expires=2h|--unique", `{}`, "in=1h at= expires=2h unique=true"},
-		{"--in=1h|--expires=2h", `{"in":"0s","expires":"4h","unique":true}`, "in=0s at= expires=4h unique=true"},
+		{"--in=1h|--expires=2h|--unique=3h", `{}`, "in=1h at= expires=2h unique=3h"},
+		{"--in=1h|--expires=2h|--unique=3h", `{"in":"0s","expires":"4h","unique":true}`, "in=0s at= expires=4h unique=true"},
 		{"--in=1h", `{"at":"` + at + `"}`, "in= at=" + at + " expires= unique="},
 		{"--at=" + at, `{"in":"2h"}`, "in=2h at= expires= unique="},
 		{"--unique", `{"unique":false}`, "in= at= expires= unique="},
+		{"--unique=1h", `{"unique":"true"}`, "in= at= expires= unique=true"},
 		{"--unique", `{"unique":null,"in":null,"at":null,"expires":null}`, "in= at= expires= unique=true"},
 	} {
 		c, err := parseFlags(t, tt.flags)
@@ -112,9 +117,11 @@ func TestIDOfALine(t *testing.T) {
 		{terms{}, `{}`, ""},
 		{terms{}, `{"id":"a"}`, "a"},
 		{terms{}, `{"payload":{ "to":"a@example.com"},"unique":true}`, derived},
+		{terms{}, `{"payload":{ "to":"a@example.com"},"unique":"1h"}`, derived},
 		{unique, `{"payload":{"to":"a@example.com"}}`, derived},
 		{unique, `{"id":"a"}`, "a"},
 		{unique, `{"unique":false}`, ""},
+		{terms{}, `{"id":"a","unique":"1h"}`, "a"},
 	} {
 		e, err := (&template{typ: "email", terms: tt.all}).parse([]byte(tt.line))
 		if err != nil || e.id != tt.want {
