@@ -106,7 +106,7 @@ type State string
 const (
 	Scheduled State = "scheduled" // waits for its time
 	Ready     State = "ready"     // waits for a worker, or runs: [Client.Get] does not tell them apart
-	Running   State = "running"   // a worker has it in hand: only those say so that ask the workers, such as [Client.Jobs]
+	Running   State = "running"   // a worker has it in hand: only those say so that ask the workers, as [Client.Watch] and [Client.Jobs] do
 	Retrying  State = "retrying"  // failed, and waits for its next attempt
 	Succeeded State = "succeeded"
 	Dead      State = "dead"      // will not be run again; kept whole
@@ -143,6 +143,7 @@ type Info struct {
 	FinishedAt  time.Time         `json:"finished_at,omitzero"` // of a job that has ended
 	Worker      string            `json:"worker,omitempty"`     // that ended the last run
 	Reason      Reason            `json:"reason,omitempty"`     // why it is dead or cancelled
+	Progress    Progress          `json:"progress,omitzero"`    // of a job that [Client.Watch] found running
 	Failures    []Failure         `json:"failures,omitempty"`   // of this life, oldest first, as far as the broker keeps them
 	Returned                      // by the handler of a job that succeeded
 }

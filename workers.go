@@ -41,8 +41,9 @@ const (
 // A RunningJob is a job that a worker has in hand.
 type RunningJob struct {
 	Ref
-	Worker string    `json:"worker"` // its id
-	Since  time.Time `json:"since"`  // UTC, by the worker's clock
+	Worker   string    `json:"worker"`            // its id
+	Since    time.Time `json:"since"`             // UTC, by the worker's clock
+	Progress Progress  `json:"progress,omitzero"` // that the handler reported; zero: none
 }
 
 // Workers returns the workers there are, as each of them said within the last seconds,
@@ -142,5 +143,9 @@ func workerOf(n registry.Node) WorkerInfo {
 }
 
 func runningOf(r registry.Running) RunningJob {
-	return RunningJob{Ref: Ref{ID: r.ID, Type: r.Type, Queue: r.Queue}, Worker: r.Node, Since: r.Since}
+	j := RunningJob{Ref: Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life}, Worker: r.Node, Since: r.Since}
+	if r.Progress != nil {
+		j.Progress = Progress(*r.Progress)
+	}
+	return j
 }

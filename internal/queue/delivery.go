@@ -36,9 +36,11 @@ type Delivery struct {
 	lease      *lease
 	repeated   bool        // the broker has handed it out before, or may have
 	left       atomic.Bool // its slot is free: the handler has returned, or was given up
-	settlement settlement  // in the settler's hand
-	weight     int64       // bytes that it takes there
-	shed       int         // bytes of the payload, if that was dropped to save memory
+	store      *Store
+	progress   atomic.Pointer[progress] // nil: the handler has said nothing of it
+	settlement settlement               // in the settler's hand
+	weight     int64                    // bytes that it takes there
+	shed       int                      // bytes of the payload, if that was dropped to save memory
 }
 
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at
@@ -53,6 +55,7 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 		lease lease
 	}{lease: lease{ackWait: ackWait, since: sent}}
 	h := &both.Delivery
+	h.store = s
 	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
@@ -177,5 +180,8 @@ func (h *Delivery) Finished() {
 		ran = max(time.Since(h.startedAt), 1)
 	}
 	h.left.Store(true)
+	if p := h.progress.Load(); p != nil {
+		p.end()
+	}
 	h.Ticket.Finished(ran)
 }

@@ -57,7 +57,13 @@ func (n names) eventsOf(p job.Place) string {
 }
 
 func (n names) event(p job.Place) string { return n.of(p, "event", p.Queue.String()) }
-func (n names) dead(p job.Place) string  { return n.of(p, "dead", p.Queue.String()) }
+
+// progress is where the progress of a run is told, to whoever listens.
+func (n names) progress(p job.Place) string {
+	return n.join("control", "progress", p.Queue.String(), p.Type.String(), p.ID.String())
+}
+
+func (n names) dead(p job.Place) string { return n.of(p, "dead", p.Queue.String()) }
 
 func (n names) of(p job.Place, first, second string) string {
 	return n.join(first, second, p.Type.String(), p.ID.String())

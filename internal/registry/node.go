@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -43,13 +44,20 @@ type Running struct {
 	Queue string    `json:"queue"`
 	Since time.Time `json:"since"`
 	Node  string    `json:"node,omitempty"` // left out in the node's own record
+
+	// Left out in the record of the node, which is stored.
+	Life     string        `json:"life,omitempty"`
+	Progress *job.Progress `json:"progress,omitempty"` // nil: the handler has said nothing of it
 }
 
-// bounded is n as it is written: with its oldest jobs only.
+// bounded is n as it is written: with its oldest jobs only, and what does not change of them.
 func (n Node) bounded() Node {
 	slices.SortFunc(n.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
 	n.RunningTotal = max(n.RunningTotal, len(n.Running))
 	n.Running = n.Running[:min(len(n.Running), MaxRunning)]
+	for i := range n.Running {
+		n.Running[i].Life, n.Running[i].Progress = "", nil
+	}
 	return n
 }
 

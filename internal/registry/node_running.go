@@ -122,7 +122,14 @@ func (s *Store) reply(m *nats.Msg, n Node) error {
 		return nil //nolint:nilerr // nobody of ours asks so
 	}
 	found := q.of(n.Running)
-	b, err := json.Marshal(answer{Node: n.ID, Running: found[:min(len(found), maxAnswer)]})
+	a := answer{Node: n.ID, Running: found[:min(len(found), maxAnswer)]}
+	b, err := json.Marshal(a)
+	if err == nil && int64(len(b)) > s.nc.MaxPayload()/2 { // long notes of very many
+		for i := range a.Running {
+			a.Running[i].Progress = nil
+		}
+		b, err = json.Marshal(a)
+	}
 	if err != nil {
 		return err
 	}

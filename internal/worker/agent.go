@@ -53,7 +53,11 @@ func (r *runner) snapshot() (running []registry.Running) {
 	for a := range r.running {
 		h := a.held
 		if since := h.StartedAt(); !since.IsZero() { // else it is about to start
-			running = append(running, registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: since.UTC()})
+			r := registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: since.UTC(), Life: h.Life}
+			if p, ok := h.LastProgress(); ok {
+				r.Progress = &p
+			}
+			running = append(running, r)
 		}
 	}
 	return running
