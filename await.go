@@ -18,17 +18,26 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	info, err := c.read(ctx, ref, place)
+	if err != nil {
+		return Info{}, ref.unknown(err)
+	}
+	return info, nil
+}
+
+// read is Get for a ref that was checked. It returns [queue.ErrNotFound] if nothing is known.
+func (c *Client) read(ctx context.Context, ref Ref, place job.Place) (Info, error) {
 	info := Info{Ref: ref}
 	m, err := c.store.Find(ctx, place)
 	if err != nil && !errors.Is(err, queue.ErrNotFound) {
-		return Info{}, publicError(err)
+		return Info{}, err
 	}
 	if err == nil && (ref.Life == "" || ref.Life == m.Life) {
 		info.addWaiting(m)
 	}
 	history, err := c.store.History(ctx, place, info.Life)
 	if err != nil {
-		return Info{}, publicError(err)
+		return Info{}, err
 	}
 	if info.State == "" && info.Life == "" && len(history) > 0 {
 		info.Life = history[len(history)-1].Life
@@ -39,7 +48,7 @@ func (c *Client) Get(ctx context.Context, ref Ref) (Info, error) {
 		}
 	}
 	if info.State == "" {
-		return Info{}, ref.notFound()
+		return Info{}, queue.ErrNotFound
 	}
 	return info, nil
 }

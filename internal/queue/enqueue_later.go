@@ -57,7 +57,7 @@ func (s *Store) scheduleAll(ctx context.Context, batch []Enqueue, errs []error) 
 func (s *Store) awaitNow(ctx context.Context, queue job.Name, alive func() error) (time.Time, error) {
 	for pause := stream.RetryPause; ; pause = min(2*pause, stream.MaxRetryPause) {
 		now, err := s.Now(ctx, queue)
-		if err == nil || isRefused(err) || ctx.Err() != nil || alive() != nil {
+		if err == nil || Hopeless(err) || ctx.Err() != nil || alive() != nil {
 			return now, err
 		}
 		if err := stream.Sleep(ctx, pause); err != nil {

@@ -142,7 +142,7 @@ func (t *waiters) each(ctx context.Context, ws []*waiter, f func(context.Context
 				err = f(within, w)
 			}
 			t.looked(ctx, []*waiter{w}, err)
-			if isRefused(err) { // that one, and not for the others
+			if Hopeless(err) { // that one, and not for the others
 				return nil
 			}
 			return err

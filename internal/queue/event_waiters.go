@@ -279,7 +279,7 @@ func (t *waiters) wasLookedFor(w *waiter, err error, now time.Time) (hopeless bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w.failure = err
-	if isRefused(err) || w.absent.lasts(err) > startupMax {
+	if Hopeless(err) || w.absent.lasts(err) > startupMax {
 		return true
 	}
 	if w.pause == 0 {
@@ -308,9 +308,9 @@ func (o *outage) lasts(err error) time.Duration {
 	return time.Since(o.since)
 }
 
-// isRefused reports whether a read that failed with err will fail again, however often it is
+// Hopeless reports whether a read that failed with err will fail again, however often it is
 // tried: the answer was definite.
-func isRefused(err error) bool {
+func Hopeless(err error) bool {
 	return err != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) ||
 		errors.Is(err, nats.ErrPermissionViolation) || !passing(err))
 }
