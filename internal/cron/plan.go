@@ -3,6 +3,7 @@ package cron
 import (
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -23,8 +24,22 @@ type Cursor struct {
 	Skipped   int       `json:"skipped,omitempty"` // ticks that an earlier one was in the way of
 	SkippedAt time.Time `json:"skipped_at,omitzero"`
 
-	// Ahead names the jobs that were published and whose time had not come, as <type>.<id>.
-	Ahead []string `json:"ahead,omitempty"`
+	Ahead []Published `json:"ahead,omitempty"` // whose time had not come
+}
+
+// A Published is a tick with its job.
+type Published struct {
+	Type string    `json:"type"`
+	ID   string    `json:"id"`
+	At   time.Time `json:"at"`
+}
+
+// ID returns the id of the job of a tick.
+func (e Entry) ID(tick time.Time) string {
+	if e.Overlap == SkipOverlap {
+		return e.Name
+	}
+	return e.Name + "-" + strconv.FormatInt(tick.Unix(), 10)
 }
 
 // from is the time after which e's ticks are to be published.

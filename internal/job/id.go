@@ -81,6 +81,9 @@ func QueueName(s string) (Name, error) { return named(s, CheckQueue(s)) }
 // TypeName returns the name of a type, or an [*InvalidError].
 func TypeName(s string) (Name, error) { return named(s, CheckType(s)) }
 
+// CronName returns the name of an entry of a schedule, or an [*InvalidError].
+func CronName(s string) (Name, error) { return named(s, CheckCron(s)) }
+
 // IDName returns a job's id, or an [*InvalidError].
 func IDName(s string) (Name, error) { return named(s, CheckID(s)) }
 

@@ -62,5 +62,6 @@ const (
 	ReasonExpired    = "expired"    // not started in time
 	ReasonMalformed  = "malformed"  // a header or the payload cannot be read
 	ReasonCrashed    = "crashed"    // lost its worker too often
-	ReasonSuperseded = "superseded" // a newer job took its id
+	ReasonSuperseded = "superseded" // a newer job took its id, or cron's entry was edited
+	ReasonMissed     = "missed"     // a tick of cron that came too late
 )

@@ -44,6 +44,9 @@ func (n names) cron(queue, entry job.Name) string {
 	return n.join(queue.String(), "cron", entry.String())
 }
 
+// cronHints is where workers tell each other what of cron they published.
+func (n names) cronHints() string { return n.join("control", "cron") }
+
 // check covers whatever message an id has: scheduled, ready or a hold. Every conditional
 // write uses this very string: R3 streams compare it when writes are in flight.
 func (n names) check(p job.Place) string { return n.of(p, p.Queue.String(), "*") }

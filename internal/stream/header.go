@@ -34,6 +34,9 @@ const (
 // statusNoResponders is the [HeaderStatus] of a server that knows nobody who listens.
 const statusNoResponders = "503"
 
+// Replace has m, once it is stored, be the only message on its subject.
+func Replace(m *nats.Msg) { m.Header[headerRollup] = []string{"sub"} }
+
 // Expect makes m conditional: the newest message on filter, wildcards allowed, has the sequence
 // seq; 0: there is none.
 func Expect(m *nats.Msg, seq uint64, filter string) { expectOn(m, seq, filter, filter == m.Subject) }

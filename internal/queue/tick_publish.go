@@ -1,0 +1,175 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/cron"
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// publish stores the jobs of the plan with the cursor that says so, all or none, and tells the other
+// workers. If that is refused it finds out why: somebody was first, or a job with the id of a tick is
+// alive.
+func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.Time) error {
+	next := e.after(p, now)
+	msgs := []*nats.Msg{t.store.cursorMsg(e, next)}
+	for _, tick := range p.Ticks {
+		m, err := t.store.tickMsg(e, tick, now)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, m)
+	}
+	last, err := t.store.storeTogether(ctx, msgs)
+	switch {
+	case err == nil:
+		t.moved(e, next, last-uint64(len(msgs)-1))
+		return nil
+	case !errors.Is(err, stream.ErrConflict) && stream.Code(err) != stream.CodeWrongLastSeqBusy:
+		return err
+	}
+	before := e.seq
+	if err := t.read(ctx, e); err != nil {
+		return err
+	}
+	switch {
+	case e.seq != before: // somebody was first
+		e.turn(now)
+	case !errors.Is(err, stream.ErrConflict): // busy
+		e.wake = now.Add(rand.N(dueSpread))
+	case len(p.Ticks) > 1: // one of them, and the others are not to wait for it
+		p.Ticks, p.Last = p.Ticks[:1], p.Ticks[0]
+		return t.publish(ctx, e, p, now)
+	case p.Last.After(now):
+		e.kept = p.Last
+		e.turn(now)
+	default:
+		return t.skip(ctx, e, p, now)
+	}
+	return nil
+}
+
+// skip moves the cursor past a tick whose id has a living job.
+func (t *Ticker) skip(ctx context.Context, e *ticking, p cron.Plan, now time.Time) error {
+	next := e.after(cron.Plan{Missed: p.Missed, Last: p.Last}, now)
+	next.Skipped, next.SkippedAt = next.Skipped+1, p.Last
+	seq, err := t.store.client.Publish(ctx, t.store.cursorMsg(e, next))
+	if errors.Is(err, stream.ErrConflict) {
+		e.known, e.wake = false, now
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.log.InfoContext(ctx, "a schedule's tick was skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("job_id", e.ID(p.Last)), slog.Time("tick", p.Last))
+	t.moved(e, next, seq)
+	return nil
+}
+
+// moved takes in that the cursor is next, and tells the other workers.
+func (t *Ticker) moved(e *ticking, next cron.Cursor, seq uint64) {
+	e.cursor, e.seq = next, seq
+	e.turn(t.store.now())
+	h, err := json.Marshal(cronHint{Entry: e.Name, Queue: e.Job.Queue, Seq: seq, Cursor: next})
+	if err == nil {
+		err = t.store.nc.Publish(t.store.names.cronHints(), h)
+	}
+	if err != nil {
+		t.log.Debug("no hint sent", slog.String("cron", e.Name), slog.Any("err", err))
+	}
+}
+
+// after is the cursor once the plan is carried out.
+func (e *ticking) after(p cron.Plan, now time.Time) cron.Cursor {
+	next := e.cursor
+	next.Rev, next.Last, next.Ahead = e.Rev, p.Last.UTC(), nil
+	if p.Missed > 0 {
+		next.Missed += p.Missed
+		next.MissedAt = now.UTC()
+	}
+	if e.cursor.Rev == e.Rev {
+		for _, a := range e.cursor.Ahead {
+			if a.At.After(now) {
+				next.Ahead = append(next.Ahead, a)
+			}
+		}
+	}
+	for _, tick := range p.Ticks {
+		if tick.After(now) {
+			next.Ahead = append(next.Ahead, cron.Published{Type: e.Job.Type, ID: e.ID(tick), At: tick})
+		}
+	}
+	return next
+}
+
+// cursorMsg replaces the cursor that e was decided by.
+func (s *Store) cursorMsg(e *ticking, c cron.Cursor) *nats.Msg {
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // numbers, texts and times
+	}
+	m := &nats.Msg{Subject: s.names.cron(e.queue, e.name), Header: nats.Header{}, Data: body}
+	stream.Replace(m)
+	stream.Expect(m, e.seq, m.Subject)
+	return m
+}
+
+// tickMsg is the job of a tick: ready if that is due, else waiting for its time.
+func (s *Store) tickMsg(e *ticking, tick, now time.Time) (*nats.Msg, error) {
+	r := e.Job
+	r.ID, r.Attempt = e.ID(tick), 1
+	// The same for every worker, so that of two jobs of one tick, should they ever be, one counts.
+	r.Life = "c-" + strconv.FormatUint(e.Rev, 10) + "-" + strconv.FormatInt(tick.Unix(), 10)
+	r.EnqueuedAt, r.Due = now, tick
+	r.Reused = e.Overlap == cron.SkipOverlap
+	r.Tick = &job.Tick{Entry: e.Name, Rev: e.Rev, Time: tick.In(e.Schedule.Zone())}
+	place, err := r.Place()
+	if err != nil {
+		return nil, err
+	}
+	runAt := tick
+	if !tick.After(now) {
+		runAt = time.Time{}
+	}
+	m := s.jobMsg(place, &r, runAt)
+	stream.Expect(m, 0, s.names.check(place))
+	return m, nil
+}
+
+// readCursor returns the cursor of an entry, and the sequence of its message: 0 if there is none.
+func (s *Store) readCursor(ctx context.Context, queue, entry job.Name) (c cron.Cursor, seq uint64, err error) {
+	m, err := s.client.Last(ctx, s.names.queueStream(queue), s.names.cron(queue, entry))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return cron.Cursor{}, 0, nil
+	case err != nil:
+		return cron.Cursor{}, 0, err
+	}
+	if err := json.Unmarshal(m.Data, &c); err != nil {
+		return cron.Cursor{}, 0, fmt.Errorf("cursor of %s: %w", entry, err)
+	}
+	return c, m.Seq, nil
+}
+
+// A cronHint tells what was published. It may be lost: then a refusal leads to the same.
+type cronHint struct {
+	Entry  string      `json:"entry"`
+	Queue  string      `json:"queue"`
+	Seq    uint64      `json:"seq"`
+	Cursor cron.Cursor `json:"cursor"`
+}
+
+func readCronHint(data []byte) (h cronHint, ok bool) {
+	err := json.Unmarshal(data, &h)
+	return h, err == nil
+}
