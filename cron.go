@@ -2,21 +2,26 @@ package millhand
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"time"
 
 	"github.com/millhand/millhand/internal/cron"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // A Cron is an entry of a schedule: a job that is enqueued at each of its ticks, once, however many
 // workers there are. docs/cron.md says what happens when clocks change, when nobody is there to
 // enqueue it, and when the entry is edited.
 type Cron struct {
-	Name     string // as a type's
-	Schedule string // "30 2 * * *", "@daily" or "@every 90s"
-	Zone     string // of the tz database, such as "Europe/Amsterdam"; default UTC
-	Args     Args
+	Name     string          // as a type's
+	Schedule string          // "30 2 * * *", "@daily" or "@every 90s"
+	Zone     string          // of the tz database, such as "Europe/Amsterdam"; default UTC
+	Args     Args            // at most 64 KiB
 	Options  []EnqueueOption // not those that choose an id, a time or a quota
 
 	Overlap Overlap       // default [SkipOverlap]
@@ -48,6 +53,22 @@ const (
 	CatchUpAll  CatchUp = "all"  // it runs; needs [AllowOverlap]. After an outage the latest 100 do
 )
 
+// A CronInfo is an entry and how far it has come. Times are UTC.
+type CronInfo struct {
+	Cron
+	Type, Queue string // of its jobs
+
+	NextTick time.Time // zero if none is to come
+	// LastTick is the latest that has come since the entry was put or edited, be it missed or
+	// skipped: zero if there was none.
+	LastTick time.Time
+
+	Missed    int       // ticks that nobody enqueued in time, as far as counted; of a job that came too late the event tells
+	MissedAt  time.Time // when that was counted last
+	Skipped   int       // ticks that were left out, since the job of an earlier one was alive
+	SkippedAt time.Time // the last of them
+}
+
 // Next returns the first n ticks after a time, in the schedule's zone. They come from the schedule
 // alone: nothing is asked. "@every" counts from when the entry was put, which is known of one that
 // [Client.Crons] returned; of any other it counts from after. The error is an [*InvalidError].
@@ -66,16 +87,117 @@ func (c Cron) Next(after time.Time, n int) ([]time.Time, error) {
 	return ticks, nil
 }
 
+// Check returns an [*InvalidError] if c breaks a rule. [Client.PutCron] checks the same.
+func (c Cron) Check() error {
+	_, err := c.entry()
+	return publicError(err)
+}
+
+// PutCron puts an entry, which replaces the one of that name. An entry that is there as it is stays
+// as it is, so it may be put at every start of a program. Otherwise what was enqueued ahead of the
+// entry as it was does not run any more, unless it is due by now. It returns an [*InvalidError] for an
+// entry that breaks a rule. The entry's jobs are enqueued by the workers that run, of whatever queues
+// and types.
+func (c *Client) PutCron(ctx context.Context, e Cron) error {
+	entry, err := e.entry()
+	if err != nil {
+		return publicError(err)
+	}
+	return publicError(worker.PutCron(ctx, c.registry, c.store, entry))
+}
+
+// DeleteCron removes an entry and the job that waits for its next tick. A job that is due or runs is
+// left alone. It returns [ErrNotFound] if there is no such entry.
+func (c *Client) DeleteCron(ctx context.Context, name string) error {
+	err := worker.RemoveCron(ctx, c.registry, c.store, name)
+	if errors.Is(err, registry.ErrNoEntry) {
+		return fmt.Errorf("%w: there is no entry %s", ErrNotFound, name)
+	}
+	return publicError(err)
+}
+
+// Crons returns all entries, sorted by name.
+func (c *Client) Crons(ctx context.Context) ([]CronInfo, error) {
+	entries, err := c.registry.Crons(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	infos := make([]CronInfo, 0, len(entries))
+	for _, e := range entries {
+		cursor, now, err := c.store.CronCursor(ctx, e.Job.Queue, e.Name)
+		if err != nil {
+			return nil, publicError(err)
+		}
+		last, next := e.Around(cursor, now)
+		infos = append(infos, CronInfo{
+			Cron: cronOf(e), Type: e.Job.Type, Queue: e.Job.Queue,
+			NextTick: next, LastTick: last,
+			Missed: cursor.Missed, MissedAt: cursor.MissedAt, Skipped: cursor.Skipped, SkippedAt: cursor.SkippedAt,
+		})
+	}
+	return infos, nil
+}
+
+// cronOf is an entry as it was put. Put again it is no change.
+func cronOf(e registry.Cron) Cron {
+	common := e.Job
+	return Cron{
+		Name: e.Name, Schedule: e.Schedule.String(), Zone: e.Schedule.ZoneName(),
+		Args: Raw{Name: common.Type, Payload: common.Payload},
+		Options: []EnqueueOption{func(o *enqueueOptions) {
+			o.Queue, o.MaxAttempts, o.Timeout, o.Expires = common.Queue, common.MaxAttempts, common.Timeout, common.Expires
+			o.Meta, o.Trace = maps.Clone(common.Meta), maps.Clone(common.Trace)
+		}},
+		Overlap: Overlap(e.Overlap), CatchUp: CatchUp(e.CatchUp), Grace: e.Grace,
+		since: e.Schedule.Since(),
+	}
+}
+
+// entry is c as the registry knows it, checked.
+func (c Cron) entry() (registry.Cron, error) {
+	if err := job.CheckCron(c.Name); err != nil {
+		return registry.Cron{}, err
+	}
+	schedule, err := c.schedule(time.Time{})
+	if err != nil {
+		return registry.Cron{}, err
+	}
+	o, err := newOptions(c.Args, c.Options)
+	if err != nil {
+		return registry.Cron{}, err
+	}
+	if err := o.checkCron(); err != nil {
+		return registry.Cron{}, err
+	}
+	e := registry.Cron{
+		Entry: cron.Entry{
+			Name: c.Name, Schedule: schedule, Grace: cmp.Or(c.Grace, cron.DefaultGrace),
+			Overlap: cron.Overlap(cmp.Or(c.Overlap, SkipOverlap)), CatchUp: cron.CatchUp(cmp.Or(c.CatchUp, CatchUpOne)),
+		},
+		Job: job.Record{
+			Queue: o.Queue, Type: o.Type, Payload: o.Payload, MaxAttempts: o.MaxAttempts,
+			Timeout: o.Timeout, Expires: o.Expires, Meta: o.Meta, Trace: o.Trace,
+		},
+	}
+	return e, e.Check()
+}
+
+// checkCron refuses what an entry decides itself.
+func (o *enqueueOptions) checkCron() error {
+	switch {
+	case o.chosenID:
+		return &job.InvalidError{What: "an entry's options", Rule: "must not choose an id: that comes from the entry"}
+	case o.rejectAtQuota:
+		return &job.InvalidError{What: "an entry's options", Rule: "must not refuse a job at a quota: its jobs wait"}
+	}
+	return nil
+}
+
 // schedule reads the schedule, which counts from a time if no other is known.
 func (c Cron) schedule(since time.Time) (cron.Schedule, error) {
 	s, err := cron.Parse(c.Schedule, c.Zone, cmp.Or(c.since, since))
-	return s, invalidCron(err)
-}
-
-// invalidCron makes an error about an entry one like those about jobs.
-func invalidCron(err error) error {
 	if i, ok := errors.AsType[*cron.InvalidError](err); ok {
-		return (*job.InvalidError)(i)
+		return s, (*job.InvalidError)(i)
 	}
-	return err
+	return s, err
 }

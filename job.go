@@ -39,6 +39,7 @@ type Job[T any] struct {
 	MaxAttempts int
 	Crashes     int               // how often the job lost its worker
 	EnqueuedAt  time.Time         // by the broker's clock
+	Tick        time.Time         // of a job of a [Cron], in the entry's zone; else zero
 	Meta        map[string]string // as enqueued; a copy
 	Trace       map[string]string // traceparent and tracestate of W3C Trace Context, as enqueued; a copy
 	Args        T
@@ -75,15 +76,22 @@ func (j *Job[T]) Outcome(ctx context.Context, err error) EventKind {
 func newJob[T any](h *queue.Delivery, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
+		EnqueuedAt: h.EnqueuedAt.UTC(), Tick: tickOf(&h.Record), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
 	}
+}
+
+func tickOf(r *job.Record) time.Time {
+	if r.Tick == nil {
+		return time.Time{}
+	}
+	return r.Tick.Time
 }
 
 // jobOf is j as the handler of a type sees it, but for its arguments.
 func jobOf[T any](j *Job[Raw]) *Job[T] {
 	return &Job[T]{
 		Ref: j.Ref, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Crashes: j.Crashes,
-		EnqueuedAt: j.EnqueuedAt, Meta: j.Meta, Trace: j.Trace, held: j.held,
+		EnqueuedAt: j.EnqueuedAt, Tick: j.Tick, Meta: j.Meta, Trace: j.Trace, held: j.held,
 	}
 }
 
@@ -119,14 +127,15 @@ func (s State) Final() bool { return job.State(s).Final() }
 // A Reason says why a job is dead or cancelled.
 type Reason string
 
-// The reasons. Only [ReasonSuperseded] is one of a cancelled job.
+// The reasons. Only [ReasonSuperseded] and [ReasonMissed] are of a cancelled job.
 const (
 	ReasonExhausted  Reason = "exhausted"  // no attempts are left
 	ReasonPermanent  Reason = "permanent"  // the handler said that no attempt will help: [Permanent]
 	ReasonExpired    Reason = "expired"    // it was not started in time
 	ReasonMalformed  Reason = "malformed"  // a header or the payload cannot be read
 	ReasonCrashed    Reason = "crashed"    // it lost its worker too often
-	ReasonSuperseded Reason = "superseded" // a newer job took its id
+	ReasonSuperseded Reason = "superseded" // a newer job took its id, or the [Cron] that it is of was edited or removed
+	ReasonMissed     Reason = "missed"     // it is of a [Cron] and came too late
 )
 
 // Info is what is known about a job. Times are UTC, and zero while they have not come.

@@ -52,6 +52,14 @@ type WorkerConfig struct {
 	// configuration said before, but not what a person set with [Client.SetQuota].
 	Quotas []Quota
 
+	// Crons are entries of schedules, which are put when the worker starts as [Client.PutCron] does.
+	// They stay when the worker ends, and are everybody's: each worker enqueues the jobs of all.
+	Crons []Cron
+
+	// RemovedCrons are names of entries that an earlier configuration had, and that are removed when
+	// the worker starts.
+	RemovedCrons []string
+
 	// PermitTTL is how long the permits of a worker that vanished stay taken. Whole seconds,
 	// from 2 s to 1 h. Defaults to 10 s.
 	PermitTTL time.Duration
@@ -126,7 +134,29 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	if err := queue.Retention(c.Retention).Check(); err != nil {
 		return nil, err
 	}
-	return types, nil
+	return types, c.checkCrons()
+}
+
+func (c WorkerConfig) checkCrons() error {
+	named := make(map[string]bool)
+	for _, e := range c.Crons {
+		if _, err := e.entry(); err != nil {
+			return about("cron "+e.Name, err)
+		}
+		if named[e.Name] {
+			return job.Invalid("cron", e.Name, "is named twice")
+		}
+		named[e.Name] = true
+	}
+	for _, name := range c.RemovedCrons {
+		if err := job.CheckCron(name); err != nil {
+			return err
+		}
+		if named[name] {
+			return job.Invalid("cron", name, "is both put and removed")
+		}
+	}
+	return nil
 }
 
 // noHandler says that a worker has nothing to do.
@@ -213,6 +243,11 @@ func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Con
 		for _, t := range q.Types {
 			w.Keys[t] = q.Key
 		}
+	}
+	w.NoCrons = c.RemovedCrons
+	for _, e := range c.Crons {
+		entry, _ := e.entry() // which was checked
+		w.Crons = append(w.Crons, entry)
 	}
 	if c.OnOverrun != nil {
 		w.OnOverrun = func(jobs []job.Record) {

@@ -103,17 +103,7 @@ func (e Entry) Plan(c Cursor, now time.Time) Plan {
 // due returns the newest ticks after one time and up to now, at most [maxTicks], and how many older
 // ones there are.
 func (e Entry) due(from, now time.Time) (newest []time.Time, older int) {
-	start := from
-	for back := time.Hour; ; back *= 2 { // most often there is one or none
-		start = now.Add(-back)
-		if !start.After(from) {
-			start = from
-		}
-		newest = slices.Collect(e.ticks(start, now))
-		if len(newest) >= maxTicks || start.Equal(from) {
-			break
-		}
-	}
+	newest, start := e.newest(from, now, maxTicks)
 	for range e.ticks(from, start) {
 		if older++; older == maxCount {
 			break
@@ -124,6 +114,21 @@ func (e Entry) due(from, now time.Time) (newest []time.Time, older int) {
 		newest = newest[extra:]
 	}
 	return newest, older
+}
+
+// newest returns all ticks after start and up to now: those after one time or, if these are many, at
+// least so many of them.
+func (e Entry) newest(from, now time.Time, most int) (ticks []time.Time, start time.Time) {
+	for back := time.Hour; ; back *= 2 { // most often there is one or none
+		start = now.Add(-back)
+		if !start.After(from) {
+			start = from
+		}
+		ticks = slices.Collect(e.ticks(start, now))
+		if len(ticks) >= most || start.Equal(from) {
+			return ticks, start
+		}
+	}
 }
 
 // ahead returns the ticks after one time that are to be published before they are due.
@@ -143,4 +148,19 @@ func (e Entry) ticks(from, until time.Time) iter.Seq[time.Time] {
 		for t := e.Schedule.Next(from); !t.IsZero() && !t.After(until) && yield(t); t = e.Schedule.Next(t) {
 		}
 	}
+}
+
+// Around returns the last tick of this revision that has come and been decided about, the zero time
+// if there was none, and the next one that is to come.
+func (e Entry) Around(c Cursor, now time.Time) (last, next time.Time) {
+	decided := now
+	if c.Rev != e.Rev {
+		decided = e.Edited
+	} else if c.Last.Before(now) {
+		decided = c.Last
+	}
+	if ticks, _ := e.newest(e.Edited, decided, 1); len(ticks) > 0 {
+		last = ticks[len(ticks)-1]
+	}
+	return last, e.Schedule.Next(now)
 }

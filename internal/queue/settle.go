@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millhand/millhand/internal/cron"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
@@ -59,7 +60,8 @@ type Settler struct {
 	frame   *frame      // of Run's goroutine
 	debug   func() bool // whether anybody reads what is logged at that level
 
-	onSettled func(*Delivery, *Outcome) // see OnSettled; nil: nobody wants to know
+	onSettled func(*Delivery, *Outcome)       // see OnSettled; nil: nobody wants to know
+	entry     func(string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
 }

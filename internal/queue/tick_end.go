@@ -68,7 +68,7 @@ func (s *Store) endTick(ctx context.Context, p job.Place, entry string, rev uint
 		return err
 	}
 	ours := m.Tick != nil && m.Tick.Entry == entry && m.Tick.Rev <= rev
-	if !ours || !m.fresh() || !m.RunAt.After(s.now().Add(dueGuard)) {
+	if !ours || m.HasStarted() || !m.RunAt.After(s.now().Add(dueGuard)) {
 		return nil
 	}
 	if err := s.endWaiting(ctx, p, m); err != nil {
@@ -76,9 +76,6 @@ func (s *Store) endTick(ctx context.Context, p job.Place, entry string, rev uint
 	}
 	return s.client.Remove(ctx, s.names.queueStream(p.Queue), m.Seq)
 }
-
-// fresh reports whether no run of the job has started.
-func (m *Message) fresh() bool { return !m.Started && m.Attempt <= 1 && m.Crashes == 0 }
 
 // endWaiting writes the end of a job that waits for its time, unless it is written.
 func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message) error {

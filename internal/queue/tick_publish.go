@@ -173,3 +173,18 @@ func readCronHint(data []byte) (h cronHint, ok bool) {
 	err := json.Unmarshal(data, &h)
 	return h, err == nil
 }
+
+// CronCursor returns how far an entry has come in a queue, the zero cursor if nobody has begun, and
+// what time it is by the clock that its ticks come by.
+func (s *Store) CronCursor(ctx context.Context, queue, entry string) (cron.Cursor, time.Time, error) {
+	q, err := job.QueueName(queue)
+	if err != nil {
+		return cron.Cursor{}, time.Time{}, err
+	}
+	name, err := job.CronName(entry)
+	if err != nil {
+		return cron.Cursor{}, time.Time{}, err
+	}
+	c, _, err := s.readCursor(ctx, q, name)
+	return c, s.now(), err
+}

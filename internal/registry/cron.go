@@ -42,6 +42,9 @@ type cronValue struct {
 	Grace   string       `json:"grace,omitempty"`
 }
 
+// maxCronPayload is the largest payload of an entry, bytes.
+const maxCronPayload = 64 << 10
+
 // Check returns an error about the rule that c breaks, if any.
 func (c Cron) Check() error {
 	if err := job.CheckCron(c.Name); err != nil {
@@ -49,6 +52,9 @@ func (c Cron) Check() error {
 	}
 	if err := c.Entry.Check(); err != nil {
 		return invalidCron(err)
+	}
+	if n := len(c.Job.Payload); n > maxCronPayload {
+		return &job.InvalidError{What: fmt.Sprintf("payload of %d bytes", n), Rule: fmt.Sprintf("is over the limit of %d KiB for an entry, which every worker keeps; store it elsewhere and send a reference", maxCronPayload>>10)}
 	}
 	r := c.Job
 	r.ID = c.Name

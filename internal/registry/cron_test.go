@@ -48,7 +48,11 @@ func (s *scene) putCron(c Cron) Cron {
 
 func (s *scene) cron(name string) Cron {
 	s.t.Helper()
-	c, err := s.store.cron(s.ctx, name)
+	there, err := s.store.bucket.Last(s.ctx, cronKey(name))
+	if err != nil {
+		s.t.Fatalf("read %s: %v", name, err)
+	}
+	c, err := decodeCron(there)
 	if err != nil {
 		s.t.Fatalf("read %s: %v", name, err)
 	}
@@ -154,13 +158,13 @@ func TestCronIsFollowed(t *testing.T) {
 		check("after", after)
 
 		link.Cut()
-		_, removed, err := s.store.RemoveCron(s.ctx, "before")
-		if err != nil {
-			s.t.Fatal(err)
+		if was, err := s.store.RemoveCron(s.ctx, "before"); err != nil || cmp.Diff(view(before), view(was)) != "" {
+			s.t.Fatalf("removed %+v, %v", was, err)
 		}
+		removed := s.cron("before")
 		time.Sleep(10 * time.Second)
 		check("before", removed)
-		if _, _, err := s.store.RemoveCron(s.ctx, "before"); !errors.Is(err, ErrNoEntry) {
+		if _, err := s.store.RemoveCron(s.ctx, "before"); !errors.Is(err, ErrNoEntry) {
 			s.t.Errorf("removed twice: %v", err)
 		}
 		if all, err := s.store.Crons(s.ctx); err != nil || len(all) != 0 { // but for the unreadable one

@@ -48,46 +48,26 @@ func same(there Cron, value []byte) bool {
 	return err == nil && bytes.Equal(as, value)
 }
 
-// removedFor is how long a removed entry is remembered, so that a job of a tick which was published
-// before does not start. No tick is published further ahead than a schedule comes.
-const removedFor = 400 * 24 * time.Hour
-
-// RemoveCron removes an entry and returns it as it was, with the revision that ended it. It returns
+// RemoveCron removes an entry, which leaves a word of that: a job of a tick that was published before
+// does not start. It returns the entry it as it was, as far as it could be read. It returns
 // [ErrNoEntry] if there is none.
-func (s *Store) RemoveCron(ctx context.Context, name string) (before, after Cron, err error) {
+func (s *Store) RemoveCron(ctx context.Context, name string) (before Cron, err error) {
 	if err := job.CheckCron(name); err != nil {
-		return before, after, err
-	}
-	for {
-		there, err := s.bucket.Get(ctx, cronKey(name))
-		if errors.Is(err, stream.ErrNotFound) {
-			return before, after, ErrNoEntry
-		}
-		if err != nil {
-			return before, after, err
-		}
-		before, err = decodeCron(there)
-		if err == nil && before.Removed {
-			return before, before, ErrNoEntry
-		}
-		w := stream.Write{Key: there.Key, Value: encode(cronValue{Removed: true}), TTL: removedFor, On: there.Key, Rev: there.Rev}
-		if _, err := s.bucket.Put(ctx, w); errors.Is(err, stream.ErrConflict) {
-			continue
-		} else if err != nil {
-			return before, after, err
-		}
-		after, err = s.cron(ctx, name)
-		return before, after, err
-	}
-}
-
-// cron returns an entry, be it removed, as the bucket's leader knows it.
-func (s *Store) cron(ctx context.Context, name string) (Cron, error) {
-	there, err := s.bucket.Last(ctx, cronKey(name))
-	if err != nil {
 		return Cron{}, err
 	}
-	return decodeCron(there)
+	err = s.set(ctx, cronSetting(name), func(there stream.Entry) ([]byte, bool) {
+		known, err := decodeCron(there)
+		if there.Value == nil || err == nil && known.Removed {
+			return nil, false
+		}
+		before = known
+		before.Name, before.Rev = name, there.Rev
+		return encode(cronValue{Removed: true}), true
+	})
+	if err == nil && before.Name == "" {
+		err = ErrNoEntry
+	}
+	return before, err
 }
 
 // Crons returns all entries that can be read and are not removed, sorted by name.

@@ -61,13 +61,21 @@ func (w *Worker) openAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.waitsFor(fmt.Sprintf("%d limits to be set in the registry", len(w.cfg.Limits)))
+	w.waitsFor(fmt.Sprintf("%d limits and %d schedules to be set in the registry", len(w.cfg.Limits), len(w.cfg.Crons)))
 	for {
 		// Jobs that fill the store can only be worked off once this worker has begun.
-		if err := w.setLimits(ctx); err == nil || !w.watch.MakeRoom(ctx, err) {
+		if err := w.setConfigured(ctx); err == nil || !w.watch.MakeRoom(ctx, err) {
 			return err
 		}
 	}
+}
+
+// setConfigured puts what is configured for all workers into the registry.
+func (w *Worker) setConfigured(ctx context.Context) error {
+	if err := w.setLimits(ctx); err != nil {
+		return err
+	}
+	return w.setCrons(ctx)
 }
 
 // setLimits puts the configured limits into the registry where no person has set others. The

@@ -19,6 +19,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 	w.agent = agent
 	children := []supervisor.Child{
 		{Name: "registry", Part: agent, StopTimeout: settleGrace},
+		{Name: "schedules", RunReady: w.crons.RunReady},
 		{Name: "store", Run: w.watch.Run},
 		{Name: "failures", Run: w.failures.Run},
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
@@ -32,6 +33,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 		}
 		children = append(children, supervisor.Child{Name: "queue " + q.Name, Part: s})
 	}
+	children = append(children, supervisor.Child{Name: "ticker", Run: w.newTicker().Run})
 	return w.supervise(supervisor.Spec{
 		Name: "worker", Strategy: supervisor.RestForOne,
 		MaxRestarts: new(10), Within: 10 * time.Minute, // a queue that fails for good gives up every half minute

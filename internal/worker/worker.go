@@ -62,6 +62,8 @@ type Config struct {
 	Types        map[string]Type
 	Limits       map[slots.Key]registry.Limit // to be set when the worker starts
 	Keys         map[string]string            // type to key, likewise
+	Crons        []registry.Cron              // entries, likewise
+	NoCrons      []string                     // entries to be removed
 	PermitTTL    time.Duration                // 0: the registry's default
 	OnOverrun    func([]job.Record)           // nil: jobs overrun their limit
 	MaxAbandoned int
@@ -85,6 +87,7 @@ type Worker struct {
 	registry *registry.Store
 
 	agent    *registry.Agent
+	crons    *registry.CronFollower
 	waits    atomic.Pointer[string] // what the start waits for; nil: it is over
 	host     string
 	started  time.Time
@@ -128,7 +131,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	}
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
-		store: store, registry: reg, host: host, started: time.Now(), outcomes: newOutcomeCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
+		store: store, registry: reg, crons: reg.FollowCrons(), host: host, started: time.Now(), outcomes: newOutcomeCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
 		slots:   slots.New(cfg.Concurrency, order),
 		renewer: queue.NewRenewer(store),
 		stopNow: make(chan struct{}, 1),
