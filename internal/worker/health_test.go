@@ -55,7 +55,7 @@ func TestGivingUpIsTold(t *testing.T) {
 		for i, wants := range [][]string{
 			{`"child restarting"`, `supervisor="queue default"`, "child=unhandled", `err="killed by the test"`, "restarts=1 ", "strategy=one_for_one", "group=[unhandled]"},
 			10: {`"supervisor gave up"`, `supervisor="queue default"`, "child=unhandled", "killed by the test"},
-			11: {`"child restarting"`, `supervisor=worker`, `child="queue default"`, "killed by the test", "restarts=1 ", "strategy=rest_for_one", `group="[queue default]"`},
+			11: {`"child restarting"`, `supervisor=worker`, `child="queue default"`, "killed by the test", "restarts=1 ", "strategy=rest_for_one", `group="[queue default ticker]"`},
 		} {
 			for _, want := range wants {
 				if !strings.Contains(lines[i], want) {
