@@ -112,7 +112,7 @@ func (c *Client) Enqueue(ctx context.Context, args Args, opts ...EnqueueOption) 
 	return refOf(&o.Record), nil
 }
 
-// A Request is one job for [Client.EnqueueMany].
+// A Request is one job for [Client.EnqueueMany] and [Client.EnqueueAtomic].
 type Request struct {
 	Args    Args
 	Options []EnqueueOption
@@ -153,7 +153,7 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 }
 
 func (c *Client) storeOne(ctx context.Context, o *enqueueOptions) error {
-	e, err := c.prepare(ctx, o)
+	e, err := c.prepare(ctx, o, nil)
 	if err == nil {
 		err = c.store.Enqueue(ctx, e)
 	}
@@ -164,8 +164,9 @@ func (c *Client) storeOne(ctx context.Context, o *enqueueOptions) error {
 func (c *Client) storeAll(ctx context.Context, jobs []*enqueueOptions) []error {
 	errs := make([]error, len(jobs))
 	good, at := make([]queue.Enqueue, 0, len(jobs)), make([]int, 0, len(jobs))
+	quotas := make(map[string]int)
 	for i, o := range jobs {
-		e, err := c.prepare(ctx, o)
+		e, err := c.prepare(ctx, o, quotas)
 		if err != nil {
 			errs[i] = publicError(err)
 			continue
@@ -178,11 +179,18 @@ func (c *Client) storeAll(ctx context.Context, jobs []*enqueueOptions) []error {
 	return errs
 }
 
-// prepare returns a job as it is sent.
-func (c *Client) prepare(ctx context.Context, o *enqueueOptions) (queue.Enqueue, error) {
+// prepare returns a job as it is sent. Unless quotas is nil, it has those of types that were asked
+// for before.
+func (c *Client) prepare(ctx context.Context, o *enqueueOptions, quotas map[string]int) (queue.Enqueue, error) {
 	e, err := queue.NewEnqueue(&o.Record)
 	if err == nil && o.rejectAtQuota {
-		e.Below, err = c.findQuota(ctx, o.Type)
+		known := false
+		if e.Below, known = quotas[o.Type]; !known {
+			e.Below, err = c.findQuota(ctx, o.Type)
+		}
+		if quotas != nil && err == nil {
+			quotas[o.Type] = e.Below
+		}
 	}
 	e.Once, e.Delay, e.RunAt, e.UniqueFor = o.chosenID, o.delay, o.runAt, o.uniqueFor
 	return e, err

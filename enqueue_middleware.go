@@ -23,9 +23,10 @@ type Draft struct {
 	MaxAttempts int               // 0: the type's own setting
 	Timeout     time.Duration     // 0: the type's own setting
 
-	options *enqueueOptions
-	passed  bool  // to the innermost function
-	err     error // with which it came back from there last
+	options  *enqueueOptions
+	together []*Draft // all that are stored with it, of an EnqueueAtomic
+	passed   bool     // to the innermost function
+	err      error    // with which it came back from there last
 }
 
 // An EnqueueFunc stores jobs and returns once the broker has them. Unless all are stored its
@@ -33,9 +34,9 @@ type Draft struct {
 type EnqueueFunc func(ctx context.Context, jobs []*Draft) error
 
 // An EnqueueMiddleware wraps what stores jobs. The function that it returns is called in place of
-// next, and calls next to go on. [Client.Enqueue] comes with one job, and [Client.EnqueueMany]
-// with all that break no rule, if there
-// are any.
+// next, and calls next to go on. [Client.Enqueue] comes with one job, [Client.EnqueueMany] with
+// all that break no rule, if there are any, and [Client.EnqueueAtomic] with all of its jobs. Those
+// have to be passed on all at once, since they are stored together: else none is.
 //
 // The caller gets what the outermost middleware returns. A [*BatchError] has an error or nil for
 // each job or, of a middleware that passed on fewer, for each of those. Any other error stands for
@@ -68,14 +69,18 @@ func (c *Client) throughMiddleware(ctx context.Context, jobs []*enqueueOptions) 
 	for i, o := range jobs {
 		drafts[i] = newDraft(o)
 	}
-	errs := make([]error, len(jobs))
+	return c.runChain(ctx, drafts)
+}
+
+func (c *Client) runChain(ctx context.Context, drafts []*Draft) []error {
+	errs := make([]error, len(drafts))
 	err := c.chain(ctx, drafts)
 	batch, each := errors.AsType[*BatchError](err)
 	for i, d := range drafts {
 		switch {
 		case !each:
 			errs[i] = err
-		case len(batch.Errs) == len(jobs):
+		case len(batch.Errs) == len(drafts):
 			errs[i] = batch.Errs[i]
 		default: // of those that were passed on
 			errs[i] = d.err
@@ -118,6 +123,9 @@ func (d *Draft) apply() error {
 
 // storeDrafts is what the innermost middleware calls.
 func (c *Client) storeDrafts(ctx context.Context, drafts []*Draft) error {
+	if len(drafts) > 0 && drafts[0] != nil && drafts[0].together != nil {
+		return c.storeTogether(ctx, drafts)
+	}
 	errs := make([]error, len(drafts))
 	var jobs []*enqueueOptions
 	var at []int // index in drafts

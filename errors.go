@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -152,6 +153,21 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, and %d more may not be, first: %v", not, len(e.Errs), unsure, first)
 }
 
+// An AtomicError says which job kept those of a [Client.EnqueueAtomic] from being enqueued, and
+// why. None of them is stored.
+type AtomicError struct {
+	Index int // in the batch
+	Err   error
+}
+
+func (e *AtomicError) Error() string {
+	return fmt.Sprintf("millhand: nothing was enqueued: job %d of the batch: %s", e.Index, strings.TrimPrefix(e.Err.Error(), "millhand: "))
+}
+
+// Unwrap returns what is the matter with that job: [ErrDuplicate], [ErrInvalid] or
+// [ErrQuotaReached], among others.
+func (e *AtomicError) Unwrap() error { return e.Err }
+
 // MaybeStored reports whether an enqueue that returned err may have stored the job
 // nevertheless: the broker's answer was lost, or nobody waited for it. If it returns false for
 // an error, the job is certainly not stored. Of a [*BatchError] that is true of all its jobs, while
@@ -162,6 +178,9 @@ func MaybeStored(err error) bool {
 	}
 	if batch, ok := errors.AsType[*BatchError](err); ok {
 		return slices.ContainsFunc(batch.Errs, func(err error) bool { return err == nil || MaybeStored(err) })
+	}
+	if _, none := errors.AsType[*AtomicError](err); none {
+		return false
 	}
 	for _, refused := range []error{ErrInvalid, ErrDuplicate, ErrQuotaReached, ErrNotSent, ErrStoreFull, ErrUnsupported} {
 		if errors.Is(err, refused) {
@@ -228,6 +247,9 @@ func HandBack(err error) error {
 func publicError(err error) error {
 	if err == nil {
 		return nil
+	}
+	if a, ok := errors.AsType[*queue.AtomicError](err); ok {
+		return &AtomicError{Index: a.Index, Err: publicError(a.Err)}
 	}
 	if i, ok := errors.AsType[*job.InvalidError](err); ok {
 		return (*InvalidError)(i)

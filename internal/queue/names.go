@@ -114,6 +114,20 @@ func (n names) parseJobSubject(subject string) (r job.Record, ok bool) {
 	return r, true
 }
 
+// placeOf returns the place of what is covered by the check of an id, none for any other subject.
+func (n names) placeOf(subject string) job.Place {
+	rest, _ := n.cut(subject)
+	t := strings.Split(rest, ".")
+	if len(t) != 4 {
+		return job.Place{}
+	}
+	p, err := job.PlaceOf(t[0], t[2], t[3])
+	if err != nil {
+		return job.Place{}
+	}
+	return p
+}
+
 // isHold tells the hold of an id from its jobs, by the third token of a subject that its check
 // covers.
 func (n names) isHold(subject string) bool {

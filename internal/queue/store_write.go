@@ -48,7 +48,7 @@ func passing(err error) bool {
 	case 0:
 		return true // no answer at all: timeout, reconnecting
 	case stream.CodeWrongLastSeqBusy, stream.CodeNoResources, stream.CodeNoPeers, stream.CodeUnavailable, stream.CodeNoJetStream,
-		stream.CodeIDInProcess, stream.CodeTooManyRequests:
+		stream.CodeIDInProcess, stream.CodeTooManyRequests, stream.CodeAtomicIncomplete, stream.CodeAtomicBusy:
 		return true
 	default:
 		return false

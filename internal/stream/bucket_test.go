@@ -60,7 +60,7 @@ func TestBucketPutAndGet(t *testing.T) {
 			"a revision that never was":     {Key: "a.x", On: "a.x", Rev: rev + 1},
 			"the removal of another's hand": {Key: "a.x", On: "a.x", Rev: rev + 1, Remove: true},
 		} {
-			if _, err := b.Put(s.ctx, w); err != ErrConflict { //nolint:errorlint // it is not wrapped
+			if _, err := b.Put(s.ctx, w); !errors.Is(err, ErrConflict) {
 				s.t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -24,6 +24,15 @@ const (
 	CodeTooManyRequests = 10167 // the stream's inbound queue is full
 )
 
+// An atomic batch is not stored, or is stored already.
+const (
+	CodeAtomicDisabled   = 10174 // the stream does not take any
+	CodeAtomicIncomplete = 10176 // a message was refused or did not come
+	CodeAtomicTooLarge   = 10199 // more messages than the server takes
+	CodeAtomicDuplicate  = 10201 // one of the message ids is known: the batch was stored before
+	CodeAtomicBusy       = 10210 // too many batches at once
+)
+
 // There is no room.
 const (
 	CodeAccountFull = 10002 // the account's limit

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,6 +17,22 @@ var (
 	// ErrNotFound says that no message matches.
 	ErrNotFound = errors.New("not found")
 )
+
+// A ConflictError is an [ErrConflict] with the sequence of what is there: the newest message that
+// the condition is about. It is 0 if there is none, or if the server does not say.
+type ConflictError struct{ Seq uint64 }
+
+func (e *ConflictError) Error() string { return ErrConflict.Error() }
+
+// Is makes it an [ErrConflict].
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// newConflict reads the sequence from the server's text, which is the one place that has it.
+func newConflict(e *jetstream.APIError) *ConflictError {
+	digits := e.Description[strings.LastIndexByte(e.Description, ' ')+1:]
+	seq, _ := strconv.ParseUint(digits, 10, 64)
+	return &ConflictError{Seq: seq}
+}
 
 // Code returns the server's code for err, 0 if it is no answer of a server.
 func Code(err error) jetstream.ErrorCode {

@@ -85,18 +85,23 @@ func (e *MissingError) Unwrap() error { return e.Err }
 // answer was lost may be looking at its own write. It returns what the policy has for final, but
 // of a [MissingError] what it is about.
 func (c *Client) Confirm(ctx context.Context, m *nats.Msg, p RetryPolicy, maxPause time.Duration) (seq uint64, err error) {
+	return c.confirm(ctx, m.Subject, p, maxPause, func(ctx context.Context) (uint64, error) { return c.Publish(ctx, m) })
+}
+
+// confirm repeats a publish of what, which is for its error.
+func (c *Client) confirm(ctx context.Context, what string, p RetryPolicy, maxPause time.Duration, publish func(context.Context) (uint64, error)) (seq uint64, err error) {
 	var last error
 	silent := 0 // attempts in a row without an answer
 	for pause := RetryPause; ; pause = min(2*pause, maxPause) {
 		if err := p.Alive(); err != nil {
 			return 0, c.withCause(err, last)
 		}
-		seq, err := c.Publish(ctx, m)
+		seq, err := publish(ctx)
 		switch {
 		case err == nil, errors.Is(err, ErrConflict), errors.Is(err, nats.ErrConnectionClosed), ctx.Err() != nil:
 			return seq, err
 		case p.Final(err):
-			return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
+			return 0, fmt.Errorf("publish %s: %w", what, err)
 		case errors.Is(err, nats.ErrNoResponders):
 			if cause := p.Restore(ctx); cause != nil {
 				err = &MissingError{Err: cause}

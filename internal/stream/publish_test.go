@@ -252,7 +252,7 @@ func TestConfirmEnds(t *testing.T) {
 		m := msg("s.a", "x")
 		Expect(m, 99, "s.a")
 		p = s.policy(time.Minute)
-		if _, err := s.client.Confirm(s.ctx, m, p, time.Second); err != ErrConflict || len(p.failures) > 0 { //nolint:errorlint // it is not wrapped
+		if _, err := s.client.Confirm(s.ctx, m, p, time.Second); !errors.Is(err, ErrConflict) || len(p.failures) > 0 {
 			s.t.Errorf("with a condition that does not hold: %v after %v", err, p.failures)
 		}
 	})

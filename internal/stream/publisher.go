@@ -196,8 +196,11 @@ func readPubAck(m *nats.Msg) (seq uint64, err error) {
 	if seq, ok := storedAs(m.Data); ok {
 		return seq, nil
 	}
-	if len(m.Data) == 0 && m.Header.Get(HeaderStatus) == statusNoResponders {
-		return 0, nats.ErrNoResponders
+	if len(m.Data) == 0 {
+		if m.Header.Get(HeaderStatus) == statusNoResponders {
+			return 0, nats.ErrNoResponders
+		}
+		return 0, errEmptyAnswer
 	}
 	var ack struct {
 		Error *jetstream.APIError `json:"error"`
@@ -209,10 +212,14 @@ func readPubAck(m *nats.Msg) (seq uint64, err error) {
 	case ack.Error == nil:
 		return ack.Seq, nil
 	case ack.Error.ErrorCode == CodeWrongLastSeq:
-		return 0, ErrConflict
+		return 0, newConflict(ack.Error)
 	}
 	return 0, ack.Error
 }
+
+// errEmptyAnswer is what a stream says to a message of an atomic batch that is not the last one:
+// that it has it. Nothing else has an empty answer.
+var errEmptyAnswer = errors.New("empty answer of a stream")
 
 // storedAs reads the answer that is nearly all there are, {"stream":"S","seq":7} with or
 // without a domain, and reports false for any other, whatever it says.
