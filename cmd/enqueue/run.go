@@ -30,6 +30,7 @@ const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its 
   enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
   enqueue --from jobs.ndjson --resume monday       the same command goes on where it was broken off
+  enqueue --from jobs.ndjson --atomic              all of them or none
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
 
 type streams struct {
