@@ -60,6 +60,9 @@ type Settler struct {
 	frame   *frame      // of Run's goroutine
 	debug   func() bool // whether anybody reads what is logged at that level
 
+	blindUntil time.Time     // no look is worth it; of whoever looks, as blindFor is
+	blindFor   time.Duration // after the next look that fails
+
 	onSettled func(*Delivery, *Outcome)       // see OnSettled; nil: nobody wants to know
 	entry     func(string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
 
@@ -115,11 +118,18 @@ func (s *Settler) Take(h *Delivery, o Outcome) {
 	t := &h.settlement
 	*t = settlement{store: s.store, settler: s, Delivery: h, Outcome: o}
 	t.confirmed = t.silent() // there is nothing to confirm
-	path := queuedSlow
-	if o.Kind == job.EventSucceeded {
-		path = queuedFast
+	s.tracker.add(t, t.firstPath())
+}
+
+// firstPath is where a settlement that is handed over begins.
+func (t *settlement) firstPath() settleState {
+	switch {
+	case t.Kind != job.EventSucceeded:
+		return queuedSlow
+	case t.isLookWorth():
+		return queuedLook
 	}
-	s.tracker.add(t, path)
+	return queuedFast
 }
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
@@ -152,6 +162,9 @@ func (s *Settler) Run(ctx context.Context) error {
 	for {
 		publish, batched, start := s.tracker.take()
 		s.publishEvents(publish, batched)
+		if unlooked := s.tracker.takeUnlooked(); len(unlooked) > 0 {
+			slowPath.Go(func() { s.look(work, unlooked) })
+		}
 		for _, t := range start {
 			slowPath.Go(func() { s.settleSlowly(work, t) })
 		}
