@@ -12,6 +12,7 @@ var (
 	ErrHandedBack = errors.New("millhand: worker is stopping")
 	ErrPermitLost = errors.New("millhand: permit lost")
 	ErrTimeout    = errors.New("millhand: job timed out")
+	ErrCancelled  = errors.New("millhand: job cancelled")
 )
 
 // A PermanentError is a failure that no further attempt will mend.
