@@ -127,7 +127,7 @@ func (s State) Final() bool { return job.State(s).Final() }
 // A Reason says why a job is dead or cancelled.
 type Reason string
 
-// The reasons. Only [ReasonSuperseded] and [ReasonMissed] are of a cancelled job.
+// The reasons. [ReasonSuperseded], [ReasonMissed] and [ReasonRequested] are those of a cancelled job.
 const (
 	ReasonExhausted  Reason = "exhausted"  // no attempts are left
 	ReasonPermanent  Reason = "permanent"  // the handler said that no attempt will help: [Permanent]
@@ -136,6 +136,7 @@ const (
 	ReasonCrashed    Reason = "crashed"    // it lost its worker too often
 	ReasonSuperseded Reason = "superseded" // a newer job took its id, or the [Cron] that it is of was edited or removed
 	ReasonMissed     Reason = "missed"     // it is of a [Cron] and came too late
+	ReasonRequested  Reason = "requested"  // somebody cancelled it: [Client.Cancel]
 )
 
 // Info is what is known about a job. Times are UTC, and zero while they have not come.

@@ -76,6 +76,9 @@ func (o *Order) StateThen(r *Record, stored time.Time) State {
 	return Ready // it was handed back
 }
 
+// Stored is a message that knows when it was stored, by the broker's clock.
+type Stored interface{ Stored() time.Time }
+
 // A Held is a job that a worker runs.
 type Held struct {
 	Type   string `json:"type"`

@@ -40,6 +40,16 @@ type Outcome struct {
 	Silent bool          // a success without a result, of a job without a history, leaves no event
 }
 
+// CancelledBy is the outcome of a job that is cancelled by an order.
+func CancelledBy(o *job.Order) Outcome {
+	return Outcome{Kind: job.EventCancelled, Reason: job.ReasonRequested, Error: o.Reason}
+}
+
+// requested reports whether the job ends since somebody cancelled it.
+func (o *Outcome) requested() bool {
+	return o.Kind == job.EventCancelled && o.Reason == job.ReasonRequested
+}
+
 // A Settler writes the ends of runs: event, then effect, then ack, each confirmed before the
 // next, for many jobs at once. What is handed to it stays its own from one Run to the next until
 // it is written or the job's lease is lost.
@@ -65,6 +75,7 @@ type Settler struct {
 
 	onSettled func(*Delivery, *Outcome)       // see OnSettled; nil: nobody wants to know
 	entry     func(string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
+	ordered   Ordered                         // nil: nothing is ever cancelled
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
 }
@@ -86,6 +97,23 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 // OnSettled has f called once the end of a run is written, for each of them, from any
 // goroutine. It must not block, and is to be set before the settler runs.
 func (s *Settler) OnSettled(f func(*Delivery, *Outcome)) { s.onSettled = f }
+
+// An Ordered says which order there is to cancel a job, nil for none.
+type Ordered interface {
+	Find(r *job.Record, m job.Stored) *job.Order
+}
+
+// Heed has jobs cancelled before they start, for which there is an order. It is to be set before
+// pullers run.
+func (s *Settler) Heed(o Ordered) { s.ordered = o }
+
+// order returns the order to cancel h, nil if there is none.
+func (s *Settler) order(h *Delivery) *job.Order {
+	if s.ordered == nil {
+		return nil
+	}
+	return s.ordered.Find(&h.Record, h)
+}
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Delivery, o Outcome) {
@@ -117,6 +145,7 @@ func (s *Settler) Take(h *Delivery, o Outcome) {
 	o.Delay = min(o.Delay, job.MaxDelay)
 	t := &h.settlement
 	*t = settlement{store: s.store, settler: s, Delivery: h, Outcome: o}
+	t.ends = o.Kind.Final() && !h.startedAt.IsZero()
 	t.confirmed = t.silent() // there is nothing to confirm
 	s.tracker.add(t, t.firstPath())
 }
@@ -130,6 +159,16 @@ func (t *settlement) firstPath() settleState {
 		return queuedLook
 	}
 	return queuedFast
+}
+
+// Ending returns jobs that ran and whose end is being written, if they do not run again.
+func (s *Settler) Ending() (all []*Delivery) {
+	s.tracker.each(func(t *settlement) {
+		if t.ends {
+			all = append(all, t.Delivery)
+		}
+	})
+	return all
 }
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its

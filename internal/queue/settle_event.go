@@ -72,6 +72,9 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
 			t.lastEvent = own.Sequence // ours: its confirmation was lost
 			return nil
+		case own != nil && t.requested() && requested(own):
+			t.lastEvent = own.Sequence // whoever cancelled the job has written it
+			return nil
 		case own != nil:
 			return errTaken
 		case newer && !e.Overtaken:

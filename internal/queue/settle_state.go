@@ -226,6 +226,15 @@ func (k *tracker) idle() bool {
 	return len(k.queue) == 0 && len(k.unlooked) == 0 && !k.looks && k.onFastPath == 0
 }
 
+// each calls f with all settlements that are not over, with the lock held.
+func (k *tracker) each(f func(*settlement)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.open {
+		f(t)
+	}
+}
+
 // ids returns the ids of jobs that are not settled, most of them at most, and how many there are.
 func (k *tracker) ids(most int) (ids []string, n int) {
 	k.mu.Lock()

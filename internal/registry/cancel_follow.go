@@ -77,22 +77,18 @@ func (s *Store) NewOrders(cfg OrdersConfig) *Orders {
 }
 
 // Find returns the order that says that a job is to be cancelled before it starts, nil if there is
-// none. stored is when its message was, and is asked for only if that matters.
-func (o *Orders) Find(r *job.Record, stored func() time.Time) *job.Order {
+// none. Its message is m.
+func (o *Orders) Find(r *job.Record, m job.Stored) *job.Order {
 	if o.quiet.Load() {
 		return nil
 	}
-	return o.find(r, func(order *job.Order) job.State { return order.StateThen(r, stored()) })
-}
-
-func (o *Orders) find(r *job.Record, state func(*job.Order) job.State) *job.Order {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if k := o.one[jobKey{r.Queue, r.Type, r.ID}]; k != nil && k.Matches(r, "") {
 		return k.Order
 	}
 	for _, k := range o.many {
-		if k.Matches(r, state(k.Order)) {
+		if k.Matches(r, k.StateThen(r, m.Stored())) {
 			return k.Order
 		}
 	}
