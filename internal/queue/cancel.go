@@ -105,10 +105,11 @@ func (s *Store) living(ctx context.Context, p job.Place, life string) (string, e
 			return "", err
 		}
 		if err == nil && m.Life == "" { // its publisher gave none
-			if s.collected(m) {
-				if err := s.letFire(ctx, p, m); err != nil {
-					return "", err
-				}
+			fired, err := s.letFire(ctx, p, m)
+			if err != nil {
+				return "", err
+			}
+			if fired {
 				continue
 			}
 			m.Life = lifeOf(m.Seq)
@@ -246,33 +247,43 @@ func (r *removal) end(ctx context.Context, m *Message, last uint64) (bool, error
 
 // remove deletes a message of a life that has ended.
 func (r *removal) remove(ctx context.Context, m *Message) error {
-	if r.store.collected(m) {
-		return r.store.letFire(ctx, r.place, m)
+	if fired, err := r.store.letFire(ctx, r.place, m); fired || err != nil {
+		return err
 	}
 	return wrap(r.store.client.Remove(ctx, r.store.names.queueStream(r.place.Queue), m.Seq), "delete %s", r.place.ID)
 }
 
-// collected reports whether the broker may have taken m to fire it.
-func (s *Store) collected(m *Message) bool {
-	return !m.RunAt.IsZero() && time.Until(m.RunAt) < collectWithin
+// untilDue returns how long a message waits for its time, and whether the broker may have taken it by
+// now to fire it. A ready one does not wait.
+func (s *Store) untilDue(ctx context.Context, p job.Place, m *Message) (wait time.Duration, collected bool, err error) {
+	if m.RunAt.IsZero() {
+		return 0, false, nil
+	}
+	now, err := s.Now(ctx, p.Queue)
+	wait = m.RunAt.Sub(now)
+	return wait, wait < collectWithin, err
 }
 
-// letFire waits until a schedule that is about to be due has fired.
-func (s *Store) letFire(ctx context.Context, p job.Place, m *Message) error {
-	alive := stream.Within(max(time.Until(m.RunAt), 0) + fireWithin)
+// letFire waits until a schedule that is about to be due has fired, and reports whether it was one.
+func (s *Store) letFire(ctx context.Context, p job.Place, m *Message) (fired bool, err error) {
+	wait, collected, err := s.untilDue(ctx, p, m)
+	if err != nil || !collected {
+		return false, err
+	}
+	alive := stream.Within(max(wait, 0) + fireWithin)
 	for {
 		_, err := s.client.Get(ctx, s.names.queueStream(p.Queue), m.Seq)
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return nil
+			return true, nil
 		case err != nil:
-			return err
+			return false, err
 		}
 		if alive() != nil {
-			return fmt.Errorf("job %s is due, and the broker has not made it ready for %v: it is cancelled and will not start, and its message is removed later", p.ID, fireWithin)
+			return false, fmt.Errorf("job %s is due, and the broker has not made it ready for %v: it is cancelled and will not start, and its message is removed later", p.ID, fireWithin)
 		}
 		if err := stream.Sleep(ctx, firePoll); err != nil {
-			return err
+			return false, err
 		}
 	}
 }

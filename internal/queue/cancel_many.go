@@ -183,7 +183,10 @@ func (c *clearance) pass(ctx context.Context, what stream.Scan) (matched bool, e
 			continue
 		}
 		matched = true
-		if c.store.collected(m) {
+		switch _, collected, err := c.store.untilDue(ctx, p, m); {
+		case err != nil:
+			return matched, err
+		case collected:
 			c.due = append(c.due, m)
 			continue
 		}
@@ -269,7 +272,7 @@ func (c *clearance) fail(err error) {
 // remove ends the life of a message and deletes it. What comes in its place is met later on.
 func (c *clearance) remove(ctx context.Context, m *Message, p job.Place) error {
 	r := &removal{store: c.store, place: p, life: m.Life, order: c.order, unanswered: len(c.answers.Unanswered) > 0}
-	if c.store.collected(m) {
+	if !m.RunAt.IsZero() { // it may have fired meanwhile
 		return r.run(ctx)
 	}
 	ended, err := r.end(ctx, m, m.LastEvent)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,15 @@ type jobKey struct{ queue, typ, id string }
 type knownOrder struct {
 	*job.Order
 	since time.Time
+
+	// told are jobs that were told to end a moment ago, and may have ended by now: whoever gave the
+	// order is to hear that they ran, also if this node has read it before it was shown it.
+	told   []job.Held
+	toldAt time.Time
 }
+
+// toldFor is how long after it was read an order may be shown.
+const toldFor = 2 * noteWithin
 
 // endedBuffer is how many ends of cancelled jobs wait to be noted. Of more, whoever cancelled notes
 // it, or the next who claims the order.
@@ -122,13 +131,16 @@ func (o *Orders) Ended(r *job.Record) {
 		return
 	}
 	o.mu.Lock()
-	k := o.one[jobKey{r.Queue, r.Type, r.ID}]
+	var order *job.Order
+	if k := o.one[jobKey{r.Queue, r.Type, r.ID}]; k != nil {
+		order = k.Order
+	}
 	o.mu.Unlock()
-	if k == nil || k.Done || k.Life() != r.Life {
+	if order == nil || order.Done || order.Life() != r.Life {
 		return
 	}
 	select {
-	case o.ended <- *k.Order:
+	case o.ended <- *order:
 	default:
 	}
 }
@@ -175,28 +187,52 @@ func (o *Orders) show(ctx context.Context, m *nats.Msg) {
 		o.cfg.Logger.WarnContext(ctx, "an order to cancel cannot be read: it is ignored", slog.Any("err", err))
 		return
 	}
-	o.note(order)
-	if err := answerOrder(m, o.cfg.Node, o.cfg.Tell(order)); err != nil {
+	if err := answerOrder(m, o.cfg.Node, o.note(order)); err != nil {
 		o.cfg.Logger.DebugContext(ctx, "cannot answer an order to cancel", slog.Any("err", err))
 	}
 }
 
-// note has an order known, unless a newer one is.
-func (o *Orders) note(order *job.Order) {
+// note has an order known, unless a newer one is, and then running jobs told. It returns the jobs of
+// the order that run, or did a moment ago.
+func (o *Orders) note(order *job.Order) []job.Held {
+	known := o.know(order)
+	running := o.cfg.Tell(order)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	known := &knownOrder{Order: order, since: time.Now()}
-	if order.Many() {
-		if k := o.many[orderKey(order)]; k == nil || k.Rev < order.Rev {
-			o.many[orderKey(order)] = known
-		}
-	} else {
-		key := jobKey{order.Queue, order.Type, order.ID}
-		if k := o.one[key]; k == nil || k.Rev < order.Rev {
-			o.one[key] = known
+	if time.Since(known.toldAt) > toldFor {
+		known.told = nil
+	}
+	for _, h := range known.told {
+		if !slices.ContainsFunc(running, func(r job.Held) bool { return r.Life == h.Life && r.ID == h.ID && r.Type == h.Type }) {
+			running = append(running, h)
 		}
 	}
+	known.told, known.toldAt = slices.Clone(running), time.Now()
+	return running
+}
+
+// know returns what is known of an order, which is order unless a newer one is known.
+func (o *Orders) know(order *job.Order) *knownOrder {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.quiet.Store(false)
+	known := &knownOrder{Order: order, since: time.Now()}
+	if order.Many() {
+		return latest(o.many, orderKey(order), known)
+	}
+	return latest(o.one, jobKey{order.Queue, order.Type, order.ID}, known)
+}
+
+// latest puts a known order in its place, unless a newer one is there, and returns the one that is
+// there then.
+func latest[K comparable](all map[K]*knownOrder, key K, known *knownOrder) *knownOrder {
+	switch before := all[key]; {
+	case before == nil:
+		all[key] = known
+	case before.Rev < known.Rev:
+		before.Order, before.since = known.Order, known.since
+	}
+	return all[key]
 }
 
 // forget drops orders that are as they are since before a time. The bucket says what has expired
@@ -256,7 +292,6 @@ func (w *orderWatcher) Changed(ctx context.Context, e stream.Entry) error {
 		return nil
 	}
 	w.note(order)
-	w.cfg.Tell(order)
 	return nil
 }
 
