@@ -172,7 +172,7 @@ func (c *command) options() ([]millhand.EnqueueOption, error) {
 	if c.reject {
 		opts = append(opts, millhand.WithRejectAtQuota())
 	}
-	if c.resume != "" {
+	if c.resume != "" || c.wait.set {
 		opts = append(opts, millhand.WithAwait()) // else a job that ended in silence would look as if it was never enqueued
 	}
 	for _, m := range c.meta {

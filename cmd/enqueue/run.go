@@ -216,7 +216,10 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 	}
 	bounded, cancel := c.wait.bound(ctx)
 	defer cancel()
-	return c.await(bounded, client, ref)
+	stop := c.showWait(bounded, client, ref)
+	info, err := client.Await(bounded, ref)
+	stop()
+	return c.ended(bounded, ref, info, err)
 }
 
 // asUsage marks an error of the caller's input as such.
