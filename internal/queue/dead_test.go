@@ -53,7 +53,6 @@ func (s *scene) deadIDs(f DeadFilter) []string {
 	return ids
 }
 
-
 // A record tells what the job was and how each of its attempts went.
 func TestDeadJob(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
