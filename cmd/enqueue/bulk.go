@@ -288,11 +288,11 @@ func (b *bulk) unsent(ctx context.Context, batch []entry) ([]entry, error) {
 
 // paged has what is printed meanwhile go out together: a write for every id would cost more than its
 // job.
-func (b *bulk) paged(print func()) {
+func (b *bulk) paged(write func()) {
 	plain := b.out
 	page := bufio.NewWriter(plain)
 	b.out = page
-	print()
+	write()
 	b.out = plain
 	b.printed(page.Flush())
 }

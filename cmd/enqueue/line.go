@@ -77,15 +77,15 @@ func (t *template) parse(text []byte) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	terms, now := terms{}, time.Now()
-	terms, err = l.terms()
+	now := time.Now()
+	terms, err := l.terms()
 	if err == nil {
 		err = terms.check(asField, e.id, now)
 	}
 	if err != nil {
 		return entry{}, err
 	}
-	terms = terms.over(t.terms)
+	terms = terms.over(&t.terms)
 	e.due = terms.due(now)
 	e.request = millhand.Request{
 		Args:    millhand.Raw{Name: e.typ, Payload: l.Payload},

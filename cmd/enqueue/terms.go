@@ -64,17 +64,18 @@ func (t *terms) check(as naming, id string, now time.Time) error {
 }
 
 // over returns the terms of a line, which take the place of those that hold for all.
-func (t terms) over(all terms) terms {
-	if !t.in.given() && !t.at.given {
-		t.in, t.at = all.in, all.at
+func (t *terms) over(all *terms) terms {
+	own := *t
+	if !own.in.given() && !own.at.given {
+		own.in, own.at = all.in, all.at
 	}
-	if !t.expires.given() {
-		t.expires = all.expires
+	if !own.expires.given() {
+		own.expires = all.expires
 	}
-	if !t.unique.given {
-		t.unique = all.unique
+	if !own.unique.given {
+		own.unique = all.unique
 	}
-	return t
+	return own
 }
 
 // due is when a job is due by this clock, zero if it need not wait.

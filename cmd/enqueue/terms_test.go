@@ -98,7 +98,7 @@ func TestTermsOfLinesAndFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := own.over(c.terms)
+		got := own.over(&c.terms)
 		if text := fmt.Sprintf("in=%s at=%s expires=%s unique=%s", got.in.text, got.at.text, got.expires.text, &got.unique); text != tt.want {
 			t.Errorf("%s of %s: %s, want %s", tt.line, tt.flags, text, tt.want)
 		}
