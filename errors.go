@@ -39,8 +39,12 @@ var (
 	ErrNoRecord = fmt.Errorf("%w: it has ended and left no record, as successes of a type with SilentSuccess do, or its events have expired", ErrNotFound)
 	// ErrFailed says that an awaited job is dead. [FailedError] says why.
 	ErrFailed = errors.New("millhand: job failed")
-	// ErrCancelled says that an awaited job was cancelled.
-	ErrCancelled = errors.New("millhand: job cancelled")
+	// ErrCancelled says that an awaited job was cancelled. It is also the cause of a handler's
+	// cancelled context when somebody cancelled the job while it ran: the job ends as cancelled,
+	// unless the handler returns nil.
+	ErrCancelled = job.ErrCancelled
+	// ErrFinished says that a job cannot be cancelled, since it has ended. [FinishedError] says how.
+	ErrFinished = errors.New("millhand: job has ended already")
 
 	// ErrLeaseLost is the cause of a handler's cancelled context when the job may run
 	// elsewhere by now: whatever the handler still does may be done twice.
@@ -121,6 +125,19 @@ func (e *FailedError) Error() string {
 
 // Is makes it an [ErrFailed].
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
+
+// A FinishedError says how a job had ended that was to be cancelled. It is an [ErrFinished].
+type FinishedError struct {
+	Ref
+	State State
+}
+
+func (e *FinishedError) Error() string {
+	return fmt.Sprintf("millhand: job %s has ended already: %s", e.ID, e.State)
+}
+
+// Is makes it an [ErrFinished].
+func (e *FinishedError) Is(target error) bool { return target == ErrFinished }
 
 // A BatchError tells which jobs of a [Client.EnqueueMany] were not enqueued. Those without an
 // error were. [MaybeStored] tells those that were refused from those whose answer was lost.

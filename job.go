@@ -127,7 +127,7 @@ func (s State) Final() bool { return job.State(s).Final() }
 // A Reason says why a job is dead or cancelled.
 type Reason string
 
-// The reasons. Only [ReasonSuperseded] and [ReasonMissed] are of a cancelled job.
+// The reasons. [ReasonSuperseded], [ReasonMissed] and [ReasonRequested] are those of a cancelled job.
 const (
 	ReasonExhausted  Reason = "exhausted"  // no attempts are left
 	ReasonPermanent  Reason = "permanent"  // the handler said that no attempt will help: [Permanent]
@@ -136,6 +136,7 @@ const (
 	ReasonCrashed    Reason = "crashed"    // it lost its worker too often
 	ReasonSuperseded Reason = "superseded" // a newer job took its id, or the [Cron] that it is of was edited or removed
 	ReasonMissed     Reason = "missed"     // it is of a [Cron] and came too late
+	ReasonRequested  Reason = "requested"  // somebody cancelled it: [Client.Cancel]
 )
 
 // Info is what is known about a job. Times are UTC, and zero while they have not come.
@@ -212,19 +213,12 @@ func (i *Info) addEvent(e *queue.Event) {
 		i.Returned = returnedOf(e)
 	}
 	if e.Error != "" || e.Kind == job.EventLost {
-		i.Failures = append(i.Failures, failureOf(queue.Failure{
-			Attempt: e.Attempt, Time: e.Time, Node: e.Node, Event: string(e.Kind), Error: e.Error, Stack: e.Stack,
-		}))
+		f := Failure{Attempt: e.Attempt, Time: e.Time, Worker: e.Node, State: State(e.Kind.State()), Error: e.Error, Stack: e.Stack}
+		if e.Kind == job.EventLost {
+			f.Worker, f.Error = "", "the worker vanished while it had the job"
+		}
+		i.Failures = append(i.Failures, f)
 	}
-}
-
-func failureOf(q queue.Failure) Failure {
-	kind := job.EventKind(q.Event)
-	f := Failure{Attempt: q.Attempt, Time: q.Time, Worker: q.Node, State: State(kind.State()), Error: q.Error, Stack: q.Stack}
-	if kind == job.EventLost {
-		f.Worker, f.Error = "", "the worker vanished while it had the job"
-	}
-	return f
 }
 
 func returnedOf(e *queue.Event) Returned {

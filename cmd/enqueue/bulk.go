@@ -62,9 +62,13 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, stor
 		}
 	}
 	start := time.Now()
-	err = b.readAll(ctx, in)
+	if c.atomic {
+		err = b.enqueueAtomic(ctx, in)
+	} else {
+		err = b.readAll(ctx, in)
+	}
 	b.progress.end()
-	if exitCode(err) == cli.ExitUsage {
+	if exitCode(err) == cli.ExitUsage || c.atomic && err != nil {
 		return err
 	}
 	c.say("enqueued %d, duplicates %d, refused %d in %.2fs", b.enqueued, b.duplicate, b.refused, time.Since(start).Seconds())
@@ -373,6 +377,3 @@ func (b *bulk) refuse(number int, err error) {
 	b.progress.clear()
 	b.say("enqueue: line %d: %s", number, strings.ReplaceAll(ownWords(err), "\n", "; "))
 }
-
-// ownWords is the text of a library's error without the library's name.
-func ownWords(err error) string { return strings.TrimPrefix(err.Error(), "millhand: ") }

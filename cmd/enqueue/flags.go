@@ -25,6 +25,7 @@ type command struct {
 	meta        []string
 	reject      bool
 	from        string
+	atomic      bool
 	resume      string
 	patience    time.Duration
 	wait        waitFlag
@@ -50,6 +51,7 @@ func (c *command) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
 	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")
 	fs.StringVar(&c.from, "from", "", "enqueue the jobs in `FILE`, one JSON object a line; - is standard input")
+	fs.BoolVar(&c.atomic, "atomic", false, "with --from: enqueue all jobs or none of them, at most 1000 of one queue")
 	fs.StringVar(&c.resume, "resume", "", "with --from: keep for a week, under `NAME`, how far it has come: the same command goes on\nfrom there, whatever ended it, and enqueues each line once")
 	fs.DurationVar(&c.patience, "patience", defaultPatience, "how long a broker that was there is waited for; 0s: as long as it takes")
 	fs.Var(&c.wait, "wait", "wait for the outcome, at most `DURATION` if given, and print the result")
@@ -99,8 +101,12 @@ func (c *command) checkFlags() error {
 // checkBulk refuses what --from cannot be combined with, and what needs it.
 func (c *command) checkBulk() error {
 	switch {
+	case c.atomic && c.from == "":
+		return cli.Usagef("--atomic is for --from")
 	case c.given("resume") && c.from == "":
 		return cli.Usagef("--resume is for --from")
+	case c.atomic && c.given("resume"):
+		return cli.Usagef("--atomic and --resume: use one; what is done as a whole has nothing to go on with")
 	case c.patience < 0:
 		return cli.Usagef("--patience %v: must not be negative; 0s is as long as it takes", c.patience)
 	}
@@ -166,7 +172,7 @@ func (c *command) options() ([]millhand.EnqueueOption, error) {
 	if c.reject {
 		opts = append(opts, millhand.WithRejectAtQuota())
 	}
-	if c.resume != "" {
+	if c.resume != "" || c.wait.set {
 		opts = append(opts, millhand.WithAwait()) // else a job that ended in silence would look as if it was never enqueued
 	}
 	for _, m := range c.meta {

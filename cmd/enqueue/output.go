@@ -78,6 +78,11 @@ func (c *command) printDuplicate(ctx context.Context, client *millhand.Client, d
 // [waitFlag.bound] makes it do.
 func (c *command) await(ctx context.Context, client *millhand.Client, ref millhand.Ref) error {
 	info, err := client.Await(ctx, ref)
+	return c.ended(ctx, ref, info, err)
+}
+
+// ended prints what became of a job that was awaited until ctx ended at the latest.
+func (c *command) ended(ctx context.Context, ref millhand.Ref, info millhand.Info, err error) error {
 	r := report{Ref: ref, State: info.State, Attempts: info.Attempt}
 	failed, isFailed := errors.AsType[*millhand.FailedError](err)
 	switch {
@@ -97,7 +102,7 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 	case errors.Is(err, millhand.ErrNotFound):
 		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("job %s has ended and left no record: its type keeps none of a success, or its events have expired", ref.ID)}
 	case errors.Is(context.Cause(ctx), context.Canceled):
-		return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("interrupted; that does not stop job %s", ref.ID)}
+		return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("interrupted; that does not stop job %s: %s", ref.ID, c.goOn(ref))}
 	default:
 		return err
 	}
@@ -107,6 +112,12 @@ func (c *command) await(ctx context.Context, client *millhand.Client, ref millha
 		}
 	}
 	return &cli.ExitError{Code: cli.ExitJobFailed, Err: err}
+}
+
+// goOn says how to learn what becomes of a job that is not waited for any more.
+func (c *command) goOn(ref millhand.Ref) string {
+	return fmt.Sprintf("its end will be in 'nats stream get %s-events --last-for %s.event.%s.%s.%s'",
+		c.conn.Namespace, c.conn.Namespace, ref.Queue, ref.Type, ref.ID)
 }
 
 var errWaited = errors.New("waited long enough")

@@ -30,6 +30,7 @@ const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its 
   enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
   enqueue --from jobs.ndjson --resume monday       the same command goes on where it was broken off
+  enqueue --from jobs.ndjson --atomic              all of them or none
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
 
 type streams struct {
@@ -215,7 +216,10 @@ func (c *command) enqueueOne(ctx context.Context, client *millhand.Client, typ s
 	}
 	bounded, cancel := c.wait.bound(ctx)
 	defer cancel()
-	return c.await(bounded, client, ref)
+	stop := c.showWait(bounded, client, ref)
+	info, err := client.Await(bounded, ref)
+	stop()
+	return c.ended(bounded, ref, info, err)
 }
 
 // asUsage marks an error of the caller's input as such.

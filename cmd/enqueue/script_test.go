@@ -133,6 +133,21 @@ func setQuota(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(client.SetQuota(context.Background(), millhand.Quota{Type: args[0], Limit: limit}))
 }
 
+// steps reports progress until somebody has seen that it is complete.
+func steps(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for done := range int64(50) {
+		j.Progress(done+1, 50, "steps\x1b[2J")
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return []byte("walked"), nil
+}
+
 // work QUEUE... starts a worker of types to wait for, until the end of the script.
 func work(ts *testscript.TestScript, _ bool, args []string) {
 	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
@@ -146,6 +161,8 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 		return j.Args.Payload, nil
 	})
 	mux.HandleFunc("silent", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
+	mux.HandleFunc("unrecorded", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil }, millhand.TypeConfig{SilentSuccess: true})
+	mux.HandleFunc("steps", steps)
 	mux.HandleFunc("meta", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		return json.Marshal(j.Meta)
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,12 +22,14 @@ const (
 
 // A control takes what a command says of itself while it runs, a line each, beside its output:
 //
+//	progress DONE[/TOTAL] [TEXT]
 //	retry-after DURATION   if it exits with exitRetry: when to try again, as [millhand.RetryAfter]
 //	snooze DURATION        if it exits with exitRetry: when to run again, as [millhand.Snooze]
 //
 // Of the last two the later line counts.
 type control struct {
-	log *slog.Logger
+	log      *slog.Logger
+	progress func(done, total int64, note string) // must not block
 
 	line    []byte // begun
 	dropped bool   // a part of the line, and so all of it
@@ -78,6 +81,12 @@ func (c *control) end() {
 func (c *control) obey(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
+	case "progress":
+		done, total, note, err := parseProgress(rest)
+		if err != nil {
+			return err
+		}
+		c.progress(done, total, note)
 	case "retry-after":
 		d, err := parseDelay(rest)
 		if err != nil {
@@ -91,9 +100,26 @@ func (c *control) obey(line string) error {
 		}
 		c.later = func(error) error { return millhand.Snooze(d) }
 	default:
-		return errors.New("want retry-after or snooze")
+		return errors.New("want progress, retry-after or snooze")
 	}
 	return nil
+}
+
+func parseProgress(text string) (done, total int64, note string, err error) {
+	count, note, _ := strings.Cut(strings.TrimSpace(text), " ")
+	first, second, hasTotal := strings.Cut(count, "/")
+	if done, err = parseCount(first); err == nil && hasTotal {
+		total, err = parseCount(second)
+	}
+	return done, total, strings.ToValidUTF8(strings.TrimSpace(note), "\uFFFD"), err
+}
+
+func parseCount(text string) (int64, error) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, errors.New("want progress DONE or progress DONE/TOTAL, with whole numbers")
+	}
+	return int64(n), nil //nolint:gosec // 63 bits
 }
 
 func parseDelay(text string) (time.Duration, error) {

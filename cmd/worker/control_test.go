@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 func newControl() (c *control, log *bytes.Buffer) {
 	log = new(bytes.Buffer)
-	return &control{log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, log
+	return &control{progress: func(int64, int64, string) {}, log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, log
 }
 
 func TestControlLines(t *testing.T) {
@@ -35,7 +36,7 @@ func TestControlLines(t *testing.T) {
 		{said: "snooze -1s\n", want: failed, ignored: "at most 10 years"},
 		{said: "snooze 100000h\n", want: failed, ignored: "at most 10 years"},
 		{said: "snooze\n", want: failed, ignored: "invalid duration"},
-		{said: "SNOOZE 1h\nnoise\x00\xff\n", want: failed, ignored: "want retry-after or snooze"},
+		{said: "SNOOZE 1h\nnoise\x00\xff\n", want: failed, ignored: "want progress, retry-after or snooze"},
 		{said: strings.Repeat(" ", controlLine) + "snooze 1h\nretry-after 1s\n", want: millhand.RetryAfter(time.Second, failed)},
 	} {
 		c, log := newControl()
@@ -50,6 +51,31 @@ func TestControlLines(t *testing.T) {
 		}
 		if (log.Len() > 0) != (tt.ignored != "") || !strings.Contains(log.String(), tt.ignored) {
 			t.Errorf("%q: log = %q, want %q", tt.said, log, tt.ignored)
+		}
+	}
+}
+
+func TestControlOfProgress(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ said, want string }{
+		{"progress 3/10\n", "3 of 10: "},
+		{"progress 3\n", "3 of 0: "},
+		{"progress 10/10   all  done \n", "10 of 10: all  done"},
+		{"progress 12/10 too many\n", "12 of 10: too many"},
+		{"progress 9223372036854775807 \xff\n", "9223372036854775807 of 0: \uFFFD"},
+		{"progress\n", ""},
+		{"progress -1/3\n", ""},
+		{"progress 1/\n", ""},
+		{"progress 1.5/3\n", ""},
+		{"progress 9223372036854775808\n", ""},
+		{"progress half\n", ""},
+	} {
+		c, log := newControl()
+		got := ""
+		c.progress = func(done, total int64, note string) { got = fmt.Sprintf("%d of %d: %s", done, total, note) }
+		_, _ = c.Write([]byte(tt.said))
+		if got != tt.want || (log.Len() > 0) != (tt.want == "") {
+			t.Errorf("%q: %q, log %q, want %q", tt.said, got, log, tt.want)
 		}
 	}
 }

@@ -48,7 +48,7 @@ type commandType struct {
 
 func (c *commandType) handle(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 	return c.trouble.patiently(ctx, func() ([]byte, error) {
-		said := &control{log: c.trouble.log.With(slog.String("job_id", j.ID), slog.String("type", j.Type))}
+		said := &control{log: c.trouble.log.With(slog.String("job_id", j.ID), slog.String("type", j.Type)), progress: j.Progress}
 		res, err := c.minder.Run(ctx, minder.Command{
 			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil, Control: said,
 		})

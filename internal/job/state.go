@@ -64,4 +64,5 @@ const (
 	ReasonCrashed    = "crashed"    // lost its worker too often
 	ReasonSuperseded = "superseded" // a newer job took its id, or cron's entry was edited
 	ReasonMissed     = "missed"     // a tick of cron that came too late
+	ReasonRequested  = "requested"  // somebody cancelled it
 )

@@ -12,7 +12,18 @@ var (
 	ErrHandedBack = errors.New("millhand: worker is stopping")
 	ErrPermitLost = errors.New("millhand: permit lost")
 	ErrTimeout    = errors.New("millhand: job timed out")
+	ErrCancelled  = errors.New("millhand: job cancelled")
 )
+
+// A CancelledError is the [ErrCancelled] of a running job.
+type CancelledError struct {
+	Grace time.Duration // that its handler has before it is given up
+}
+
+func (e *CancelledError) Error() string { return ErrCancelled.Error() }
+
+// Is makes it an [ErrCancelled].
+func (e *CancelledError) Is(target error) bool { return target == ErrCancelled }
 
 // A PermanentError is a failure that no further attempt will mend.
 type PermanentError struct{ Err error }

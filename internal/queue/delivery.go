@@ -161,6 +161,21 @@ func (h *Delivery) Start(ctx context.Context) error {
 	return nil
 }
 
+// NotStarted takes back what [Delivery.Start] noted: the handler is not called after all.
+func (h *Delivery) NotStarted() {
+	h.startedAt = time.Time{}
+	h.seenAt.Store(0)
+}
+
+// Stored is when the message was, by the broker's clock; zero if that is not known.
+func (h *Delivery) Stored() time.Time {
+	d, err := readMetadata(&nats.Msg{Reply: h.reply})
+	if err != nil {
+		return time.Time{}
+	}
+	return d.time
+}
+
 // StartedAt is when the handler started, zero if it did not. It may be called from any goroutine.
 func (h *Delivery) StartedAt() time.Time {
 	at := h.seenAt.Load()

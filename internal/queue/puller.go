@@ -273,7 +273,11 @@ func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitte
 	case !admitted:
 		p.settler.Settle(h, Outcome{})
 	default:
-		return true
+		order := p.settler.order(h)
+		if order != nil {
+			p.settler.Settle(h, CancelledBy(order))
+		}
+		return order == nil
 	}
 	return false
 }

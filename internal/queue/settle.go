@@ -38,7 +38,16 @@ type Outcome struct {
 	Reason string        // of a dead job
 	Delay  time.Duration // to the next run, of a retry or snooze
 	Silent bool          // a success without a result, of a job without a history, leaves no event
-	Ended  bool          // it had ended before it came: see [Store.EndedBefore]; nothing is left but its message
+}
+
+// CancelledBy is the outcome of a job that is cancelled by an order.
+func CancelledBy(o *job.Order) Outcome {
+	return Outcome{Kind: job.EventCancelled, Reason: job.ReasonRequested, Error: o.Reason}
+}
+
+// requested reports whether the job ends since somebody cancelled it.
+func (o *Outcome) requested() bool {
+	return o.Kind == job.EventCancelled && o.Reason == job.ReasonRequested
 }
 
 // A Settler writes the ends of runs: event, then effect, then ack, each confirmed before the
@@ -61,8 +70,12 @@ type Settler struct {
 	frame   *frame      // of Run's goroutine
 	debug   func() bool // whether anybody reads what is logged at that level
 
+	blindUntil time.Time     // no look is worth it; of whoever looks, as blindFor is
+	blindFor   time.Duration // after the next look that fails
+
 	onSettled func(*Delivery, *Outcome)       // see OnSettled; nil: nobody wants to know
 	entry     func(string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
+	ordered   Ordered                         // nil: nothing is ever cancelled
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
 }
@@ -84,6 +97,23 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 // OnSettled has f called once the end of a run is written, for each of them, from any
 // goroutine. It must not block, and is to be set before the settler runs.
 func (s *Settler) OnSettled(f func(*Delivery, *Outcome)) { s.onSettled = f }
+
+// An Ordered says which order there is to cancel a job, nil for none.
+type Ordered interface {
+	Find(r *job.Record, m job.Stored) *job.Order
+}
+
+// Heed has jobs cancelled before they start, for which there is an order. It is to be set before
+// pullers run.
+func (s *Settler) Heed(o Ordered) { s.ordered = o }
+
+// order returns the order to cancel h, nil if there is none.
+func (s *Settler) order(h *Delivery) *job.Order {
+	if s.ordered == nil {
+		return nil
+	}
+	return s.ordered.Find(&h.Record, h)
+}
 
 // Settle hands over a job in hand with its outcome. It waits while too many are unsettled.
 func (s *Settler) Settle(h *Delivery, o Outcome) {
@@ -115,12 +145,30 @@ func (s *Settler) Take(h *Delivery, o Outcome) {
 	o.Delay = min(o.Delay, job.MaxDelay)
 	t := &h.settlement
 	*t = settlement{store: s.store, settler: s, Delivery: h, Outcome: o}
+	t.ends = o.Kind.Final() && !h.startedAt.IsZero()
 	t.confirmed = t.silent() // there is nothing to confirm
-	path := queuedSlow
-	if o.Kind == job.EventSucceeded {
-		path = queuedFast
+	s.tracker.add(t, t.firstPath())
+}
+
+// firstPath is where a settlement that is handed over begins.
+func (t *settlement) firstPath() settleState {
+	switch {
+	case t.Kind != job.EventSucceeded:
+		return queuedSlow
+	case t.isLookWorth():
+		return queuedLook
 	}
-	s.tracker.add(t, path)
+	return queuedFast
+}
+
+// Ending returns jobs that ran and whose end is being written, if they do not run again.
+func (s *Settler) Ending() (all []*Delivery) {
+	s.tracker.each(func(t *settlement) {
+		if t.ends {
+			all = append(all, t.Delivery)
+		}
+	})
+	return all
 }
 
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
@@ -153,6 +201,9 @@ func (s *Settler) Run(ctx context.Context) error {
 	for {
 		publish, batched, start := s.tracker.take()
 		s.publishEvents(publish, batched)
+		if unlooked := s.tracker.takeUnlooked(); len(unlooked) > 0 {
+			slowPath.Go(func() { s.look(work, unlooked) })
+		}
 		for _, t := range start {
 			slowPath.Go(func() { s.settleSlowly(work, t) })
 		}

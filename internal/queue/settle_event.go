@@ -72,6 +72,9 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 		case own != nil && own.Holder == t.holder && own.Kind == t.Kind && own.Seq == t.Seq:
 			t.lastEvent = own.Sequence // ours: its confirmation was lost
 			return nil
+		case own != nil && t.requested() && requested(own):
+			t.lastEvent = own.Sequence // whoever cancelled the job has written it
+			return nil
 		case own != nil:
 			return errTaken
 		case newer && !e.Overtaken:
@@ -118,14 +121,19 @@ func (t *settlement) events(ctx context.Context, last *Event) ([]Event, error) {
 		return nil, nil
 	case last.Life == t.Life:
 		return []Event{*last}, nil
-	case t.From == "" && last.Seq < t.Seq && last.Kind.Final() && !last.overtaken():
-		// The regular end of an older life. A successor, whose life began before its message,
-		// cannot tell that from one that came and went meanwhile.
+	case t.follows(last):
 		return nil, nil
 	}
 	return readFor(ctx, t, "history", func(ctx context.Context) ([]Event, error) {
 		return t.store.History(ctx, t.place, t.Life)
 	})
+}
+
+// follows reports whether last, the id's last event, is the regular end of an older life. A
+// successor, whose life began before its message, cannot tell that from one that came and went
+// meanwhile.
+func (t *settlement) follows(last *Event) bool {
+	return t.From == "" && last.Life != t.Life && last.Seq < t.Seq && last.Kind.Final() && !last.overtaken()
 }
 
 // readLastEvent reads the id's last event; one of sequence 0 if there is none.

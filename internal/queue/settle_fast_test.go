@@ -316,8 +316,9 @@ func TestSettlerFailsWithJobsTaken(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				n := s.node("n")
 				settler := NewSettler(n.store, n.renewer)
-				s.enqueue("a")
-				settler.Settle(n.pull(), Outcome{Kind: job.EventSucceeded, Silent: silent})
+				s.publish("a", nil, "{}")
+				h := n.pull() // of an id that is not looked at
+				settler.Settle(h, Outcome{Kind: job.EventSucceeded, Silent: silent})
 				if taken, _, _ := settler.tracker.take(); len(taken) != 1 {
 					t.Fatalf("%d taken", len(taken))
 				}

@@ -21,6 +21,7 @@ type settlement struct {
 	store       *Store
 	redelivered bool
 	confirmed   bool // its event is stored, or not wanted: what follows is the effect
+	ends        bool // the job ran, and does not run again: as it was handed over
 
 	settler *Settler
 	state   settleState // the [tracker]'s
@@ -49,8 +50,6 @@ var errStopped = errors.New("the settler stops")
 
 func (t *settlement) run(ctx context.Context) error {
 	switch {
-	case t.Ended:
-		return t.ack(ctx)
 	case t.redelivered:
 		return t.runRedelivered(ctx)
 	case t.confirmed:

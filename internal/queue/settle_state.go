@@ -8,15 +8,18 @@ import (
 
 // A settleState says who owns a settlement.
 //
-//	a success ──► queuedFast ──► inFlight ──► answered ──► settled
-//	                                 │ lost       │ not stored, or the lease is lost
-//	all others ─────────────────► queuedSlow ◄────┘
-//	                                 ▼    ▲ Run was restarted
-//	                               slow ──┴──────────────► settled
+//	a success ──────► queuedFast ──► inFlight ──► answered ──► settled
+//	   │ its id is old    ▲              │ lost       │ not stored, the lease is lost, or its id is to be kept
+//	   ▼                  │              ▼            │
+//	queuedLook ──► looking┘          queuedSlow ◄─────┴── all others
+//	                                     ▼    ▲ Run was restarted
+//	                                   slow ──┴──────────────► settled
 type settleState uint8
 
 const (
 	unowned    settleState = iota // it was not handed to a settler
+	queuedLook                    // Run's, which is to have it looked whether its id has a last event
+	looking                       // the looker's, who queues it again
 	queuedFast                    // Run's, which is to publish its event
 	inFlight                      // of whoever claims it first: the answer, or Run once that is overdue
 	answered                      // the claimer's, who acknowledges it or queues it again
@@ -37,6 +40,8 @@ type tracker struct {
 	open       map[*settlement]struct{} // all that are not over
 	queue      []*settlement            // those of open that Run is to take
 	taken      []*settlement            // what was queued before, its memory to be used again
+	unlooked   []*settlement            // those of open that are to be looked at, once somebody else has looked
+	looks      bool                     // somebody does
 	onFastPath int                      // how many of open are inFlight or answered
 	batchAbove int                      // with more of them, events are confirmed in batches
 	draining   bool                     // nothing more comes, so that the last one on the fast path has to wake Run
@@ -53,12 +58,12 @@ func (k *tracker) become(t *settlement, next settleState) {
 	}
 	t.state = next
 	switch next {
-	case queuedFast, queuedSlow:
+	case queuedFast, queuedSlow, queuedLook:
 		k.open[t] = struct{}{}
 		k.queue = append(k.queue, t)
 	case inFlight, answered:
 		k.onFastPath++
-	case slow: // in open, and nothing else
+	case slow, looking: // in open, and nothing else
 	case settled, unowned:
 		delete(k.open, t)
 	}
@@ -84,15 +89,46 @@ func (k *tracker) take() (publish []*settlement, batched bool, start []*settleme
 	clear(k.taken) // they hold whole jobs
 	k.queue, k.taken = k.taken[:0], k.queue
 	publish = slices.DeleteFunc(k.taken, func(t *settlement) bool {
-		if t.state == queuedSlow {
+		switch t.state { //nolint:exhaustive // the others are not queued
+		case queuedSlow:
 			k.become(t, slow)
 			start = append(start, t)
+			return true
+		case queuedLook:
+			k.unlooked = append(k.unlooked, t)
 			return true
 		}
 		k.become(t, inFlight)
 		return false
 	})
 	return publish, k.onFastPath > k.batchAbove, start
+}
+
+// takeUnlooked hands over those that are to be looked at, all together: none while somebody looks.
+// Whoever gets any is to call looked.
+func (k *tracker) takeUnlooked() []*settlement {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.looks || len(k.unlooked) == 0 {
+		return nil
+	}
+	ts := k.unlooked
+	k.unlooked, k.looks = nil, true
+	for _, t := range ts {
+		k.become(t, looking)
+	}
+	return ts
+}
+
+// looked queues ts, which were looked at.
+func (k *tracker) looked(ts []*settlement) {
+	k.mu.Lock()
+	k.looks = false
+	for _, t := range ts {
+		k.become(t, queuedFast)
+	}
+	k.mu.Unlock()
+	wake(k.wake)
 }
 
 // claim returns those of ts that are still in flight, and that are the caller's from now on. It
@@ -158,7 +194,7 @@ func (k *tracker) settled(ts ...*settlement) {
 func (k *tracker) restart() (tokens []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.draining = false
+	k.draining, k.looks = false, false
 	for t := range k.open {
 		switch t.state {
 		case inFlight:
@@ -166,7 +202,9 @@ func (k *tracker) restart() (tokens []uint64) {
 			tokens = append(tokens, t.token)
 		case slow:
 			k.become(t, queuedSlow)
-		case queuedFast, queuedSlow: // still queued
+		case looking:
+			k.become(t, queuedFast)
+		case queuedFast, queuedSlow, queuedLook: // still queued
 		case answered: // goes on by itself
 		case unowned, settled: // not open
 		}
@@ -181,11 +219,20 @@ func (k *tracker) drain() {
 	k.draining = true
 }
 
-// idle reports whether nothing is queued, and nothing on the fast path.
+// idle reports whether nothing is queued, looked at, or on the fast path.
 func (k *tracker) idle() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.queue) == 0 && k.onFastPath == 0
+	return len(k.queue) == 0 && len(k.unlooked) == 0 && !k.looks && k.onFastPath == 0
+}
+
+// each calls f with all settlements that are not over, with the lock held.
+func (k *tracker) each(f func(*settlement)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.open {
+		f(t)
+	}
 }
 
 // ids returns the ids of jobs that are not settled, most of them at most, and how many there are.

@@ -17,6 +17,7 @@ type trackerModel struct {
 	writes   []*settlement // whose events were published: an answer may come, and come again
 	answered []*settlement // that an answer has claimed
 	slow     []*settlement // that have a goroutine
+	looking  []*settlement // that somebody looks at
 	over     []*settlement
 	handed   int
 }
@@ -27,7 +28,7 @@ func newTrackerModel() *trackerModel {
 
 func (m *trackerModel) handOver(t *rapid.T) {
 	m.handed++
-	m.add(new(settlement), rapid.SampledFrom([]settleState{queuedFast, queuedSlow}).Draw(t, "path"))
+	m.add(new(settlement), rapid.SampledFrom([]settleState{queuedFast, queuedSlow, queuedLook}).Draw(t, "path"))
 }
 
 // run is a turn of [Settler.Run].
@@ -42,6 +43,15 @@ func (m *trackerModel) run(*rapid.T) {
 	}
 	m.writes = append(m.writes, publish...)
 	m.slow = append(m.slow, start...)
+	m.looking = append(m.looking, m.takeUnlooked()...)
+}
+
+func (m *trackerModel) look(t *rapid.T) {
+	if len(m.looking) == 0 {
+		t.Skip("nobody looks")
+	}
+	m.looked(m.looking)
+	m.looking = nil
 }
 
 // answer is the broker's, to some writes: also to those that were given up.
@@ -69,7 +79,7 @@ func (m *trackerModel) passTime(*rapid.T) {
 
 // restartRun ends Run, with all goroutines that it waits for, and starts it again.
 func (m *trackerModel) restartRun(t *rapid.T) {
-	m.slow = nil
+	m.slow, m.looking = nil, nil
 	m.restart()
 	m.run(t)
 }
@@ -103,7 +113,9 @@ func (m *trackerModel) check(t *rapid.T) {
 			}
 		}
 	}
-	own("the queue", m.queue, queuedFast, queuedSlow)
+	own("the queue", m.queue, queuedFast, queuedSlow, queuedLook)
+	own("those that wait for a look", m.unlooked, queuedLook)
+	own("a looker", m.looking, looking)
 	own("an answer", m.answered, answered)
 	own("a goroutine", m.slow, slow)
 	own("nobody", m.over, settled)
@@ -121,6 +133,8 @@ func (m *trackerModel) check(t *rapid.T) {
 		t.Fatalf("of %d settlements %d have an owner, %d are over and %d open", m.handed, len(owners), len(m.over), len(m.open))
 	case onFastPath != m.onFastPath:
 		t.Fatalf("%d are on the fast path, and %d are counted", onFastPath, m.onFastPath)
+	case m.idle() && len(m.open) > len(m.slow):
+		t.Fatalf("it is idle, with %d open and %d of them slow", len(m.open), len(m.slow))
 	case len(m.queue) > 0 && len(m.wake) == 0:
 		t.Fatalf("%d are queued, and nobody wakes Run", len(m.queue))
 	}
@@ -138,6 +152,7 @@ func TestEachSettlementHasOneOwner(t *testing.T) {
 		steps.Add("acknowledge", 3, m.acknowledge)
 		steps.Add("give up an answered one", 1, m.giveUpAnswered)
 		steps.Add("finish a slow one", 2, m.finishSlow)
+		steps.Add("look", 3, m.look)
 		steps.Add("pass time", 2, m.passTime)
 		steps.Add("restart", 1, m.restartRun)
 		steps.Check(m.check)

@@ -28,9 +28,11 @@ const (
 	keyKeys    = "key"
 	pauseKeys  = "pause"
 	nodeKeys   = "node"
+	cancelKeys = "cancel"
 	cronKeys   = "cron"
 	bulkKeys   = "bulk"
 	limitToken = "_limit"
+	manyToken  = "_many" // in the place of a type: an order for all jobs that match
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
 )
 

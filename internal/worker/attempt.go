@@ -39,8 +39,12 @@ type attempt struct {
 	finished atomic.Bool             // somebody settles the job
 
 	// Of the runner's mutex.
-	cause error       // why the handler is to stop, nil if it is not
-	grace *time.Timer // until it is given up, nil unless it is to stop
+	cause  error       // why the handler is to stop, nil if it is not
+	order  *job.Order  // to cancel the job, if that is why
+	ended  *ending     // how it ended, nil if it has not
+	grace  *time.Timer // until it is given up, nil unless it is to stop
+	stuck  bool        // it counts as one of those that ignore the end of their context
+	isBack bool        // it was given up, and has returned
 }
 
 // live is the life of a job's goroutine. Its ctx is the stage's, whose end reaches the handler as
@@ -49,11 +53,18 @@ func (a *attempt) live(ctx context.Context) {
 	handling, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	a.cancel = cancel
+	a.runner.worker.orders.Wait(ctx)
 	if end, ok := a.start(ctx); !ok {
 		a.finish(end)
 		return
 	}
 	a.runner.add(a)
+	// What is ordered from now on finds the attempt, and what was ordered before is found here.
+	if order := a.runner.worker.orders.Find(&a.held.Record, a.held); order != nil {
+		a.held.NotStarted()
+		a.finish(ending{Outcome: queue.CancelledBy(order)})
+		return
+	}
 	var end ending
 	returned := false
 	defer func() {
@@ -74,7 +85,8 @@ func (a *attempt) finish(end ending) bool {
 		return false
 	}
 	defer a.slot.Ended(nil)
-	a.runner.remove(a)
+	a.runner.ending(a, &end)
+	defer a.runner.remove(a)
 	if end.abandoned {
 		a.held.GiveUp()
 	}
@@ -85,15 +97,6 @@ func (a *attempt) finish(end ending) bool {
 // start waits for a slot and notes that the handler starts now. Else it reports false, and how
 // the attempt ended.
 func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
-	switch ended, err := a.runner.worker.store.EndedBefore(ctx, a.held); {
-	case errors.Is(err, queue.ErrLeaseLost):
-		return ending{lost: err}, false
-	case err != nil: // the worker stops
-		return ending{}, false
-	case ended:
-		a.runner.worker.log.Warn("a dead job was requeued twice: it has ended by now, and does not run again", jobAttrs(a.held)...)
-		return ending{Outcome: queue.Outcome{Ended: true}}, false
-	}
 	switch err := a.held.Start(ctx); {
 	case errors.Is(err, slots.ErrNoSlot), errors.Is(err, slots.ErrNoPermit):
 		return ending{}, false
@@ -128,19 +131,32 @@ func causeOf(cause error) error {
 }
 
 // end cancels the handler's context. If the handler ignores that for too long, it is given up.
-func (a *attempt) end(cause error) {
+func (a *attempt) end(cause error) { a.endWith(cause, nil) }
+
+// endBy ends an attempt whose job is cancelled by an order.
+func (a *attempt) endBy(order *job.Order) { a.endWith(&job.CancelledError{Grace: order.Grace}, order) }
+
+func (a *attempt) endWith(cause error, order *job.Order) {
 	r := a.runner
 	r.mu.Lock()
 	_, running := r.running[a]
-	first := running && a.cause == nil
+	first := running && a.cause == nil && a.ended == nil
 	if first {
-		a.cause = cause // before the timer starts, since giveUp reads it without the mutex
-		a.grace = time.AfterFunc(handlerGrace, a.giveUp)
+		a.cause, a.order = cause, order // before the timer starts, since giveUp reads it without the mutex
+		a.grace = time.AfterFunc(a.patience(), a.giveUp)
 	}
 	r.mu.Unlock()
 	if first {
 		a.cancel(cause)
 	}
+}
+
+// patience is how long the handler may take to return once its context has ended.
+func (a *attempt) patience() time.Duration {
+	if a.order != nil {
+		return a.order.Grace
+	}
+	return handlerGrace
 }
 
 // giveUp ends the attempt of a handler that ignores the end of its context. Its goroutine cannot
@@ -153,15 +169,36 @@ func (a *attempt) giveUp() {
 	if !a.finish(end) {
 		return // it has returned after all
 	}
+	if early := handlerGrace - a.patience(); early > 0 {
+		time.AfterFunc(early, a.countStuck) // it was not given the time of others
+		return
+	}
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
-		append(jobAttrs(h), slog.String("cause", end.Error), slog.String("stack", end.Stack))...)
-	r.worker.onAbandoned()
+		append(jobAttrs(h), slog.String("cause", err.Error()), slog.String("stack", end.Stack))...)
+	a.countStuck()
+}
+
+// countStuck notes that the handler ignores the end of its context, unless it has returned.
+func (a *attempt) countStuck() {
+	a.runner.mu.Lock()
+	a.stuck = !a.isBack
+	stuck := a.stuck
+	a.runner.mu.Unlock()
+	if stuck {
+		a.runner.worker.onAbandoned()
+	}
 }
 
 // comeBack notes that the handler has returned after it was given up.
 func (a *attempt) comeBack() {
 	a.held.CameBack()
-	a.runner.worker.abandoned.Add(-1)
+	a.runner.mu.Lock()
+	a.isBack = true
+	stuck := a.stuck
+	a.runner.mu.Unlock()
+	if stuck {
+		a.runner.worker.abandoned.Add(-1)
+	}
 }
 
 func endingOf(h *queue.Delivery, o queue.Outcome) ending {

@@ -21,6 +21,7 @@ func Follows(attempt, maxAttempts int, err, cause error) job.EventKind {
 // outcome decides what follows an attempt that ended with err, its context with cause. The first
 // line that applies decides:
 //
+//	somebody cancelled the job                                     cancelled
 //	stopped by a drain or a lost permit, no panic, not permanent   handed back, nothing counted
 //	the handler hands it back                                      handed back, with its error
 //	the handler snoozes                                            snoozed, nothing counted
@@ -49,6 +50,8 @@ func outcome(attempt int, settings Settings, err, cause error) queue.Outcome {
 		o.Error = fmt.Sprintf("timed out after %v: %v", settings.Timeout, err)
 	}
 	switch {
+	case errors.Is(cause, job.ErrCancelled):
+		return queue.Outcome{Kind: job.EventCancelled, Reason: job.ReasonRequested}
 	case (errors.Is(cause, job.ErrHandedBack) || errors.Is(cause, job.ErrPermitLost)) && panicked == nil && permanent == nil:
 		return queue.Outcome{Kind: job.EventHandedBack}
 	case back != nil: // a timeout that came meanwhile is part of the trouble

@@ -122,14 +122,25 @@ func (r *runner) add(a *attempt) {
 	}
 }
 
-// remove notes that it has finished.
+// ending notes how an attempt ends, which an order to cancel its job may have changed: whoever gave
+// it was told that the job ends.
+func (r *runner) ending(a *attempt, end *ending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.order != nil && end.Kind != job.EventSucceeded {
+		end.Outcome = queue.CancelledBy(a.order)
+	}
+	a.ended = end
+	if a.grace != nil {
+		a.grace.Stop()
+	}
+}
+
+// remove notes that it has finished, and that the settler has its end.
 func (r *runner) remove(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.running, a)
-	if a.grace != nil {
-		a.grace.Stop()
-	}
 }
 
 // settle gives a job's slot back and passes on how the job ended. Slots come first: jobs that

@@ -20,6 +20,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 	children := []supervisor.Child{
 		{Name: "registry", Part: agent, StopTimeout: settleGrace},
 		{Name: "schedules", RunReady: w.crons.RunReady},
+		{Name: "cancels", RunReady: w.orders.RunReady},
 		{Name: "store", Run: w.watch.Run},
 		{Name: "failures", Run: w.failures.Run},
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},

@@ -88,6 +88,7 @@ type Worker struct {
 
 	agent    *registry.Agent
 	crons    *registry.CronFollower
+	orders   *registry.Orders
 	waits    atomic.Pointer[string] // what the start waits for; nil: it is over
 	host     string
 	started  time.Time
@@ -142,7 +143,9 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	}
 	w.failures = newFailureLog(w.log)
 	w.settler = queue.NewSettler(store, w.renewer)
-	w.settler.OnSettled(w.failures.note)
+	w.orders = w.newOrders()
+	w.settler.Heed(w.orders)
+	w.settler.OnSettled(w.settled)
 	w.watch = queue.NewWatch(store, w.slots, w.queues)
 	var err error
 	w.tree, err = w.build()

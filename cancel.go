@@ -1,0 +1,85 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+)
+
+// A Cancellation says what became of a job that was cancelled.
+type Cancellation struct {
+	Ref
+
+	// Worker runs the job and has told its handler to end. It is empty if the job had not started:
+	// then it is gone.
+	Worker string
+
+	// Unanswered are the workers that did not answer within two seconds. If one of them has the job in
+	// hand, it finds the order when it returns, and what it wrote about the job before does not count.
+	Unanswered []string
+}
+
+// A CancelOption changes how jobs are cancelled.
+type CancelOption func(*job.Order)
+
+// WithGrace sets how long a running handler has to return once it was told, before it is given up:
+// from 0, which gives it up at once, to 1 h. It defaults to 10 s. A command gets SIGTERM, and SIGKILL
+// after its grace, or after 5 s if that is sooner.
+func WithGrace(d time.Duration) CancelOption { return func(o *job.Order) { o.Grace = d } }
+
+// WithReason sets a text of at most 1,024 bytes that is kept in the [Event] of the job's end, as its
+// error.
+func WithReason(text string) CancelOption { return func(o *job.Order) { o.Reason = text } }
+
+// Cancel ends a job that is alive, whatever it waits for. If it waits, it is gone when Cancel returns.
+// If it runs, its handler's context ends with [ErrCancelled], and [Client.Await] tells when it has
+// ended: as cancelled, unless the handler returns nil after all. Of a ref without a life it is the
+// newest job of the id.
+//
+// It returns a [*FinishedError] for a job that has ended, [ErrNotFound] for one that is not known,
+// and [ErrInvalid] for a bad ref or option. After any other error the job may be cancelled or not: if
+// the order was stored by then, a worker carries it out within a minute.
+//
+// A job that is due within a second is let become ready first, so Cancel takes that long.
+func (c *Client) Cancel(ctx context.Context, ref Ref, opts ...CancelOption) (Cancellation, error) {
+	ref, _, err := ref.checked()
+	if err != nil {
+		return Cancellation{}, err
+	}
+	o, err := c.newOrder(opts)
+	if err != nil {
+		return Cancellation{}, err
+	}
+	o.Queue, o.Type, o.ID, o.Lives = ref.Queue, ref.Type, ref.ID, []string{ref.Life}
+	done, err := c.store.Cancel(ctx, o, c.registry)
+	ref.Life = o.Life()
+	if finished, ok := errors.AsType[*queue.FinishedError](err); ok {
+		return Cancellation{}, &FinishedError{Ref: ref, State: State(finished.State)}
+	}
+	if err != nil {
+		return Cancellation{}, publicError(err)
+	}
+	return Cancellation{Ref: ref, Worker: done.Worker, Unanswered: done.Unanswered}, nil
+}
+
+// newOrder returns an order to cancel, of no job so far.
+func (c *Client) newOrder(opts []CancelOption) (*job.Order, error) {
+	o := &job.Order{Grace: job.DefaultGrace, By: c.js.Conn().Opts.Name, At: time.Now().UTC()}
+	for i, set := range opts {
+		if set == nil {
+			return nil, &InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
+		}
+		set(o)
+	}
+	switch {
+	case o.Grace < 0 || o.Grace > job.MaxGrace:
+		return nil, publicError(job.Invalid("grace", o.Grace, "must be from 0s to %v", job.MaxGrace))
+	case len(o.Reason) > job.MaxOrderReason:
+		return nil, publicError(job.Invalid("reason", fmt.Sprintf("of %d bytes", len(o.Reason)), "must have at most %d bytes", job.MaxOrderReason))
+	}
+	return o, nil
+}

@@ -1,0 +1,243 @@
+package millhand_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+// A canceller is a client beside a worker of the type "work", whose handler does what the test says.
+type canceller struct {
+	*millhand.Client
+	t      *testing.T
+	server *natstest.Server
+	handle func(ctx context.Context, j *millhand.Job[millhand.Raw]) error
+
+	mu   sync.Mutex
+	ran  []string // ids
+	stop func() error
+}
+
+// inCanceller is a test with a worker that is not started yet.
+func inCanceller(t *testing.T, handle func(context.Context, *millhand.Job[millhand.Raw]) error, f func(t *testing.T, c *canceller)) {
+	t.Helper()
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		f(t, &canceller{Client: client(t, s.Connect(t)), t: t, server: s, handle: handle})
+	})
+}
+
+// work starts a worker.
+func (c *canceller) work(cfg millhand.WorkerConfig) {
+	c.t.Helper()
+	cfg.Mux = millhand.NewMux()
+	cfg.Mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+		c.mu.Lock()
+		c.ran = append(c.ran, j.ID)
+		c.mu.Unlock()
+		return nil, c.handle(ctx, j)
+	})
+	_, c.stop = start(c.t, c.server.Connect(c.t), cfg)
+}
+
+func (c *canceller) enqueue(id string, opts ...millhand.EnqueueOption) millhand.Ref {
+	c.t.Helper()
+	ref, err := c.Enqueue(c.t.Context(), millhand.Raw{Name: "work"}, append(opts, millhand.WithID(id))...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return ref
+}
+
+// cancel cancels a job, which must do.
+func (c *canceller) cancel(ref millhand.Ref, opts ...millhand.CancelOption) millhand.Cancellation {
+	c.t.Helper()
+	done, err := c.Cancel(c.t.Context(), ref, opts...)
+	if err != nil {
+		c.t.Fatalf("cancel %s: %v", ref.ID, err)
+	}
+	return done
+}
+
+// wantCancelled checks how a job has ended.
+func (c *canceller) wantCancelled(ref millhand.Ref, reason string) {
+	c.t.Helper()
+	info, err := c.Await(c.t.Context(), ref)
+	if !errors.Is(err, millhand.ErrCancelled) || info.State != millhand.Cancelled || info.Reason != millhand.ReasonRequested {
+		c.t.Errorf("%s: %+v, %v", ref.ID, info, err)
+	}
+	if info.LastError() != reason {
+		c.t.Errorf("%s: reason %q, want %q", ref.ID, info.LastError(), reason)
+	}
+}
+
+func (c *canceller) didRun(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.ran, id)
+}
+
+func TestCancelOfAJobThatWaits(t *testing.T) {
+	inCanceller(t, func(context.Context, *millhand.Job[millhand.Raw]) error { return nil }, func(t *testing.T, c *canceller) {
+		ref := c.enqueue("a")
+		done := c.cancel(ref, millhand.WithReason("the customer left"))
+		if done.Ref != ref || done.Worker != "" || len(done.Unanswered) > 0 {
+			t.Errorf("%+v", done)
+		}
+		c.wantCancelled(ref, "the customer left")
+		if _, err := c.Cancel(t.Context(), ref); !errors.Is(err, millhand.ErrFinished) {
+			t.Errorf("again: %v", err)
+		} else if f, ok := errors.AsType[*millhand.FinishedError](err); !ok || f.State != millhand.Cancelled || f.Ref != ref {
+			t.Errorf("again: %+v", f)
+		}
+		c.work(millhand.WorkerConfig{})
+		again := c.enqueue("a") // the id is free, and its next life has nothing to do with the order
+		if _, err := c.Await(t.Context(), again); err != nil {
+			t.Errorf("the next job of the id: %v", err)
+		}
+		if _, err := c.Cancel(t.Context(), ref); !errors.Is(err, millhand.ErrFinished) {
+			t.Errorf("the life before: %v", err)
+		}
+		_, err := c.Cancel(t.Context(), again)
+		if f, ok := errors.AsType[*millhand.FinishedError](err); !ok || f.State != millhand.Succeeded {
+			t.Errorf("of a job that succeeded: %v", err)
+		}
+	})
+}
+
+func TestCancelOfNoJob(t *testing.T) {
+	inCanceller(t, nil, func(t *testing.T, c *canceller) {
+		c.enqueue("other")
+		if _, err := c.Cancel(t.Context(), millhand.Ref{ID: "a", Type: "work"}); !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("unknown: %v", err)
+		}
+		if _, err := c.Cancel(t.Context(), millhand.Ref{ID: "other", Type: "work", Life: "another"}); !errors.Is(err, millhand.ErrNotFound) {
+			t.Errorf("another life: %v", err)
+		}
+		for _, opt := range []millhand.CancelOption{
+			millhand.WithGrace(-1), millhand.WithGrace(2 * time.Hour), millhand.WithReason(string(make([]byte, 1025))), nil,
+		} {
+			if _, err := c.Cancel(t.Context(), millhand.Ref{ID: "other", Type: "work"}, opt); !errors.Is(err, millhand.ErrInvalid) {
+				t.Errorf("a bad option: %v", err)
+			}
+		}
+	})
+}
+
+func TestCancelOfARunningJob(t *testing.T) {
+	causes := make(chan error, 10)
+	inCanceller(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) error {
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		switch j.ID {
+		case "obeys":
+			return ctx.Err()
+		case "finishes":
+			return nil
+		case "permanent":
+			return millhand.Permanent(ctx.Err())
+		}
+		time.Sleep(time.Minute) // it is deaf
+		return nil
+	}, func(t *testing.T, c *canceller) {
+		c.work(millhand.WorkerConfig{Name: "w"})
+		for id, state := range map[string]millhand.State{
+			"obeys": millhand.Cancelled, "permanent": millhand.Cancelled, "deaf": millhand.Cancelled, "finishes": millhand.Succeeded,
+		} {
+			ref := c.enqueue(id)
+			time.Sleep(time.Second)
+			began := time.Now()
+			done := c.cancel(ref, millhand.WithGrace(3*time.Second))
+			if done.Worker == "" {
+				t.Errorf("%s: %+v", id, done)
+			}
+			info, _ := c.Await(t.Context(), ref)
+			took := time.Since(began)
+			if info.State != state {
+				t.Errorf("%s: %+v", id, info)
+			}
+			if deaf := took >= 3*time.Second; deaf != (id == "deaf") || took > 4*time.Second {
+				t.Errorf("%s: took %v", id, took)
+			}
+			if cause := <-causes; !errors.Is(cause, millhand.ErrCancelled) {
+				t.Errorf("%s: its context ended with %v", id, cause)
+			}
+		}
+		time.Sleep(2 * time.Minute) // for the deaf one
+	})
+}
+
+// Without a grace a handler is given up at once, and does not count as stuck before it had the time
+// of others.
+func TestCancelWithoutGrace(t *testing.T) {
+	inCanceller(t, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) error {
+		<-ctx.Done()
+		time.Sleep(5 * time.Second)
+		return nil
+	}, func(t *testing.T, c *canceller) {
+		c.work(millhand.WorkerConfig{Concurrency: 1, MaxAbandoned: -1})
+		for _, id := range []string{"a", "b", "c"} {
+			ref := c.enqueue(id)
+			time.Sleep(100 * time.Millisecond)
+			began := time.Now()
+			c.cancel(ref, millhand.WithGrace(0))
+			c.wantCancelled(ref, "")
+			if took := time.Since(began); took > 100*time.Millisecond {
+				t.Errorf("%s: took %v", id, took)
+			}
+		}
+		time.Sleep(time.Minute)
+		if err := c.stop(); err != nil {
+			t.Errorf("the worker ended with %v", err)
+		}
+	})
+}
+
+func TestCancelOfARetryingJob(t *testing.T) {
+	inCanceller(t, func(context.Context, *millhand.Job[millhand.Raw]) error {
+		return millhand.RetryAfter(time.Hour, errors.New("boom"))
+	}, func(t *testing.T, c *canceller) {
+		c.work(millhand.WorkerConfig{})
+		ref := c.enqueue("a")
+		time.Sleep(time.Second)
+		c.cancel(ref)
+		info, err := c.Get(t.Context(), ref)
+		if err != nil || info.State != millhand.Cancelled || info.Attempt != 2 {
+			t.Errorf("%+v, %v", info, err)
+		}
+		time.Sleep(2 * time.Hour)
+		if n := len(c.ran); n != 1 {
+			t.Errorf("it ran %d times", n)
+		}
+	})
+}
+
+// A retry that is about to be due is let become ready, and does not start.
+func TestCancelOfAJobThatIsAboutToBeDue(t *testing.T) {
+	for _, early := range []time.Duration{0, 10 * time.Millisecond, 300 * time.Millisecond, 900 * time.Millisecond, 1100 * time.Millisecond} {
+		inCanceller(t, func(context.Context, *millhand.Job[millhand.Raw]) error {
+			return millhand.RetryAfter(10*time.Second, errors.New("boom"))
+		}, func(t *testing.T, c *canceller) {
+			c.work(millhand.WorkerConfig{})
+			ref := c.enqueue("a")
+			time.Sleep(time.Second)
+			info, err := c.Get(t.Context(), ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Until(info.RunAt) - early)
+			c.cancel(ref)
+			ran := len(c.ran)
+			time.Sleep(time.Hour)
+			c.wantCancelled(ref, "")
+			if len(c.ran) != ran || early > 0 && ran != 1 {
+				t.Errorf("%v before: it ran %d times, and %d by then", early, len(c.ran), ran)
+			}
+		})
+	}
+}

@@ -1,0 +1,286 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+const (
+	cancelsInFlight = 256
+	renewOrderEvery = 10 * time.Second // well before a worker takes whoever gave it for dead
+	withdrawWithin  = 5 * time.Second
+)
+
+// ManyOrders are where an order for many jobs is given.
+type ManyOrders interface {
+	Orders
+	// RenewOrder lets an order hold for longer.
+	RenewOrder(ctx context.Context, o *job.Order) error
+	// WithdrawOrder ends an order at once: what it has not reached runs.
+	WithdrawOrder(ctx context.Context, o *job.Order) error
+}
+
+// A CancelledJob is one of many.
+type CancelledJob struct {
+	Queue, Type, ID, Life string
+	Cancelled
+}
+
+// CancelMany gives an order and carries it out. Whoever leaves the loop, or ends ctx, withdraws it:
+// what is in flight is finished, and jobs that it has not reached run.
+func (s *Store) CancelMany(ctx context.Context, o *job.Order, orders ManyOrders) iter.Seq2[CancelledJob, error] {
+	return func(yield func(CancelledJob, error) bool) {
+		if err := orders.GiveOrder(ctx, o); err != nil {
+			yield(CancelledJob{}, err)
+			return
+		}
+		left := false
+		for c, err := range s.CarryOutMany(ctx, o, orders) {
+			if left = !yield(c, err); left {
+				break
+			}
+		}
+		if !left && ctx.Err() == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawWithin)
+		defer cancel()
+		if err := orders.WithdrawOrder(ctx, o); err != nil {
+			s.log.WarnContext(ctx, "an order to cancel jobs could not be withdrawn: a worker will go on with it", slog.String("queue", o.Queue), slog.Any("err", err))
+		}
+	}
+}
+
+// CarryOutMany does what is left to do of an order of many jobs. It yields those that run, whose
+// handlers are told, and then each that it has removed; none of them starts from the first one on. An
+// error comes last.
+func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrders) iter.Seq2[CancelledJob, error] {
+	return func(yield func(CancelledJob, error) bool) {
+		answers, err := orders.ShowOrder(ctx, o)
+		if err != nil {
+			yield(CancelledJob{}, err)
+			return
+		}
+		for _, h := range answers.Running {
+			c := CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Worker: h.Worker, Unanswered: answers.Unanswered}}
+			if h.Told && !yield(c, nil) {
+				return
+			}
+		}
+		work, stop := context.WithCancel(ctx)
+		c := &clearance{store: s, order: o, answers: answers, done: make(chan CancelledJob, cancelsInFlight), room: make(chan struct{}, cancelsInFlight)}
+		var parts sync.WaitGroup
+		defer parts.Wait()
+		defer stop()
+		parts.Go(func() { c.run(work) })
+		parts.Go(func() { renewOrder(work, *o, orders) })
+		for left := false; ; {
+			job, more := <-c.done
+			if !more {
+				if left {
+					return
+				}
+				break
+			}
+			if left = left || !yield(job, nil); left {
+				stop() // what is in flight is finished
+			}
+		}
+		err = c.err
+		if err == nil {
+			err = orders.OrderDone(ctx, o)
+		}
+		if err != nil {
+			yield(CancelledJob{}, err)
+		}
+	}
+}
+
+// renewOrder has an order hold until ctx ends.
+func renewOrder(ctx context.Context, o job.Order, orders ManyOrders) {
+	for stream.Sleep(ctx, renewOrderEvery) == nil {
+		_ = orders.RenewOrder(ctx, &o) // whoever takes it over does the same
+	}
+}
+
+// A clearance removes the messages of all jobs that match an order.
+type clearance struct {
+	store   *Store
+	order   *job.Order
+	answers job.Answers
+	done    chan CancelledJob // closed at the end
+	room    chan struct{}     // for one that is in flight
+
+	stop context.CancelFunc // nothing more is begun
+
+	mu  sync.Mutex
+	due []*Message // those that may have been taken to be fired: they are removed once they are ready
+	err error      // read once done is closed
+}
+
+// run goes through the queue until nothing matches: what has come in the place of a message that was
+// seen is behind it.
+func (c *clearance) run(ctx context.Context) {
+	defer close(c.done)
+	ctx, c.stop = context.WithCancel(ctx)
+	defer c.stop()
+	for from, matched := uint64(1), true; matched; {
+		upTo, err := c.lastSequence(ctx)
+		if err == nil && from <= upTo {
+			matched, err = c.pass(ctx, stream.Scan{Subject: c.subject(), From: from, UpTo: upTo})
+		} else {
+			matched = false
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		from = upTo + 1
+	}
+}
+
+func (c *clearance) lastSequence(ctx context.Context) (uint64, error) {
+	name, err := job.QueueName(c.order.Queue)
+	if err != nil {
+		return 0, err
+	}
+	info, err := c.store.client.Info(ctx, c.store.names.queueStream(name))
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
+func (c *clearance) subject() string {
+	typ := c.order.Type
+	if typ == "" {
+		typ = "*"
+	}
+	return c.store.names.join(c.order.Queue, "*", typ, "*")
+}
+
+// pass removes what matches in a part of the stream, and reports whether anything did.
+func (c *clearance) pass(ctx context.Context, what stream.Scan) (matched bool, err error) {
+	name, err := job.QueueName(c.order.Queue)
+	if err != nil {
+		return false, err
+	}
+	var flights sync.WaitGroup
+	defer flights.Wait()
+	for got, err := range c.store.client.Scan(ctx, c.store.names.queueStream(name), what) {
+		if err != nil {
+			return matched, err
+		}
+		m, p, ok := c.match(got)
+		if !ok {
+			continue
+		}
+		matched = true
+		switch _, collected, err := c.store.untilDue(ctx, p, m); {
+		case err != nil:
+			return matched, err
+		case collected:
+			c.due = append(c.due, m)
+			continue
+		}
+		c.fly(ctx, &flights, m, p)
+	}
+	flights.Wait()
+	due := c.due
+	c.due = nil
+	for _, m := range due {
+		p, err := m.Place()
+		if err != nil {
+			continue
+		}
+		c.fly(ctx, &flights, m, p)
+	}
+	return matched, ctx.Err()
+}
+
+// match reads a message, and reports whether it is one of a job that is to be removed.
+func (c *clearance) match(got *stream.Message) (*Message, job.Place, bool) {
+	r, ok := c.store.names.parseJobSubject(got.Subject)
+	if !ok {
+		return nil, job.Place{}, false
+	}
+	p, err := r.Place()
+	if err != nil {
+		return nil, job.Place{}, false // a worker buries it
+	}
+	m := messageOf(p, got)
+	state := job.Ready
+	if !m.RunAt.IsZero() {
+		if m.Due.IsZero() {
+			m.Due = m.RunAt
+		}
+		state = job.Scheduled
+		if m.Attempt > 1 {
+			state = job.Retrying
+		}
+	}
+	if m.Life == "" {
+		m.Life = lifeOf(m.Seq)
+	}
+	h, runs := c.answers.Runs(m.Type, m.ID)
+	return m, p, c.order.Matches(&m.Record, state) && !(runs && h.Life == m.Life)
+}
+
+// fly removes one job beside others, as soon as there is room.
+func (c *clearance) fly(ctx context.Context, flights *sync.WaitGroup, m *Message, p job.Place) {
+	select {
+	case c.room <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	flights.Go(func() {
+		defer func() { <-c.room }()
+		// What is begun is finished, though its caller leaves.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fireWithin+cancelWithin)
+		defer cancel()
+		switch err := c.remove(ctx, m, p); {
+		case err == nil:
+			c.done <- CancelledJob{m.Queue, m.Type, m.ID, m.Life, Cancelled{Unanswered: c.answers.Unanswered}}
+		case !gone(err):
+			c.fail(err)
+		}
+	})
+}
+
+// gone reports whether a job could not be cancelled since it has ended.
+func gone(err error) bool {
+	_, finished := errors.AsType[*FinishedError](err)
+	return finished || errors.Is(err, ErrNotFound)
+}
+
+func (c *clearance) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.stop()
+}
+
+// remove ends the life of a message and deletes it. What comes in its place is met later on.
+func (c *clearance) remove(ctx context.Context, m *Message, p job.Place) error {
+	r := &removal{store: c.store, place: p, life: m.Life, order: c.order, unanswered: len(c.answers.Unanswered) > 0}
+	if !m.RunAt.IsZero() { // it may have fired meanwhile
+		return r.run(ctx)
+	}
+	ended, err := r.end(ctx, m, m.LastEvent)
+	switch {
+	case err != nil:
+		return err
+	case !ended: // another event is the last: look what it says
+		return r.run(ctx)
+	}
+	return r.remove(ctx, m)
+}
