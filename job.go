@@ -213,12 +213,19 @@ func (i *Info) addEvent(e *queue.Event) {
 		i.Returned = returnedOf(e)
 	}
 	if e.Error != "" || e.Kind == job.EventLost {
-		f := Failure{Attempt: e.Attempt, Time: e.Time, Worker: e.Node, State: State(e.Kind.State()), Error: e.Error, Stack: e.Stack}
-		if e.Kind == job.EventLost {
-			f.Worker, f.Error = "", "the worker vanished while it had the job"
-		}
-		i.Failures = append(i.Failures, f)
+		i.Failures = append(i.Failures, failureOf(queue.Failure{
+			Attempt: e.Attempt, Time: e.Time, Node: e.Node, Event: string(e.Kind), Error: e.Error, Stack: e.Stack,
+		}))
 	}
+}
+
+func failureOf(q queue.Failure) Failure {
+	kind := job.EventKind(q.Event)
+	f := Failure{Attempt: q.Attempt, Time: q.Time, Worker: q.Node, State: State(kind.State()), Error: q.Error, Stack: q.Stack}
+	if kind == job.EventLost {
+		f.Worker, f.Error = "", "the worker vanished while it had the job"
+	}
+	return f
 }
 
 func returnedOf(e *queue.Event) Returned {

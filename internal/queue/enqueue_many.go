@@ -63,11 +63,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	}
 	s.scheduleAll(ctx, batch, errs)
 	began := time.Now()
-	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
-	b.send(ctx, batch, errs)
-	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
-		b.forget()
-	}
+	b := s.sendMany(ctx, batch, errs)
 	var alive func() error // one patience for all that is not answered
 	for i, e := range batch {
 		if errs[i] != nil || b.items[i].stored {
@@ -91,6 +87,16 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		}
 	}
 	return errs
+}
+
+// sendMany sends the batch and waits for the answers. Of what was not sent for good it notes why.
+func (s *Store) sendMany(ctx context.Context, batch []Enqueue, errs []error) *bulk {
+	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
+	b.send(ctx, batch, errs)
+	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
+		b.forget()
+	}
+	return b
 }
 
 // send publishes the batch, as long as answers come. The connection keeps nothing of a

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/millhand/millhand/internal/job"
@@ -146,9 +147,23 @@ func (n names) cut(subject string) (rest string, ok bool) {
 	return strings.CutPrefix(rest, ".")
 }
 
+// deadOf covers the dead jobs that have the names of f.
+func (n names) deadOf(f DeadFilter) string {
+	return n.join("dead", cmp.Or(f.Queue, "*"), cmp.Or(f.Type, "*"), cmp.Or(f.ID, "*"))
+}
+
+// parseDeadSubject reads queue, type and id from the subject of a dead job, unchecked.
+func (n names) parseDeadSubject(subject string) (r job.Record, ok bool) {
+	return n.parseRecordSubject(subject, "dead")
+}
+
 // parseEventSubject reads them from the subject of an event.
 func (n names) parseEventSubject(subject string) (r job.Record, ok bool) {
-	rest, ok := strings.CutPrefix(subject, string(n)+".event.")
+	return n.parseRecordSubject(subject, "event")
+}
+
+func (n names) parseRecordSubject(subject, kind string) (r job.Record, ok bool) {
+	rest, ok := strings.CutPrefix(subject, n.join(kind)+".")
 	t := strings.Split(rest, ".")
 	if !ok || len(t) != 3 {
 		return job.Record{}, false

@@ -50,6 +50,9 @@ type scene struct {
 	logs    io.Writer
 	lives   int // made so far
 	zombies int // so far
+
+	mu  sync.Mutex
+	ran map[string]int // how often a life's first message ran, guarded by mu
 }
 
 func newScene(t natstest.TB, server *natstest.Server) *scene {
@@ -233,8 +236,11 @@ func (n *node) finishAll(o Outcome) (ran []*Delivery) {
 		if h.Delivered > 1 {
 			err = n.redelivered(h)
 		} else {
-			ran = append(ran, h)
-			err = n.settle(h, o)
+			t := &settlement{store: n.store, Delivery: h, Outcome: o}
+			if n.begin(n.store, t); !t.Ended {
+				ran = append(ran, h)
+			}
+			err = t.run(n.ctx)
 		}
 		if err != nil && !errors.Is(err, errTaken) {
 			n.t.Fatalf("settle %s: %v", h.ID, err)

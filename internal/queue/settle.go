@@ -38,6 +38,7 @@ type Outcome struct {
 	Reason string        // of a dead job
 	Delay  time.Duration // to the next run, of a retry or snooze
 	Silent bool          // a success without a result, of a job without a history, leaves no event
+	Ended  bool          // it had ended before it came: see [Store.EndedBefore]; nothing is left but its message
 }
 
 // CancelledBy is the outcome of a job that is cancelled by an order.

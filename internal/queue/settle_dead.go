@@ -146,9 +146,6 @@ func dropStacks(failures []Failure) (dropped bool) {
 
 // buried reports whether the dead record of this life is stored.
 func (t *settlement) buried(ctx context.Context) (bool, error) {
-	if t.Kind != job.EventDead {
-		return false, nil
-	}
 	return readFor(ctx, t, "dead record", func(ctx context.Context) (bool, error) {
 		stream, subject := t.store.names.deadStream(), t.store.names.dead(t.place)
 		for from := uint64(1); ; { // other lives of the id may have died since

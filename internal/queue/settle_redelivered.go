@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // runRedelivered settles a message that another holder had and lost.
@@ -56,12 +58,35 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 func (t *settlement) completeEnd(ctx context.Context, end *Event) error {
 	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 	t.startedAt = end.StartedAt
-	buried, err := t.buried(ctx)
-	if err == nil && t.Kind == job.EventDead && !buried {
-		err = t.bury(ctx)
-	}
-	if err != nil {
+	if err := t.completeBurial(ctx, end); err != nil {
 		return err
 	}
 	return t.keepID(ctx)
+}
+
+// completeBurial buries a dead job of which there is no record yet. What another message of the life
+// ended with is left to whoever is handed that: it stays until all is done. If this one has left
+// meanwhile, all was done, and the record that is missing was requeued or purged.
+func (t *settlement) completeBurial(ctx context.Context, end *Event) error {
+	if t.Kind != job.EventDead || end.Seq != t.Seq {
+		return nil
+	}
+	if buried, err := t.buried(ctx); err != nil || buried {
+		return err
+	}
+	if left, err := t.hasLeft(ctx); err != nil || left {
+		return err
+	}
+	return t.bury(ctx)
+}
+
+// hasLeft reports whether the message in hand is not in the queue any more.
+func (t *settlement) hasLeft(ctx context.Context) (bool, error) {
+	_, err := readFor(ctx, t, "message", func(ctx context.Context) (*stream.Message, error) {
+		return t.store.client.Get(ctx, t.store.names.queueStream(t.place.Queue), t.Seq)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	return false, err
 }

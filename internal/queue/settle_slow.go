@@ -50,6 +50,8 @@ var errStopped = errors.New("the settler stops")
 
 func (t *settlement) run(ctx context.Context) error {
 	switch {
+	case t.Ended:
+		return t.ack(ctx)
 	case t.redelivered:
 		return t.runRedelivered(ctx)
 	case t.confirmed:

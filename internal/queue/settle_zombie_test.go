@@ -54,6 +54,7 @@ func (s *scene) zombie(o func(*Delivery) Outcome) *zombie {
 	})
 	go func() {
 		defer close(z.ended)
+		s.begin(n.store, t)
 		if err := t.run(s.ctx); err != nil && !errors.Is(err, errTaken) && !errors.Is(err, nats.ErrConnectionClosed) {
 			s.t.Errorf("%s, holding sequence %d: %v", z.name, z.held.Seq, err)
 		}
@@ -62,6 +63,25 @@ func (s *scene) zombie(o func(*Delivery) Outcome) *zombie {
 	}()
 	s.settleDown()
 	return z
+}
+
+// begin does what a worker does before it runs a job for the first time, and counts that.
+func (s *scene) begin(store *Store, t *settlement) {
+	if t.redelivered {
+		return
+	}
+	ended, err := store.EndedBefore(s.ctx, t.Delivery)
+	switch {
+	case ended:
+		t.Outcome = Outcome{Ended: true}
+	case err == nil && t.From == "":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ran == nil {
+			s.ran = make(map[string]int)
+		}
+		s.ran[t.Life]++
+	}
 }
 
 // settleDown waits until all that can happen now has happened.

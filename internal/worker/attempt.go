@@ -97,6 +97,15 @@ func (a *attempt) finish(end ending) bool {
 // start waits for a slot and notes that the handler starts now. Else it reports false, and how
 // the attempt ended.
 func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
+	switch ended, err := a.runner.worker.store.EndedBefore(ctx, a.held); {
+	case errors.Is(err, queue.ErrLeaseLost):
+		return ending{lost: err}, false
+	case err != nil: // the worker stops
+		return ending{}, false
+	case ended:
+		a.runner.worker.log.Warn("a dead job was requeued twice: it has ended by now, and does not run again", jobAttrs(a.held)...)
+		return ending{Outcome: queue.Outcome{Ended: true}}, false
+	}
 	switch err := a.held.Start(ctx); {
 	case errors.Is(err, slots.ErrNoSlot), errors.Is(err, slots.ErrNoPermit):
 		return ending{}, false

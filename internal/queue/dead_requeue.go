@@ -1,0 +1,220 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// A Revival says how a dead job is to run again, where that is to be other than before.
+type Revival struct {
+	MaxAttempts int           // 0: as it was
+	Timeout     time.Duration // 0: as it was
+	Delay       time.Duration // as of an [Enqueue], as is RunAt
+	RunAt       time.Time
+}
+
+// A requeue is one dead job on its way back into its queue. Two writes follow each other: the
+// job's message, in a life of its own, and the removal of the record. Whoever crashes in between,
+// or does it a second time, finds that life again, since it is derived from the record:
+//
+//	its message waits or runs   ──► it was requeued: the record goes
+//	an event of it is known     ──► it was requeued, and has run since: the record goes
+//	neither                     ──► its message is stored, if the id is free
+//
+// Between the look at the events and the write somebody else may have requeued the job, and it may
+// have ended. Such a second message does not run either: see [Store.EndedBefore].
+type requeue struct {
+	Enqueue
+	store *Store
+	dead  *DeadJob
+}
+
+// Requeue has a dead job, of a place and with the sequence of its record, run again under its id. It
+// returns the job's new life. To do it twice is to do it once.
+//
+// It returns a [*job.InvalidError] for what cannot run, a [*DuplicateError] if another job with the
+// id is alive, and [ErrNotFound] if there is no such record, and the job was not requeued from it.
+func (s *Store) Requeue(ctx context.Context, p job.Place, died string, record uint64, how Revival) (life string, err error) {
+	d, err := s.readDead(ctx, record)
+	if errors.Is(err, ErrNotFound) {
+		return s.requeuedBefore(ctx, p, job.RequeuedLife(died, record))
+	}
+	if err != nil {
+		return "", err
+	}
+	q, err := s.newRequeue(d, how)
+	if err != nil {
+		return "", err
+	}
+	if q.place != p {
+		return "", ErrNotFound
+	}
+	if err := q.run(ctx); err != nil {
+		return "", err
+	}
+	return q.Record.Life, s.removeDead(ctx, record)
+}
+
+// newRequeue returns a [*job.InvalidError] for a dead job that cannot run as it is.
+func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
+	name := "dead job " + d.ID
+	switch {
+	case d.PayloadOmitted > 0:
+		return nil, &job.InvalidError{What: name, Rule: "is without its payload, which was too large to be kept: enqueue it anew"}
+	case d.Origin != "":
+		return nil, &job.InvalidError{What: name, Rule: "was published on " + d.Origin + ", which is no job's subject: publish it on a good one"}
+	}
+	r := d.Record
+	r.Life, r.RetryOf = job.RequeuedLife(d.Life, d.Seq), d.Life
+	r.Attempt, r.Crashes, r.Started, r.From = 1, 0, false, ""
+	r.EnqueuedAt, r.Due = time.Time{}, time.Time{} // it expires anew
+	r.Awaited = true                               // an end in silence could not be told from none
+	if how.MaxAttempts > 0 {
+		r.MaxAttempts = how.MaxAttempts
+	}
+	if how.Timeout > 0 {
+		r.Timeout = how.Timeout
+	}
+	e, err := NewEnqueue(&r)
+	e.Once, e.Delay, e.RunAt = true, how.Delay, how.RunAt
+	return &requeue{Enqueue: e, store: s, dead: d}, err
+}
+
+// run stores the job's message unless that was done before.
+func (q *requeue) run(ctx context.Context) error {
+	s := q.store
+	if err := s.client.CheckConnected(); err != nil {
+		return err
+	}
+	s.useQueue(q.place.Queue)
+	f := s.newEffort()
+	if err := s.schedule(ctx, &q.Enqueue, f.alive); err != nil {
+		return err
+	}
+	for after := uint64(0); ; {
+		done, err := q.endedBefore(ctx, f.alive)
+		if err != nil || done {
+			return err
+		}
+		m, err := s.enqueueMsg(q.Enqueue)
+		if err != nil {
+			return err
+		}
+		stream.Expect(m, after, s.names.check(q.place))
+		f.since = time.Now()
+		_, err = s.confirm(ctx, m, f.remembered)
+		switch {
+		case errors.Is(err, stream.ErrConflict):
+			after, done, err = q.resolve(ctx, f.alive)
+			if err != nil || done {
+				return err
+			}
+		case errors.Is(err, errForgotten): // look again before it is sent again
+		default:
+			return Refusal(err)
+		}
+	}
+}
+
+// resolve decides what a refused write means: that it was done before, by whomever; that another
+// job has the id; or that it is to be tried again, after the message with a sequence, 0 for none.
+func (q *requeue) resolve(ctx context.Context, alive func() error) (after uint64, done bool, err error) {
+	m, hold, err := q.store.findOrHoldWithin(ctx, q.place, alive)
+	r := q.Record
+	switch {
+	case errors.Is(err, ErrNotFound): // it has left meanwhile
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
+	case m != nil && m.Life == r.Life, hold != nil && hold.Life == r.Life:
+		return 0, true, nil
+	case m != nil && m.Life == q.dead.Life && alive() == nil: // about to be acknowledged; until then its worker may write the record again
+		return 0, false, stream.Sleep(ctx, stream.RetryPause)
+	case m != nil:
+		return 0, false, &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: m.Life}
+	case hold.Life == q.dead.Life:
+		return hold.Seq, false, nil
+	default:
+		return 0, false, &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: hold.Life, Until: hold.Until}
+	}
+}
+
+// endedBefore reports whether there are events of the new life, and notes what the first of them is
+// to follow if there is none.
+func (q *requeue) endedBefore(ctx context.Context, alive func() error) (bool, error) {
+	last, err := stream.RetryRead(ctx, alive, func(ctx context.Context) (*Event, error) {
+		return q.store.LastEvent(ctx, q.place)
+	})
+	if errors.Is(err, ErrNotFound) {
+		q.Record.LastEvent = 0
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	q.Record.LastEvent = last.Sequence
+	return stream.RetryRead(ctx, alive, func(ctx context.Context) (bool, error) {
+		return q.store.hasEventsOf(ctx, q.place, q.Record, last)
+	})
+}
+
+// hasEventsOf reports whether there are events of a requeued life. last is the last event of the id.
+func (s *Store) hasEventsOf(ctx context.Context, p job.Place, r *job.Record, last *Event) (bool, error) {
+	switch last.Life {
+	case r.Life:
+		return true, nil
+	case r.RetryOf: // all of the new life would stand behind its end
+		return false, nil
+	}
+	return s.hasEvent(ctx, p, r.Life)
+}
+
+// findOrHoldWithin is findOrHold, asked for as long as alive returns nil.
+func (s *Store) findOrHoldWithin(ctx context.Context, p job.Place, alive func() error) (m *Message, hold *Hold, err error) {
+	_, err = stream.RetryRead(ctx, alive, func(ctx context.Context) (_ struct{}, err error) {
+		m, hold, err = s.findOrHold(ctx, p)
+		return struct{}{}, err
+	})
+	return m, hold, err
+}
+
+// requeuedBefore returns life if the job is known by it, else [ErrNotFound].
+func (s *Store) requeuedBefore(ctx context.Context, p job.Place, life string) (string, error) {
+	alive := s.patience()
+	m, hold, err := s.findOrHoldWithin(ctx, p, alive)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return "", err
+	}
+	known := m != nil && m.Life == life || hold != nil && hold.Life == life
+	if !known {
+		known, err = stream.RetryRead(ctx, alive, func(ctx context.Context) (bool, error) { return s.hasEvent(ctx, p, life) })
+		if err != nil {
+			return "", err
+		}
+	}
+	if !known {
+		return "", ErrNotFound
+	}
+	return life, nil
+}
+
+// EndedBefore reports whether a requeued job in hand has ended already. Whoever requeues a job looks
+// whether somebody else has done so, and then writes; if he is held up in between, for however long,
+// the other's message may have come, run and left, and his is stored as well. It must not run.
+func (s *Store) EndedBefore(ctx context.Context, h *Delivery) (bool, error) {
+	if h.RetryOf == "" || h.From != "" {
+		return false, nil
+	}
+	t := &settlement{store: s, Delivery: h}
+	last, err := t.readLastEvent(ctx)
+	if err != nil || last.Sequence == h.LastEvent {
+		return false, err
+	}
+	return readFor(ctx, t, "history", func(ctx context.Context) (bool, error) {
+		return s.hasEventsOf(ctx, h.place, &h.Record, last)
+	})
+}
