@@ -28,6 +28,12 @@ var (
 	// ErrStoreFull says that the broker has no room for a job and has not stored it. Try again
 	// once workers have drained what is there.
 	ErrStoreFull = errors.New("millhand: store full")
+	// ErrNotScheduled says that a job cannot be moved, since it does not wait for its time any more,
+	// or is due within a second.
+	ErrNotScheduled = errors.New("millhand: job is due")
+	// ErrFinished says that nothing can be done about a job, since it has ended. [FinishedError]
+	// says how.
+	ErrFinished = errors.New("millhand: job has ended already")
 	// ErrUnsupported says that a stream was made by an earlier version, lacks what a call needs, and
 	// could not be completed: its error names the command that does so.
 	ErrUnsupported = errors.New("millhand: not supported")
@@ -43,8 +49,6 @@ var (
 	// cancelled context when somebody cancelled the job while it ran: the job ends as cancelled,
 	// unless the handler returns nil.
 	ErrCancelled = job.ErrCancelled
-	// ErrFinished says that a job cannot be cancelled, since it has ended. [FinishedError] says how.
-	ErrFinished = errors.New("millhand: job has ended already")
 
 	// ErrLeaseLost is the cause of a handler's cancelled context when the job may run
 	// elsewhere by now: whatever the handler still does may be done twice.
@@ -126,7 +130,8 @@ func (e *FailedError) Error() string {
 // Is makes it an [ErrFailed].
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 
-// A FinishedError says how a job had ended that was to be cancelled. It is an [ErrFinished].
+// A FinishedError says how a job had ended about which something was to be done. It is an
+// [ErrFinished].
 type FinishedError struct {
 	Ref
 	State State

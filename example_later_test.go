@@ -83,3 +83,62 @@ func ExampleWithExpires() {
 	}
 	// Output: succeeded in time
 }
+
+// A job that waits for its time can be given another one.
+func ExampleClient_Move() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithDelay(time.Hour))
+	if err != nil {
+		log.Fatal(err)
+	}
+	newYear := time.Date(time.Now().Year()+1, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := client.Move(ctx, ref, newYear); err != nil {
+		log.Fatal(err)
+	}
+	info, err := client.Get(ctx, ref)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.State, info.RunAt.Equal(newYear))
+	// Output: scheduled true
+}
+
+// A job need not wait for its time, or for its next attempt.
+func ExampleClient_RunNow() {
+	nc, stop := connect()
+	defer stop()
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
+	defer work(nc, millhand.WorkerConfig{Mux: mux})()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithDelay(time.Hour))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := client.RunNow(ctx, ref); err != nil {
+		log.Fatal(err)
+	}
+	info, err := client.Await(ctx, ref)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.State)
+
+	err = client.RunNow(ctx, ref)
+	if ended, ok := errors.AsType[*millhand.FinishedError](err); ok {
+		fmt.Println("again:", ended.State, "already")
+	}
+	// Output:
+	// succeeded
+	// again: succeeded already
+}

@@ -21,11 +21,6 @@ type Orders interface {
 	OrderDone(ctx context.Context, o *job.Order) error
 }
 
-// A FinishedError says that a job cannot be cancelled any more.
-type FinishedError struct{ State job.State }
-
-func (e *FinishedError) Error() string { return fmt.Sprintf("job has ended already: %s", e.State) }
-
 // Cancelled says what became of a job that was to be cancelled.
 type Cancelled struct {
 	Worker     string   // that runs it, and has told its handler; empty: the job had not started

@@ -35,6 +35,11 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("job %s of type %s is already in queue %s", e.ID, e.Type, e.Queue)
 }
 
+// A FinishedError says that nothing can be done about a job any more.
+type FinishedError struct{ State job.State }
+
+func (e *FinishedError) Error() string { return fmt.Sprintf("job has ended already: %s", e.State) }
+
 // A TooLargeError says that a message is over the broker's limit.
 type TooLargeError struct {
 	What        string // "payload" or "result"

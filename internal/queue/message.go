@@ -35,6 +35,8 @@ type Message struct {
 	job.Record // without a life if it waits for its time and its publisher gave none
 	Seq        uint64
 	RunAt      time.Time // zero: ready
+
+	header nats.Header // as it is stored
 }
 
 // Find returns the newest message of an id, which waits or runs, or [ErrNotFound]. A hold is no
@@ -82,7 +84,7 @@ func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Mess
 
 // messageOf reads a stored message of an id.
 func messageOf(p job.Place, got *stream.Message) *Message {
-	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq}
+	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq, header: got.Header}
 	_ = m.ReadHeader(got.Header) // what can be read is enough to tell lives apart
 	if at, ok := cutSchedule(got.Header.Get(stream.HeaderSchedule)); ok {
 		m.RunAt = at
