@@ -134,12 +134,8 @@ func (c *Client) EnqueueMany(ctx context.Context, batch []Request) (refs []Ref, 
 		}
 		jobs, at = append(jobs, o), append(at, i)
 	}
-	store := c.storeAll
-	if c.chain != nil {
-		store = c.throughMiddleware
-	}
 	failed := len(jobs) < len(batch)
-	for n, err := range store(ctx, jobs) {
+	for n, err := range c.enqueueAll(ctx, jobs) {
 		if err != nil {
 			errs[at[n]], failed = err, true
 			continue
@@ -158,6 +154,14 @@ func (c *Client) storeOne(ctx context.Context, o *enqueueOptions) error {
 		err = c.store.Enqueue(ctx, e)
 	}
 	return publicError(err)
+}
+
+// enqueueAll returns the error of each job, nil for those that are stored. Middleware has its say.
+func (c *Client) enqueueAll(ctx context.Context, jobs []*enqueueOptions) []error {
+	if c.chain != nil {
+		return c.throughMiddleware(ctx, jobs)
+	}
+	return c.storeAll(ctx, jobs)
 }
 
 // storeAll returns the error of each job, nil for those that are stored.

@@ -34,6 +34,9 @@ func CheckType(name string) error { return check("type", name, maxName) }
 // CheckKey returns an [*InvalidError] if name cannot be a key that types share.
 func CheckKey(name string) error { return check("key", name, maxName) }
 
+// CheckMap returns an error if name cannot name a map.
+func CheckMap(name string) error { return check("map", name, maxName) }
+
 // CheckCron returns an [*InvalidError] if name cannot be an entry of a schedule.
 func CheckCron(name string) error { return check("cron entry", name, maxName) }
 

@@ -27,6 +27,16 @@ func UniqueID(typ string, payload []byte) string {
 	return "u-" + hex.EncodeToString(sum[:16])
 }
 
+// mapRule names the rule by which the jobs of a named map have their ids.
+const mapRule = "millhand.map.1"
+
+// MapID returns the id of the job at an index of the input of a named map. Other arguments there
+// have another id, so that nobody takes the result of the old ones for theirs.
+func MapID(name string, index int, typ string, payload []byte) string {
+	sum := sha256.Sum256(bytes.Join([][]byte{[]byte(mapRule), []byte(name), []byte(strconv.Itoa(index)), []byte(typ), payload}, []byte{0}))
+	return "m-" + hex.EncodeToString(sum[:16])
+}
+
 // canonical returns the one text that all texts of the same JSON value have. It reports false for
 // what is no JSON, or is read differently by different readers.
 func canonical(payload []byte) (text []byte, ok bool) {
