@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 )
 
 // Bounds of a [Map].
@@ -383,11 +384,29 @@ func (c *Client) livesToAwait(ctx context.Context, jobs []*enqueueOptions) ([]st
 			return lives, err
 		}
 	}
-	events, err := c.store.LastEvents(ctx, places)
+	events, err := c.lastEvents(ctx, places)
 	for n, p := range places {
 		if e := events[p]; e != nil && e.Kind != job.EventCancelled {
 			lives[n] = e.Life
 		}
 	}
 	return lives, err
+}
+
+// lastEvents returns the last events of ids, one by one where they cannot be read together: there is
+// no stream of events yet, or it is of an earlier version.
+func (c *Client) lastEvents(ctx context.Context, places []job.Place) (map[job.Place]*queue.Event, error) {
+	events, err := c.store.LastEvents(ctx, places)
+	if !errors.Is(err, nats.ErrNoResponders) {
+		return events, err
+	}
+	events = make(map[job.Place]*queue.Event)
+	for _, p := range places {
+		e, err := c.store.LastEvent(ctx, p)
+		if err != nil && !errors.Is(err, queue.ErrNotFound) {
+			return events, err
+		}
+		events[p] = e
+	}
+	return events, nil
 }

@@ -40,7 +40,7 @@ func (s *sender) deliver(ctx context.Context, j *millhand.Job[Email]) (string, e
 		return "", err
 	}
 	err = c.DialAndSendWithContext(context.WithoutCancel(ctx), m)
-	if failed, ok := errors.AsType[*mail.SendError](err); ok && !failed.IsTemp() {
+	if failed, ok := errors.AsType[*mail.SendError](err); ok && failed.ErrorCode() >= 500 { // the server's last word
 		return "", millhand.Permanent(err)
 	}
 	if err != nil {
