@@ -44,6 +44,14 @@ func (c *config) check() error {
 			return fmt.Errorf("type %s: %w", name, err)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Cron)) {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("cron: entry %q: %w", name, err)
+		}
+		if err := c.Cron[name].check(name); err != nil {
+			return fmt.Errorf("cron %s: %w", name, err)
+		}
+	}
 	return nil
 }
 

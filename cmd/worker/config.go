@@ -27,6 +27,7 @@ type config struct {
 	Strict      bool                   `yaml:"strict"`
 	MaxStuck    *count                 `yaml:"max_stuck"`
 	Types       map[string]typeConfig  `yaml:"types"`
+	Cron        map[string]cronConfig  `yaml:"cron"`
 
 	flags []millhand.Quota // of --quota and --rate
 }
@@ -157,6 +158,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 	w := millhand.WorkerConfig{
 		Mux: millhand.NewMux(), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
 	}
+	w.Crons, w.RemovedCrons = c.crons()
 	for name, q := range c.Queues {
 		w.Queues = append(w.Queues, millhand.Queue{Name: name, Weight: int(q.Weight), Concurrency: int(valueOr(q.Concurrency, 0))})
 	}

@@ -211,6 +211,9 @@ func mayBeEmpty(path []string) bool {
 	if len(path) == 3 && (path[2] == "quota" || path[2] == "rate") { // none is given, so none is removed
 		return true
 	}
+	if len(path) > 2 && path[0] == "cron" && path[2] == "payload" { // which may have any value
+		return true
+	}
 	if path[0] != "types" || len(path) < 3 {
 		return false
 	}

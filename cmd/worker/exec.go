@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/minder"
@@ -28,6 +29,7 @@ const (
 	envType    = "MILLHAND_TYPE"
 	envQueue   = "MILLHAND_QUEUE"
 	envAttempt = "MILLHAND_ATTEMPT"
+	envTick    = "MILLHAND_TICK"    // of a job of a schedule
 	envControl = "MILLHAND_CONTROL" // the number of a descriptor
 	envMeta    = "MILLHAND_META_"   // prefix; the key in upper case, - as _
 
@@ -137,7 +139,7 @@ func (t typeConfig) inherited(all []string, secret func(name string) bool) []str
 func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
 	env := slices.DeleteFunc(slices.Clone(base), func(entry string) bool { // this worker may be a job itself
 		switch name, _, _ := strings.Cut(entry, "="); name {
-		case envID, envType, envQueue, envAttempt, envControl, envTraceParent, envTraceState:
+		case envID, envType, envQueue, envAttempt, envTick, envControl, envTraceParent, envTraceState:
 			return true
 		default:
 			return strings.HasPrefix(name, envMeta)
@@ -145,6 +147,9 @@ func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
 	})
 	env = append(env, envID+"="+j.ID, envType+"="+j.Type, envQueue+"="+j.Queue, envAttempt+"="+strconv.Itoa(j.Attempt),
 		envControl+"="+strconv.Itoa(minder.ControlDescriptor))
+	if !j.Tick.IsZero() {
+		env = append(env, envTick+"="+j.Tick.Format(time.RFC3339))
+	}
 	if parent := j.Trace[headerTraceParent]; parent != "" {
 		env = append(env, envTraceParent+"="+parent)
 		if state := j.Trace[headerTraceState]; state != "" {

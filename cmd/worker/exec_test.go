@@ -197,13 +197,14 @@ func TestMissingCommand(t *testing.T) {
 
 func TestEnvironmentOfAWorkerThatIsAJob(t *testing.T) {
 	t.Parallel()
-	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_CONTROL=7", "MILLHAND_URL=kept", "TRACEPARENT=outer", "TRACESTATE=outer=1"}
+	base := []string{"PATH=/bin", "MILLHAND_ID=outer", "MILLHAND_META_SECRET=x", "MILLHAND_CONTROL=7", "MILLHAND_TICK=outer", "MILLHAND_URL=kept", "TRACEPARENT=outer", "TRACESTATE=outer=1"}
 	j := newJob("")
 	j.Trace = nil // the worker's own is not its
 	j.Meta = map[string]string{"a-b": "1", "a_b": "2"}
+	j.Tick = time.Date(2026, 3, 29, 3, 0, 0, 0, time.FixedZone("", 7200))
 	want := []string{
 		"PATH=/bin", "MILLHAND_URL=kept", "MILLHAND_ID=id-1", "MILLHAND_TYPE=email", "MILLHAND_QUEUE=critical",
-		"MILLHAND_ATTEMPT=3", "MILLHAND_CONTROL=3", "MILLHAND_META_A_B=2",
+		"MILLHAND_ATTEMPT=3", "MILLHAND_CONTROL=3", "MILLHAND_TICK=2026-03-29T03:00:00+02:00", "MILLHAND_META_A_B=2",
 	}
 	if diff := cmp.Diff(want, environment(base, j)); diff != "" {
 		t.Error(diff)

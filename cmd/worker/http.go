@@ -225,6 +225,9 @@ func setHeaders(req *http.Request, configured http.Header, j *millhand.Job[millh
 	h.Set("Millhand-Type", j.Type)
 	h.Set("Millhand-Queue", j.Queue)
 	h.Set("Millhand-Attempt", strconv.Itoa(j.Attempt))
+	if !j.Tick.IsZero() {
+		h.Set("Millhand-Tick", j.Tick.Format(time.RFC3339))
+	}
 	h.Set(idempotencyKey, j.ID)
 	setTrace(h, j.Trace)
 }

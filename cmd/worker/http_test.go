@@ -40,6 +40,8 @@ func TestHTTPRequest(t *testing.T) {
 	t.Setenv("IMPORT_TOKEN", "Bearer 42")
 	var got http.Header
 	var body, method, host string
+	job := newJob(`{"a": 1}`)
+	job.Tick = time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
 	result, err := post(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		got, body, method, host = r.Header, string(b), r.Method, r.Host
@@ -48,7 +50,7 @@ func TestHTTPRequest(t *testing.T) {
 	}, map[string]string{
 		"authorization": "env:IMPORT_TOKEN", "x-plain": "y", "host": "import.example",
 		"millhand-id": "not this", "Idempotency-Key": "nor this",
-	}, newJob(`{"a": 1}`))
+	}, job)
 	if err != nil || string(result) != "created\n" {
 		t.Errorf("result = %q, %v", result, err)
 	}
@@ -57,7 +59,7 @@ func TestHTTPRequest(t *testing.T) {
 	}
 	want := map[string]string{
 		"Authorization": "Bearer 42", "X-Plain": "y", "Content-Type": "application/json", "Idempotency-Key": "id-1",
-		"Millhand-Id": "id-1", "Millhand-Type": "email", "Millhand-Queue": "critical", "Millhand-Attempt": "3",
+		"Millhand-Id": "id-1", "Millhand-Type": "email", "Millhand-Queue": "critical", "Millhand-Attempt": "3", "Millhand-Tick": "2026-03-29T01:00:00Z",
 		"Millhand-Meta-Tenant-Id": "a b", "Millhand-Meta-Region": "eu", "User-Agent": "millhand",
 		"Traceparent": traceParent, "Tracestate": "vendor=1",
 	}

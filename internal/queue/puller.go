@@ -269,7 +269,7 @@ func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitte
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
 	case p.expired(ctx, h):
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
-	case !p.mayTick(h, p.store.now()):
+	case !p.mayTick(ctx, h):
 	case !admitted:
 		p.settler.Settle(h, Outcome{})
 	default:

@@ -58,7 +58,7 @@ type ticking struct {
 	cursor  cron.Cursor
 	seq     uint64    // of the cursor; 0: there is none
 	known   bool      // the cursor is as it was read or told
-	wake    time.Time // when to look after the entry, by the broker's clock; zero: never
+	wake    time.Time // when to look after the entry; zero: never
 	kept    time.Time // the tick to come that an earlier one keeps out, until it is due
 	left    []job.Name
 	failing bool
@@ -88,7 +88,7 @@ func (t *Ticker) Run(ctx context.Context) error {
 		case <-t.changed:
 			t.learn()
 		case m := <-hints:
-			t.hear(m)
+			t.hear(ctx, m)
 		case <-timer.C:
 		}
 	}
@@ -105,7 +105,7 @@ func (t *Ticker) first() (first *ticking, wait time.Duration) {
 	if first == nil {
 		return nil, time.Hour
 	}
-	return first, max(first.wake.Sub(t.store.now()), 0)
+	return first, max(time.Until(first.wake), 0)
 }
 
 // learn takes in entries that are new or edited.
@@ -115,7 +115,7 @@ func (t *Ticker) learn() {
 		if before != nil && before.Rev == c.Rev {
 			continue
 		}
-		e := &ticking{Cron: c, wake: t.store.now().Add(rand.N(dueSpread))}
+		e := &ticking{Cron: c, wake: time.Now().Add(rand.N(dueSpread))}
 		var err error
 		if e.name, err = job.CronName(c.Name); err != nil {
 			continue // nobody can have written it
@@ -153,7 +153,7 @@ func (t *Ticker) attend(ctx context.Context, e *ticking) {
 		t.log.WarnContext(ctx, "a schedule's next tick could not be published: trying again", slog.String("cron", e.Name), slog.String("queue", e.Job.Queue), slog.Any("err", err))
 	}
 	e.known = false
-	e.wake = t.store.now().Add(tickPause + rand.N(tickPause))
+	e.wake = time.Now().Add(tickPause + rand.N(tickPause))
 }
 
 func (t *Ticker) try(ctx context.Context, e *ticking) error {
@@ -167,17 +167,23 @@ func (t *Ticker) try(ctx context.Context, e *ticking) error {
 	if e.Removed {
 		return nil
 	}
+	now, err := t.store.Now(ctx, e.queue)
+	if err != nil {
+		return err
+	}
 	if !e.known {
 		if err := t.read(ctx, e); err != nil {
 			return err
 		}
-		if e.turn(t.store.now()); e.wake.IsZero() || e.wake.After(t.store.now()) {
-			return nil
-		}
+		e.turn(now)
+		return nil
 	}
-	now := t.store.now()
 	if e.cursor.Rev > e.Rev {
-		e.known, e.wake = false, now.Add(followTime) // the follower has yet to hear of it
+		e.known, e.wake = false, time.Now().Add(followTime) // the follower has yet to hear of it
+		return nil
+	}
+	if at, ok := e.possible(now); !ok || at.After(now) {
+		e.turn(now)
 		return nil
 	}
 	if e.cursor.Rev < e.Rev {
@@ -188,24 +194,31 @@ func (t *Ticker) try(ctx context.Context, e *ticking) error {
 	return t.publish(ctx, e, e.Plan(e.cursor, now), now)
 }
 
-// turn sets when e's next ticks are to be published by this worker: some time after that is
-// possible, so that another may be first and spare it the trouble.
-func (e *ticking) turn(now time.Time) {
+// possible returns when the next ticks can be published, false if there are none to come.
+func (e *ticking) possible(now time.Time) (at time.Time, ok bool) {
 	at, first, ok := e.Wake(e.cursor)
-	switch {
-	case !ok:
+	if ok && first.Equal(e.kept) && first.After(now) {
+		at = first
+	}
+	return at, ok
+}
+
+// turn sets when e's next ticks are to be published by this worker, now being the broker's time: some
+// time after that is possible, so that another may be first and spare it the trouble.
+func (e *ticking) turn(now time.Time) {
+	at, ok := e.possible(now)
+	if !ok {
 		e.wake = time.Time{}
 		return
-	case first.Equal(e.kept) && first.After(now):
-		at = first
-	case at.Before(now):
+	}
+	if at.Before(now) {
 		at = now
 	}
-	if lead := first.Sub(at); lead > dueSpread {
-		e.wake = at.Add(rand.N(min(lead/2, maxLead)))
-		return
+	spread := dueSpread
+	if _, first, _ := e.Wake(e.cursor); first.Sub(at) > dueSpread {
+		spread = min(first.Sub(at)/2, maxLead)
 	}
-	e.wake = at.Add(rand.N(dueSpread))
+	e.wake = time.Now().Add(at.Sub(now) + rand.N(spread))
 }
 
 // read reads the cursor. Of one that is lost with its stream, what was known of it holds.
@@ -225,15 +238,14 @@ func (t *Ticker) read(ctx context.Context, e *ticking) error {
 }
 
 // hear takes in what another worker published.
-func (t *Ticker) hear(m *nats.Msg) {
+func (t *Ticker) hear(ctx context.Context, m *nats.Msg) {
 	h, ok := readCronHint(m.Data)
 	e := t.ticking[h.Entry]
 	if !ok || e == nil || e.Removed || h.Queue != e.Job.Queue || h.Seq <= e.seq {
 		return
 	}
 	e.cursor, e.seq, e.known = h.Cursor, h.Seq, true
-	e.turn(t.store.now())
+	if now, err := t.store.Now(ctx, e.queue); err == nil {
+		e.turn(now)
+	}
 }
-
-// now is the time by which ticks come.
-func (s *Store) now() time.Time { return time.Now() }

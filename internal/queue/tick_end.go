@@ -42,8 +42,12 @@ func (s *Store) leaveCron(ctx context.Context, queue, entry job.Name, rev uint64
 // endTicks ends the jobs that a cursor says were published ahead, since their entry is another one by
 // now. One that may be on its way is left: it ends when it is about to start.
 func (s *Store) endTicks(ctx context.Context, queue, entry job.Name, c cron.Cursor) error {
+	now, err := s.Now(ctx, queue)
+	if err != nil {
+		return err
+	}
 	for _, a := range c.Ahead {
-		if !a.At.After(s.now().Add(dueGuard)) {
+		if !a.At.After(now.Add(dueGuard)) {
 			continue
 		}
 		place, err := job.PlaceOf(queue.String(), a.Type, a.ID)
@@ -67,18 +71,22 @@ func (s *Store) endTick(ctx context.Context, p job.Place, entry string, rev uint
 	if err != nil {
 		return err
 	}
+	now, err := s.Now(ctx, p.Queue)
+	if err != nil {
+		return err
+	}
 	ours := m.Tick != nil && m.Tick.Entry == entry && m.Tick.Rev <= rev
-	if !ours || m.HasStarted() || !m.RunAt.After(s.now().Add(dueGuard)) {
+	if !ours || m.HasStarted() || !m.RunAt.After(now.Add(dueGuard)) {
 		return nil
 	}
-	if err := s.endWaiting(ctx, p, m); err != nil {
+	if err := s.endWaiting(ctx, p, m, now); err != nil {
 		return err
 	}
 	return s.client.Remove(ctx, s.names.queueStream(p.Queue), m.Seq)
 }
 
 // endWaiting writes the end of a job that waits for its time, unless it is written.
-func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message) error {
+func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message, now time.Time) error {
 	for {
 		last, err := s.LastEvent(ctx, p)
 		switch {
@@ -90,7 +98,7 @@ func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message) error {
 			return nil
 		}
 		msg, err := s.eventMsg(p, &Event{
-			Kind: job.EventCancelled, Life: m.Life, Seq: m.Seq, Time: s.now().UTC(), Node: s.cfg.Node,
+			Kind: job.EventCancelled, Life: m.Life, Seq: m.Seq, Time: now.UTC(), Node: s.cfg.Node,
 			Attempt: 1, Reason: job.ReasonSuperseded, EnqueuedAt: m.EnqueuedAt.UTC(),
 		})
 		if err != nil {

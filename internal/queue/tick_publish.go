@@ -33,7 +33,7 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 	last, err := t.store.storeTogether(ctx, msgs)
 	switch {
 	case err == nil:
-		t.moved(e, next, last-uint64(len(msgs)-1))
+		t.moved(e, next, last-uint64(len(msgs)-1), now)
 		return nil
 	case !errors.Is(err, stream.ErrConflict) && stream.Code(err) != stream.CodeWrongLastSeqBusy:
 		return err
@@ -46,7 +46,7 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 	case e.seq != before: // somebody was first
 		e.turn(now)
 	case !errors.Is(err, stream.ErrConflict): // busy
-		e.wake = now.Add(rand.N(dueSpread))
+		e.wake = time.Now().Add(rand.N(dueSpread))
 	case len(p.Ticks) > 1: // one of them, and the others are not to wait for it
 		p.Ticks, p.Last = p.Ticks[:1], p.Ticks[0]
 		return t.publish(ctx, e, p, now)
@@ -65,21 +65,21 @@ func (t *Ticker) skip(ctx context.Context, e *ticking, p cron.Plan, now time.Tim
 	next.Skipped, next.SkippedAt = next.Skipped+1, p.Last
 	seq, err := t.store.client.Publish(ctx, t.store.cursorMsg(e, next))
 	if errors.Is(err, stream.ErrConflict) {
-		e.known, e.wake = false, now
+		e.known, e.wake = false, time.Now()
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	t.log.InfoContext(ctx, "a schedule's tick was skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("job_id", e.ID(p.Last)), slog.Time("tick", p.Last))
-	t.moved(e, next, seq)
+	t.moved(e, next, seq, now)
 	return nil
 }
 
 // moved takes in that the cursor is next, and tells the other workers.
-func (t *Ticker) moved(e *ticking, next cron.Cursor, seq uint64) {
+func (t *Ticker) moved(e *ticking, next cron.Cursor, seq uint64, now time.Time) {
 	e.cursor, e.seq = next, seq
-	e.turn(t.store.now())
+	e.turn(now)
 	h, err := json.Marshal(cronHint{Entry: e.Name, Queue: e.Job.Queue, Seq: seq, Cursor: next})
 	if err == nil {
 		err = t.store.nc.Publish(t.store.names.cronHints(), h)
@@ -186,5 +186,9 @@ func (s *Store) CronCursor(ctx context.Context, queue, entry string) (cron.Curso
 		return cron.Cursor{}, time.Time{}, err
 	}
 	c, _, err := s.readCursor(ctx, q, name)
-	return c, s.now(), err
+	if err != nil {
+		return cron.Cursor{}, time.Time{}, err
+	}
+	now, err := s.Now(ctx, q)
+	return c, now, err
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -16,7 +17,7 @@ func (s *Settler) JudgeTicks(entry func(name string) (e cron.Entry, known bool))
 // mayTick reports whether h may start as far as its tick is concerned, and settles it if not. It does
 // not matter why a tick is late: nobody was there to publish or to run it, or it waited in a queue
 // that was long or paused.
-func (p *Puller) mayTick(h *Delivery, now time.Time) bool {
+func (p *Puller) mayTick(ctx context.Context, h *Delivery) bool {
 	t := h.Tick
 	if t == nil || p.settler.entry == nil || h.HasStarted() {
 		return true
@@ -24,6 +25,10 @@ func (p *Puller) mayTick(h *Delivery, now time.Time) bool {
 	e, known := p.settler.entry(t.Entry)
 	if !known {
 		return true // nothing says that it was removed
+	}
+	now, err := p.store.Now(ctx, p.queue)
+	if err != nil {
+		return true // nobody can tell whether it is late
 	}
 	late := now.Sub(t.Time).Round(time.Millisecond)
 	switch e.Judge(cron.Tick{Rev: t.Rev, At: t.Time, Due: h.Due}, now) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/millhand/millhand/internal/cron"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
@@ -27,6 +29,14 @@ type tickingNode struct {
 	link    *natstest.Link
 	changed chan struct{}
 	stop    func()
+}
+
+func cronName(s string) job.Name {
+	name, err := job.CronName(s)
+	if err != nil {
+		panic(err)
+	}
+	return name
 }
 
 func inCronScene(t *testing.T, f func(s *cronScene)) {
@@ -77,7 +87,7 @@ func (s *cronScene) all() []Cron {
 func (s *cronScene) ticker(name string) *tickingNode {
 	s.t.Helper()
 	n := &tickingNode{scene: s, link: s.server.Link(), changed: make(chan struct{}, 1)}
-	nc := n.link.Connect(s.t)
+	nc := n.link.Connect(s.t, nats.PingInterval(24*time.Hour))
 	store := s.open(nc, Config{AckWait: testWait, Node: name})
 	ctx, cancel := context.WithCancel(s.ctx)
 	ended := make(chan error, 1)
