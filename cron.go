@@ -187,6 +187,8 @@ func (o *enqueueOptions) checkCron() error {
 	switch {
 	case o.chosenID:
 		return &job.InvalidError{What: "an entry's options", Rule: "must not choose an id: that comes from the entry"}
+	case o.delayed, !o.runAt.IsZero():
+		return &job.InvalidError{What: "an entry's options", Rule: "must not choose a time: that comes from its schedule"}
 	case o.rejectAtQuota:
 		return &job.InvalidError{What: "an entry's options", Rule: "must not refuse a job at a quota: its jobs wait"}
 	}

@@ -30,12 +30,15 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 		}
 		msgs = append(msgs, m)
 	}
-	last, err := t.store.storeTogether(ctx, msgs)
+	last, err := t.store.client.PublishAtomic(ctx, msgs)
 	switch {
 	case err == nil:
 		t.moved(e, next, last-uint64(len(msgs)-1), now)
 		return nil
-	case !errors.Is(err, stream.ErrConflict) && stream.Code(err) != stream.CodeWrongLastSeqBusy:
+	case stream.Code(err) == stream.CodeAtomicBusy, stream.Code(err) == stream.CodeWrongLastSeqBusy:
+		e.known, e.wake = false, time.Now().Add(rand.N(dueSpread))
+		return nil
+	case !errors.Is(err, stream.ErrConflict):
 		return err
 	}
 	before := e.seq
@@ -45,8 +48,6 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 	switch {
 	case e.seq != before: // somebody was first
 		e.turn(now)
-	case !errors.Is(err, stream.ErrConflict): // busy
-		e.wake = time.Now().Add(rand.N(dueSpread))
 	case len(p.Ticks) > 1: // one of them, and the others are not to wait for it
 		p.Ticks, p.Last = p.Ticks[:1], p.Ticks[0]
 		return t.publish(ctx, e, p, now)
