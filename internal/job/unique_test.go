@@ -18,6 +18,10 @@ func TestUniqueID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wire, err := os.ReadFile("../../docs/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var vectors []struct {
 		Type       string
 		Payload    string
@@ -49,6 +53,9 @@ func TestUniqueID(t *testing.T) {
 		}
 		if err := CheckID(v.ID); err != nil {
 			t.Error(err)
+		}
+		if !bytes.Contains(wire, []byte(v.ID)) {
+			t.Errorf("docs/wire.md has no %s", v.ID)
 		}
 	}
 }

