@@ -54,7 +54,7 @@ func (a *atomicEnqueue) expectQuotas(ctx context.Context) error {
 		if err := a.look(ctx, first); !errors.Is(err, ErrNotFound) { // also if its id is fresh: it may have been stored
 			return err
 		}
-		if err := a.belowLimits(ctx, q); err != nil {
+		if err := a.belowLimits(ctx, q, seq); err != nil {
 			return err
 		}
 		stream.Expect(a.msgs[first], seq, a.store.names.checkType(place.Queue, place.Type))
@@ -63,8 +63,8 @@ func (a *atomicEnqueue) expectQuotas(ctx context.Context) error {
 }
 
 // belowLimits returns an [*AtomicError] for the first job that would pass its limit.
-func (a *atomicEnqueue) belowLimits(ctx context.Context, q *atomicQuota) error {
-	err := a.store.belowLimit(ctx, a.batch[q.jobs[0]].place, q.most+1)
+func (a *atomicEnqueue) belowLimits(ctx context.Context, q *atomicQuota, upTo uint64) error {
+	err := a.store.belowLimit(ctx, a.batch[q.jobs[0]].place, q.most+1, upTo)
 	over, refused := errors.AsType[*QuotaError](err)
 	if !refused {
 		return err

@@ -22,8 +22,8 @@ func (e *QuotaError) Error() string {
 	return fmt.Sprintf("%s quota reached (%d of %d running)", e.Type, e.Running, e.Limit)
 }
 
-// countExactly is how many times its limit a type may wait before it is not counted exactly
-// any more: counting costs the broker as much as there are jobs.
+// countExactly is how many times its limit a type may have before it is not counted on: counting
+// costs the broker as much as there are jobs.
 const countExactly = 4
 
 // enqueueBelow stores a job if fewer than e.Below of its type are alive in its queue: ready,
@@ -51,7 +51,7 @@ func (s *Store) enqueueBelow(ctx context.Context, e Enqueue, alive func() error)
 				return err
 			}
 		}
-		if err := s.belowLimit(ctx, e.place, e.Below); err != nil {
+		if err := s.belowLimit(ctx, e.place, e.Below, seq); err != nil {
 			return err
 		}
 		stream.Expect(m, seq, s.names.checkType(e.place.Queue, e.place.Type))
@@ -77,13 +77,15 @@ func (s *Store) lastOfType(ctx context.Context, p job.Place, alive func() error)
 	return m.Seq, nil
 }
 
-// belowLimit returns a [*QuotaError] if limit jobs of its type are alive.
-func (s *Store) belowLimit(ctx context.Context, p job.Place, limit int) error {
+// belowLimit returns a [*QuotaError] if limit jobs of its type are alive, of those that were stored up
+// to a sequence.
+func (s *Store) belowLimit(ctx context.Context, p job.Place, limit int, upTo uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, stream.SetupTimeout)
 	defer cancel()
+	most := countExactly * (max(limit, 0) + 1)
 	n, err := s.roughly(ctx, p)
-	if err == nil && n < countExactly*(limit+1) {
-		n, err = s.alive(ctx, p)
+	if err == nil && n < most {
+		n, err = s.countAlive(ctx, p, most, upTo)
 	}
 	if err != nil {
 		return wrap(err, "count jobs of type %s", p.Type)
@@ -108,31 +110,22 @@ func (s *Store) roughly(ctx context.Context, p job.Place) (int, error) {
 	return int(info.NumPending) + info.NumAckPending, nil //nolint:gosec // fewer than fit into memory
 }
 
-// alive returns how many jobs of its type are alive in its queue: ids, not messages. It
-// counts no further than one answer of the broker does, which is 100,000.
-func (s *Store) alive(ctx context.Context, p job.Place) (int, error) {
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-		State struct {
-			Subjects map[string]uint64 `json:"subjects"`
-		} `json:"state"`
-	}
-	query := map[string]any{"subjects_filter": s.names.checkType(p.Queue, p.Type)}
-	if err := s.client.Request(ctx, "STREAM.INFO."+s.names.queueStream(p.Queue), query, &answer); err != nil {
-		return 0, err
-	}
-	switch e := answer.Error; {
-	case e != nil && e.ErrorCode == stream.CodeStreamNotFound:
-		return 0, nil
-	case e != nil:
-		return 0, e
-	}
-	ids := make(map[string]bool, len(answer.State.Subjects))
-	for subject := range answer.State.Subjects {
-		if s.names.isHold(subject) {
-			continue
+// countAlive returns how many jobs of its type are alive in its queue, and no more than most: ids, not
+// messages, of those that were stored up to a sequence. It reads as many as it counts, however many
+// there are.
+func (s *Store) countAlive(ctx context.Context, p job.Place, most int, upTo uint64) (int, error) {
+	ids := make(map[string]bool)
+	for _, subject := range []string{s.names.readyOf(p.Queue, p.Type), s.names.laterOf(p.Queue, p.Type)} {
+		what := stream.Scan{Subject: subject, UpTo: upTo, Page: most}
+		for m, err := range s.client.Scan(ctx, s.names.queueStream(p.Queue), what) {
+			if err != nil {
+				return 0, err
+			}
+			ids[m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]] = true
+			if len(ids) == most {
+				return most, nil
+			}
 		}
-		ids[subject[strings.LastIndexByte(subject, '.')+1:]] = true
 	}
 	return len(ids), nil
 }

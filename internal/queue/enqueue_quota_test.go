@@ -99,3 +99,36 @@ func TestRefuseRoughly(t *testing.T) {
 		}
 	})
 }
+
+// Neither jobs that wait for their time nor holds make counting long: no more is read than is
+// counted, whatever else there is.
+func TestRefuseBesideManyThatWait(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		const many, limit = 3000, 3
+		for i := range 20 {
+			s.hold(fmt.Sprint("held-", i), "gone", time.Now().Add(time.Hour))
+		}
+		for i := range limit - 1 {
+			s.enqueueLater(fmt.Sprint("few-", i), time.Hour)
+		}
+		if err := s.below("fits", limit, false); err != nil {
+			t.Fatalf("beside holds: %v", err)
+		}
+		batch := make([]Enqueue, many)
+		for i := range batch {
+			batch[i] = s.delayed(fmt.Sprint("job-", i), time.Hour)
+		}
+		for i, err := range s.store.EnqueueMany(s.ctx, batch) {
+			if err != nil {
+				t.Fatalf("batch[%d]: %v", i, err)
+			}
+		}
+		before := s.store.nc.Stats().InMsgs
+		if err := s.below("one-more", limit, false); !isFull(err, countExactly*(limit+1), limit) {
+			t.Errorf("%v, want a quota reached", err)
+		}
+		if got := s.store.nc.Stats().InMsgs - before; got > 100 {
+			t.Errorf("the broker sent %d messages to count up to %d jobs", got, limit)
+		}
+	})
+}

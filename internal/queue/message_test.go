@@ -37,7 +37,7 @@ func TestAHoldIsNoJob(t *testing.T) {
 		if d == nil || d.Life != "gone" || !d.Until.Equal(until) {
 			t.Errorf("Enqueue = %v, %+v", err, d)
 		}
-		if n, err := s.store.alive(s.ctx, testPlace("a")); n != 0 || err != nil {
+		if n, err := s.store.countAlive(s.ctx, testPlace("a"), 100, 1<<60); n != 0 || err != nil {
 			t.Errorf("%d are alive, %v", n, err)
 		}
 		if e := <-s.await(""); !errors.Is(e.err, ErrNotFound) {

@@ -83,6 +83,11 @@ func (n names) readyOf(queue, typ job.Name) string {
 	return n.join(queue.String(), "ready", typ.String(), "*")
 }
 
+// laterOf covers the jobs of a type that wait for their time.
+func (n names) laterOf(queue, typ job.Name) string {
+	return n.join(queue.String(), "later", typ.String(), "*")
+}
+
 func (n names) allReady(queue job.Name) string { return n.join(queue.String(), "ready", "*", "*") }
 func (n names) allLater(queue job.Name) string { return n.join(queue.String(), "later", "*", "*") }
 func (n names) allOnce(queue job.Name) string  { return n.join(queue.String(), "once", "*", "*") }

@@ -19,20 +19,21 @@ const (
 type Scan struct {
 	Subject    string // wildcards allowed
 	From, UpTo uint64 // sequences, both included
+	Page       int    // at most so many in one request; 0: as many as are good
 }
 
 // Scan yields messages of a stream, oldest first, the error last. It asks any replica for a page at
 // a time, and the leader for what that does not know yet: nothing is missing that was stored up to
 // UpTo when it began. What is removed meanwhile may still be yielded.
 //
-// If the stream allows no direct reads, it asks the leader for one message at a time. Of a stream
+// If the stream allows no direct reads, or not to this user, it asks the leader for one message at a time. Of a stream
 // that is not there it yields nothing.
 func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		next := max(what.From, 1)
 		for more := true; more && next <= what.UpTo; {
-			page, left, err := c.page(ctx, stream, what.Subject, next)
-			if errors.Is(err, nats.ErrNoResponders) {
+			page, left, err := c.page(ctx, stream, what, next)
+			if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrPermissionViolation) {
 				break
 			}
 			if err != nil {
@@ -64,10 +65,14 @@ func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*
 
 // page returns the messages from a sequence on that fit into one answer, and whether that replica
 // has more.
-func (c *Client) page(ctx context.Context, stream, subject string, from uint64) (page []*Message, more bool, err error) {
+func (c *Client) page(ctx context.Context, stream string, what Scan, from uint64) (page []*Message, more bool, err error) {
+	size := scanPage
+	if what.Page > 0 {
+		size = min(what.Page, scanPage)
+	}
 	alive := Within(SetupTimeout)
 	for pause := RetryPause; ; pause = min(2*pause, MaxRetryPause) {
-		found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": subject, "seq": from, "batch": scanPage, "max_bytes": scanBytes})
+		found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": what.Subject, "seq": from, "batch": size, "max_bytes": scanBytes})
 		if err == nil {
 			return found, len(found) > 0 && number(end, headerPending) > 0, nil
 		}
