@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -50,9 +51,9 @@ func (c *Client) Cancel(ctx context.Context, ref Ref, opts ...CancelOption) (Can
 	if err != nil {
 		return Cancellation{}, err
 	}
-	o, err := c.newOrder(opts)
+	o, err := newOrder(c.js.Conn().Opts.Name, opts)
 	if err != nil {
-		return Cancellation{}, err
+		return Cancellation{}, publicError(err)
 	}
 	o.Queue, o.Type, o.ID, o.Lives = ref.Queue, ref.Type, ref.ID, []string{ref.Life}
 	done, err := c.store.Cancel(ctx, o, c.registry)
@@ -66,20 +67,50 @@ func (c *Client) Cancel(ctx context.Context, ref Ref, opts ...CancelOption) (Can
 	return Cancellation{Ref: ref, Worker: done.Worker, Unanswered: done.Unanswered}, nil
 }
 
+// CancelMany cancels the jobs that match and were enqueued before the call. None of them starts any
+// more once the first result is yielded. Those that run come first. What has ended meanwhile is left
+// out, and an error comes last.
+//
+// Whoever leaves the loop ends the call: jobs that it has not reached run. It can be repeated. If the
+// process dies, a worker goes on in its place.
+func (c *Client) CancelMany(ctx context.Context, f JobFilter, opts ...CancelOption) iter.Seq2[Cancellation, error] {
+	return func(yield func(Cancellation, error) bool) {
+		o, err := newOrder(c.js.Conn().Opts.Name, opts)
+		var filter queue.JobFilter
+		if err == nil {
+			filter, err = f.checked()
+		}
+		if err != nil {
+			yield(Cancellation{}, publicError(err))
+			return
+		}
+		for done, err := range c.store.CancelMany(ctx, filter, o, c.registry) {
+			if err != nil {
+				yield(Cancellation{}, publicError(err))
+				return
+			}
+			ref := Ref{ID: done.ID, Type: done.Type, Queue: done.Queue, Life: done.Life}
+			if !yield(Cancellation{Ref: ref, Worker: done.Worker, Unanswered: done.Unanswered}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // newOrder returns an order to cancel, of no job so far.
-func (c *Client) newOrder(opts []CancelOption) (*job.Order, error) {
-	o := &job.Order{Grace: job.DefaultGrace, By: c.js.Conn().Opts.Name, At: time.Now().UTC()}
+func newOrder(by string, opts []CancelOption) (*job.Order, error) {
+	o := &job.Order{Grace: job.DefaultGrace, By: by, At: time.Now().UTC()}
 	for i, set := range opts {
 		if set == nil {
-			return nil, &InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
+			return nil, &job.InvalidError{What: fmt.Sprintf("option %d of %d", i+1, len(opts)), Rule: "is nil"}
 		}
 		set(o)
 	}
 	switch {
 	case o.Grace < 0 || o.Grace > job.MaxGrace:
-		return nil, publicError(job.Invalid("grace", o.Grace, "must be from 0s to %v", job.MaxGrace))
+		return nil, job.Invalid("grace", o.Grace, "must be from 0s to %v", job.MaxGrace)
 	case len(o.Reason) > job.MaxOrderReason:
-		return nil, publicError(job.Invalid("reason", fmt.Sprintf("of %d bytes", len(o.Reason)), "must have at most %d bytes", job.MaxOrderReason))
+		return nil, job.Invalid("reason", fmt.Sprintf("of %d bytes", len(o.Reason)), "must have at most %d bytes", job.MaxOrderReason)
 	}
 	return o, nil
 }

@@ -79,26 +79,38 @@ func (o *Order) StateThen(r *Record, stored time.Time) State {
 // Stored is a message that knows when it was stored, by the broker's clock.
 type Stored interface{ Stored() time.Time }
 
-// A Held is a job that a worker runs.
+// RunningOnly reports whether an order is about jobs that run and not about those that start later on:
+// then only those are told that run when it is first seen.
+func (o *Order) RunningOnly() bool {
+	return slices.Contains(o.States, Running) && !slices.Contains(o.States, Ready)
+}
+
+// A Held is a job of an order that a worker has, or had, in hand.
 type Held struct {
 	Type   string `json:"type"`
 	ID     string `json:"id"`
 	Life   string `json:"life"`
 	Worker string `json:"-"`
-	Told   bool   `json:"told,omitempty"` // that it is to end; else it runs on, since the order is not about running jobs
+
+	// What becomes of it; if neither is set it runs on, since the order is not about running jobs.
+	Told    bool `json:"told,omitempty"`    // it runs, and is to end
+	Dropped bool `json:"dropped,omitempty"` // it did not start, and has ended
 }
+
+// Same reports whether h and o are the same job.
+func (h Held) Same(o Held) bool { return h.Life == o.Life && h.ID == o.ID && h.Type == o.Type }
 
 // Answers are what the workers say when an order is shown to them. All that answered have noted it.
 type Answers struct {
-	Running    []Held
+	Held       []Held
 	Unanswered []string // workers
 }
 
-// Runs returns the running job of an id.
-func (a *Answers) Runs(typ, id string) (Held, bool) {
-	i := slices.IndexFunc(a.Running, func(h Held) bool { return h.ID == id && h.Type == typ })
+// Runner returns the job that a worker runs of a life, if one does.
+func (a *Answers) Runner(typ, id, life string) (Held, bool) {
+	i := slices.IndexFunc(a.Held, func(h Held) bool { return h.Life == life && h.ID == id && h.Type == typ && !h.Dropped })
 	if i < 0 {
 		return Held{}, false
 	}
-	return a.Running[i], true
+	return a.Held[i], true
 }

@@ -76,7 +76,7 @@ func (s *Store) CarryOut(ctx context.Context, o *job.Order, orders Orders) (Canc
 		return Cancelled{}, err
 	}
 	c := Cancelled{Unanswered: answers.Unanswered}
-	if h, ok := answers.Runs(o.Type, o.ID); ok {
+	if h, ok := answers.Runner(o.Type, o.ID, o.Life()); ok {
 		c.Worker = h.Worker // which notes that the order is done when the job has ended
 		return c, nil
 	}
@@ -165,6 +165,7 @@ type removal struct {
 	unanswered bool // a worker may have the job in hand and not know
 
 	worker string // that ran the job after all, and has ended it as it was told
+	own    bool   // the event of the end is this one's
 }
 
 // run removes until nothing is left. It returns a [*FinishedError] if the life ended otherwise, and
@@ -237,7 +238,8 @@ func (r *removal) end(ctx context.Context, m *Message, last uint64) (bool, error
 	if errors.Is(err, stream.ErrConflict) {
 		return false, nil
 	}
-	return err == nil, wrap(err, "event of %s", r.place.ID)
+	r.own = err == nil
+	return r.own, wrap(err, "event of %s", r.place.ID)
 }
 
 // remove deletes a message of a life that has ended.
@@ -245,7 +247,32 @@ func (r *removal) remove(ctx context.Context, m *Message) error {
 	if fired, err := r.store.letFire(ctx, r.place, m); fired || err != nil {
 		return err
 	}
+	if err := r.keepID(ctx, m); err != nil {
+		return err
+	}
 	return wrap(r.store.client.Remove(ctx, r.store.names.queueStream(r.place.Queue), m.Seq), "delete %s", r.place.ID)
+}
+
+// keepID keeps the id taken for as long as the enqueue asked for, if the job may have done something
+// by now. It comes before the message is deleted, as at any other end.
+func (r *removal) keepID(ctx context.Context, m *Message) error {
+	if m.UniqueUntil.IsZero() || !m.HasStarted() && !r.unanswered {
+		return nil
+	}
+	if lacking, _ := r.store.lacks(r.store.names.queueStream(r.place.Queue)); lacking != nil {
+		return nil
+	}
+	now, err := r.store.Now(ctx, r.place.Queue)
+	if err != nil || !m.UniqueUntil.After(now) {
+		return err
+	}
+	hold := r.store.holdMsg(r.place, r.life, m.UniqueUntil)
+	stream.Expect(hold, m.Seq, r.store.names.check(r.place))
+	_, err = r.store.confirm(ctx, hold, stream.Within(cancelWithin))
+	if errors.Is(err, stream.ErrConflict) {
+		return nil // it is kept already, or by what has come in the place of m
+	}
+	return wrap(err, "keep id %s", r.place.ID)
 }
 
 // untilDue returns how long a message waits for its time, and whether the broker may have taken it by

@@ -8,6 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -33,11 +36,18 @@ type CancelledJob struct {
 	Cancelled
 }
 
-// CancelMany gives an order and carries it out. Whoever leaves the loop, or ends ctx, withdraws it:
-// what is in flight is finished, and jobs that it has not reached run.
-func (s *Store) CancelMany(ctx context.Context, o *job.Order, orders ManyOrders) iter.Seq2[CancelledJob, error] {
+// CancelMany gives an order about the jobs that are there now, and carries it out. Whoever leaves the
+// loop, or ends ctx, withdraws it: what is in flight is finished, and jobs that it has not reached run.
+func (s *Store) CancelMany(ctx context.Context, f JobFilter, o *job.Order, orders ManyOrders) iter.Seq2[CancelledJob, error] {
 	return func(yield func(CancelledJob, error) bool) {
-		if err := orders.GiveOrder(ctx, o); err != nil {
+		err := s.orderMany(ctx, f, o)
+		if err == nil {
+			err = orders.GiveOrder(ctx, o)
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return
+		}
+		if err != nil {
 			yield(CancelledJob{}, err)
 			return
 		}
@@ -58,6 +68,17 @@ func (s *Store) CancelMany(ctx context.Context, o *job.Order, orders ManyOrders)
 	}
 }
 
+// orderMany makes o an order of the jobs that a filter matches now.
+func (s *Store) orderMany(ctx context.Context, f JobFilter, o *job.Order) error {
+	info, err := s.queueInfo(ctx, f.Queue) // which makes no stream
+	if err != nil {
+		return err
+	}
+	o.Queue, o.Type, o.States, o.DueBy, o.Nonce = f.Queue.String(), f.Type, f.States, f.DueBy, uuid.NewString()
+	o.Before = info.TimeStamp.UTC()
+	return nil
+}
+
 // CarryOutMany does what is left to do of an order of many jobs. It yields those that run, whose
 // handlers are told, and then each that it has removed; none of them starts from the first one on. An
 // error comes last.
@@ -68,14 +89,14 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 			yield(CancelledJob{}, err)
 			return
 		}
-		for _, h := range answers.Running {
-			c := CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Worker: h.Worker, Unanswered: answers.Unanswered}}
-			if h.Told && !yield(c, nil) {
+		c := newClearance(s, o, &answers)
+		for _, h := range answers.Held {
+			job := CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Worker: h.Worker, Unanswered: answers.Unanswered}}
+			if h.Told && !yield(job, nil) {
 				return
 			}
 		}
 		work, stop := context.WithCancel(ctx)
-		c := &clearance{store: s, order: o, answers: answers, done: make(chan CancelledJob, cancelsInFlight), room: make(chan struct{}, cancelsInFlight)}
 		var parts sync.WaitGroup
 		defer parts.Wait()
 		defer stop()
@@ -93,13 +114,29 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 				stop() // what is in flight is finished
 			}
 		}
-		err = c.err
-		if err == nil {
-			err = orders.OrderDone(ctx, o)
+		if c.err != nil {
+			yield(CancelledJob{}, c.err)
+			return
 		}
-		if err != nil {
-			yield(CancelledJob{}, err)
+		yieldDropped(ctx, o, orders, yield)
+	}
+}
+
+// yieldDropped notes that an order is carried out, and yields the jobs that workers had in hand
+// meanwhile and have ended themselves.
+func yieldDropped(ctx context.Context, o *job.Order, orders ManyOrders, yield func(CancelledJob, error) bool) {
+	err := orders.OrderDone(ctx, o)
+	var answers job.Answers
+	if err == nil {
+		answers, err = orders.ShowOrder(ctx, o)
+	}
+	for _, h := range answers.Held {
+		if h.Dropped && !yield(CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Unanswered: answers.Unanswered}}, nil) {
+			return
 		}
+	}
+	if err != nil {
+		yield(CancelledJob{}, err)
 	}
 }
 
@@ -112,17 +149,29 @@ func renewOrder(ctx context.Context, o job.Order, orders ManyOrders) {
 
 // A clearance removes the messages of all jobs that match an order.
 type clearance struct {
-	store   *Store
-	order   *job.Order
-	answers job.Answers
-	done    chan CancelledJob // closed at the end
-	room    chan struct{}     // for one that is in flight
+	store      *Store
+	order      *job.Order
+	runs       map[[3]string]bool // what workers run, by type, id and life
+	unanswered []string           // workers
+	done       chan CancelledJob  // closed at the end
+	room       chan struct{}      // for one that is in flight
 
 	stop context.CancelFunc // nothing more is begun
 
 	mu  sync.Mutex
 	due []*Message // those that may have been taken to be fired: they are removed once they are ready
 	err error      // read once done is closed
+}
+
+func newClearance(s *Store, o *job.Order, a *job.Answers) *clearance {
+	c := &clearance{
+		store: s, order: o, runs: make(map[[3]string]bool, len(a.Held)), unanswered: a.Unanswered,
+		done: make(chan CancelledJob, cancelsInFlight), room: make(chan struct{}, cancelsInFlight),
+	}
+	for _, h := range a.Held {
+		c.runs[[3]string{h.Type, h.ID, h.Life}] = !h.Dropped
+	}
+	return c
 }
 
 // run goes through the queue until nothing matches: what has come in the place of a message that was
@@ -151,7 +200,7 @@ func (c *clearance) lastSequence(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	info, err := c.store.client.Info(ctx, c.store.names.queueStream(name))
+	info, err := c.store.queueInfo(ctx, name)
 	if err != nil {
 		return 0, err
 	}
@@ -207,30 +256,22 @@ func (c *clearance) pass(ctx context.Context, what stream.Scan) (matched bool, e
 
 // match reads a message, and reports whether it is one of a job that is to be removed.
 func (c *clearance) match(got *stream.Message) (*Message, job.Place, bool) {
-	r, ok := c.store.names.parseJobSubject(got.Subject)
-	if !ok {
+	m := c.store.jobIn(got)
+	if m == nil {
+		return nil, job.Place{}, false // no job's that could run
+	}
+	p, err := m.Place()
+	if err != nil {
 		return nil, job.Place{}, false
 	}
-	p, err := r.Place()
-	if err != nil {
-		return nil, job.Place{}, false // a worker buries it
-	}
-	m := messageOf(p, got)
-	state := job.Ready
-	if !m.RunAt.IsZero() {
-		if m.Due.IsZero() {
-			m.Due = m.RunAt
-		}
-		state = job.Scheduled
-		if m.Attempt > 1 {
-			state = job.Retrying
-		}
+	if m.Due.IsZero() {
+		m.Due = m.RunAt
 	}
 	if m.Life == "" {
 		m.Life = lifeOf(m.Seq)
 	}
-	h, runs := c.answers.Runs(m.Type, m.ID)
-	return m, p, c.order.Matches(&m.Record, state) && !(runs && h.Life == m.Life)
+	runs := c.runs[[3]string{m.Type, m.ID, m.Life}]
+	return m, p, !runs && c.order.Matches(&m.Record, m.State())
 }
 
 // fly removes one job beside others, as soon as there is room.
@@ -245,9 +286,10 @@ func (c *clearance) fly(ctx context.Context, flights *sync.WaitGroup, m *Message
 		// What is begun is finished, though its caller leaves.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fireWithin+cancelWithin)
 		defer cancel()
-		switch err := c.remove(ctx, m, p); {
-		case err == nil:
-			c.done <- CancelledJob{m.Queue, m.Type, m.ID, m.Life, Cancelled{Unanswered: c.answers.Unanswered}}
+		switch own, err := c.remove(ctx, m, p); {
+		case own:
+			c.done <- CancelledJob{m.Queue, m.Type, m.ID, m.Life, Cancelled{Unanswered: c.unanswered}}
+		case err == nil: // a worker has ended it, and will say so
 		case !gone(err):
 			c.fail(err)
 		}
@@ -269,18 +311,21 @@ func (c *clearance) fail(err error) {
 	c.stop()
 }
 
-// remove ends the life of a message and deletes it. What comes in its place is met later on.
-func (c *clearance) remove(ctx context.Context, m *Message, p job.Place) error {
-	r := &removal{store: c.store, place: p, life: m.Life, order: c.order, unanswered: len(c.answers.Unanswered) > 0}
+// remove ends the life of a message and deletes it, and reports whether the end is this one's. What
+// comes in its place is met later on.
+func (c *clearance) remove(ctx context.Context, m *Message, p job.Place) (own bool, err error) {
+	r := &removal{store: c.store, place: p, life: m.Life, order: c.order, unanswered: len(c.unanswered) > 0}
 	if !m.RunAt.IsZero() { // it may have fired meanwhile
-		return r.run(ctx)
+		err = r.run(ctx)
+		return r.own && err == nil, err
 	}
 	ended, err := r.end(ctx, m, m.LastEvent)
 	switch {
 	case err != nil:
-		return err
-	case !ended: // another event is the last: look what it says
-		return r.run(ctx)
+	case ended:
+		err = r.remove(ctx, m)
+	default: // another event is the last: look what it says
+		err = r.run(ctx)
 	}
-	return r.remove(ctx, m)
+	return r.own && err == nil, err
 }

@@ -31,14 +31,15 @@ const overdueEvery = stream.RequestTimeout / 4
 
 // An Outcome is how one run of a job ended, and what becomes of the job.
 type Outcome struct {
-	Kind   job.EventKind // "" : handed back before it started, which is no event
-	Result []byte
-	Error  string
-	Stack  string
-	Reason string        // of a dead job
-	Delay  time.Duration // to the next run, of a retry or snooze
-	Silent bool          // a success without a result, of a job without a history, leaves no event
-	Ended  bool          // it had ended before it came: see [Store.EndedBefore]; nothing is left but its message
+	Kind    job.EventKind // "" : handed back before it started, which is no event
+	Result  []byte
+	Error   string
+	Stack   string
+	Reason  string        // of a dead job
+	Delay   time.Duration // to the next run, of a retry or snooze
+	Silent  bool          // a success without a result, of a job without a history, leaves no event
+	Ended   bool          // it had ended before it came: see [Store.EndedBefore]; nothing is left but its message
+	ByOther bool          // whoever cancelled the job has written this end
 }
 
 // CancelledBy is the outcome of a job that is cancelled by an order.

@@ -73,7 +73,7 @@ func (t *settlement) tryEvent(ctx context.Context) error {
 			t.lastEvent = own.Sequence // ours: its confirmation was lost
 			return nil
 		case own != nil && t.requested() && requested(own):
-			t.lastEvent = own.Sequence // whoever cancelled the job has written it
+			t.lastEvent, t.ByOther = own.Sequence, true
 			return nil
 		case own != nil:
 			return errTaken

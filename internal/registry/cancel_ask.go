@@ -23,11 +23,11 @@ type shownOrder struct {
 	Order json.RawMessage `json:"order"`
 }
 
-// notedOrder is a node's answer. One that runs very many of the jobs gives several.
+// notedOrder is a node's answer. One that has very many of the jobs in hand gives several.
 type notedOrder struct {
-	Node    string     `json:"node"`
-	Running []job.Held `json:"running,omitempty"`
-	More    bool       `json:"more,omitempty"`
+	Node string     `json:"node"`
+	Held []job.Held `json:"held,omitempty"`
+	More bool       `json:"more,omitempty"`
 }
 
 func (s *Store) cancelSubject() string { return s.control + cancelKeys }
@@ -70,9 +70,9 @@ func (s *Store) ShowOrder(ctx context.Context, o *job.Order) (job.Answers, error
 		if !noted.More {
 			delete(silent, noted.Node)
 		}
-		for _, h := range noted.Running {
+		for _, h := range noted.Held {
 			h.Worker = noted.Node
-			a.Running = append(a.Running, h)
+			a.Held = append(a.Held, h)
 		}
 	}
 	if ctx.Err() != nil {
@@ -82,16 +82,16 @@ func (s *Store) ShowOrder(ctx context.Context, o *job.Order) (job.Answers, error
 	return a, nil
 }
 
-// answerOrder says which of the jobs of an order a node runs, once it has noted it.
-func answerOrder(m *nats.Msg, node string, running []job.Held) error {
+// answerOrder says which of the jobs of an order a node has in hand, once it has noted it.
+func answerOrder(m *nats.Msg, node string, held []job.Held) error {
 	for {
-		part := running[:min(len(running), maxAnswer)]
-		running = running[len(part):]
-		b, err := json.Marshal(notedOrder{Node: node, Running: part, More: len(running) > 0})
+		part := held[:min(len(held), maxAnswer)]
+		held = held[len(part):]
+		b, err := json.Marshal(notedOrder{Node: node, Held: part, More: len(held) > 0})
 		if err != nil {
 			return err
 		}
-		if err := m.Respond(b); err != nil || len(running) == 0 {
+		if err := m.Respond(b); err != nil || len(held) == 0 {
 			return err
 		}
 	}

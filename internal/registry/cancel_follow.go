@@ -31,8 +31,8 @@ const (
 type OrdersConfig struct {
 	Node string
 
-	// Tell has running jobs end that an order is about, and returns those that it runs. It does not
-	// block.
+	// Tell has running jobs end that an order is about, and returns those that the node has in hand. It
+	// does not block.
 	Tell func(o *job.Order) []job.Held
 
 	// Carry carries out an order of somebody who seems to be dead.
@@ -68,6 +68,8 @@ type knownOrder struct {
 	// order is to hear that they ran, also if this node has read it before it was shown it.
 	told   []job.Held
 	toldAt time.Time
+
+	dropped []job.Held // jobs of an order of many that have ended here without a start
 }
 
 // toldFor is how long after it was read an order may be shown.
@@ -103,6 +105,23 @@ func (o *Orders) Find(r *job.Record, m job.Stored) *job.Order {
 	}
 	return nil
 }
+
+// Dropped notes a job that has ended here without a start since it was cancelled with many: whoever
+// cancelled them does not find it any more.
+func (o *Orders) Dropped(r *job.Record, m job.Stored) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, k := range o.many {
+		if len(k.dropped) < maxDropped && k.Matches(r, k.StateThen(r, m.Stored())) {
+			k.dropped = append(k.dropped, job.Held{Type: r.Type, ID: r.ID, Life: r.Life, Dropped: true})
+			return
+		}
+	}
+}
+
+// maxDropped bounds the memory of an order whose jobs this node drops. More than these are cancelled as
+// well, and nobody is told of them.
+const maxDropped = 100_000
 
 // Wait waits, after a connection was lost, until the orders are read again, or ctx ends. It waits for
 // two seconds at most, which is said once.
@@ -193,30 +212,29 @@ func (o *Orders) show(ctx context.Context, m *nats.Msg) {
 }
 
 // note has an order known, unless a newer one is, and then running jobs told. It returns the jobs of
-// the order that run, or did a moment ago.
+// the order that are in hand here, or were a moment ago.
 func (o *Orders) note(order *job.Order) []job.Held {
-	known := o.know(order)
-	running := o.cfg.Tell(order)
+	known, first := o.know(order)
+	var held []job.Held
+	if first || !order.RunningOnly() {
+		held = o.cfg.Tell(order)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if time.Since(known.toldAt) > toldFor {
-		known.told = nil
+	if time.Since(known.toldAt) <= toldFor {
+		held = append(held, slices.DeleteFunc(known.told, func(h job.Held) bool { return slices.ContainsFunc(held, h.Same) })...)
 	}
-	for _, h := range known.told {
-		if !slices.ContainsFunc(running, func(r job.Held) bool { return r.Life == h.Life && r.ID == h.ID && r.Type == h.Type }) {
-			running = append(running, h)
-		}
-	}
-	known.told, known.toldAt = slices.Clone(running), time.Now()
-	return running
+	known.told, known.toldAt = slices.Clone(held), time.Now()
+	return append(held, known.dropped...)
 }
 
-// know returns what is known of an order, which is order unless a newer one is known.
-func (o *Orders) know(order *job.Order) *knownOrder {
+// know returns what is known of an order, which is order unless a newer one is known, and whether
+// nothing was known of it before.
+func (o *Orders) know(order *job.Order) (known *knownOrder, first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.quiet.Store(false)
-	known := &knownOrder{Order: order, since: time.Now()}
+	known = &knownOrder{Order: order, since: time.Now()}
 	if order.Many() {
 		return latest(o.many, orderKey(order), known)
 	}
@@ -224,15 +242,17 @@ func (o *Orders) know(order *job.Order) *knownOrder {
 }
 
 // latest puts a known order in its place, unless a newer one is there, and returns the one that is
-// there then.
-func latest[K comparable](all map[K]*knownOrder, key K, known *knownOrder) *knownOrder {
-	switch before := all[key]; {
-	case before == nil:
+// there then, and whether none was before.
+func latest[K comparable](all map[K]*knownOrder, key K, known *knownOrder) (latest *knownOrder, first bool) {
+	before := all[key]
+	if before == nil {
 		all[key] = known
-	case before.Rev < known.Rev:
+		return known, true
+	}
+	if before.Rev < known.Rev {
 		before.Order, before.since = known.Order, known.since
 	}
-	return all[key]
+	return before, false
 }
 
 // forget drops orders that are as they are since before a time. The bucket says what has expired

@@ -11,6 +11,7 @@ const (
 // What is asked for is not there.
 const (
 	CodeNoMessage      = 10037
+	CodeNoSequence     = 10043 // of a message that is to be deleted
 	CodeStreamNotFound = 10059
 	CodeDeleteFailed   = 10057 // of a message: it is gone, most likely
 )

@@ -36,7 +36,7 @@ func (c *Client) Remove(ctx context.Context, stream string, seq uint64) error {
 	if err := c.Request(ctx, "STREAM.MSG.DELETE."+stream, query, &answer); err != nil {
 		return err
 	}
-	if e := answer.Error; e != nil && e.ErrorCode != CodeDeleteFailed {
+	if e := answer.Error; e != nil && e.ErrorCode != CodeDeleteFailed && e.ErrorCode != CodeNoSequence {
 		return e
 	}
 	return nil

@@ -15,38 +15,51 @@ func (w *Worker) newOrders() *registry.Orders {
 }
 
 // tell has the running jobs of an order end, and returns them, with those that have returned and whose
-// end is being written. Those that it is not about since they run are returned as well: whoever
-// cancels must leave them alone.
-func (w *Worker) tell(o *job.Order) (running []job.Held) {
-	spared := *o
-	spared.States = nil
+// end is being written. Those that it is not about since they run are among them: whoever cancels
+// must leave them alone.
+func (w *Worker) tell(o *job.Order) (held []job.Held) {
 	for _, r := range w.runners {
-		var told []*attempt
-		r.mu.Lock()
-		for a := range r.running {
-			switch {
-			case a.ended != nil && (a.ended.lost != nil || !a.ended.Kind.Final()):
-				// It goes on as another message.
-			case a.ended != nil && spared.Matches(&a.held.Record, job.Running):
-				running = append(running, heldOf(a.held, true))
-			case o.Matches(&a.held.Record, job.Running):
-				told = append(told, a)
-			case o.Many() && spared.Matches(&a.held.Record, job.Running):
-				running = append(running, heldOf(a.held, false))
-			}
-		}
-		r.mu.Unlock()
-		for _, a := range told {
+		for _, a := range r.about(o, &held) {
 			a.endBy(o)
-			running = append(running, heldOf(a.held, true))
 		}
 	}
+	spared := spared(o)
 	for _, h := range w.settler.Ending() {
 		if spared.Matches(&h.Record, job.Running) {
-			running = append(running, heldOf(h, true))
+			held = append(held, heldOf(h, true))
 		}
 	}
-	return running
+	return held
+}
+
+// about returns the attempts that an order ends, and adds to held what becomes of those that it is
+// about.
+func (r *runner) about(o *job.Order, held *[]job.Held) (end []*attempt) {
+	spared := spared(o)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for a := range r.running {
+		switch {
+		case a.ended != nil && (a.ended.lost != nil || !a.ended.Kind.Final()):
+			// It goes on as another message.
+		case a.ended != nil && spared.Matches(&a.held.Record, job.Running):
+			*held = append(*held, heldOf(a.held, true))
+		case a.ended != nil:
+		case o.Matches(&a.held.Record, job.Running):
+			end = append(end, a)
+			*held = append(*held, heldOf(a.held, true))
+		case spared.Matches(&a.held.Record, job.Running):
+			*held = append(*held, heldOf(a.held, false))
+		}
+	}
+	return end
+}
+
+// spared is an order with jobs in any state.
+func spared(o *job.Order) *job.Order {
+	all := *o
+	all.States = nil
+	return &all
 }
 
 func heldOf(h *queue.Delivery, told bool) job.Held {
@@ -73,6 +86,9 @@ func (w *Worker) carry(ctx context.Context, o *job.Order) error {
 // settled is told how each run ended.
 func (w *Worker) settled(h *queue.Delivery, o *queue.Outcome) {
 	w.failures.note(h, o)
+	if o.Kind == job.EventCancelled && !o.ByOther && h.StartedAt().IsZero() {
+		w.orders.Dropped(&h.Record, h)
+	}
 	if o.Kind.Final() {
 		w.orders.Ended(&h.Record)
 	}
