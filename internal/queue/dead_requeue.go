@@ -80,8 +80,11 @@ func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
 		r.Timeout = how.Timeout
 	}
 	e, err := NewEnqueue(&r)
+	if err != nil {
+		return nil, err
+	}
 	e.Once, e.Delay, e.RunAt = true, how.Delay, how.RunAt
-	return &requeue{Enqueue: e, store: s, dead: d}, err
+	return &requeue{Enqueue: e, store: s, dead: d}, nil
 }
 
 // run stores the job's message unless that was done before.
@@ -132,9 +135,13 @@ func (q *requeue) resolve(ctx context.Context, alive func() error) (after uint64
 		return 0, false, err
 	case m != nil && m.Life == r.Life, hold != nil && hold.Life == r.Life:
 		return 0, true, nil
-	case m != nil && m.Life == q.dead.Life && alive() == nil: // about to be acknowledged; until then its worker may write the record again
-		return 0, false, stream.Sleep(ctx, stream.RetryPause)
 	case m != nil:
+		if m.Life == q.dead.Life { // about to be acknowledged; until then its worker may write the record again
+			err = stream.Sleep(ctx, stream.RetryPause)
+			if err != nil || alive() == nil {
+				return 0, false, err
+			}
+		}
 		return 0, false, &DuplicateError{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: m.Life}
 	case hold.Life == q.dead.Life:
 		return hold.Seq, false, nil

@@ -17,13 +17,19 @@ import (
 // die lets a job of this id die, and returns its record.
 func (n *node) die(id string, o Outcome) *DeadJob {
 	n.t.Helper()
+	return n.deadOf(n.kill(id, o))
+}
+
+// kill lets a job of this id die, and returns its life.
+func (n *node) kill(id string, o Outcome) (life string) {
+	n.t.Helper()
 	r := n.enqueue(id)
 	o.Kind = job.EventDead
 	if err := n.settle(n.pull(), o); err != nil {
 		n.t.Fatal(err)
 	}
 	time.Sleep(time.Millisecond) // acks are not confirmed
-	return n.deadOf(r.Life)
+	return r.Life
 }
 
 // deadOf returns the record of a life.

@@ -75,7 +75,7 @@ func (s *Store) endTick(ctx context.Context, p job.Place, entry string, rev uint
 	if err != nil {
 		return err
 	}
-	ours := m.Tick != nil && m.Tick.Entry == entry && m.Tick.Rev <= rev
+	ours := m.Tick != nil && m.RetryOf == "" && m.Tick.Entry == entry && m.Tick.Rev <= rev
 	if !ours || m.HasStarted() || !m.RunAt.After(now.Add(dueGuard)) {
 		return nil
 	}

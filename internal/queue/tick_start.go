@@ -19,7 +19,7 @@ func (s *Settler) JudgeTicks(entry func(name string) (e cron.Entry, known bool))
 // that was long or paused.
 func (p *Puller) mayTick(ctx context.Context, h *Delivery) bool {
 	t := h.Tick
-	if t == nil || p.settler.entry == nil || h.HasStarted() {
+	if t == nil || p.settler.entry == nil || h.HasStarted() || h.RetryOf != "" { // which somebody asked for
 		return true
 	}
 	e, known := p.settler.entry(t.Entry)
