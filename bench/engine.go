@@ -34,6 +34,7 @@ const (
 	rawEvent   = "raw with events" // an event is confirmed before each ack
 	rawAlike   = "raw alike"       // raw with as many in hand as Millhand
 	millSilent = "events off"      // of jobs that succeed
+	atomically = "atomic"          // EnqueueAtomic for EnqueueMany
 )
 
 // How many messages contestants have in hand, for no-op jobs.
@@ -48,7 +49,9 @@ const concurrency = 100
 func newEngine(name string, nc *nats.Conn) (engine, error) {
 	switch name {
 	case mill:
-		return newMillhandEngine(nc)
+		return newMillhandEngine(nc, false)
+	case atomically:
+		return newMillhandEngine(nc, true)
 	case raw:
 		return newRawEngine(nc, false)
 	case rawOne:
@@ -61,7 +64,7 @@ func newEngine(name string, nc *nats.Conn) (engine, error) {
 
 // streamOf returns the stream of a queue, and how many messages it has when it is empty.
 func streamOf(engine, queue string) (stream string, empty uint64) {
-	if engine == mill {
+	if engine == mill || engine == atomically {
 		return "millhand-queue-" + queue, 1 // the pin
 	}
 	return rawStream(queue), 0

@@ -12,11 +12,15 @@ import (
 type millhandEngine struct {
 	nc     *nats.Conn
 	client *millhand.Client
+	atomic bool // many jobs are stored all together or not at all
 }
 
-func newMillhandEngine(nc *nats.Conn) (*millhandEngine, error) {
+// atomicJobs is how many jobs EnqueueAtomic takes at a time.
+const atomicJobs = 1000
+
+func newMillhandEngine(nc *nats.Conn, atomic bool) (*millhandEngine, error) {
 	client, err := millhand.NewClient(nc, millhand.Config{Logger: quiet()})
-	return &millhandEngine{nc: nc, client: client}, err
+	return &millhandEngine{nc: nc, client: client, atomic: atomic}, err
 }
 
 // open does nothing: the first enqueue and the worker make what they need.
@@ -33,7 +37,11 @@ func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, pay
 	for i, p := range payloads {
 		batch[i] = millhand.Request{Args: millhand.Raw{Name: typ, Payload: p}, Options: options}
 	}
-	_, err := e.client.EnqueueMany(ctx, batch)
+	store := e.client.EnqueueMany
+	if e.atomic {
+		store = e.client.EnqueueAtomic
+	}
+	_, err := store(ctx, batch)
 	return err
 }
 

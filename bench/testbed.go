@@ -79,7 +79,11 @@ func (s *testbed) endAll(processes []*process) error {
 
 // broker starts a broker with the settings of one that a worker embeds.
 func (s *testbed) broker(ctx context.Context) (p *process, url string, err error) {
-	if p, err = s.start(ctx, "broker", brokerSpec{Store: filepath.Join(s.dir, "store")}); err != nil {
+	return s.brokerOf(ctx, false)
+}
+
+func (s *testbed) brokerOf(ctx context.Context, synced bool) (p *process, url string, err error) {
+	if p, err = s.start(ctx, "broker", brokerSpec{Store: filepath.Join(s.dir, "store"), Synced: synced}); err != nil {
 		return nil, "", err
 	}
 	err = p.call("url", nil, &url)

@@ -42,6 +42,7 @@ func works(o options) []work {
 	return []work{
 		enqueueWork(o),
 		bulkWork(o),
+		syncedWork(o),
 		drainWork(o),
 		latencyWork(o),
 		pacedWork(o),

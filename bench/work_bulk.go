@@ -20,35 +20,66 @@ func bulkWork(o options) work {
 	return work{
 		name: "bulk", about: "many jobs at once, by EnqueueMany and by the command",
 		contestants: []contestant{
-			{mill, enqueueMany(o, mill, manyAtOnce)},
-			{raw, enqueueMany(o, raw, o.jobs)}, // one pipeline, without a wait in the middle
-			{command, enqueueFrom(o)},
+			{mill, enqueueMany(mill, o.jobs, manyAtOnce, false)},
+			{raw, enqueueMany(raw, o.jobs, o.jobs, false)}, // one pipeline, without a wait in the middle
+			{command, enqueueFrom(o.jobs, false)},
+			{atomically, enqueueMany(atomically, o.jobs, atomicJobs, false)},
 		},
 		rows: []row{
 			line("enqueue "+n+" with EnqueueMany", mill, 0.60),
 			line("enqueue "+n+" with `enqueue --from`", command, 0.45),
+			{title: "enqueue " + n + " with EnqueueAtomic, 1,000 at a time", measure: "rate", unit: "jobs/s", of: atomically, against: mill, budget: budget{atLeast: 0.25}},
 		},
 	}
 }
 
-func enqueueMany(o options, engine string, atOnce int) func(context.Context, *testbed) (sample, error) {
+// syncedJobs is how many are enqueued where each write is synced.
+func syncedJobs(o options) int { return max(o.jobs/5, atomicJobs) }
+
+// syncedWork is bulkWork on a broker that is no cluster and syncs every write. Raw is what EnqueueMany
+// would do without atomic batches.
+func syncedWork(o options) work {
+	jobs := syncedJobs(o)
+	n := thousands(float64(jobs), 0)
+	line := func(title, of string, atLeast float64) row {
+		return row{title: title + ", sync_interval: always", measure: "rate", unit: "jobs/s", of: of, against: raw, budget: budget{atLeast: atLeast}}
+	}
+	return work{
+		name: "synced", about: "many jobs at once into one broker that syncs every write to disk",
+		contestants: []contestant{
+			{mill, enqueueMany(mill, jobs, manyAtOnce, true)},
+			{raw, enqueueMany(raw, jobs, jobs, true)},
+			{command, enqueueFrom(jobs, true)},
+		},
+		rows: []row{
+			line("enqueue "+n+" with EnqueueMany", mill, 5),
+			line("enqueue "+n+" with `enqueue --from`", command, 5),
+		},
+	}
+}
+
+func enqueueMany(engine string, jobs, atOnce int, synced bool) func(context.Context, *testbed) (sample, error) {
 	return func(ctx context.Context, s *testbed) (sample, error) {
-		_, url, caller, err := s.warmBroker(ctx, engine)
+		_, url, caller, err := s.warmBrokerOf(ctx, engine, synced)
 		if err != nil {
 			return nil, err
 		}
 		var took time.Duration
-		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, From: 1, Jobs: o.jobs, AtOnce: atOnce}, &took); err != nil {
+		if err := caller.call("many", order{Queue: defaultQueue, Type: noop, From: 1, Jobs: jobs, AtOnce: atOnce}, &took); err != nil {
 			return nil, err
 		}
-		return sample{"rate": float64(o.jobs) / took.Seconds()}, s.checkWaiting(ctx, url, engine, 1+o.jobs)
+		return sample{"rate": float64(jobs) / took.Seconds()}, s.checkWaiting(ctx, url, engine, 1+jobs)
 	}
 }
 
 // warmBroker starts a broker, and a caller that has enqueued one job there: with it comes the
 // stream.
 func (s *testbed) warmBroker(ctx context.Context, engine string) (broker *process, url string, caller *process, err error) {
-	if broker, url, err = s.broker(ctx); err != nil {
+	return s.warmBrokerOf(ctx, engine, false)
+}
+
+func (s *testbed) warmBrokerOf(ctx context.Context, engine string, synced bool) (broker *process, url string, caller *process, err error) {
+	if broker, url, err = s.brokerOf(ctx, synced); err != nil {
 		return nil, "", nil, err
 	}
 	if caller, err = s.caller(ctx, callerSpec{Engine: engine, URL: url, Queues: []string{defaultQueue}}); err != nil {
@@ -58,26 +89,26 @@ func (s *testbed) warmBroker(ctx context.Context, engine string) (broker *proces
 }
 
 // enqueueFrom runs the built command, from its start to its end.
-func enqueueFrom(o options) func(context.Context, *testbed) (sample, error) {
+func enqueueFrom(jobs int, synced bool) func(context.Context, *testbed) (sample, error) {
 	return func(ctx context.Context, s *testbed) (sample, error) {
-		_, url, _, err := s.warmBroker(ctx, mill)
+		_, url, _, err := s.warmBrokerOf(ctx, mill, synced)
 		if err != nil {
 			return nil, err
 		}
-		binary, jobs := filepath.Join(s.dir, "enqueue"), filepath.Join(s.dir, "jobs.ndjson")
+		binary, file := filepath.Join(s.dir, "enqueue"), filepath.Join(s.dir, "jobs.ndjson")
 		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/millhand/millhand/cmd/enqueue")
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%v: %w\n%s", build.Args, err, out)
 		}
-		if err := writeJobs(jobs, o.jobs); err != nil {
+		if err := writeJobs(file, jobs); err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, binary, "--server", url, "--from", jobs, "--quiet")
+		cmd := exec.CommandContext(ctx, binary, "--server", url, "--from", file, "--quiet")
 		start := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 		}
-		return sample{"rate": float64(o.jobs) / time.Since(start).Seconds()}, s.checkWaiting(ctx, url, mill, 1+o.jobs)
+		return sample{"rate": float64(jobs) / time.Since(start).Seconds()}, s.checkWaiting(ctx, url, mill, 1+jobs)
 	}
 }
 

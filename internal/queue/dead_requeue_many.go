@@ -172,7 +172,7 @@ func (b *requeueBulk) storeTogether(ctx context.Context, queued []*requeue) (sto
 	}
 	errs := make([]error, len(batch))
 	b.store.scheduleAll(ctx, batch, errs)
-	sent := b.store.sendMany(ctx, batch, errs)
+	sent := b.store.sendMany(ctx, batch, errs, false)
 	for n, i := range at {
 		stored[i] = sent.items[n].stored
 	}

@@ -274,7 +274,7 @@ func (a *atomicEnqueue) complete(ctx context.Context) error {
 	}
 	stored := len(batch)
 	var first error
-	for _, err := range a.store.EnqueueMany(ctx, batch) {
+	for _, err := range a.store.enqueueMany(ctx, batch, true) {
 		if err != nil {
 			stored--
 			first = cmp.Or(first, err)

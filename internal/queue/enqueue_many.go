@@ -21,7 +21,11 @@ const (
 // A bulk is an EnqueueMany in progress.
 type bulk struct {
 	store *Store
+	batch []Enqueue
+	errs  []error // of its jobs
+	each  bool    // no atomic batches
 	items []bulkItem
+	msg   *nats.Msg     // is used again for each job
 	wake  chan struct{} // capacity 1: an answer has come
 
 	mu       sync.Mutex
@@ -32,7 +36,8 @@ type bulk struct {
 // A bulkItem is one job of it.
 type bulkItem struct {
 	bulk  *bulk
-	token uint64 // 0: not sent
+	token uint64 // 0: not sent by itself
+	sent  bool   // by itself or in an atomic batch
 	size  int
 
 	// Of bulk.mu.
@@ -50,10 +55,14 @@ func (i *bulkItem) Answered(_ uint64, err error) {
 	wake(b.wake)
 }
 
-// EnqueueMany stores jobs with their writes in flight together. The error of
-// batch[i] is errs[i]; those without one are stored. Once the context has ended, nothing more
-// is sent, which is [ErrNotSent]; of what was sent, answers are waited for a moment longer.
+// EnqueueMany stores jobs with their writes in flight together, or in atomic batches where those are
+// faster. The error of batch[i] is errs[i]; those without one are stored. Once the context has ended,
+// nothing more is sent, which is [ErrNotSent]; of what was sent, answers are waited for a moment longer.
 func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error) {
+	return s.enqueueMany(ctx, batch, false)
+}
+
+func (s *Store) enqueueMany(ctx context.Context, batch []Enqueue, each bool) (errs []error) {
 	errs = make([]error, len(batch))
 	if err := s.client.CheckConnected(); err != nil {
 		for i := range errs {
@@ -63,7 +72,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	}
 	s.scheduleAll(ctx, batch, errs)
 	began := time.Now()
-	b := s.sendMany(ctx, batch, errs)
+	b := s.sendMany(ctx, batch, errs, each)
 	var alive func() error // one patience for all that is not answered
 	for i, e := range batch {
 		if errs[i] != nil || b.items[i].stored {
@@ -71,7 +80,7 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 		}
 		if ctx.Err() != nil {
 			errs[i] = context.Cause(ctx) // it may be stored
-			if b.items[i].token == 0 {
+			if !b.items[i].sent {
 				errs[i] = notSent(ctx)
 			}
 			continue
@@ -89,47 +98,53 @@ func (s *Store) EnqueueMany(ctx context.Context, batch []Enqueue) (errs []error)
 	return errs
 }
 
-// sendMany sends the batch and waits for the answers. Of what was not sent for good it notes why.
-func (s *Store) sendMany(ctx context.Context, batch []Enqueue, errs []error) *bulk {
-	b := &bulk{store: s, items: make([]bulkItem, len(batch)), wake: make(chan struct{}, 1)}
-	b.send(ctx, batch, errs)
+// sendMany sends the batch and waits for the answers. Of what was not sent for good it notes why. If
+// each is true, it makes no atomic batches.
+func (s *Store) sendMany(ctx context.Context, batch []Enqueue, errs []error, each bool) *bulk {
+	b := &bulk{
+		store: s, batch: batch, errs: errs, each: each, items: make([]bulkItem, len(batch)),
+		msg: &nats.Msg{Header: make(nats.Header)}, wake: make(chan struct{}, 1),
+	}
+	b.send(ctx)
 	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
 		b.forget()
 	}
 	return b
 }
 
-// send publishes the batch, as long as answers come. The connection keeps nothing of a
-// message, so one is enough.
-func (b *bulk) send(ctx context.Context, batch []Enqueue, errs []error) {
-	m := &nats.Msg{Header: make(nats.Header)}
-	for i, e := range batch {
-		b.store.useQueue(e.place.Queue)
-		if e.Below > 0 || errs[i] != nil {
-			continue // one after the other, or not at all
-		}
-		if len(m.Header) > maxSharedKeys {
-			m.Header = make(nats.Header)
-		}
-		if errs[i] = b.store.fillEnqueue(m, e); errs[i] != nil {
+// sendEach publishes the jobs with these indices, each by itself, as long as answers come. It reports
+// whether all were.
+func (b *bulk) sendEach(ctx context.Context, jobs []int) bool {
+	for _, i := range jobs {
+		if !b.fill(i) {
 			continue
 		}
-		size := len(e.Record.Payload)
-		if ctx.Err() != nil || !b.waitUntil(ctx, func() bool { return b.fits(size) }) {
-			return
-		}
 		item := &b.items[i]
-		item.bulk, item.size = b, size
-		b.add(1, size)
-		token, err := b.store.client.Send(m, item)
-		item.token = token
+		item.bulk, item.size = b, len(b.batch[i].Record.Payload)
+		if ctx.Err() != nil || !b.waitUntil(ctx, func() bool { return b.fits(item.size) }) {
+			return false
+		}
+		b.add(1, item.size)
+		token, err := b.store.client.Send(b.msg, item)
+		item.token, item.sent = token, token != 0
 		if err != nil {
-			b.add(-1, -size)
+			b.add(-1, -item.size)
 			if !errors.Is(err, nats.ErrReconnectBufExceeded) { // that may pass
-				errs[i] = err
+				b.errs[i] = err
 			}
 		}
 	}
+	return true
+}
+
+// fill makes the one message there is that of a job, since the connection keeps nothing of it. It
+// reports whether the job can be sent.
+func (b *bulk) fill(i int) bool {
+	if len(b.msg.Header) > maxSharedKeys {
+		b.msg.Header = make(nats.Header)
+	}
+	b.errs[i] = b.store.fillEnqueue(b.msg, b.batch[i])
+	return b.errs[i] == nil
 }
 
 // wait waits until no more than n writes are in flight. It reports false if no answer

@@ -77,8 +77,9 @@ type Store struct {
 
 	mu        sync.Mutex
 	tenures   map[consumerPlace]*tenure
-	queues    map[job.Name]bool // those in use, true once their streams were seen: if missing then, the broker lost them
-	common    map[string]bool   // so of the streams that they share
+	queues    map[job.Name]bool  // those in use, true once their streams were seen: if missing then, the broker lost them
+	common    map[string]bool    // so of the streams that they share
+	paces     map[job.Name]*pace // of bulk enqueues into them
 	clocks    map[job.Name]*clock
 	clockTold atomic.Bool // that this machine's is off
 
@@ -89,7 +90,7 @@ type Store struct {
 func NewStore(c *stream.Client, cfg Config) *Store {
 	s := &Store{
 		client: c, nc: c.Conn(), js: c.JetStream(), names: names(c.Namespace()), cfg: cfg, log: cfg.Logger,
-		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
+		refused: refusals{log: cfg.Logger}, ackBody: []byte("+ACK"), queues: make(map[job.Name]bool), paces: make(map[job.Name]*pace), common: make(map[string]bool), tenures: make(map[consumerPlace]*tenure),
 		clocks: make(map[job.Name]*clock), lacking: make(map[string]*stream.LackingError),
 		doubts: make(chan struct{}, 1), mended: make(chan struct{}),
 	}
