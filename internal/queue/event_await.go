@@ -44,34 +44,29 @@ func (s *Store) Final(ctx context.Context, p job.Place, life string) (*Event, er
 	return e, err
 }
 
-// final returns the final event of a life, or nil and the life itself, as far as known, while it
-// is alive.
-func (s *Store) final(ctx context.Context, p job.Place, life string) (e *Event, alive string, err error) {
+// final returns the final event of a life, or nil and its message while it is alive.
+func (s *Store) final(ctx context.Context, p job.Place, life string) (*Event, *Message, error) {
 	// The event is read after the queue: a job that has left the queue has its event.
 	m, err := s.Find(ctx, p)
-	waiting := err == nil
 	switch {
-	case err != nil && !errors.Is(err, ErrNotFound):
-		return nil, "", err
-	case waiting && life == "" && m.Life == "": // which it has once it is due
-		return nil, "", nil
-	case waiting && life == "":
+	case errors.Is(err, ErrNotFound):
+		m = nil
+	case err != nil:
+		return nil, nil, err
+	case life == "" && m.Life == "": // which it has once it is due
+		return nil, m, nil
+	case life == "":
 		life = m.Life
 	}
-	e, err = s.finalEvent(ctx, p, life)
-	if !errors.Is(err, ErrNotFound) {
-		return e, life, err
+	e, err := s.finalEvent(ctx, p, life)
+	if !errors.Is(err, ErrNotFound) || m == nil {
+		return e, nil, err
 	}
-	if waiting && m.Life != life { // what somebody published over it may not be all there is
-		waiting, err = s.hasLife(ctx, p, life)
-		if err != nil {
-			return nil, life, err
-		}
+	if m.Life != life { // what somebody published over it may not be all there is
+		m, err = s.findLife(ctx, p, life)
+		return nil, m, err
 	}
-	if waiting {
-		return nil, life, nil
-	}
-	return nil, life, ErrNotFound
+	return nil, m, nil
 }
 
 // finalEvent returns the final event of a life, of the newest if life is empty, or

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -55,16 +56,20 @@ func (t *waiters) lookFor(ctx context.Context, w *waiter) error {
 	return nil
 }
 
-// ask finds out whether a job is alive, and how it ended if not, as the leaders know it.
+// ask finds out whether a job is alive, and how it ended if not, as the leaders know it. One that has
+// expired it ends.
 func (t *waiters) ask(ctx context.Context, w *waiter) error {
-	e, life, err := t.store.final(ctx, w.place, t.lifeOf(w))
+	e, m, err := t.store.final(ctx, w.place, t.lifeOf(w))
+	if err == nil && e == nil && t.store.expire(ctx, w.place, m) {
+		e, err = t.store.finalEvent(ctx, w.place, m.Life)
+	}
 	switch {
 	case err != nil:
 		return err
 	case e != nil:
 		t.tell(w, verdict{event: e})
 	default:
-		t.isAlive(w, life)
+		t.isAlive(ctx, w, m)
 	}
 	return nil
 }
@@ -113,10 +118,8 @@ func (t *waiters) askQueues(ctx context.Context, ws []*waiter) (open []*waiter) 
 			if err != nil {
 				break // a leader may answer
 			}
-			life := lifeIn(m)
 			for _, w := range waiting[m.Subject] {
-				if life == t.lifeOf(w) {
-					t.isAlive(w, life)
+				if m := messageOf(w.place, m); m.Life == t.lifeOf(w) && t.isAlive(ctx, w, m) {
 					alive[w] = struct{}{}
 				}
 			}
@@ -179,11 +182,17 @@ func (t *waiters) asks(w *waiter, e *Event) bool {
 	return news || !time.Now().Before(w.alive)
 }
 
-// isAlive notes that the job of w is alive, and which life it is.
-func (t *waiters) isAlive(w *waiter, life string) {
+// isAlive notes that the job of w is alive, and which life it is. It reports false for one that has
+// expired.
+func (t *waiters) isAlive(ctx context.Context, w *waiter, m *Message) bool {
+	left, expires := t.store.expiresIn(ctx, w.place, m)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w.life = life
-	w.alive = time.Now().Add(w.patience)
-	w.patience = min(2*w.patience, aliveEvery)
+	pause := w.patience
+	w.patience = min(2*pause, aliveEvery)
+	if expires && left > 0 {
+		pause = min(pause, left)
+	}
+	w.life, w.alive = cmp.Or(m.Life, w.life), time.Now().Add(pause)
+	return !expires || left > 0
 }

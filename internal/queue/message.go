@@ -98,18 +98,15 @@ func messageOf(p job.Place, got *stream.Message) *Message {
 	return m
 }
 
-// hasLife reports whether a message of this life waits, be it not the newest of its id.
-func (s *Store) hasLife(ctx context.Context, p job.Place, life string) (bool, error) {
+// findLife returns a message of this life, which need not be the newest of its id, or [ErrNotFound].
+func (s *Store) findLife(ctx context.Context, p job.Place, life string) (*Message, error) {
 	for from := uint64(1); ; {
 		m, err := s.client.Next(ctx, s.names.queueStream(p.Queue), s.names.check(p), from)
-		if errors.Is(err, ErrNotFound) {
-			return false, nil
-		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if lifeIn(m) == life && !s.names.isHold(m.Subject) {
-			return true, nil
+			return messageOf(p, m), nil
 		}
 		from = m.Seq + 1
 	}

@@ -1,0 +1,74 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+)
+
+const (
+	// expiredFor is for how long a job has been overdue to start when somebody who waits for it ends
+	// it: a worker that is about to get it does that first.
+	expiredFor = time.Second
+
+	expireWithin = 4 * time.Second // how long its end is tried to be written
+)
+
+// expiresIn returns in how long those who wait for a job may end it as expired, not positive if they
+// may now. It reports false for one that does not expire, or of which that cannot be told.
+func (s *Store) expiresIn(ctx context.Context, p job.Place, m *Message) (time.Duration, bool) {
+	from := m.Due
+	if from.IsZero() {
+		from = m.EnqueuedAt
+	}
+	if m.Expires == 0 || m.HasStarted() || from.IsZero() {
+		return 0, false
+	}
+	now, err := s.Now(ctx, p.Queue)
+	if err != nil {
+		return 0, false
+	}
+	return from.Add(m.Expires + expiredFor).Sub(now), true
+}
+
+// expire ends a job that has expired as a worker would that pulls it, and reports whether it did. It
+// leaves it to the workers if one may have it in hand. So nobody waits for ever for a job of a type
+// that no worker serves.
+func (s *Store) expire(ctx context.Context, p job.Place, m *Message) bool {
+	left, expires := s.expiresIn(ctx, p, m)
+	if !expires || left > 0 || !m.RunAt.IsZero() {
+		return false
+	}
+	if handedOut, err := s.handedOut(ctx, p, m.Seq); handedOut || err != nil {
+		return false
+	}
+	t := &settlement{
+		store: s, Outcome: Outcome{Kind: job.EventDead, Reason: job.ReasonExpired},
+		Delivery: &Delivery{
+			Record: m.Record, place: p, Seq: m.Seq, lastEvent: m.LastEvent,
+			holder: s.holder(s.deliveries.Add(1)), lease: newLease(expireWithin, time.Now()),
+		},
+	}
+	if err := t.run(ctx); err != nil {
+		s.log.DebugContext(ctx, "an expired job that somebody waits for was not ended", append(t.attrs(), slog.Any("err", err))...)
+		return false
+	}
+	return true
+}
+
+// handedOut reports whether a worker may have got the message of this sequence.
+func (s *Store) handedOut(ctx context.Context, p job.Place, seq uint64) (bool, error) {
+	c, err := s.js.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound): // no worker has ever served the type
+		return false, nil
+	case err != nil:
+		return true, err
+	}
+	return c.CachedInfo().Delivered.Stream >= seq, nil
+}
