@@ -149,10 +149,12 @@ func (i *instant) String() string { return i.text }
 func (i *instant) Type() string { return "time" }
 
 // time is zero if none was given. It is stricter than [time.Parse], which takes an hour of one digit.
-func (i *instant) time() (t time.Time, err error) {
-	if i.given {
-		err = t.UnmarshalText([]byte(i.text))
+func (i *instant) time() (time.Time, error) {
+	if !i.given {
+		return time.Time{}, nil
 	}
+	var t time.Time
+	err := t.UnmarshalText([]byte(i.text))
 	return t, err
 }
 

@@ -38,9 +38,6 @@ func (s *Store) OpenBulk(ctx context.Context, name string) (*BulkKeeper, Bulk, e
 	if err := job.CheckBulk(name); err != nil {
 		return nil, Bulk{}, err
 	}
-	if err := s.Open(ctx); err != nil {
-		return nil, Bulk{}, err
-	}
 	k := &BulkKeeper{bucket: s.bucket, key: bulkKey(name)}
 	there, err := k.read(ctx)
 	if err != nil || there.Value == nil {

@@ -16,9 +16,9 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// documented starts a server with the users of docs/wire.md; clerk gets what is documented
-// for --reject-at-quota, if it is to have that.
-func documented(t *testing.T, quotas bool) *server.Server {
+// documented starts a server with the users of docs/wire.md; clerk gets what is documented for
+// flags that need more, if it is to have that.
+func documented(t *testing.T, more bool) *server.Server {
 	t.Helper()
 	doc, err := os.ReadFile("../../docs/wire.md")
 	if err != nil {
@@ -30,11 +30,13 @@ func documented(t *testing.T, quotas bool) *server.Server {
 	}
 	parts := strings.SplitN(rest, "```", 3)
 	conf := parts[1]
-	if quotas {
-		_, more, _ := strings.Cut(parts[2], "and to publish to")
-		more, _, _ = strings.Cut(more, "\n- ")
+	for _, item := range strings.Split(parts[2], "\n- ") {
+		_, subjects, ok := strings.Cut(strings.ReplaceAll(item, "\n  ", " "), "needs the permissions of `clerk`, and to publish to")
+		if !ok || !more {
+			continue
+		}
 		const own = `"$JS.API.STREAM.MSG.GET.millhand-events"`
-		for _, subject := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(more, -1) {
+		for _, subject := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(subjects, -1) {
 			conf = strings.Replace(conf, own, own+`, "`+subject[1]+`"`, 1)
 		}
 	}
@@ -136,6 +138,13 @@ func TestDocumentedPermissionsSuffice(t *testing.T) {
 	}
 	if _, err := clerk.Enqueue(ctx, millhand.Raw{Name: "echo", Payload: []byte(`{}`)}, millhand.WithID("chosen-echo")); err != nil {
 		t.Errorf("clerk chooses an id that has ended: %v", err)
+	}
+	lines := writeFile(t, "jobs.ndjson", "{}\n{}\n")
+	for range 2 {
+		if _, stderr, code := runEnqueue(t, "", "-s", srv.ClientURL(), "--user", "clerk", "--password", "change-me-2", "--inbox-prefix", "_INBOX_clerk",
+			"--from", lines, "--resume", "a", "echo"); code != 0 {
+			t.Errorf("clerk resumes: exit code %d, %s", code, stderr)
+		}
 	}
 	waiting, err := clerk.Enqueue(ctx, millhand.Raw{Name: "nobody", Payload: []byte(`{}`)}, millhand.WithID("waits"))
 	if err != nil {

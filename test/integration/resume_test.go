@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -181,5 +183,75 @@ func TestResumedBulkOfAnotherInput(t *testing.T) {
 	_, stderr, code := runEnqueue(t, "", "-s", b.URL, "--from", file, "--resume", "a", "email")
 	if want := "enqueued 1, duplicates 3000, refused 0 in "; code != 0 || !strings.HasPrefix(stderr, want) {
 		t.Errorf("with a line more: exit code %d, %s, want 0, %s", code, stderr, want)
+	}
+}
+
+// A broker that is away for longer than one job would be waited for: the bulk goes on when it is back,
+// and each line is stored once.
+func TestBulkWaitsForItsBroker(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	in, lines := io.Pipe()
+	cmd := exec.Command(commands.enqueue, "-s", b.URL, "--from", "-", "email")
+	ids, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout = in, out
+	p := launch(t, "enqueue", cmd)
+	if err := out.Close(); err != nil { // the command has it
+		t.Fatal(err)
+	}
+	printed := bufio.NewScanner(ids)
+	batch := strings.Repeat("{}\n", 1000)
+	if _, err := io.WriteString(lines, batch); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if !printed.Scan() {
+			t.Fatalf("the ids end early: %v", printed.Err())
+		}
+	}
+	b.kill(t)
+	if _, err := io.WriteString(lines, batch+"{}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := lines.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away := time.NewTimer(6 * time.Second) // one job is given up after 4 s
+	defer away.Stop()
+	select {
+	case <-p.exited:
+		t.Fatal("it has given up")
+	case <-away.C:
+	}
+	b.start(t)
+	rest := 0
+	for printed.Scan() {
+		rest++
+	}
+	receive(t, "end of the enqueue", p.exited)
+	if code := cmd.ProcessState.ExitCode(); code != 0 || rest != 1001 {
+		t.Errorf("exit code %d, %d ids after the outage, want 0, 1001\n%s", code, rest, p.log)
+	}
+	nc, err := nats.Connect(b.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	client, err := millhand.NewClient(nc, millhand.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	for _, err := range client.Jobs(t.Context(), millhand.JobFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored++
+	}
+	if stored != 2001 {
+		t.Errorf("%d jobs are stored, want 2001", stored)
 	}
 }
