@@ -50,7 +50,7 @@ func conserved(t *testing.T, url string, refs []millhand.Ref) map[millhand.Ref][
 	return events
 }
 
-// awaitEmpty waits until a queue's stream holds the pin and nothing else.
+// awaitEmpty waits until a queue's stream holds no job any more.
 func awaitEmpty(t *testing.T, js jetstream.JetStream, queue string) {
 	t.Helper()
 	var left uint64
@@ -64,11 +64,16 @@ func awaitEmpty(t *testing.T, js jetstream.JetStream, queue string) {
 		if err != nil {
 			return false
 		}
-		info, err := st.Info(t.Context(), jetstream.WithSubjectFilter("millhand."+queue+".pin"))
+		info, err := st.Info(t.Context(), jetstream.WithSubjectFilter("millhand."+queue+".*.*.*"))
 		if err != nil {
 			return false
 		}
-		left = info.State.Msgs - uint64(len(info.State.Subjects)) // the pin is no job, and may be missing after a purge
+		left = 0
+		for subject, n := range info.State.Subjects {
+			if !strings.HasPrefix(subject, "millhand."+queue+".once.") { // which is a hold and no job
+				left += n
+			}
+		}
 		return left == 0
 	})
 }
