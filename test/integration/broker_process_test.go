@@ -34,6 +34,7 @@ type brokerArgs struct {
 	Name        string // of a node of a cluster; empty: a broker of its own
 	ClusterPort int
 	Routes      []string
+	Verbose     bool // its log has all that the server says; not of a node
 }
 
 // brokerAddress is what a broker process prints once it is ready.
@@ -185,7 +186,11 @@ func serveBroker(text string) {
 
 // serveOne serves what a worker embeds.
 func serveOne(args brokerArgs) (brokerAddress, func(), error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	level := slog.LevelInfo
+	if args.Verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	start := func() (*broker.Broker, error) {
 		return broker.Start(broker.Config{Store: args.Store, Port: args.Port, Logger: log})
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/millhand/millhand"
 )
 
-var kills = flag.Int("kills", 3, "of a bulk that is resumed, each at a random moment")
+var kills = flag.Int("kills", 3, "of a bulk that is resumed, and of a broker that stores batches, each at a random moment")
 
 // tally counts the runs of each line of the bulks.
 type tally struct {
