@@ -112,3 +112,59 @@ func BenchmarkSettle(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// Dead jobs on their way back into their queue, beside as many that are enqueued for the first time.
+func BenchmarkRequeueDead(b *testing.B) {
+	const jobs = 10_000
+	nc := natstest.Real(b).Connect(b)
+	s := benchStore(b, nc)
+	if err := s.Open(b.Context(), "default"); err != nil {
+		b.Fatal(err)
+	}
+	var requeueing, enqueueing time.Duration
+	for round := 0; b.Loop(); round++ {
+		batch := make([]Enqueue, 0, jobs)
+		for i := range jobs {
+			r := benchRecord(fmt.Sprintf("%d-%d", round, i))
+			r.Life = fmt.Sprintf("life-%d-%d", round, i)
+			e := enqueueOf(r, true, 0)
+			batch = append(batch, e)
+			event, err := s.eventMsg(e.place, &Event{Kind: job.EventDead, Life: r.Life, Seq: 1, Reason: job.ReasonExhausted, Error: "no route to host"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			dead := &nats.Msg{Subject: s.names.dead(e.place), Header: r.Header(), Data: r.Payload}
+			dead.Header[headerReason] = []string{job.ReasonExhausted}
+			dead.Header[headerErrors] = []string{`[{"attempt":1,"time":"2026-11-28T12:00:00Z","event":"dead","error":"no route to host"}]`}
+			for _, m := range []*nats.Msg{event, dead} {
+				if _, err := s.client.Publish(b.Context(), m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		at := time.Now()
+		for r, err := range s.RequeueDead(b.Context(), DeadFilter{}, Revivals{}) {
+			if err != nil || r.Err != nil {
+				b.Fatal(err, r.Err)
+			}
+		}
+		requeueing += time.Since(at)
+		if _, err := s.client.Purge(b.Context(), s.names.queueStream(batch[0].place.Queue), stream.Purge{Subject: s.names.allReady(batch[0].place.Queue)}); err != nil {
+			b.Fatal(err)
+		}
+		at = time.Now()
+		for _, err := range s.EnqueueMany(b.Context(), batch) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		enqueueing += time.Since(at)
+		if _, err := s.client.Purge(b.Context(), s.names.queueStream(batch[0].place.Queue), stream.Purge{Subject: s.names.allReady(batch[0].place.Queue)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	n := float64(b.N * jobs)
+	b.ReportMetric(n/requeueing.Seconds(), "requeued/s")
+	b.ReportMetric(n/enqueueing.Seconds(), "enqueued/s")
+	b.ReportMetric(enqueueing.Seconds()/requeueing.Seconds(), "of-enqueue")
+}
