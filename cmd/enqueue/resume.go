@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A named is a bulk with a name, of --resume: the registry knows how far it has come, so that the same
@@ -110,6 +113,7 @@ func (n *named) found(ctx context.Context, client *millhand.Client, batch []entr
 		return known, nil
 	}
 	n.doubt -= len(batch)
+	alive := stream.Within(cmp.Or(n.patience, math.MaxInt64))
 	errs := make([]error, len(batch))
 	slots := make(chan struct{}, looksAtOnce)
 	var looks sync.WaitGroup
@@ -118,8 +122,14 @@ func (n *named) found(ctx context.Context, client *millhand.Client, batch []entr
 		looks.Go(func() {
 			defer func() { <-slots }()
 			var err error
-			known[i], err = client.Get(ctx, millhand.Ref{Queue: e.queue, Type: e.typ, ID: e.id})
-			if err != nil && !errors.Is(err, millhand.ErrNotFound) && !errors.Is(err, millhand.ErrInvalid) {
+			known[i], err = stream.RetryRead(ctx, alive, func(ctx context.Context) (millhand.Info, error) {
+				info, err := client.Get(ctx, millhand.Ref{Queue: e.queue, Type: e.typ, ID: e.id})
+				if errors.Is(err, millhand.ErrNotFound) || errors.Is(err, millhand.ErrInvalid) {
+					return millhand.Info{}, nil
+				}
+				return info, err
+			})
+			if err != nil {
 				errs[i] = fmt.Errorf("look whether line %d is enqueued: %w", e.number, err)
 			}
 		})
