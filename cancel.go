@@ -9,6 +9,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 // A Cancellation says what became of a job that was cancelled.
@@ -35,6 +36,11 @@ func WithGrace(d time.Duration) CancelOption { return func(o *job.Order) { o.Gra
 // WithReason sets a text of at most 1,024 bytes that is kept in the [Event] of the job's end, as its
 // error.
 func WithReason(text string) CancelOption { return func(o *job.Order) { o.Reason = text } }
+
+// Grace returns how long a handler has from the end of its context before it is given up: what
+// [WithGrace] said if its job was cancelled, otherwise 10 s. It is for handlers that stop something
+// else, and is to be asked once ctx has ended.
+func Grace(ctx context.Context) time.Duration { return worker.Grace(context.Cause(ctx)) }
 
 // Cancel ends a job that is alive, whatever it waits for. If it waits, it is gone when Cancel returns.
 // If it runs, its handler's context ends with [ErrCancelled], and [Client.Await] tells when it has

@@ -53,6 +53,7 @@ func (c *commandType) handle(ctx context.Context, j *millhand.Job[millhand.Raw])
 		said := &control{log: c.trouble.log.With(slog.String("job_id", j.ID), slog.String("type", j.Type)), progress: j.Progress}
 		res, err := c.minder.Run(ctx, minder.Command{
 			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil, Control: said,
+			Stopped: func() time.Duration { return min(millhand.Grace(ctx), minder.DefaultGrace) },
 		})
 		said.end()
 		if errors.Is(err, minder.ErrMinderDied) && c.trouble.minderDied(j.Ref) {
@@ -73,6 +74,8 @@ func verdict(res minder.Result, err, cause error, later func(error) error) ([]by
 		return nil, millhand.HandBack(err) // it did nothing wrong
 	case errors.Is(err, minder.ErrOutputTooLarge):
 		return nil, millhand.Permanent(fmt.Errorf("%w: as a result it is too large; have it write to a file or to standard error%s", err, said(res)))
+	case err != nil && errors.Is(err, millhand.ErrCancelled) && res.ExitCode == 0:
+		return res.Stdout, nil // it was told to stop, and had done its work
 	case err != nil && cause != nil && errors.Is(err, cause):
 		return nil, fmt.Errorf("command stopped: %s", failure(res))
 	case err != nil:

@@ -40,6 +40,10 @@ type Command struct {
 	Until func() time.Time // until when it may run, asked again and again; nil or zero: until the worker ends
 	Grace time.Duration    // from SIGTERM to SIGKILL once the context ended; 0: DefaultGrace
 
+	// Stopped is asked for the grace when the context has ended, in place of Grace; 0 is none. Nil:
+	// it is Grace.
+	Stopped func() time.Duration
+
 	// Control gets what the command writes to descriptor [ControlDescriptor] while it runs; nil: nobody
 	// does. Nothing is written to it any more when Run returns. It must not block, nor fail.
 	Control io.Writer

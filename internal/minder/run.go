@@ -42,6 +42,14 @@ func (r *run) until() time.Time {
 	return r.Until()
 }
 
+// grace is asked for once the context has ended.
+func (r *run) grace() time.Duration {
+	if r.Stopped == nil {
+		return r.Grace
+	}
+	return r.Stopped()
+}
+
 func (r *run) lease() lease { return newLease(r.until(), time.Now()) }
 
 // write sends the launch and then orders until there are no more. If the minder does not
@@ -107,7 +115,7 @@ func (r *run) follow(ctx context.Context) (report, error) {
 		case <-done:
 			done = nil
 			if !next.Stop {
-				next.Stop, next.Grace = true, r.Grace
+				next.Stop, next.Grace = true, r.grace()
 			}
 		case <-full:
 			full = nil

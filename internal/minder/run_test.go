@@ -151,12 +151,14 @@ func TestContextEndStopsTheGroup(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string
 		grace        time.Duration
+		atOnce       bool
 		code         int
 		signal       syscall.Signal
 	}{
 		{name: "on SIGTERM", script: `trap "exit 7" TERM; echo 1 >&9; while :; do sleep 600 & wait; done`, grace: time.Hour, code: 7},
 		{name: "with success", script: `trap "exit 0" TERM; echo 1 >&9; while :; do sleep 600 & wait; done`, grace: time.Hour},
 		{name: "after the grace", script: `trap "" TERM; echo 1 >&9; while :; do sleep 600; done`, grace: 50 * time.Millisecond, code: -1, signal: sigKill},
+		{name: "at once", script: `trap "" TERM; echo 1 >&9; while :; do sleep 600; done`, grace: time.Hour, atOnce: true, code: -1, signal: sigKill},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -167,6 +169,9 @@ func TestContextEndStopsTheGroup(t *testing.T) {
 			wg.Go(func() {
 				c := sh(w.hold() + tt.script)
 				c.Grace = tt.grace
+				if tt.atOnce {
+					c.Stopped = func() time.Duration { return 0 }
+				}
 				got, err := m.Run(ctx, c)
 				if !errors.Is(err, reason) || got.ExitCode != tt.code || got.Signal != tt.signal {
 					t.Errorf("Run = %d, %v, %v, want %d, %v, %v", got.ExitCode, got.Signal, err, tt.code, tt.signal, reason)

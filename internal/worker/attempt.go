@@ -162,8 +162,13 @@ func (a *attempt) endWith(cause error, order *job.Order) {
 
 // patience is how long the handler may take to return once its context has ended.
 func (a *attempt) patience() time.Duration {
-	if a.order != nil {
-		return a.order.Grace
+	return Grace(a.cause)
+}
+
+// Grace is how long a handler whose context ended with cause has before it is given up.
+func Grace(cause error) time.Duration {
+	if cancelled, ok := errors.AsType[*job.CancelledError](cause); ok {
+		return cancelled.Grace
 	}
 	return handlerGrace
 }
