@@ -75,6 +75,9 @@ func (r Ref) notFound() error {
 // [ErrInvalid] for a ref that can name none. It is [ErrNoRecord] for a job that ended without a
 // trace, as those of a type with SilentSuccess may: enqueue what is to be awaited [WithAwait].
 //
+// A job that expires while no worker takes it is ended by whoever awaits it, so Await does not hang on
+// a type that nobody handles if that was enqueued [WithExpires].
+//
 // If ctx ends first the error is its cause, and the job goes on: Await may be called again, from
 // anywhere. A broker that is away is waited for. Ten thousand calls at once are fine, since those
 // of one client share their requests.

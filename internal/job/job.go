@@ -62,14 +62,23 @@ type Tick struct {
 // Place returns where r is, or an [*InvalidError] if that cannot be.
 func (r *Record) Place() (Place, error) { return PlaceOf(r.Queue, r.Type, r.ID) }
 
-// Expired reports whether the job was to be started before now, by the broker's clock. One that was
-// started once, and waits again since it failed, snoozed or lost its worker, does not expire.
+// Expired reports whether the job was to be started before now, by the broker's clock.
 func (r *Record) Expired(now time.Time) bool {
+	deadline := r.Deadline()
+	return !deadline.IsZero() && now.After(deadline)
+}
+
+// Deadline is when the job expires unless it starts, zero if it never does. One that was started once,
+// and waits again since it failed, snoozed or lost its worker, does not expire.
+func (r *Record) Deadline() time.Time {
 	from := r.Due
 	if from.IsZero() {
 		from = r.EnqueuedAt
 	}
-	return !r.HasStarted() && r.Expires > 0 && !from.IsZero() && now.Sub(from) > r.Expires
+	if r.HasStarted() || r.Expires <= 0 || from.IsZero() {
+		return time.Time{}
+	}
+	return from.Add(r.Expires)
 }
 
 // HasStarted reports whether a run of the job may have started before the one to come. What an earlier

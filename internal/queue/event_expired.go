@@ -2,13 +2,16 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -22,18 +25,15 @@ const (
 // expiresIn returns in how long those who wait for a job may end it as expired, not positive if they
 // may now. It reports false for one that does not expire, or of which that cannot be told.
 func (s *Store) expiresIn(ctx context.Context, p job.Place, m *Message) (time.Duration, bool) {
-	from := m.Due
-	if from.IsZero() {
-		from = m.EnqueuedAt
-	}
-	if m.Expires == 0 || m.HasStarted() || from.IsZero() {
+	deadline := m.Deadline()
+	if deadline.IsZero() || s.mayNotEnd.Load() {
 		return 0, false
 	}
 	now, err := s.Now(ctx, p.Queue)
 	if err != nil {
 		return 0, false
 	}
-	return from.Add(m.Expires + expiredFor).Sub(now), true
+	return deadline.Add(expiredFor).Sub(now), true
 }
 
 // expire ends a job that has expired as a worker would that pulls it, and reports whether it did. It
@@ -48,13 +48,17 @@ func (s *Store) expire(ctx context.Context, p job.Place, m *Message) bool {
 		return false
 	}
 	t := &settlement{
-		store: s, Outcome: Outcome{Kind: job.EventDead, Reason: job.ReasonExpired},
+		store: s, Outcome: Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: notStarted(&m.Record)},
 		Delivery: &Delivery{
 			Record: m.Record, place: p, Seq: m.Seq, lastEvent: m.LastEvent,
-			holder: s.holder(s.deliveries.Add(1)), lease: newLease(expireWithin, time.Now()),
+			holder: "waiter/" + rand.Text(), lease: newLease(expireWithin, time.Now()),
 		},
 	}
-	if err := t.run(ctx); err != nil {
+	err := t.endFirst(ctx)
+	if errors.Is(err, nats.ErrPermissionViolation) { // those who may only enqueue and wait do not end jobs
+		s.mayNotEnd.Store(true)
+	}
+	if err != nil {
 		s.log.DebugContext(ctx, "an expired job that somebody waits for was not ended", append(t.attrs(), slog.Any("err", err))...)
 		return false
 	}
@@ -72,3 +76,25 @@ func (s *Store) handedOut(ctx context.Context, p job.Place, seq uint64) (bool, e
 	}
 	return c.CachedInfo().Delivered.Stream >= seq, nil
 }
+
+// endFirst is run for a writer who may not be allowed to: it writes the event once, and goes on if that
+// was answered.
+func (t *settlement) endFirst(ctx context.Context) error {
+	e := t.event(time.Now())
+	m, err := t.store.eventMsg(t.place, &e)
+	if err != nil {
+		return err
+	}
+	stream.Expect(m, t.lastEvent, m.Subject)
+	seq, err := t.store.client.Publish(ctx, m)
+	switch {
+	case err == nil:
+		t.lastEvent, t.confirmed = seq, true
+	case !errors.Is(err, stream.ErrConflict): // which run looks into
+		return t.store.client.Denied(m.Subject, err)
+	}
+	return t.run(ctx)
+}
+
+// notStarted is why a job is dead that has expired.
+func notStarted(r *job.Record) string { return "not started within " + r.Expires.String() }

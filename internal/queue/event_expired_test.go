@@ -2,10 +2,12 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
 // enqueueExpiring stores a job that is to start within 10 s of its time.
@@ -74,5 +76,68 @@ func TestJobInHandDoesNotExpire(t *testing.T) {
 		if v := c.told["held"]; v.err != nil || v.event.Kind != job.EventSucceeded {
 			t.Errorf("held: %+v, %v", v.event, v.err)
 		}
+	})
+}
+
+// expiring enqueues a job that expires after a minute.
+func (s *scene) expiring(id string) *job.Record {
+	s.t.Helper()
+	e := enqueueOf(s.record(id), true, 0)
+	e.Record.Expires = time.Minute
+	if err := s.store.Enqueue(s.ctx, e); err != nil {
+		s.t.Fatal(err)
+	}
+	return e.Record
+}
+
+// A worker that pulls the job at the moment at which a waiter ends it makes no second end.
+func TestAWaiterAndAWorkerEndAJobTogether(t *testing.T) {
+	for pulled := 61 * time.Second; pulled < 65*time.Second; pulled += 250 * time.Millisecond {
+		inScene(t, func(t *testing.T, s *scene) {
+			r := s.expiring("a")
+			end := s.await(r.Life)
+			s.sleep(pulled)
+			var ran startTimes
+			s.station("n", 1, ran.run)
+			if e := <-end; e.err != nil || e.Reason != job.ReasonExpired {
+				t.Errorf("pulled after %v: Await = %+v, %v", pulled, e.Event, e.err)
+			}
+			s.sleep(10 * time.Second)
+			s.checkEnded(r.Life)
+			if len(ran.at) > 0 {
+				t.Errorf("pulled after %v: it ran", pulled)
+			}
+		})
+	}
+}
+
+// One who may not write events goes on waiting, and says nothing to the broker again and again.
+func TestAWaiterThatMayNotEndAJob(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.expiring("a")
+		l := s.server.Link()
+		store := s.open(l.Connect(t), Config{})
+		tried := 0
+		l.Watch(func(subject string) natstest.Fate {
+			if strings.HasPrefix(subject, "millhand.event.") {
+				tried++
+			}
+			return natstest.Pass
+		})
+		store.mayNotEnd.Store(true)
+		done := make(chan error, 1)
+		go func() {
+			_, err := store.AwaitFinal(s.ctx, testPlace("a"), r.Life)
+			done <- err
+		}()
+		s.sleep(10 * time.Minute)
+		if tried > 0 {
+			t.Errorf("it tried %d times", tried)
+		}
+		s.station("n", 1, succeed)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		s.checkEnded(r.Life)
 	})
 }

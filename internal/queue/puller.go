@@ -268,7 +268,7 @@ func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitte
 	case h.Malformed != nil:
 		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: h.Malformed.Error()})
 	case p.expired(ctx, h):
-		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: "not started within " + h.Expires.String()})
+		p.settler.Settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonExpired, Error: notStarted(&h.Record)})
 	case !p.mayTick(ctx, h):
 	case !admitted:
 		p.settler.Settle(h, Outcome{})

@@ -80,6 +80,8 @@ type Store struct {
 	queues    map[job.Name]bool  // those in use, true once their streams were seen: if missing then, the broker lost them
 	common    map[string]bool    // so of the streams that they share
 	paces     map[job.Name]*pace // of bulk enqueues into them
+	mayNotEnd atomic.Bool        // jobs that have expired, for want of a permission
+
 	clocks    map[job.Name]*clock
 	clockTold atomic.Bool // that this machine's is off
 
