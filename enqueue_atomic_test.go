@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -76,6 +77,39 @@ func TestEnqueueAtomic(t *testing.T) {
 			t.Errorf("with an ended context: %v", err)
 		}
 		if got := waitingIDs(t, s.Connect(t)); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("%q are stored", got)
+		}
+	})
+}
+
+// A broker that runs out of room in the middle has a part of the jobs, and the error does not say that
+// it has none.
+func TestEnqueueAtomicThatIsStoredInPart(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		if _, err := c.Enqueue(t.Context(), email{}); err != nil { // which makes the streams
+			t.Fatal(err)
+		}
+		js, err := jetstream.New(s.Connect(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		account, err := js.AccountInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Stop()
+		s.MaxStore = int64(account.Store) + 64<<10 //nolint:gosec // less than a disk has
+		s.Start(t)
+		batch := requests("a", "b", "c", "d")
+		for i := range batch {
+			batch[i].Args = millhand.Raw{Name: "email", Payload: make([]byte, 30<<10)}
+		}
+		_, err = c.EnqueueAtomic(t.Context(), batch)
+		if !millhand.MaybeStored(err) || errors.Is(err, millhand.ErrStoreFull) || !strings.Contains(err.Error(), "the broker stored 3 of 4 jobs") {
+			t.Errorf("EnqueueAtomic = %v", err)
+		}
+		if got := waitingIDs(t, s.Connect(t)); !slices.Equal(got, []string{"a", "b", "c"}) {
 			t.Errorf("%q are stored", got)
 		}
 	})

@@ -30,7 +30,7 @@ const (
 // syncs once for an atomic batch, which is slower for all others. No broker tells which it is, so it is
 // measured.
 //
-// A batch has to be half as fast again as its jobs would be by themselves.
+// A batch is made if its jobs would take half as long again by themselves.
 type pace struct {
 	mu        sync.Mutex
 	each      time.Duration // that a job takes by itself; 0: not known
