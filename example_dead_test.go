@@ -16,7 +16,7 @@ func mail() (client *millhand.Client, repair, stop func()) {
 	nc, disconnect := connect()
 	mux := millhand.NewMux()
 	var up atomic.Bool
-	millhand.Handle(mux, func(_ context.Context, j *millhand.Job[Resize]) error {
+	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error {
 		if !up.Load() {
 			return millhand.Permanent(errors.New("mail server is down"))
 		}

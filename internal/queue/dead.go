@@ -162,9 +162,13 @@ func (s *Store) PurgeDead(ctx context.Context, f DeadFilter) (n int, err error) 
 // removalsAtOnce is how many removals of records are in flight.
 const removalsAtOnce = 128
 
+// removePatience is how long the removal of a record is tried. Of a job that is requeued there is
+// nothing else left to be done, and of many at a time some wait for the others.
+const removePatience = 30 * time.Second
+
 // removeDead removes a record. It is no error if that is gone.
 func (s *Store) removeDead(ctx context.Context, seq uint64) error {
-	alive := s.patience()
+	alive := stream.Within(removePatience)
 	for pause := stream.RetryPause; ; pause = min(2*pause, stream.MaxRetryPause) {
 		err := s.client.Remove(ctx, s.names.deadStream(), seq)
 		if err == nil || Hopeless(err) || ctx.Err() != nil || alive() != nil {

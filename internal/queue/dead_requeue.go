@@ -53,7 +53,7 @@ func (s *Store) Requeue(ctx context.Context, p job.Place, died string, record ui
 	if q.place != p {
 		return "", ErrNotFound
 	}
-	if err := q.run(ctx); err != nil {
+	if err := q.run(ctx, s.patience()); err != nil {
 		return "", err
 	}
 	return q.Record.Life, s.removeDead(ctx, record)
@@ -87,14 +87,14 @@ func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
 	return &requeue{Enqueue: e, store: s, dead: d}, nil
 }
 
-// run stores the job's message unless that was done before.
-func (q *requeue) run(ctx context.Context) error {
+// run stores the job's message unless that was done before, for as long as alive returns nil.
+func (q *requeue) run(ctx context.Context, alive func() error) error {
 	s := q.store
 	if err := s.client.CheckConnected(); err != nil {
 		return err
 	}
 	s.useQueue(q.place.Queue)
-	f := s.newEffort()
+	f := effort{alive: alive}
 	if err := s.schedule(ctx, &q.Enqueue, f.alive); err != nil {
 		return err
 	}

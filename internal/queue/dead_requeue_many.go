@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of what a [Store.RequeueDead] has in flight.
@@ -16,6 +17,8 @@ const (
 	requeueAtOnce      = 256
 	requeueBytesAtOnce = 8 << 20
 	requeueSlowly      = 32 // of those that need more than a write
+
+	requeuePatience = 30 * time.Second // with each of those
 )
 
 // A Revivals says how many dead jobs are to run again, and when.
@@ -111,7 +114,7 @@ func (b *requeueBulk) requeue(ctx context.Context) []Requeued {
 	for i, q := range queued {
 		if q != nil && !stored[i] {
 			slowly.Go(func() error {
-				became[i].Err = q.run(ctx)
+				became[i].Err = q.run(ctx, stream.Within(requeuePatience))
 				return nil
 			})
 		}
