@@ -35,6 +35,8 @@ const (
 	rawAlike   = "raw alike"       // raw with as many in hand as Millhand
 	millSilent = "events off"      // of jobs that succeed
 	atomically = "atomic"          // EnqueueAtomic for EnqueueMany
+	withIDs    = "chosen ids"      // of Millhand: the same ones in each process
+	keepingIDs = "kept ids"        // these stay taken
 )
 
 // How many messages contestants have in hand, for no-op jobs.
@@ -48,10 +50,8 @@ const concurrency = 100
 
 func newEngine(name string, nc *nats.Conn) (engine, error) {
 	switch name {
-	case mill:
-		return newMillhandEngine(nc, false)
-	case atomically:
-		return newMillhandEngine(nc, true)
+	case mill, atomically, withIDs, keepingIDs:
+		return newMillhandEngine(nc, name)
 	case raw:
 		return newRawEngine(nc, false)
 	case rawOne:
@@ -64,7 +64,8 @@ func newEngine(name string, nc *nats.Conn) (engine, error) {
 
 // streamOf returns the stream of a queue, and how many messages it has when it is empty.
 func streamOf(engine, queue string) (stream string, empty uint64) {
-	if engine == mill || engine == atomically {
+	switch engine {
+	case mill, atomically, withIDs, keepingIDs:
 		return "millhand-queue-" + queue, 1 // the pin
 	}
 	return rawStream(queue), 0

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -12,33 +15,46 @@ import (
 type millhandEngine struct {
 	nc     *nats.Conn
 	client *millhand.Client
-	atomic bool // many jobs are stored all together or not at all
+	name   string
+	ids    atomic.Int64 // given so far
 }
 
 // atomicJobs is how many jobs EnqueueAtomic takes at a time.
 const atomicJobs = 1000
 
-func newMillhandEngine(nc *nats.Conn, atomic bool) (*millhandEngine, error) {
+func newMillhandEngine(nc *nats.Conn, name string) (*millhandEngine, error) {
 	client, err := millhand.NewClient(nc, millhand.Config{Logger: quiet()})
-	return &millhandEngine{nc: nc, client: client, atomic: atomic}, err
+	return &millhandEngine{nc: nc, client: client, name: name}, err
+}
+
+// options are those of one job.
+func (e *millhandEngine) options(queue string) []millhand.EnqueueOption {
+	options := []millhand.EnqueueOption{millhand.WithQueue(queue)}
+	switch e.name {
+	case keepingIDs:
+		options = append(options, millhand.WithUniqueFor(time.Hour))
+		fallthrough
+	case withIDs:
+		options = append(options, millhand.WithID(fmt.Sprintf("job-%d", e.ids.Add(1))))
+	}
+	return options
 }
 
 // open does nothing: the first enqueue and the worker make what they need.
 func (*millhandEngine) open(context.Context, []string) error { return nil }
 
 func (e *millhandEngine) enqueue(ctx context.Context, queue, typ string, payload []byte) error {
-	_, err := e.client.Enqueue(ctx, millhand.Raw{Name: typ, Payload: payload}, millhand.WithQueue(queue))
+	_, err := e.client.Enqueue(ctx, millhand.Raw{Name: typ, Payload: payload}, e.options(queue)...)
 	return err
 }
 
 func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, payloads [][]byte) error {
 	batch := make([]millhand.Request, len(payloads))
-	options := []millhand.EnqueueOption{millhand.WithQueue(queue)}
 	for i, p := range payloads {
-		batch[i] = millhand.Request{Args: millhand.Raw{Name: typ, Payload: p}, Options: options}
+		batch[i] = millhand.Request{Args: millhand.Raw{Name: typ, Payload: p}, Options: e.options(queue)}
 	}
 	store := e.client.EnqueueMany
-	if e.atomic {
+	if e.name == atomically {
 		store = e.client.EnqueueAtomic
 	}
 	_, err := store(ctx, batch)

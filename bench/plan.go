@@ -135,11 +135,31 @@ func (p drainPlan) awaitEmpty(ctx context.Context, s *testbed, url string) error
 		if err != nil {
 			return err
 		}
+		if p.engine == keepingIDs {
+			// Each job is stored, and then its hold.
+			if err := awaitStored(ctx, stream, uint64(2*p.jobs/len(p.queues)), every); err != nil {
+				return fmt.Errorf("queue %s: %w", q, err)
+			}
+			empty += uint64(p.jobs / len(p.queues))
+		}
 		if err := awaitMessages(ctx, stream, empty, every); err != nil {
 			return fmt.Errorf("queue %s: %w", q, err)
 		}
 	}
 	return nil
+}
+
+// awaitStored returns when a stream has stored so many messages beside its first one.
+func awaitStored(ctx context.Context, stream jetstream.Stream, n uint64, every time.Duration) error {
+	for {
+		info, err := stream.Info(ctx)
+		if err != nil || info.State.LastSeq >= info.State.FirstSeq+n {
+			return err
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
 }
 
 func awaitMessages(ctx context.Context, stream jetstream.Stream, want uint64, every time.Duration) error {

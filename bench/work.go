@@ -44,6 +44,7 @@ func works(o options) []work {
 		bulkWork(o),
 		syncedWork(o),
 		drainWork(o),
+		onceWork(o),
 		latencyWork(o),
 		pacedWork(o),
 		processesWork(o),
