@@ -16,19 +16,24 @@ import (
 const batchAbove = 16
 
 // publishEvents publishes the events of ts, whose answers let the acks follow, and acknowledges
-// those that leave no event. The jobs that were stored first go first, since it is the front of a
+// those that leave no event. Of those whose event is stored and whose id is to be kept, it publishes
+// the hold instead, whose answer does. The jobs that were stored first go first, since it is the front of a
 // stream where the broker removes messages at the least cost.
 func (s *Settler) publishEvents(ts []*settlement, batched bool) {
 	slices.SortFunc(ts, func(a, b *settlement) int { return cmp.Compare(a.Seq, b.Seq) })
 	silent := ts[:0]
 	for _, t := range ts {
-		if t.confirmed {
+		if t.confirmed && !t.keepsID() {
 			silent = append(silent, t)
 			continue
 		}
 		t.sent = time.Now() // of each: the connection may get stuck on one before it
 		err := t.lease.check(t.sent)
-		if err == nil {
+		switch {
+		case err != nil:
+		case t.confirmed:
+			t.token, err = s.sendHold(t)
+		default:
 			t.token, err = s.sendEvent(t, batched)
 		}
 		if err != nil {
@@ -38,7 +43,7 @@ func (s *Settler) publishEvents(ts []*settlement, batched bool) {
 	s.stored(silent)
 }
 
-// Answered implements [stream.Receiver]: the event of t is stored, or was refused.
+// Answered implements [stream.Receiver]: the event of t, or its hold, is stored or was refused.
 func (t *settlement) Answered(_ uint64, err error) {
 	one := [...]*settlement{t}
 	if err != nil {
@@ -49,13 +54,18 @@ func (t *settlement) Answered(_ uint64, err error) {
 }
 
 // stored acknowledges those of ts that are still in flight: their events are stored, or not
-// wanted.
+// wanted, and so are their holds.
 func (s *Settler) stored(ts []*settlement) {
 	ts = s.tracker.claim(ts)
 	done := ts[:0]
 	for i, t := range ts {
+		if !t.confirmed && t.keepsID() {
+			t.confirmed = true
+			s.tracker.again(t)
+			continue
+		}
 		t.confirmed = true
-		if t.keepsID() || t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
+		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.tracker.toSlowPath(ts[i : i+1])
 			continue
 		}

@@ -46,6 +46,22 @@ func (t *settlement) keepID(ctx context.Context) error {
 	}
 }
 
+// sendHold publishes the hold of the id of t, whose event is stored, unless that takes more than a
+// write: then the slow path does it.
+func (s *Settler) sendHold(t *settlement) (token uint64, err error) {
+	now, known := s.store.knownNow(t.place.Queue)
+	lacking, _ := s.store.lacks(s.store.names.queueStream(t.place.Queue))
+	if !known || lacking != nil || !t.UniqueUntil.After(now) {
+		return 0, errSlowPath
+	}
+	m := s.store.holdMsg(t.place, t.Life, t.UniqueUntil)
+	stream.Expect(m, t.Seq, s.store.names.check(t.place))
+	return s.store.client.Send(m, t)
+}
+
+// errSlowPath says that there is more to be done than one write.
+var errSlowPath = errors.New("to be settled step by step")
+
 // keepsID reports whether the id of t is to be kept if its time has not come: whether its enqueue
 // asked for that, and something may have been done that is not to be done twice.
 func (t *settlement) keepsID() bool {

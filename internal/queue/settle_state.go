@@ -8,8 +8,10 @@ import (
 
 // A settleState says who owns a settlement.
 //
+//	                      ┌─── its id is to be kept ──┐
+//	                      ▼                           │
 //	a success ──────► queuedFast ──► inFlight ──► answered ──► settled
-//	   │ its id is old    ▲              │ lost       │ not stored, the lease is lost, or its id is to be kept
+//	   │ its id is old    ▲              │ lost       │ not stored, or the lease is lost
 //	   ▼                  │              ▼            │
 //	queuedLook ──► looking┘          queuedSlow ◄─────┴── all others
 //	                                     ▼    ▲ Run was restarted
@@ -172,6 +174,14 @@ func (k *tracker) toSlowPath(ts []*settlement) {
 	for _, t := range ts {
 		k.become(t, queuedSlow)
 	}
+	k.mu.Unlock()
+	wake(k.wake)
+}
+
+// again queues t, which is the caller's, for another write on the fast path.
+func (k *tracker) again(t *settlement) {
+	k.mu.Lock()
+	k.become(t, queuedFast)
 	k.mu.Unlock()
 	wake(k.wake)
 }

@@ -70,6 +70,8 @@ func (m *trackerModel) giveUpAnswered(t *rapid.T) {
 	m.toSlowPath([]*settlement{m.pop(t, &m.answered)})
 }
 
+func (m *trackerModel) writeAgain(t *rapid.T) { m.again(m.pop(t, &m.answered)) }
+
 func (m *trackerModel) finishSlow(t *rapid.T) { m.end(m.pop(t, &m.slow)) }
 
 func (m *trackerModel) passTime(*rapid.T) {
@@ -151,6 +153,7 @@ func TestEachSettlementHasOneOwner(t *testing.T) {
 		steps.Add("answer", 3, m.answer)
 		steps.Add("acknowledge", 3, m.acknowledge)
 		steps.Add("give up an answered one", 1, m.giveUpAnswered)
+		steps.Add("write another one", 1, m.writeAgain)
 		steps.Add("finish a slow one", 2, m.finishSlow)
 		steps.Add("look", 3, m.look)
 		steps.Add("pass time", 2, m.passTime)
