@@ -14,7 +14,7 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-var cronSeeds = flag.Int("cron-seeds", 2, "of workers that are killed, frozen and started again while they publish ticks")
+var cronSeeds = flag.Int("cron-seeds", 1, "of workers that are killed, frozen and started again while they publish ticks")
 
 // take takes what is ready out of the queue, as if it had run, and counts the jobs of each tick.
 func (s *cronScene) take(ran map[time.Time]int) {
