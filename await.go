@@ -100,10 +100,10 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 func (r Ref) ended(e *queue.Event) (Info, error) {
 	info := Info{Ref: r}
 	info.addEvent(e)
-	switch info.State {
-	case Dead:
+	if info.State == Dead {
 		return info, &FailedError{Ref: info.Ref, Attempts: info.Attempt, Reason: info.Reason, Message: info.LastError()}
-	case Cancelled:
+	}
+	if info.State == Cancelled {
 		return info, ErrCancelled
 	}
 	return info, nil

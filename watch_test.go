@@ -125,9 +125,9 @@ func TestWatchEnds(t *testing.T) {
 				t.Errorf("%+v: shown %q, %v", tt.ref, got, none.err)
 			}
 		}
-		for info := range c.Watch(t.Context(), ref) { // and whoever has enough goes
-			if info.State != millhand.Ready {
-				t.Errorf("state %s", info.State)
+		for info, err := range c.Watch(t.Context(), ref) { // and whoever has enough goes
+			if info.State != millhand.Ready || err != nil {
+				t.Errorf("state %s, %v", info.State, err)
 			}
 			break
 		}

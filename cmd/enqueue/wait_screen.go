@@ -127,9 +127,9 @@ func (s *waitScreen) line(now time.Time) string {
 		return fmt.Sprintf("%v: the job waits for a worker", waited)
 	case millhand.Running:
 		return fmt.Sprintf("%v: the job runs%s%s", waited, onWorker(i.Worker), howFar(&i.Progress))
-	default:
-		return ""
+	case "", millhand.Succeeded, millhand.Dead, millhand.Cancelled: // what became of it is printed
 	}
+	return ""
 }
 
 func onWorker(id string) string {

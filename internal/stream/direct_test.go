@@ -117,7 +117,10 @@ func TestLastOfEachEnds(t *testing.T) {
 		s.publish("d.0", "x")
 		s.publish("d.1", "x")
 		n := 0
-		for range s.client.LastOfEach(s.ctx, "D", []string{"d.0", "d.1"}) {
+		for _, err := range s.client.LastOfEach(s.ctx, "D", []string{"d.0", "d.1"}) {
+			if err != nil {
+				s.t.Error(err)
+			}
 			n++
 			break
 		}
