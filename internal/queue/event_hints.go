@@ -15,9 +15,9 @@ const (
 	minWide = 32
 )
 
-// maxHints is how many hints are kept while the leader looks. What comes on top is lost, which the
-// next look at all makes good.
-const maxHints = 4096
+// maxHints is how many hints are kept until the leader hears them. What comes on top is lost, which
+// the next look at all makes good.
+const maxHints = 1024
 
 // A typePlace is a type in a queue.
 type typePlace struct{ queue, typ job.Name }

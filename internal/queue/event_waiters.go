@@ -40,7 +40,7 @@ type waiters struct {
 
 	// The leader's.
 	hints  chan *nats.Msg // what all subscriptions hear
-	denied bool           // direct reads are
+	denied bool           // direct reads are; of the look that goes on
 
 	mu     sync.Mutex
 	jobs   map[string][]*waiter // by the subject of their events
@@ -194,7 +194,7 @@ func (t *waiters) watch(ctx context.Context, w *waiter) (verdict, bool) {
 	for len(w.told) == 0 {
 		t.listen()
 		if due := t.due(time.Now()); len(due) > 0 {
-			t.look(ctx, due)
+			t.lookAndHear(ctx, due)
 		}
 		timer.Reset(t.pause(time.Now()))
 		select {
@@ -211,7 +211,26 @@ func (t *waiters) watch(ctx context.Context, w *waiter) (verdict, bool) {
 	return <-w.told, true
 }
 
-// maxLook is how many waiters one look is for. Between two looks the leader hears what has come.
+// lookAndHear looks, and hears meanwhile: hints come with the results of jobs, and are not to pile up.
+func (t *waiters) lookAndHear(ctx context.Context, due []*waiter) {
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		defer close(done)
+		t.look(ctx, due)
+	})
+	defer looking.Wait()
+	for {
+		select {
+		case <-done:
+			return
+		case m := <-t.hints:
+			t.hear(m)
+		}
+	}
+}
+
+// maxLook is how many waiters one look is for.
 const maxLook = 1000
 
 // due returns whose turn it is, at most maxLook of them.
