@@ -122,6 +122,7 @@ func (s *Store) tellClock(ctx context.Context, offset time.Duration) {
 	if offset < 0 {
 		direction = "ahead of"
 	}
+	//nolint:sloglint // by how much is what a person reads it for
 	s.log.WarnContext(ctx, fmt.Sprintf("this machine's clock is %v %s the broker's; the broker's is used", offset.Abs().Round(time.Second), direction),
 		slog.Duration("offset", -offset.Round(time.Millisecond)))
 }

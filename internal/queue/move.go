@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -135,9 +136,7 @@ func (v *move) message(m *Message) *nats.Msg {
 		}
 	}
 	times := job.Record{Due: v.due, EnqueuedAt: m.EnqueuedAt}
-	for k, values := range times.Header() {
-		moved.Header[k] = values
-	}
+	maps.Copy(moved.Header, times.Header())
 	v.store.address(moved, v.place, v.due)
 	stream.Expect(moved, v.old, v.store.names.check(v.place))
 	return moved

@@ -258,7 +258,7 @@ func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 // mayRun reports whether h may run, and hands it to the settler if not.
 func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
-		p.log.Warn("delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
+		p.log.WarnContext(ctx, "delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
 		return false
 	}
 	p.renewer.Keep(h)

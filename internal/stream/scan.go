@@ -30,25 +30,12 @@ type Scan struct {
 // that is not there it yields nothing.
 func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
-		next := max(what.From, 1)
-		for more := true; more && next <= what.UpTo; {
-			page, left, err := c.page(ctx, stream, what, next)
-			if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrPermissionViolation) {
-				break
-			}
-			if err != nil {
-				yield(nil, fmt.Errorf("read %s: %w", stream, err))
-				return
-			}
-			for _, m := range page {
-				if m.Seq > what.UpTo || !yield(m, nil) {
-					return
-				}
-				next = m.Seq + 1
-			}
-			more = left
+		next, err := c.scanReplica(ctx, stream, what, yield)
+		if err != nil {
+			yield(nil, fmt.Errorf("read %s: %w", stream, err))
+			return
 		}
-		for next <= what.UpTo {
+		for next > 0 && next <= what.UpTo {
 			m, err := RetryRead(ctx, Within(SetupTimeout), func(ctx context.Context) (*Message, error) {
 				return c.Next(ctx, stream, what.Subject, next)
 			})
@@ -61,6 +48,29 @@ func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*
 			next = m.Seq + 1
 		}
 	}
+}
+
+// scanReplica yields what any replica knows, in pages, as far as direct reads are allowed. It returns
+// the sequence where the leader is to be asked, 0 if it is not to be.
+func (c *Client) scanReplica(ctx context.Context, stream string, what Scan, yield func(*Message, error) bool) (next uint64, err error) {
+	next = max(what.From, 1)
+	for more := true; more && next <= what.UpTo; {
+		page, left, err := c.page(ctx, stream, what, next)
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrPermissionViolation) {
+			return next, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range page {
+			if m.Seq > what.UpTo || !yield(m, nil) {
+				return 0, nil
+			}
+			next = m.Seq + 1
+		}
+		more = left
+	}
+	return next, nil
 }
 
 // page returns the messages from a sequence on that fit into one answer, and whether that replica
