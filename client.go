@@ -188,12 +188,12 @@ func (c *Client) storeAll(ctx context.Context, jobs []*enqueueOptions) []error {
 func (c *Client) prepare(ctx context.Context, o *enqueueOptions, quotas map[string]int) (queue.Enqueue, error) {
 	e, err := queue.NewEnqueue(&o.Record)
 	if err == nil && o.rejectAtQuota {
-		known := false
-		if e.Below, known = quotas[o.Type]; !known {
-			e.Below, err = c.findQuota(ctx, o.Type)
+		limit, known := quotas[o.Type]
+		if !known {
+			limit, err = c.findQuota(ctx, o.Type)
 		}
-		if quotas != nil && err == nil {
-			quotas[o.Type] = e.Below
+		if e.Below = limit; quotas != nil && err == nil {
+			quotas[o.Type] = limit
 		}
 	}
 	e.Once, e.Delay, e.RunAt, e.UniqueFor = o.chosenID, o.delay, o.runAt, o.uniqueFor

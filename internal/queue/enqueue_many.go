@@ -106,7 +106,7 @@ func (s *Store) sendMany(ctx context.Context, batch []Enqueue, errs []error, eac
 		msg: &nats.Msg{Header: make(nats.Header)}, wake: make(chan struct{}, 1),
 	}
 	b.send(ctx)
-	if !b.wait(ctx, 0) && !b.waitLonger(ctx) {
+	if !b.wait(ctx) && !b.waitLonger(ctx) {
 		b.forget()
 	}
 	return b
@@ -147,10 +147,10 @@ func (b *bulk) fill(i int) bool {
 	return b.errs[i] == nil
 }
 
-// wait waits until no more than n writes are in flight. It reports false if no answer
-// comes for too long: a broker that stands still never refuses.
-func (b *bulk) wait(ctx context.Context, n int) bool {
-	return b.waitUntil(ctx, func() bool { return b.unanswered() <= n })
+// wait waits until no writes are in flight. It reports false if no answer comes for too long: a
+// broker that stands still never refuses.
+func (b *bulk) wait(ctx context.Context) bool {
+	return b.waitUntil(ctx, func() bool { return b.unanswered() == 0 })
 }
 
 // waitUntil is wait for another end.
@@ -181,7 +181,7 @@ func (b *bulk) waitLonger(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
-	return b.wait(ctx, 0)
+	return b.wait(ctx)
 }
 
 // fits reports whether a write of this size may be in flight with the others.

@@ -25,6 +25,12 @@ func slowDisk(s *Store) *pace {
 func TestPace(t *testing.T) {
 	now := time.Now()
 	const ms = time.Millisecond
+	took := func(jobs int, times ...time.Duration) (b [2]batchTime) {
+		for i, d := range times {
+			b[1-i] = batchTime{jobs: jobs, took: d}
+		}
+		return b
+	}
 	for _, tt := range []struct {
 		name string
 		pace *pace
@@ -37,13 +43,15 @@ func TestPace(t *testing.T) {
 		{"far away", &pace{each: 0, eachAt: now}, 1000, planEach},
 		{"slow", &pace{each: ms / 4, eachAt: now}, 1000, planTogether},
 		{"slow, but few", &pace{each: ms / 4, eachAt: now}, 150, planEach},
-		{"slow, and a batch is fast", &pace{each: ms / 4, eachAt: now, batch: 20 * ms, jobs: 1000, batchAt: now}, 150, planTogether},
-		{"slow, and a batch is no faster", &pace{each: ms / 4, eachAt: now, batch: 200 * ms, jobs: 1000, batchAt: now}, 1000, planEach},
-		{"slow, and a batch of fewer was fast", &pace{each: ms / 4, eachAt: now, batch: 20 * ms, jobs: 100, batchAt: now}, 1000, planEach},
+		{"slow, and a batch is fast", &pace{each: ms / 4, eachAt: now, batches: took(1000, 20*ms), batchAt: now}, 150, planTogether},
+		{"slow, and two batches were no faster", &pace{each: ms / 4, eachAt: now, batches: took(1000, 200*ms, 300*ms), batchAt: now}, 1000, planEach},
+		{"slow, and the first batch was no faster", &pace{each: ms / 4, eachAt: now, batches: took(1000, 200*ms), batchAt: now}, 1000, planTogether},
+		{"slow, and one batch was no faster", &pace{each: ms / 4, eachAt: now, batches: took(1000, 200*ms, 20*ms), batchAt: now}, 1000, planTogether},
+		{"slow, and a batch of fewer was fast", &pace{each: ms / 4, eachAt: now, batches: took(100, 20*ms, 20*ms), batchAt: now}, 1000, planEach},
 		{"slow, and batches fail", &pace{each: ms / 4, eachAt: now, noneUntil: now.Add(1)}, 1000, planEach},
-		{"a batch was slow a while ago", &pace{each: ms / 4, eachAt: now, batch: time.Second, jobs: 1000, batchAt: now.Add(-2 * batchLasts)}, 1000, planTogether},
+		{"a batch was slow a while ago", &pace{each: ms / 4, eachAt: now, batches: took(1000, time.Second, time.Second), batchAt: now.Add(-2 * batchLasts)}, 1000, planTogether},
 		{"measured a while ago", &pace{each: ms, eachAt: now.Add(-2 * eachLasts)}, 1000, planProbe},
-		{"batches for a while", &pace{each: ms, eachAt: now.Add(-11 * time.Second), batch: ms, jobs: 1000, batchAt: now}, 1000, planProbe},
+		{"batches for a while", &pace{each: ms, eachAt: now.Add(-11 * time.Second), batches: took(1000, ms), batchAt: now}, 1000, planProbe},
 	} {
 		if got := tt.pace.plan(tt.jobs, now); got != tt.want {
 			t.Errorf("%s: plan %d, want %d", tt.name, got, tt.want)
@@ -60,7 +68,7 @@ func TestEnqueueManyMeasuresTheBroker(t *testing.T) {
 		}
 		s.checkWaiting(ids...)
 		p := s.store.paceOf(queueName())
-		if p.eachAt.IsZero() || p.jobs > 0 {
+		if p.eachAt.IsZero() || !p.batchAt.IsZero() {
 			t.Errorf("pace %+v", p)
 		}
 	})
@@ -104,7 +112,7 @@ func TestEnqueueManyInBatches(t *testing.T) {
 			}
 		}
 		s.checkWaiting(append(ids, "taken")...)
-		if p.jobs == 0 {
+		if p.batchAt.IsZero() {
 			t.Error("no batch was made")
 		}
 	})

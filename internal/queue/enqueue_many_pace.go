@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 const (
@@ -35,10 +36,24 @@ type pace struct {
 	mu        sync.Mutex
 	each      time.Duration // that a job takes by itself; 0: not known
 	eachAt    time.Time     // when that was measured, or could not be
-	batch     time.Duration // that the last batch took
-	jobs      int           // in that; 0: there was none
-	batchAt   time.Time
-	noneUntil time.Time // no batches are made: the stream takes none, or has stored none
+	batches   [2]batchTime  // the last ones
+	batchAt   time.Time     // when the last one was made
+	failed    bool          // it was not stored
+	noneUntil time.Time     // no batches are made: the stream takes none, or has stored none
+}
+
+// A batchTime is how long a batch took; without jobs: there was none.
+type batchTime struct {
+	jobs int
+	took time.Duration
+}
+
+// of returns how long a batch of so many jobs would take then.
+func (b batchTime) of(jobs int) time.Duration {
+	if b.jobs == 0 {
+		return batchGuess
+	}
+	return max(b.took, b.took*time.Duration(jobs)/time.Duration(b.jobs))
 }
 
 // plan decides about some jobs.
@@ -61,12 +76,13 @@ func (p *pace) plan(jobs int, now time.Time) plan {
 	}
 }
 
-// expected is how long a batch would take.
+// expected is how long a batch would take: as the faster one of the last two, since one may have been
+// held up.
 func (p *pace) expected(jobs int, now time.Time) time.Duration {
-	if p.jobs == 0 || now.Sub(p.batchAt) > batchLasts {
+	if now.Sub(p.batchAt) > batchLasts {
 		return batchGuess
 	}
-	return max(p.batch, p.batch*time.Duration(jobs)/time.Duration(p.jobs))
+	return min(p.batches[0].of(jobs), p.batches[1].of(jobs))
 }
 
 // noteEach takes note of how long a job took by itself; 0: it could not be measured.
@@ -76,15 +92,23 @@ func (p *pace) noteEach(took time.Duration, now time.Time) {
 	p.each, p.eachAt = took, now
 }
 
-// noteTogether takes note of how long a batch took, or that it was not stored.
+// noteTogether takes note of how long a batch took, or that it was not stored. The second one in a row
+// is the last for a while, and so is the first that the stream says it never takes.
 func (p *pace) noteTogether(jobs int, took time.Duration, err error, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		p.noneUntil = now.Add(batchLasts)
+		if p.failed || stream.Code(err) == stream.CodeAtomicDisabled {
+			p.noneUntil = now.Add(batchLasts)
+		}
+		p.failed = !p.failed
 		return
 	}
-	p.batch, p.jobs, p.batchAt = took, jobs, now
+	if now.Sub(p.batchAt) > batchLasts {
+		p.batches = [2]batchTime{}
+	}
+	p.batches = [2]batchTime{p.batches[1], {jobs: jobs, took: took}}
+	p.batchAt, p.failed = now, false
 }
 
 // paceOf returns that of a queue.

@@ -38,12 +38,10 @@ func (b *bulk) byQueue() (queues [][]int) {
 			continue // not at all, or one after the other
 		}
 		if queue := e.place.Queue; len(queues) == 0 || queue != last {
-			known := false
-			if n, known = at[queue]; !known {
-				n = len(queues)
-				at[queue], queues = n, append(queues, make([]int, 0, len(b.batch)-i))
+			if _, known := at[queue]; !known {
+				at[queue], queues = len(queues), append(queues, make([]int, 0, len(b.batch)-i))
 			}
-			last = queue
+			last, n = queue, at[queue]
 		}
 		queues[n] = append(queues[n], i)
 	}
@@ -100,7 +98,7 @@ func (s *sender) chunk(jobs []int) []int {
 // is, since it answers many that came together at the end of them all. If they take long, it takes the
 // faster of two times: a pause of the broker or of this process is no slow disk.
 func (s *sender) probe(ctx context.Context, jobs []int) bool {
-	if !s.wait(ctx, 0) {
+	if !s.wait(ctx) {
 		return false
 	}
 	one, others := jobs[:1], jobs[1:]
@@ -125,7 +123,7 @@ func (s *sender) timed(ctx context.Context, jobs []int, within time.Duration) ti
 	if s.sendEach(ctx, jobs) {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		s.wait(ctx, 0)
+		s.wait(ctx)
 	}
 	return time.Since(began)
 }
