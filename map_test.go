@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,7 +98,7 @@ func collect(m iter.Seq2[millhand.Done[nap, int], error]) (got []string) {
 		failed, isFailed := errors.AsType[*millhand.FailedError](err)
 		switch {
 		case err == nil:
-			got = append(got, fmt.Sprintf("%d", d.Result))
+			got = append(got, strconv.Itoa(d.Result))
 		case isFailed:
 			got = append(got, fmt.Sprintf("%d: %s", d.Args.N, failed.Message))
 		default:

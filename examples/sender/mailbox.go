@@ -20,6 +20,7 @@ const (
 type mailServer struct {
 	smtp     *smtp.Server
 	listener net.Listener
+	serving  sync.WaitGroup
 	release  chan struct{} // lets the slow mailbox take one mail
 	closed   chan struct{}
 
@@ -37,7 +38,7 @@ func startMailServer() (*mailServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	go func() { _ = s.smtp.Serve(s.listener) }() // ends with Close
+	s.serving.Go(func() { _ = s.smtp.Serve(s.listener) }) // ends with Close
 	return s, nil
 }
 
@@ -47,6 +48,7 @@ func (s *mailServer) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 func (s *mailServer) close() {
 	close(s.closed)
 	_ = s.smtp.Close() // nobody sends any more
+	s.serving.Wait()
 }
 
 // delivered returns how many mails were taken.

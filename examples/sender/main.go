@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,12 +59,14 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	working, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(working) }()
+	var wg sync.WaitGroup
+	var ended error
+	wg.Go(func() { ended = w.Run(working) })
 	defer func() {
 		mails.close() // lets handlers end that the session has given up
 		stop()
-		err = errors.Join(err, <-ended)
+		wg.Wait()
+		err = errors.Join(err, ended)
 	}()
 	s := &session{client: client, mails: mails, out: out}
 	for _, act := range []func(context.Context) error{s.await, s.poll, s.cancel, s.ordered, s.unordered, s.timeout, s.leave} {
