@@ -137,7 +137,7 @@ func (h *history) recover() {
 		came = append(came, d)
 	}
 	for _, d := range came {
-		err := error(nil)
+		var err error
 		if d.Delivered > 1 {
 			err = h.node.redelivered(d)
 		} else {

@@ -58,7 +58,8 @@ func (o *Outcome) requested() bool {
 //
 // Jobs that succeeded take the fast path: the events of those that end together are published
 // together, those of many at a time are confirmed in batches, and the broker's answers let the
-// acks follow, with no goroutine in between. All other ends take the slow path, and so does
+// acks follow, with no goroutine in between. A job whose id is to be kept goes through twice: its
+// hold follows its event. All other ends take the slow path, and so does
 // whatever the broker does not confirm at once: a goroutine for each goes by the rules step by
 // step. The [tracker] knows which is where; the states are drawn at [settleState].
 type Settler struct {
