@@ -36,7 +36,8 @@ func TestUniqueIsAliveOnce(t *testing.T) {
 			typ, payload string
 			opts         []millhand.EnqueueOption
 		}{
-			{typ: "t", payload: `{"a":1.0,"b":"x"}`}, {typ: "u", payload: `{"a":1,"b":"x"}`},
+			{typ: "t", payload: `{"a":1.0,"b":"x"}`},
+			{typ: "u", payload: `{"a":1,"b":"x"}`},
 			{typ: "t", payload: `{"a":1,"b":"x"}`, opts: []millhand.EnqueueOption{millhand.WithQueue("low")}},
 		} {
 			if _, err := enqueue(other.typ, other.payload, other.opts...); err != nil {
@@ -143,11 +144,15 @@ func TestUniqueForAPeriodIsRefusedByTheBroker(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var ack struct{ Error struct{ Err_code int } }
+			var ack struct {
+				Error struct {
+					Code int `json:"err_code"`
+				}
+			}
 			if err := json.Unmarshal(answer.Data, &ack); err != nil {
 				t.Fatal(err)
 			}
-			if ack.Error.Err_code == 10071 {
+			if ack.Error.Code == 10071 {
 				return "refused"
 			}
 			return "stored"

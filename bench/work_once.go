@@ -23,8 +23,11 @@ func onceWork(o options) work {
 	return work{
 		name: "once", about: "jobs with ids of choice: fresh ones, ones used before, and ones that stay taken",
 		contestants: []contestant{
-			fresh(mill), fresh(withIDs), {usedIDs, drainAgain(drainPlan{engine: withIDs, jobs: o.jobs})}, fresh(keepingIDs),
-			{enqueueIDs, enqueueWithIDs(o, withIDs)}, {enqueueFor, enqueueWithIDs(o, keepingIDs)},
+			fresh(mill), fresh(withIDs),
+			{usedIDs, drainAgain(drainPlan{engine: withIDs, jobs: o.jobs})},
+			fresh(keepingIDs),
+			{enqueueIDs, enqueueWithIDs(o, withIDs)},
+			{enqueueFor, enqueueWithIDs(o, keepingIDs)},
 		},
 		rows: []row{
 			rate("drain "+n+" no-op jobs with ids of choice", withIDs, mill, 0.90),

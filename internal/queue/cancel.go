@@ -256,10 +256,7 @@ func (r *removal) remove(ctx context.Context, m *Message) error {
 // keepID keeps the id taken for as long as the enqueue asked for, if the job may have done something
 // by now. It comes before the message is deleted, as at any other end.
 func (r *removal) keepID(ctx context.Context, m *Message) error {
-	if m.UniqueUntil.IsZero() || !m.HasStarted() && !r.unanswered {
-		return nil
-	}
-	if lacking, _ := r.store.lacks(r.store.names.queueStream(r.place.Queue)); lacking != nil {
+	if m.UniqueUntil.IsZero() || !m.HasStarted() && !r.unanswered || !r.store.keepsIDs(r.place.Queue) {
 		return nil
 	}
 	now, err := r.store.Now(ctx, r.place.Queue)

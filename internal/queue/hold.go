@@ -35,6 +35,13 @@ func (s *Store) holdMsg(p job.Place, life string, until time.Time) *nats.Msg {
 	}}
 }
 
+// keepsIDs reports whether the stream of a queue has room for holds. Where it has not, that was
+// logged, with what to do.
+func (s *Store) keepsIDs(queue job.Name) bool {
+	lacking, _ := s.lacks(s.names.queueStream(queue))
+	return lacking == nil
+}
+
 // Release frees an id that is kept taken after its job has ended. It returns [ErrNotFound] if that is
 // not so, or the hold is of another life than the one given, unless that is empty.
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,8 @@ const (
 // if that may have done something, and it is free a moment later.
 func TestHistoriesOfIDs(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inScene(t, func(t *testing.T, s *scene) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			inScene(t, func(_ *testing.T, s *scene) {
 				h := &history{
 					scene: s, rnd: rand.New(rand.NewPCG(seed, 1)), node: s.node("n"),
 					lives: make(map[string]*keptLife), begun: make(map[string]bool),

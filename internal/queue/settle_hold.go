@@ -13,11 +13,8 @@ import (
 // before the ack and under the condition of a successor: so there is no moment between the two at
 // which the id is free, and nobody keeps it who has lost the job.
 func (t *settlement) keepID(ctx context.Context) error {
-	if !t.keepsID() {
+	if !t.keepsID() || !t.store.keepsIDs(t.place.Queue) {
 		return nil
-	}
-	if lacking, _ := t.store.lacks(t.store.names.queueStream(t.place.Queue)); lacking != nil {
-		return nil // which was logged with what to do
 	}
 	now, err := t.now(ctx)
 	if err != nil || !t.UniqueUntil.After(now) {
@@ -50,8 +47,7 @@ func (t *settlement) keepID(ctx context.Context) error {
 // write: then the slow path does it.
 func (s *Settler) sendHold(t *settlement) (token uint64, err error) {
 	now, known := s.store.knownNow(t.place.Queue)
-	lacking, _ := s.store.lacks(s.store.names.queueStream(t.place.Queue))
-	if !known || lacking != nil || !t.UniqueUntil.After(now) {
+	if !known || !s.store.keepsIDs(t.place.Queue) || !t.UniqueUntil.After(now) {
 		return 0, errSlowPath
 	}
 	m := s.store.holdMsg(t.place, t.Life, t.UniqueUntil)
