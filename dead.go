@@ -134,9 +134,10 @@ func revivalOf(opts []EnqueueOption) (how queue.Revival, err error) {
 
 // isOfRequeue reports whether nothing else is said than what a requeue takes.
 func (o *enqueueOptions) isOfRequeue() bool {
-	taken := enqueueOptions{delay: o.delay, delayed: o.delayed, runAt: o.runAt}
-	taken.MaxAttempts, taken.Timeout = o.MaxAttempts, o.Timeout
-	return reflect.DeepEqual(*o, taken)
+	rest := *o
+	rest.delay, rest.delayed, rest.runAt = 0, false, time.Time{}
+	rest.MaxAttempts, rest.Timeout = 0, 0
+	return reflect.ValueOf(rest).IsZero()
 }
 
 // A RequeueConfig says how [Client.RequeueDead] has many jobs run again. The zero value is all at once.

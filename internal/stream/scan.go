@@ -26,8 +26,8 @@ type Scan struct {
 // a time, and the leader for what that does not know yet: nothing is missing that was stored up to
 // UpTo when it began. What is removed meanwhile may still be yielded.
 //
-// If the stream allows no direct reads, or not to this user, it asks the leader for one message at a time. Of a stream
-// that is not there it yields nothing.
+// If the stream allows no direct reads, or not to this user, it asks the leader for one message at a
+// time. Of a stream that is not there it yields nothing.
 func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		next, err := c.scanReplica(ctx, stream, what, yield)
