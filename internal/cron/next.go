@@ -41,8 +41,8 @@ func (s Schedule) nextEvery(t time.Time) time.Time {
 	if t.Before(s.since) {
 		t = s.since
 	}
-	n := t.Sub(s.since)/s.every + 1
-	return s.since.Add(n * s.every).UTC()
+	passed := t.Sub(s.since)
+	return s.since.Add(passed - passed%s.every + s.every).UTC()
 }
 
 // nextIn returns the first tick after t that is in the span, or the zero time.

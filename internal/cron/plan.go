@@ -145,7 +145,10 @@ func (e Entry) ahead(last, now time.Time, most int) (ticks []time.Time) {
 // ticks yields the ticks after one time and up to another.
 func (e Entry) ticks(from, until time.Time) iter.Seq[time.Time] {
 	return func(yield func(time.Time) bool) {
-		for t := e.Schedule.Next(from); !t.IsZero() && !t.After(until) && yield(t); t = e.Schedule.Next(t) {
+		for t := e.Schedule.Next(from); !t.IsZero() && !t.After(until); t = e.Schedule.Next(t) {
+			if !yield(t) {
+				return
+			}
 		}
 	}
 }

@@ -42,8 +42,8 @@ func TestPlan(t *testing.T) {
 		schedule string
 		overlap  Overlap
 		catchUp  CatchUp
-		last     time.Duration // published last
-		now      time.Duration
+		last     int // published last
+		now      int
 		ticks    string
 		missed   int
 	}{
@@ -59,9 +59,10 @@ func TestPlan(t *testing.T) {
 		{"@every 30s", AllowOverlap, CatchUpOne, 0, 100, "[60 90 120]", 1}, // what is not late runs in any case
 		{"@every 30s", SkipOverlap, CatchUpOne, 0, 100, "[90]", 2},
 	}
+	at := func(seconds int) time.Time { return edited.Add(time.Duration(seconds) * time.Second) }
 	for _, tt := range tests {
 		e := entry(t, tt.schedule, tt.overlap, tt.catchUp)
-		p := e.Plan(Cursor{Rev: e.Rev, Last: edited.Add(tt.last * time.Second)}, edited.Add(tt.now*time.Second))
+		p := e.Plan(Cursor{Rev: e.Rev, Last: at(tt.last)}, at(tt.now))
 		var got []int
 		for _, at := range p.Ticks {
 			got = append(got, int(at.Sub(edited)/time.Second))

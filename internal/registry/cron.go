@@ -136,12 +136,12 @@ func decodeCron(e stream.Entry) (Cron, error) {
 	if v.Payload != nil {
 		c.Job.Payload = v.Payload
 	}
-	c.setDefaults(v)
+	c = c.withDefaults(v)
 	return c, errors.Join(d.err, c.Check())
 }
 
-// setDefaults completes what another program left out.
-func (c *Cron) setDefaults(v cronValue) {
+// withDefaults completes what another program left out.
+func (c Cron) withDefaults(v cronValue) Cron {
 	if c.Job.Queue == "" {
 		c.Job.Queue = job.DefaultQueue
 	}
@@ -154,6 +154,7 @@ func (c *Cron) setDefaults(v cronValue) {
 	if v.Grace == "" {
 		c.Grace = cron.DefaultGrace
 	}
+	return c
 }
 
 // durations reads texts and keeps the first error.
