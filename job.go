@@ -39,6 +39,7 @@ type Job[T any] struct {
 	MaxAttempts int
 	Crashes     int               // how often the job lost its worker
 	EnqueuedAt  time.Time         // by the broker's clock
+	RunAt       time.Time         // when it was due, of a job that waited for its time or for its next attempt; else zero
 	Tick        time.Time         // of a job of a [Cron], in the entry's zone; else zero
 	Meta        map[string]string // as enqueued; a copy
 	Trace       map[string]string // traceparent and tracestate of W3C Trace Context, as enqueued; a copy
@@ -76,7 +77,7 @@ func (j *Job[T]) Outcome(ctx context.Context, err error) EventKind {
 func newJob[T any](h *queue.Delivery, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), Tick: tickOf(&h.Record), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
+		EnqueuedAt: h.EnqueuedAt.UTC(), RunAt: h.Due.UTC(), Tick: tickOf(&h.Record), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
 	}
 }
 
@@ -91,7 +92,7 @@ func tickOf(r *job.Record) time.Time {
 func jobOf[T any](j *Job[Raw]) *Job[T] {
 	return &Job[T]{
 		Ref: j.Ref, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Crashes: j.Crashes,
-		EnqueuedAt: j.EnqueuedAt, Tick: j.Tick, Meta: j.Meta, Trace: j.Trace, held: j.held,
+		EnqueuedAt: j.EnqueuedAt, RunAt: j.RunAt, Tick: j.Tick, Meta: j.Meta, Trace: j.Trace, held: j.held,
 	}
 }
 
