@@ -45,6 +45,7 @@ func works(o options) []work {
 		syncedWork(o),
 		drainWork(o),
 		onceWork(o),
+		cancelWork(o),
 		latencyWork(o),
 		pacedWork(o),
 		processesWork(o),
