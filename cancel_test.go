@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -35,6 +38,11 @@ func inCanceller(t *testing.T, handle func(context.Context, *millhand.Job[millha
 // work starts a worker.
 func (c *canceller) work(cfg millhand.WorkerConfig) {
 	c.t.Helper()
+	c.workOver(c.server.Connect(c.t), cfg)
+}
+
+func (c *canceller) workOver(nc *nats.Conn, cfg millhand.WorkerConfig) {
+	c.t.Helper()
 	cfg.Mux = millhand.NewMux()
 	cfg.Mux.HandleFunc("work", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		c.mu.Lock()
@@ -42,7 +50,7 @@ func (c *canceller) work(cfg millhand.WorkerConfig) {
 		c.mu.Unlock()
 		return nil, c.handle(ctx, j)
 	})
-	_, c.stop = start(c.t, c.server.Connect(c.t), cfg)
+	_, c.stop = start(c.t, nc, cfg)
 }
 
 func (c *canceller) enqueue(id string, opts ...millhand.EnqueueOption) millhand.Ref {
@@ -240,4 +248,80 @@ func TestCancelOfAJobThatIsAboutToBeDue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever gives an order and dies then has it carried out by a worker.
+func TestCancelOutlivesItsCaller(t *testing.T) {
+	inCanceller(t, nil, func(t *testing.T, c *canceller) {
+		c.work(millhand.WorkerConfig{})
+		ref := c.enqueue("a", millhand.WithDelay(time.Hour))
+		link := c.server.Link()
+		dying := client(t, link.Connect(t))
+		link.Watch(func(subject string) natstest.Fate {
+			if !strings.HasPrefix(subject, "$KV.millhand-registry.cancel.") {
+				return natstest.Pass
+			}
+			link.Down()
+			return natstest.CutAfter
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if done, err := dying.Cancel(ctx, ref); err == nil {
+			t.Errorf("the caller did not die: %+v", done)
+		}
+		if info, err := c.Get(t.Context(), ref); err != nil || info.State != millhand.Scheduled {
+			t.Errorf("%+v, %v", info, err)
+		}
+		time.Sleep(time.Minute)
+		c.wantCancelled(ref, "")
+	})
+}
+
+// A worker that is cut off is named. It finds the order when it is back, and tells its handler.
+func TestCancelWhileAWorkerIsCutOff(t *testing.T) {
+	told := make(chan error, 1)
+	inCanceller(t, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) error {
+		<-ctx.Done()
+		told <- context.Cause(ctx)
+		return ctx.Err()
+	}, func(t *testing.T, c *canceller) {
+		link := c.server.Link()
+		c.workOver(link.Connect(t), millhand.WorkerConfig{})
+		ref := c.enqueue("a")
+		time.Sleep(time.Second)
+		link.Down()
+		link.Cut()
+		done := c.cancel(ref)
+		if done.Worker != "" || len(done.Unanswered) != 1 {
+			t.Errorf("%+v", done)
+		}
+		link.Up()
+		began := time.Now()
+		if cause := <-told; !errors.Is(cause, millhand.ErrCancelled) || time.Since(began) > 5*time.Second {
+			t.Errorf("told %v after %v", cause, time.Since(began))
+		}
+		time.Sleep(2 * time.Minute)
+		c.wantCancelled(ref, "")
+		if len(c.ran) != 1 {
+			t.Errorf("it ran %d times", len(c.ran))
+		}
+	})
+}
+
+// An id that is kept for a period stays taken when a job that had started is cancelled, and is free when
+// it had not.
+func TestCancelKeepsAnIDOfWorkThatWasBegun(t *testing.T) {
+	inCanceller(t, func(context.Context, *millhand.Job[millhand.Raw]) error {
+		return millhand.RetryAfter(time.Hour, errors.New("boom"))
+	}, func(t *testing.T, c *canceller) {
+		c.cancel(c.enqueue("a", millhand.WithUniqueFor(2*time.Hour)))
+		ref := c.enqueue("a", millhand.WithUniqueFor(2*time.Hour))
+		c.work(millhand.WorkerConfig{})
+		time.Sleep(time.Second)
+		c.cancel(ref)
+		_, err := c.Enqueue(t.Context(), millhand.Raw{Name: "work"}, millhand.WithID("a"))
+		if d, ok := errors.AsType[*millhand.DuplicateError](err); !ok || d.Until.IsZero() {
+			t.Errorf("after a run: %v", err)
+		}
+	})
 }
