@@ -70,7 +70,7 @@ func (c *Client) atomicThroughMiddleware(ctx context.Context, jobs []*enqueueOpt
 		return nil
 	}
 	err := errs[cause]
-	if _, named := errors.AsType[*AtomicError](err); named || !slices.ContainsFunc(errs, func(other error) bool { return other != err }) {
+	if _, named := errors.AsType[*AtomicError](err); named || !slices.ContainsFunc(errs, func(other error) bool { return !errors.Is(other, err) }) {
 		return err
 	}
 	return &AtomicError{Index: cause, Err: err}
