@@ -79,7 +79,7 @@ func execute(
 	root.SetOut(stdout)
 	fs := root.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&c.config, "config", "f", "", "YAML `FILE` of types, queues and limits")
+	fs.StringVarP(&c.config, "config", "f", "", "YAML `FILE` of types, queues, limits and schedules")
 	fs.IntVarP(&c.concurrency, "concurrency", "c", 0, "jobs at once on this worker (default 4 × CPUs, in a container 4 × its CPU limit, or 4 × GOMAXPROCS)")
 	fs.StringArrayVarP(&c.queues, "queue", "q", nil, "`NAME[=WEIGHT]` of a queue to pull from; repeatable (default \"default\")")
 	fs.StringArrayVar(&c.quotas, "quota", nil, "`TYPE=N`: at most N jobs of a type at once, across all workers; stays in the broker until TYPE=0 removes it, and never replaces what a person set; repeatable")
