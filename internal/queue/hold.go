@@ -65,7 +65,11 @@ func (s *Store) Release(ctx context.Context, p job.Place, life string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.client.Remove(ctx, name, left.Seq); err != nil {
+		fired, err := s.letFire(ctx, p, left) // what is made ready takes what waits under its id with it
+		if err == nil && !fired {
+			err = s.client.Remove(ctx, name, left.Seq)
+		}
+		if err != nil {
 			return wrap(err, "remove what is left of job %s", p.ID)
 		}
 	}

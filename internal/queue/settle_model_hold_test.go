@@ -82,11 +82,13 @@ func (m *model) release() {
 			if left == nil {
 				break
 			}
-			left = &modelMsg{seq: left.seq}
-			if !yield(struct{}{}) {
-				return
+			seen := *left
+			for first := true; first || seen.near && m.msgs[seen.seq] != nil || m.collected(&seen); first = false {
+				if !yield(struct{}{}) {
+					return
+				}
 			}
-			delete(m.msgs, left.seq)
+			delete(m.msgs, seen.seq)
 		}
 		if yield(struct{}{}) && m.msgs[seq] != nil {
 			delete(m.msgs, seq)
