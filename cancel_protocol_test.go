@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -100,7 +101,7 @@ func (w *cancelWorld) run() {
 		if w.rnd.IntN(2) == 0 {
 			opts = append(opts, millhand.WithDelay(time.Duration(w.rnd.IntN(15000))*time.Millisecond))
 		}
-		ref, err := w.client.Enqueue(w.t.Context(), millhand.Raw{Name: "work"}, append(opts, millhand.WithID(fmt.Sprint(i)), millhand.WithMaxAttempts(4))...)
+		ref, err := w.client.Enqueue(w.t.Context(), millhand.Raw{Name: "work"}, append(opts, millhand.WithID(strconv.Itoa(i)), millhand.WithMaxAttempts(4))...)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -172,7 +173,7 @@ func TestCancelAtAnyPoint(t *testing.T) {
 		histories = 2
 	}
 	for seed := range histories {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 				w := &cancelWorld{
 					t: t, server: s, client: client(t, s.Connect(t)), rnd: rand.New(rand.NewPCG(seed, 37)), sure: make(map[string]bool),

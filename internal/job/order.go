@@ -77,7 +77,7 @@ func (o *Order) StateThen(r *Record, stored time.Time) State {
 }
 
 // Stored is a message that knows when it was stored, by the broker's clock.
-type Stored interface{ Stored() time.Time }
+type Stored interface{ Stored() time.Time } //nolint:iface // what queues hand to the registry
 
 // RunningOnly reports whether an order is about jobs that run and not about those that start later on:
 // then only those are told that run when it is first seen.

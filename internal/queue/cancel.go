@@ -117,7 +117,7 @@ func (s *Store) living(ctx context.Context, p job.Place, life string) (string, e
 		switch {
 		case err != nil:
 			return "", err
-		case end != nil && !(waits && requested(end)): // else it is half cancelled
+		case end != nil && (!waits || !requested(end)): // else it is half cancelled
 			return "", &FinishedError{State: end.Kind.State()}
 		case waits:
 			return life, nil

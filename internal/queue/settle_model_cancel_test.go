@@ -32,9 +32,13 @@ func (m *model) ordered() bool {
 // orderSteps are what else happens where jobs are cancelled.
 func (m *model) orderSteps() []modelStep {
 	return []modelStep{
-		{50, m.comeNear}, {50, m.fire},
-		{5, m.cut}, {20, m.reconnect}, {20, m.follow},
-		{10, m.claim}, {10, m.forgetOrder},
+		{50, m.comeNear},
+		{50, m.fire},
+		{5, m.cut},
+		{20, m.reconnect},
+		{20, m.follow},
+		{10, m.claim},
+		{10, m.forgetOrder},
 	}
 }
 
