@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/emersion/go-smtp"
@@ -42,7 +43,7 @@ func startMailServer() (*mailServer, error) {
 	return s, nil
 }
 
-func (s *mailServer) port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // of tcp
+func (s *mailServer) port() int { return int(netip.MustParseAddrPort(s.listener.Addr().String()).Port()) }
 
 // close ends the server and all that waits in it.
 func (s *mailServer) close() {
