@@ -43,7 +43,9 @@ func startMailServer() (*mailServer, error) {
 	return s, nil
 }
 
-func (s *mailServer) port() int { return int(netip.MustParseAddrPort(s.listener.Addr().String()).Port()) }
+func (s *mailServer) port() int {
+	return int(netip.MustParseAddrPort(s.listener.Addr().String()).Port())
+}
 
 // close ends the server and all that waits in it.
 func (s *mailServer) close() {
