@@ -138,7 +138,7 @@ func TestCancelOfNoJob(t *testing.T) {
 }
 
 func TestCancelOfARunningJob(t *testing.T) {
-	causes := make(chan error, 10)
+	var causes chan error // of the bubble, whose clock another one would stop
 	inCanceller(t, func(ctx context.Context, j *millhand.Job[millhand.Raw]) error {
 		<-ctx.Done()
 		causes <- context.Cause(ctx)
@@ -153,6 +153,7 @@ func TestCancelOfARunningJob(t *testing.T) {
 		time.Sleep(time.Minute) // it is deaf
 		return nil
 	}, func(t *testing.T, c *canceller) {
+		causes = make(chan error, 10)
 		c.work(millhand.WorkerConfig{Name: "w"})
 		for id, state := range map[string]millhand.State{
 			"obeys": millhand.Cancelled, "permanent": millhand.Cancelled, "deaf": millhand.Cancelled, "finishes": millhand.Succeeded,
@@ -279,12 +280,13 @@ func TestCancelOutlivesItsCaller(t *testing.T) {
 
 // A worker that is cut off is named. It finds the order when it is back, and tells its handler.
 func TestCancelWhileAWorkerIsCutOff(t *testing.T) {
-	told := make(chan error, 1)
+	var told chan error // of the bubble, whose clock another one would stop
 	inCanceller(t, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) error {
 		<-ctx.Done()
 		told <- context.Cause(ctx)
 		return ctx.Err()
 	}, func(t *testing.T, c *canceller) {
+		told = make(chan error, 1)
 		link := c.server.Link()
 		c.workOver(link.Connect(t), millhand.WorkerConfig{})
 		ref := c.enqueue("a")
