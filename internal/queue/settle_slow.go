@@ -78,7 +78,7 @@ func (t *settlement) finishEffect(ctx context.Context) error {
 	case job.EventDead:
 		err = t.bury(ctx)
 	case job.EventRetrying, job.EventSnoozed, job.EventHandedBack, job.EventLost, "":
-		err = t.requeue(ctx)
+		err = t.putBack(ctx)
 	case job.EventSucceeded, job.EventCancelled:
 	}
 	if err == nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// requeue publishes the job's next message under the condition that the one in hand
+// putBack publishes the job's next message under the condition that the one in hand
 // is the newest of its id. If it is not, a successor exists already, or a newer job
 // has the id and this life ends.
-func (t *settlement) requeue(ctx context.Context) error {
+func (t *settlement) putBack(ctx context.Context) error {
 	if t.Delay > 0 {
 		if err := t.replaceOlder(ctx); err != nil {
 			return err
