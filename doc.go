@@ -35,7 +35,13 @@
 //   - Every life of a job ends exactly once: as [Succeeded], [Dead] or [Cancelled].
 //   - A job runs at least once. It runs again after a crash or a lost lease, so handlers must
 //     be idempotent; the job's id is the key for that.
-//   - At most one job with an id of the caller's choice is alive at a time ([WithID]).
+//   - At most one job with an id of the caller's choice is alive at a time ([WithID]). An id
+//     can be derived from the payload ([WithUnique]), and kept beyond its job's end, once per
+//     period ([WithUniqueFor]).
+//   - A job that waits for its time does not start before it. The broker's clock decides,
+//     whatever those of callers and workers say ([WithDelay], [WithRunAt]).
+//   - Each tick of a schedule is one job, with any number of workers ([Cron]).
+//   - A job that was cancelled before it started does not start ([Client.Cancel]).
 //   - A crashed worker's jobs run elsewhere within the lease, 30 s unless configured,
 //     however long the job takes.
 //   - No job starts above a limit, whatever becomes of workers, brokers and networks
@@ -50,20 +56,28 @@
 //
 // # What is where
 //
-//   - Enqueue: [Client.Enqueue], [Client.EnqueueMany], [EnqueueOption]; around all of it
-//     [Client.Use]
+//   - Enqueue: [Client.Enqueue]; many, [Client.EnqueueMany]; all or none,
+//     [Client.EnqueueAtomic]; each with an [EnqueueOption]; around all of it [Client.Use]
+//   - Enqueue on a schedule: [Cron], [Client.PutCron], [Client.DeleteCron], [Client.Crons]
 //   - Handle: [Handle], [HandleResult], [Mux.HandleFunc], [TypeConfig], [Mux.Use]; what a
-//     handler's error means: [Permanent], [RetryAfter], [Snooze], [HandBack]
+//     handler's error means: [Permanent], [RetryAfter], [Snooze], [HandBack]; how far it is:
+//     [Job.Progress]
 //   - Run: [NewWorker], [WorkerConfig], [Worker.Run], [Worker.Health], [Worker.Ready]
-//   - Follow a job: [Client.Await], [AwaitResult], [Client.Get], and all of them
-//     [Client.Events]
+//   - Wait for a job: [Call], [Client.Await], [AwaitResult], [Poll]; for one of each element of
+//     a sequence, [Map]
+//   - Look at jobs: [Client.Get], [Client.Watch]; those that are alive, [Client.Jobs]; what
+//     becomes of all, [Client.Events], for as long as [Client.SetRetention] says
+//   - Change a job: [Client.Move], [Client.RunNow], [Client.Release]; end it, [Client.Cancel],
+//     [Client.CancelMany]
+//   - Dead jobs: [Client.Dead], [Client.CountDead], [Client.Requeue], [Client.RequeueDead],
+//     [Client.PurgeDead]
 //   - See the workers: [Client.Workers], [Client.WatchWorkers], [Client.Running],
 //     [Client.FindRunning]
 //   - Limit and pause: [Client.SetQuota], [Client.ResetQuota], [Client.Quotas],
 //     [Client.Pause], [Client.Resume], [Client.Paused]
 //   - Errors: the sentinels below, to compare with [errors.Is]; [InvalidError],
-//     [DuplicateError], [QuotaError], [FailedError] and [BatchError] say more, and
-//     [MaybeStored] whether to try again
+//     [DuplicateError], [QuotaError], [FailedError], [FinishedError], [BatchError] and
+//     [AtomicError] say more, and [MaybeStored] whether to try again
 //
 // Services in other languages enqueue with one plain NATS publish: docs/wire.md.
 package millhand

@@ -61,7 +61,8 @@ var (
 	// runs again, with no attempt counted.
 	ErrPermitLost = job.ErrPermitLost
 	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
-	// than it may. It counts as a failed attempt.
+	// than it may. It counts as a failed attempt. [Map] yields it for a job that took longer
+	// than its Timeout.
 	ErrTimeout = job.ErrTimeout
 
 	// ErrDrainTimeout is what [Worker.Run] returns when jobs had to be handed back.
@@ -175,6 +176,17 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("millhand: %d of %d jobs were not enqueued, and %d more may not be, first: %v", not, len(e.Errs), unsure, first)
 }
 
+// Unwrap returns the errors there are.
+func (e *BatchError) Unwrap() []error {
+	var errs []error
+	for _, err := range e.Errs {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
 // An AtomicError says which job kept those of a [Client.EnqueueAtomic] from being enqueued, and
 // why. None of them is stored.
 type AtomicError struct {
@@ -218,17 +230,6 @@ type notSentError struct{ cause error }
 func (e *notSentError) Error() string        { return "millhand: " + e.cause.Error() }
 func (e *notSentError) Unwrap() error        { return e.cause }
 func (e *notSentError) Is(target error) bool { return target == ErrNotSent }
-
-// Unwrap returns the errors there are.
-func (e *BatchError) Unwrap() []error {
-	var errs []error
-	for _, err := range e.Errs {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
 
 // Permanent marks a handler's error as one that no further attempt will mend: the job
 // is dead at once. It returns nil for a nil err.

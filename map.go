@@ -1,11 +1,9 @@
 package millhand
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
-	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/queue"
 )
 
 // Bounds of a [Map].
@@ -263,25 +260,6 @@ func (m *mapping[T, R]) jobOf(it *mapItem[T, R]) (*enqueueOptions, error) {
 	return o, nil
 }
 
-// skipKnown has jobs awaited that an earlier map of the name has enqueued, and returns the rest.
-func (m *mapping[T, R]) skipKnown(jobs []*enqueueOptions, items []*mapItem[T, R]) ([]*enqueueOptions, []*mapItem[T, R]) {
-	lives, err := m.client.livesToAwait(m.ctx, jobs)
-	restJobs, rest := jobs[:0], items[:0]
-	for n, it := range items {
-		switch life := lives[n]; {
-		case err != nil:
-			m.end(it, publicError(err))
-		case life != "":
-			it.done.Ref = refOf(&jobs[n].Record)
-			it.done.Ref.Life = life
-			m.background.Go(func() { m.await(it) })
-		default:
-			restJobs, rest = append(restJobs, jobs[n]), append(rest, it)
-		}
-	}
-	return restJobs, rest
-}
-
 // onStored takes what became of the enqueue of an item.
 func (m *mapping[T, R]) onStored(it *mapItem[T, R], err error) {
 	duplicate, isDuplicate := errors.AsType[*DuplicateError](err)
@@ -323,90 +301,4 @@ func (m *mapping[T, R]) await(it *mapItem[T, R]) {
 func (m *mapping[T, R]) end(it *mapItem[T, R], err error) {
 	it.err = err
 	m.ended <- it
-}
-
-// cancels are those of the jobs for which a mapping waits no longer. It is safe for concurrent use.
-type cancels struct {
-	client *Client
-	ctx    context.Context //nolint:containedctx // outlives that of the loop, until it is given up
-	giveUp context.CancelFunc
-	room   chan struct{} // holds a token for each job that is being cancelled
-
-	mu     sync.Mutex
-	failed int
-	first  error // of those that failed
-}
-
-// cancel cancels a job. One that cannot be cancelled goes on, as if this process had died.
-func (c *cancels) cancel(ref Ref, why error) {
-	if err := c.try(ref, why); err != nil && !errors.Is(err, ErrFinished) && !errors.Is(err, ErrNotFound) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.failed++
-		c.first = cmp.Or(c.first, err)
-	}
-}
-
-func (c *cancels) try(ref Ref, why error) error {
-	select {
-	case c.room <- struct{}{}:
-		defer func() { <-c.room }()
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	}
-	opts := []CancelOption{WithReason(why.Error())}
-	if errors.Is(why, ErrTimeout) {
-		opts = append(opts, WithGrace(0))
-	}
-	ctx, stop := context.WithTimeout(c.ctx, leaveWithin)
-	defer stop()
-	_, err := c.client.Cancel(ctx, ref, opts...)
-	return err
-}
-
-// report says how many could not be cancelled. Nothing is cancelled after it.
-func (c *cancels) report() {
-	if c.failed > 0 {
-		c.client.log.WarnContext(c.ctx, "jobs for which a map waits no longer could not be cancelled: they go on",
-			slog.Int("jobs", c.failed), slog.Any("err", c.first))
-	}
-	c.giveUp()
-}
-
-// livesToAwait returns which life of each of these ids has succeeded, died or is alive as far as its
-// events tell: empty for one without events, or whose last life was cancelled.
-func (c *Client) livesToAwait(ctx context.Context, jobs []*enqueueOptions) ([]string, error) {
-	lives := make([]string, len(jobs))
-	places := make([]job.Place, len(jobs))
-	for n, o := range jobs {
-		var err error
-		if places[n], err = o.Place(); err != nil {
-			return lives, err
-		}
-	}
-	events, err := c.lastEvents(ctx, places)
-	for n, p := range places {
-		if e := events[p]; e != nil && e.Kind != job.EventCancelled {
-			lives[n] = e.Life
-		}
-	}
-	return lives, err
-}
-
-// lastEvents returns the last events of ids, one by one where they cannot be read together: there is
-// no stream of events yet, or it is of an earlier version.
-func (c *Client) lastEvents(ctx context.Context, places []job.Place) (map[job.Place]*queue.Event, error) {
-	events, err := c.store.LastEvents(ctx, places)
-	if !errors.Is(err, nats.ErrNoResponders) {
-		return events, err
-	}
-	events = make(map[job.Place]*queue.Event)
-	for _, p := range places {
-		e, err := c.store.LastEvent(ctx, p)
-		if err != nil && !errors.Is(err, queue.ErrNotFound) {
-			return events, err
-		}
-		events[p] = e
-	}
-	return events, nil
 }

@@ -14,6 +14,13 @@ import (
 // id or zero attempts are [ErrInvalid], never the default.
 type EnqueueOption func(*enqueueOptions)
 
+// Bounds of what the options take.
+const (
+	minUnique  = time.Second
+	maxUnique  = 366 * 24 * time.Hour
+	minExpires = time.Second // jobs come up to 0.25 s late
+)
+
 type enqueueOptions struct {
 	job.Record
 	chosenID      bool // or derived, so that it may have been used before
@@ -83,12 +90,6 @@ func WithUniqueFor(d time.Duration) EnqueueOption {
 	}
 }
 
-// Bounds of [WithUniqueFor].
-const (
-	minUnique = time.Second
-	maxUnique = 366 * 24 * time.Hour
-)
-
 // WithMaxAttempts bounds the runs that end in an error, from 1. It overrides the type's own
 // setting.
 func WithMaxAttempts(n int) EnqueueOption {
@@ -133,9 +134,6 @@ func WithExpires(d time.Duration) EnqueueOption {
 		o.refuse(d < minExpires, "expires", d, "must be at least 1s")
 	}
 }
-
-// minExpires is the least that [WithExpires] takes: jobs come up to 0.25 s late.
-const minExpires = time.Second
 
 // WithRejectAtQuota refuses the job with a [*QuotaError] while as many jobs of its type
 // are alive in its queue as the type's quota lets run at once, instead of having it wait.

@@ -18,22 +18,24 @@ type Retention struct {
 	Events int64
 
 	// Dead is how long dead jobs are kept. At least 1 h. Streams are made with 30 days, those of
-	// versions before this one without an end.
+	// earlier versions without an end.
 	Dead time.Duration
 }
 
 // The least that a [Retention] may say: events keep two workers that have one job apart, so they
 // outlive a lease and a retry.
 const (
-	MinKept       = queue.MinKept
-	MinKeptEvents = queue.MinKeptEvents
+	MinKept       = queue.MinKept       // 1 h
+	MinKeptEvents = queue.MinKeptEvents // 1,000
 )
 
-// Check returns an [*InvalidError] if r breaks a rule.
+// Check returns an [*InvalidError] if r breaks a rule. [Client.SetRetention] and [NewWorker] check
+// the same.
 func (r Retention) Check() error { return publicError(queue.Retention(r).Check()) }
 
 // SetRetention changes how long the broker keeps what is over. It holds for what is kept already
-// as well: what is older goes at once.
+// as well: what is older goes at once. It returns an [*InvalidError] for a retention that breaks a
+// rule.
 func (c *Client) SetRetention(ctx context.Context, r Retention) error {
 	return publicError(c.store.SetRetention(ctx, queue.Retention(r)))
 }
