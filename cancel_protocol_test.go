@@ -98,9 +98,11 @@ func (w *cancelWorld) run() {
 	w.work()
 	for i := range 12 {
 		var opts []millhand.EnqueueOption
+		w.mu.Lock()
 		if w.rnd.IntN(2) == 0 {
 			opts = append(opts, millhand.WithDelay(time.Duration(w.rnd.IntN(15000))*time.Millisecond))
 		}
+		w.mu.Unlock()
 		ref, err := w.client.Enqueue(w.t.Context(), millhand.Raw{Name: "work"}, append(opts, millhand.WithID(strconv.Itoa(i)), millhand.WithMaxAttempts(4))...)
 		if err != nil {
 			w.t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,26 +13,6 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
 )
-
-// A canceller is a client beside a worker of the type "work", whose handler does what the test says.
-type canceller struct {
-	*millhand.Client
-	t      *testing.T
-	server *natstest.Server
-	handle func(ctx context.Context, j *millhand.Job[millhand.Raw]) error
-
-	mu   sync.Mutex
-	ran  []string // ids
-	stop func() error
-}
-
-// inCanceller is a test with a worker that is not started yet.
-func inCanceller(t *testing.T, handle func(context.Context, *millhand.Job[millhand.Raw]) error, f func(t *testing.T, c *canceller)) {
-	t.Helper()
-	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
-		f(t, &canceller{Client: client(t, s.Connect(t)), t: t, server: s, handle: handle})
-	})
-}
 
 // work starts a worker.
 func (c *canceller) work(cfg millhand.WorkerConfig) {
