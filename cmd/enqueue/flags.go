@@ -46,15 +46,15 @@ func (c *command) register(fs *pflag.FlagSet) {
 	fs.Var(&c.terms.in, "in", "run the job `DURATION` from now, by the broker's clock")
 	fs.Var(&c.terms.at, "at", "run the job at `TIME`, as 2026-12-24T18:00:00+01:00")
 	fs.Var(&c.terms.expires, "expires", "end the job as dead if it has not started within `DURATION` of its time")
-	fs.Var(&c.terms.unique, "unique", "derive the id from type and payload: enqueued once while such a job is alive or,\nwith a `DURATION`, once in that time")
+	fs.Var(&c.terms.unique, "unique", "derive the id from type and payload: enqueued once while such a job is alive, or once in `[DURATION]`")
 	fs.Lookup("unique").NoOptDefVal = uniqueAlive
 	fs.StringArrayVar(&c.meta, "meta", nil, "`KEY=VALUE` that reaches the handler; repeatable")
 	fs.BoolVar(&c.reject, "reject-at-quota", false, "refuse instead of waiting when the type's quota is fully used")
 	fs.StringVar(&c.from, "from", "", "enqueue the jobs in `FILE`, one JSON object a line; - is standard input")
 	fs.BoolVar(&c.atomic, "atomic", false, "with --from: enqueue all jobs or none of them, at most 1000 of one queue")
-	fs.StringVar(&c.resume, "resume", "", "with --from: keep for a week, under `NAME`, how far it has come: the same command goes on\nfrom there, whatever ended it, and enqueues each line once")
+	fs.StringVar(&c.resume, "resume", "", "with --from: keep for a week, under `NAME`, how far it has come: the same command goes on from there, whatever ended it, and enqueues each line once")
 	fs.DurationVar(&c.patience, "patience", defaultPatience, "how long a broker that was there is waited for; 0s: as long as it takes")
-	fs.Var(&c.wait, "wait", "wait for the outcome, at most `DURATION` if given, and print the result")
+	fs.Var(&c.wait, "wait", "wait for the outcome, at most `[DURATION]`, and print the result")
 	fs.Lookup("wait").NoOptDefVal = waitForever
 	fs.VarP(&c.output, "output", "o", "print `text` or json")
 	fs.BoolVar(&c.quiet, "quiet", false, "print nothing on standard output")

@@ -21,15 +21,15 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-const examples = `  enqueue email '{"to":"a@example.com"}'         one job; its id is printed
-  enqueue email @mail.json --wait 30s              payload from a file; wait for the result, at most 30 s
+const examples = `  enqueue email '{"to":"a@example.com"}'           one job; its id is printed
+  enqueue email @mail.json --wait 30s              payload from a file; the result within 30 s
   echo '{"to":"b@example.com"}' | enqueue email -  payload from standard input
   enqueue email --id welcome-42                    refused while job welcome-42 is alive
-  enqueue email --in 1h30m                         not before that; --at 2026-12-24T18:00:00+01:00 likewise
+  enqueue email --in 1h30m                         not before that; --at TIME likewise
   enqueue report '{"day":"monday"}' --unique=24h   once a day, whoever enqueues it
   enqueue import --reject-at-quota                 refused while as many imports run as may
   enqueue --from jobs.ndjson                       many: {"type":"email","payload":{…}} a line
-  enqueue --from jobs.ndjson --resume monday       the same command goes on where it was broken off
+  enqueue --from jobs.ndjson --resume monday       the same command goes on where it broke off
   enqueue --from jobs.ndjson --atomic              all of them or none
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
 
@@ -63,6 +63,13 @@ func execute(ctx context.Context, args []string, s streams) int {
 	fs := root.Flags()
 	c.register(fs)
 	cli.AddVersion(root)
+	cli.GroupFlags(root,
+		cli.FlagGroup{Title: "The job", First: "queue"},
+		cli.FlagGroup{Title: "Many jobs", First: "from"},
+		cli.FlagGroup{Title: "What is printed", First: "wait"},
+		cli.FlagGroup{Title: "The broker", First: "server"},
+		cli.FlagGroup{Title: "Other", First: "completion"},
+	)
 	for _, flag := range []string{"--unique", "--wait"} {
 		args = joinDuration(fs, args, flag)
 	}

@@ -91,13 +91,21 @@ func execute(
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default: as many as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
+	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	fs.DurationVar(&c.keep.Results, "keep-results", 0, "how long the broker keeps the ends of jobs and their results, from 1h; set for all when the worker starts (default as it is: 168h of new streams)")
 	fs.Int64Var(&c.keep.Events, "keep-events", 0, "how many events it keeps, from 1000; about 200 B of its memory each (default as it is: 2000000 of new streams)")
 	fs.DurationVar(&c.keep.Dead, "keep-dead", 0, "how long it keeps dead jobs, from 1h (default as it is: 720h of new streams)")
-	fs.DurationVar(&c.drainTimeout, "drain-timeout", drainTimeout, "how long a drain waits for running jobs")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
 	cli.AddVersion(root)
+	cli.GroupFlags(root,
+		cli.FlagGroup{Title: "What it runs", First: "config"},
+		cli.FlagGroup{Title: "Its own broker and health checks", First: "store"},
+		cli.FlagGroup{Title: "When jobs hang, workers vanish or stop", First: "ack-wait"},
+		cli.FlagGroup{Title: "What the broker keeps", First: "keep-results"},
+		cli.FlagGroup{Title: "The broker", First: "server"},
+		cli.FlagGroup{Title: "Other", First: "log-format"},
+	)
 	root.AddCommand(demoCommand(stdout, signals))
 	return cli.Execute(ctx, root, args, stderr)
 }
