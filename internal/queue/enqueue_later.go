@@ -45,12 +45,37 @@ func (s *Store) schedule(ctx context.Context, e *Enqueue, alive func() error) er
 	return s.Require(ctx, e.place.Queue)
 }
 
-// scheduleAll is schedule of a batch, before any of it is sent.
+// scheduleAll is schedule of a batch, before any of it is sent. What is the matter with one queue is
+// found out once, and not by each of its jobs.
 func (s *Store) scheduleAll(ctx context.Context, batch []Enqueue, errs []error) {
 	alive := s.patience()
+	var failed map[queueNeed]error
 	for i := range batch {
+		need := needOf(&batch[i])
+		if err := failed[need]; err != nil {
+			errs[i] = err
+			continue
+		}
 		errs[i] = s.schedule(ctx, &batch[i], alive)
+		if _, invalid := errors.AsType[*job.InvalidError](errs[i]); errs[i] == nil || invalid {
+			continue
+		}
+		if failed == nil {
+			failed = make(map[queueNeed]error)
+		}
+		failed[need] = errs[i]
 	}
+}
+
+// A queueNeed is what the schedule of a job asks of its queue.
+type queueNeed struct {
+	queue        job.Name
+	clock, holds bool
+}
+
+func needOf(e *Enqueue) queueNeed {
+	holds := e.UniqueFor > 0
+	return queueNeed{e.place.Queue, holds || e.Delay > 0 || !e.RunAt.IsZero(), holds}
 }
 
 // awaitNow is Now for a caller that waits for a broker that is away.

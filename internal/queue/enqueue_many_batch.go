@@ -12,9 +12,9 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// maxWithoutIDs is for how many batches jobs with ids of choice are sent by themselves at most, after ids
-// turned out to be taken.
-const maxWithoutIDs = 64
+// maxWithoutIDsLog says for how many batches, 64, jobs with ids of choice are sent by themselves at most,
+// after ids turned out to be taken.
+const maxWithoutIDsLog = 6
 
 // sendTogether stores jobs in an atomic batch, and sends by themselves those that cannot be in it, or
 // all if it is not stored. It reports false if there was no answer, or ctx has ended.
@@ -66,7 +66,7 @@ func (s *sender) sendBatch(ctx context.Context, jobs []int) bool {
 		}
 	}
 	s.refused++
-	s.withoutIDs = min(1<<min(s.refused, maxWithoutIDs), maxWithoutIDs)
+	s.withoutIDs = 1 << min(s.refused, maxWithoutIDsLog)
 	return false
 }
 
