@@ -256,7 +256,7 @@ func (r *removal) remove(ctx context.Context, m *Message) error {
 // keepID keeps the id taken for as long as the enqueue asked for, if the job may have done something
 // by now. It comes before the message is deleted, as at any other end.
 func (r *removal) keepID(ctx context.Context, m *Message) error {
-	if m.UniqueUntil.IsZero() || !m.HasStarted() && !r.unanswered || !r.store.keepsIDs(r.place.Queue) {
+	if m.UniqueUntil.IsZero() || !r.store.keepsIDs(r.place.Queue) || !r.mayHaveStarted(ctx, m) {
 		return nil
 	}
 	now, err := r.store.Now(ctx, r.place.Queue)
@@ -270,6 +270,20 @@ func (r *removal) keepID(ctx context.Context, m *Message) error {
 		return nil // it is kept already, or by what has come in the place of m
 	}
 	return wrap(err, "keep id %s", r.place.ID)
+}
+
+// mayHaveStarted reports whether the job of a message has started, or nobody can tell. What was handed
+// out, and is in the hand of no worker that answered, may be in that of one which did not, or has died:
+// the registry forgets those long before their leases end.
+func (r *removal) mayHaveStarted(ctx context.Context, m *Message) bool {
+	if m.HasStarted() || r.unanswered {
+		return true
+	}
+	if !m.RunAt.IsZero() {
+		return false
+	}
+	handedOut, err := r.store.handedOut(ctx, r.place, m.Seq)
+	return handedOut || err != nil
 }
 
 // untilDue returns how long a message waits for its time, and whether the broker may have taken it by

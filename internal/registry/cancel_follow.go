@@ -296,7 +296,8 @@ func (o *Orders) caughtUp() {
 // An orderWatcher hands orders to those who know of them.
 type orderWatcher struct {
 	*Orders
-	ready func() // nil once it was called
+	ready   func() // nil once it was called
+	failing bool   // and that was said
 }
 
 // Changed implements [stream.Watcher].
@@ -333,6 +334,7 @@ func (w *orderWatcher) drop(e stream.Entry) {
 
 // Synced implements [stream.Watcher].
 func (w *orderWatcher) Synced(context.Context) error {
+	w.failing = false
 	w.caughtUp()
 	if ready := w.ready; ready != nil {
 		w.ready = nil
@@ -343,6 +345,10 @@ func (w *orderWatcher) Synced(context.Context) error {
 
 // Failed implements [stream.Watcher].
 func (w *orderWatcher) Failed(ctx context.Context, err error) {
+	if w.failing {
+		return
+	}
+	w.failing = true
 	w.cfg.Logger.WarnContext(ctx, "orders to cancel cannot be read at the moment: a job may start that was cancelled, and its end will not count", slog.Any("err", err))
 }
 
