@@ -101,7 +101,8 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 		defer parts.Wait()
 		defer stop()
 		parts.Go(func() { c.run(work) })
-		parts.Go(func() { renewOrder(work, *o, orders) })
+		renewed := *o // as it is now: it changes when it is done
+		parts.Go(func() { renewOrder(work, renewed, orders) })
 		for left := false; ; {
 			job, more := <-c.done
 			if !more {
