@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +48,7 @@ func help(c *cobra.Command, groups []FlagGroup, width int) string {
 		}
 	}
 	for n, set := range grouped(c.Flags(), groups) {
-		fmt.Fprintf(&b, "\n%s:\n%s", groups[n].Title, withoutPreset(set.FlagUsagesWrapped(width)))
+		fmt.Fprintf(&b, "\n%s:\n%s", groups[n].Title, set.FlagUsagesWrapped(width))
 	}
 	return b.String()
 }
@@ -66,18 +65,9 @@ func grouped(flags *pflag.FlagSet, groups []FlagGroup) []*pflag.FlagSet {
 		if n+1 < len(groups) && f.Name == groups[n+1].First {
 			n++
 		}
-		sets[n].AddFlag(f)
+		shown := *f
+		shown.NoOptDefVal = "" // a [NAME] in brackets says that the flag may stand alone
+		sets[n].AddFlag(&shown)
 	})
 	return sets
-}
-
-// preset is what pflag shows of a flag that may stand without its value.
-var preset = regexp.MustCompile(`(\[[A-Z]+\])(\[=\w+\])( +)`)
-
-// withoutPreset leaves out the value of a flag that stands alone: its name in brackets says enough.
-func withoutPreset(usages string) string {
-	return preset.ReplaceAllStringFunc(usages, func(s string) string {
-		part := preset.FindStringSubmatch(s)
-		return part[1] + part[3] + strings.Repeat(" ", len(part[2]))
-	})
 }

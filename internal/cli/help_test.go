@@ -25,12 +25,10 @@ Examples:
   mill
 
 What:
-      --grain KIND                  the KIND of grain
-      --wait [DURATION]             wait for the flour,
-                                    at most [DURATION],
-                                    and then for
-                                    everything else that
-                                    there may be
+      --grain KIND        the KIND of grain
+      --wait [DURATION]   wait for the flour, at most
+                          [DURATION], and then for
+                          everything else that there may be
 
 How:
       --water   let in water
