@@ -167,16 +167,21 @@ func oneLine(text string) string {
 // draw shows the progress of a job that runs as a bar, on a terminal. It needs the mutex.
 func (s *waitScreen) draw() {
 	p := &s.info.Progress
-	switch {
-	case !s.redraw:
+	if !s.redraw {
 		return
-	case s.info.State != millhand.Running || p.Time.IsZero(): // it may have to begin anew
+	}
+	if s.info.State != millhand.Running || p.Time.IsZero() { // it may have to begin anew
 		s.hide()
 		return
-	case s.bar == nil:
+	}
+	if s.bar != nil && s.bar.IsFinished() { // it would not be drawn any more
+		s.hide()
+	}
+	if s.bar == nil {
+		// Progress comes five times a second at most: each is drawn, and nothing between them.
 		s.bar = progressbar.NewOptions64(limitOf(p), progressbar.OptionSetWriter(s.out), progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth(), progressbar.OptionUseANSICodes(true),
-			progressbar.OptionClearOnFinish())
+			progressbar.OptionThrottle(0), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionFullWidth(),
+			progressbar.OptionUseANSICodes(true))
 	}
 	s.bar.Describe(shorten(oneLine(p.Note)))
 	if limit := limitOf(p); s.bar.GetMax64() != limit {

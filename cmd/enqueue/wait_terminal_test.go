@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/creack/pty"
@@ -54,6 +56,54 @@ func TestWaitOnATerminal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A bar shows what the handler reported last, number and note together, also when it is complete and
+// when it begins anew.
+func TestWaitBarIsUpToDate(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	s := &waitScreen{out: &out, redraw: true}
+	for _, p := range []millhand.Progress{
+		{Done: 1, Total: 10, Note: "first"},
+		{Done: 3, Total: 10, Note: "second"},
+		{Done: 10, Total: 10, Note: "complete"},
+		{Done: 10, Total: 10, Note: "tidying"},
+		{Done: 2, Total: 20, Note: "again"},
+		{Done: 1, Total: 20, Note: "back"},
+	} {
+		out.Reset()
+		p.Time = time.Now()
+		s.info.State, s.info.Progress = millhand.Running, p
+		s.draw()
+		frames := strings.FieldsFunc(out.String(), func(r rune) bool { return r == '\r' || r == '\n' })
+		want := fmt.Sprintf("(%d/%d)", p.Done, p.Total)
+		if len(frames) == 0 || !strings.Contains(frames[len(frames)-1], want) || !strings.Contains(frames[len(frames)-1], p.Note) {
+			t.Errorf("last drawn: %q, want %q and %q", frames, p.Note, want)
+		}
+	}
+	s.clear()
+	if !strings.HasSuffix(out.String(), "\x1b[2K\r") {
+		t.Errorf("a bar is left behind: %q", out.String())
+	}
+}
+
+// A bar whose end is not known does not go on turning once it is gone.
+func TestWaitBarIsGone(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &waitScreen{out: w, redraw: true}
+	s.info.State, s.info.Progress = millhand.Running, millhand.Progress{Done: 7, Note: "on", Time: time.Now()}
+	s.draw()
+	s.clear()
+	time.Sleep(250 * time.Millisecond) // it would turn each 100 ms of the library's own clock
+	_ = w.Close()                      // a bar that goes on fails in silence
+	if b, err := io.ReadAll(r); err != nil || !strings.Contains(string(b), "on") || !strings.HasSuffix(string(b), "\x1b[2K\r") {
+		t.Errorf("drawn %q, %v; want a bar, and then nothing", b, err)
 	}
 }
 
