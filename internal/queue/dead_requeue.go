@@ -19,14 +19,15 @@ type Revival struct {
 
 // A requeue is one dead job on its way back into its queue. Two writes follow each other: the
 // job's message, in a life of its own, and the removal of the record. Whoever crashes in between,
-// or does it a second time, finds that life again, since it is derived from the record:
+// or does it a second time, finds that life again, since it is derived from the one that died:
 //
 //	its message waits or runs   ──► it was requeued: the record goes
 //	an event of it is known     ──► it was requeued, and has run since: the record goes
 //	neither                     ──► its message is stored, if the id is free
 //
 // Between the look at the events and the write somebody else may have requeued the job, and it may
-// have ended. Such a second message does not run either: see [Store.EndedBefore].
+// have ended. Such a second message does not run either: see [Store.EndedBefore]. Nor does the
+// job run once more for a second record of its death: both lead to the same life.
 type requeue struct {
 	Enqueue
 	store *Store
@@ -41,7 +42,7 @@ type requeue struct {
 func (s *Store) Requeue(ctx context.Context, p job.Place, died string, record uint64, how Revival) (life string, err error) {
 	d, err := s.readDead(ctx, record)
 	if errors.Is(err, ErrNotFound) {
-		return s.requeuedBefore(ctx, p, job.RequeuedLife(died, record))
+		return s.requeuedBefore(ctx, p, job.RequeuedLife(died))
 	}
 	if err != nil {
 		return "", err
@@ -69,7 +70,7 @@ func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
 		return nil, &job.InvalidError{What: name, Rule: "was published on " + d.Origin + ", which is no job's subject: publish it on a good one"}
 	}
 	r := d.Record
-	r.Life, r.RetryOf = job.RequeuedLife(d.Life, d.Seq), d.Life
+	r.Life, r.RetryOf = job.RequeuedLife(d.Life), d.Life
 	r.Attempt, r.Crashes, r.Started, r.From = 1, 0, false, ""
 	r.EnqueuedAt, r.Due = time.Time{}, time.Time{} // it expires anew
 	r.Awaited = true                               // an end in silence could not be told from none

@@ -39,7 +39,7 @@ func (s *scene) operator(d *DeadJob, patience time.Duration) *operator {
 		life, err := store.Requeue(s.ctx, testPlace(d.ID), d.Life, d.Seq, Revival{})
 		_, duplicate := errors.AsType[*DuplicateError](err)
 		switch {
-		case err == nil && life != job.RequeuedLife(d.Life, d.Seq):
+		case err == nil && life != job.RequeuedLife(d.Life):
 			s.t.Errorf("requeued as %s", life)
 		case err == nil, duplicate:
 		case patience > 0, errors.Is(err, nats.ErrConnectionClosed): // he gave up, or died

@@ -39,7 +39,7 @@ func TestRequeue(t *testing.T) {
 		d := s.deadOf(r.Life)
 		requeued := time.Now()
 		life := s.requeue(d, Revival{})
-		if life != job.RequeuedLife(r.Life, d.Seq) {
+		if life != job.RequeuedLife(r.Life) {
 			t.Errorf("life %s", life)
 		}
 		if got := s.deadIDs(DeadFilter{}); got != nil {
@@ -166,7 +166,7 @@ func TestRequeueAfterACrash(t *testing.T) {
 					}
 					became = append(became, r)
 				}
-				life := job.RequeuedLife(d.Life, d.Seq)
+				life := job.RequeuedLife(d.Life)
 				if len(became) != 1 || became[0].Err != nil || became[0].Life != life {
 					t.Errorf("became %+v", became)
 				}
@@ -397,5 +397,60 @@ func TestRequeueOfATick(t *testing.T) {
 	})
 	if p := (&Puller{settler: s}); !p.mayTick(t.Context(), h) || asked {
 		t.Error("a requeued tick is judged by its entry")
+	}
+}
+
+// Two workers that were held up bury one job, further apart than the broker knows a message by its id:
+// there are two records of one death, and the job runs again once.
+func TestRequeueOfTwoRecords(t *testing.T) {
+	for _, together := range []bool{false, true} {
+		t.Run(fmt.Sprint(together), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				r := s.enqueue("a")
+				die := func(*Delivery) Outcome { return Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent} }
+				first, dead := s.zombie(die), s.store.names.dead(testPlace("a"))
+				first.link.Watch(func(subject string) natstest.Fate {
+					if subject == dead {
+						first.link.Hold()
+					}
+					return natstest.Pass
+				})
+				first.step()
+				first.expire()
+				finish := func(z *zombie) {
+					z.link.Watch(nil)
+					z.link.Release()
+					<-z.ended
+				}
+				s.node("second").finishAll(Outcome{})
+				time.Sleep(dedupWindow + time.Second)
+				if together {
+					finish(first)
+				}
+				n := s.node("n")
+				requeue := func() {
+					for r, err := range s.store.RequeueDead(s.ctx, DeadFilter{}, Revivals{}) {
+						if err != nil || r.Err != nil || r.Life != job.RequeuedLife("life-1") {
+							t.Errorf("requeued %+v, %v", r, err)
+						}
+					}
+					n.finishAll(Outcome{Kind: job.EventSucceeded})
+				}
+				requeue()
+				if !together {
+					finish(first)
+					if got := s.deadIDs(DeadFilter{}); len(got) != 1 {
+						t.Fatalf("dead: %q", got)
+					}
+					requeue()
+				}
+				if got := len(s.events()); got != 2 || s.kinds(job.RequeuedLife(r.Life)) != "succeeded" {
+					t.Errorf("%d lives", got)
+				}
+				if got := s.deadIDs(DeadFilter{}); got != nil {
+					t.Errorf("still dead: %q", got)
+				}
+			})
+		})
 	}
 }
