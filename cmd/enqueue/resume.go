@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -89,16 +89,8 @@ func (n *named) identify(e *entry) {
 	if e.id != "" {
 		return
 	}
-	e.id = lineID(n.name, e.number)
+	e.id = job.ResumedID(n.name, e.number)
 	e.request.Options = append(e.request.Options, millhand.WithID(e.id))
-}
-
-// resumeRule names the rule by which the jobs of lines get their ids.
-const resumeRule = "millhand.resume.1"
-
-func lineID(name string, number int) string {
-	sum := sha256.Sum256([]byte(resumeRule + "\x00" + name + "\x00" + strconv.Itoa(number)))
-	return "r-" + hex.EncodeToString(sum[:16])
 }
 
 // looksAtOnce is how many jobs are looked for at the same time.

@@ -162,20 +162,3 @@ func parseFlags(t *testing.T, flags string) (*command, error) {
 	}
 	return c, fs.Parse(args)
 }
-
-// Ids of lines are a part of the wire contract: another program may go on with a bulk.
-func TestIDOfALineOfANamedBulk(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name   string
-		number int
-		want   string
-	}{
-		{"nightly", 1, "r-3f78786c0c2df9358f52b7c3f5806678"},
-		{"nightly", 51000, "r-9e8e07c5f2f263fcf011be0ae0df3e70"},
-	} {
-		if got := lineID(tt.name, tt.number); got != tt.want {
-			t.Errorf("lineID(%s, %d) = %s, want %s", tt.name, tt.number, got, tt.want)
-		}
-	}
-}

@@ -2,7 +2,6 @@ package job
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -10,32 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 )
-
-// uniqueRule names the rule by which ids are derived. With another rule the same job would have
-// another id, so a program that knows only the old one would not see that they are the same.
-const uniqueRule = "millhand.unique.1"
-
-// UniqueID returns the id that a job has by its type and payload, which is the same in every
-// language: docs/wire.md has the rule. Two payloads that are the same JSON have one id. It is a
-// usable id, whatever the payload.
-func UniqueID(typ string, payload []byte) string {
-	form, body := "raw", payload
-	if text, ok := canonical(payload); ok {
-		form, body = "json", text
-	}
-	sum := sha256.Sum256(bytes.Join([][]byte{[]byte(uniqueRule), []byte(typ), []byte(form), body}, []byte{0}))
-	return "u-" + hex.EncodeToString(sum[:16])
-}
-
-// mapRule names the rule by which the jobs of a named map have their ids.
-const mapRule = "millhand.map.1"
-
-// MapID returns the id of the job at an index of the input of a named map. Other arguments there
-// have another id, so that nobody takes the result of the old ones for theirs.
-func MapID(name string, index int, typ string, payload []byte) string {
-	sum := sha256.Sum256(bytes.Join([][]byte{[]byte(mapRule), []byte(name), []byte(strconv.Itoa(index)), []byte(typ), payload}, []byte{0}))
-	return "m-" + hex.EncodeToString(sum[:16])
-}
 
 // canonical returns the one text that all texts of the same JSON value have. It reports false for
 // what is no JSON, or is read differently by different readers.
