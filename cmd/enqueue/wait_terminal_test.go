@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -91,20 +92,21 @@ func TestWaitBarIsUpToDate(t *testing.T) {
 
 // A bar whose end is not known does not go on turning once it is gone.
 func TestWaitBarIsGone(t *testing.T) {
-	t.Parallel()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &waitScreen{out: w, redraw: true}
-	s.info.State, s.info.Progress = millhand.Running, millhand.Progress{Done: 7, Note: "on", Time: time.Now()}
-	s.draw()
-	s.clear()
-	time.Sleep(250 * time.Millisecond) // it would turn each 100 ms of the library's own clock
-	_ = w.Close()                      // a bar that goes on fails in silence
-	if b, err := io.ReadAll(r); err != nil || !strings.Contains(string(b), "on") || !strings.HasSuffix(string(b), "\x1b[2K\r") {
-		t.Errorf("drawn %q, %v; want a bar, and then nothing", b, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &waitScreen{out: w, redraw: true}
+		s.info.State, s.info.Progress = millhand.Running, millhand.Progress{Done: 7, Note: "on", Time: time.Now()}
+		s.draw()
+		s.clear()
+		time.Sleep(250 * time.Millisecond) // it would turn each 100 ms of the library's own clock
+		_ = w.Close()                      // a bar that goes on fails in silence
+		if b, err := io.ReadAll(r); err != nil || !strings.Contains(string(b), "on") || !strings.HasSuffix(string(b), "\x1b[2K\r") {
+			t.Errorf("drawn %q, %v; want a bar, and then nothing", b, err)
+		}
+	})
 }
 
 // serveSteps runs a broker and a worker until the test ends.

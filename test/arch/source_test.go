@@ -29,7 +29,7 @@ var mayGo = []string{"internal/supervisor", "internal/natstest", "cmd/enqueue/in
 // by a bubble with one of these packages or calls.
 var (
 	bubbles     = []string{"testing/synctest", module + "/internal/natstest"}
-	bubbleCalls = []string{"rapid.SyncTest(", "inScene("} // the second is internal/queue's
+	bubbleCalls = []string{"rapid.SyncTest(", "inScene(", "inCanceller("} // the latter are the tests' own
 )
 
 func TestSource(t *testing.T) {
