@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 )
 
 // documented starts a server with the users of docs/wire.md; clerk gets what is documented for
-// flags that need more, if it is to have that.
-func documented(t *testing.T, more bool) *server.Server {
+// flags that need more, if it is to have that, and shop what the first sentences of these items say.
+func documented(t *testing.T, more bool, shop ...string) *server.Server {
 	t.Helper()
 	doc, err := os.ReadFile("../../docs/wire.md")
 	if err != nil {
@@ -30,14 +31,23 @@ func documented(t *testing.T, more bool) *server.Server {
 	}
 	parts := strings.SplitN(rest, "```", 3)
 	conf := parts[1]
+	subject := regexp.MustCompile("`([^` ]+)`")
 	for _, item := range strings.Split(parts[2], "\n- ") {
-		_, subjects, ok := strings.Cut(strings.ReplaceAll(item, "\n  ", " "), "needs the permissions of `clerk`, and to publish to")
+		item = strings.ReplaceAll(item, "\n  ", " ")
+		if slices.ContainsFunc(shop, func(begin string) bool { return strings.HasPrefix(item, begin) }) {
+			const own = `"millhand.default.ready.>"`
+			first, _, _ := strings.Cut(item, ". ")
+			for _, s := range subject.FindAllStringSubmatch(first, -1) {
+				conf = strings.Replace(conf, own, own+`, "`+s[1]+`"`, 1)
+			}
+		}
+		_, subjects, ok := strings.Cut(item, "needs the permissions of `clerk`, and to publish to")
 		if !ok || !more {
 			continue
 		}
 		const own = `"$JS.API.STREAM.MSG.GET.millhand-events"`
-		for _, subject := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(subjects, -1) {
-			conf = strings.Replace(conf, own, own+`, "`+subject[1]+`"`, 1)
+		for _, s := range subject.FindAllStringSubmatch(subjects, -1) {
+			conf = strings.Replace(conf, own, own+`, "`+s[1]+`"`, 1)
 		}
 	}
 	file := writeFile(t, "nats.conf", conf)
@@ -161,6 +171,32 @@ func TestDocumentedPermissionsSuffice(t *testing.T) {
 		select {
 		case err := <-refused:
 			t.Errorf("%s: %v", user, err)
+		default:
+		}
+	}
+}
+
+// Who only enqueues needs no more than what is said beside an option.
+func TestDocumentedAdditionsSuffice(t *testing.T) {
+	for _, tt := range []struct {
+		item string // how it begins
+		opt  millhand.EnqueueOption
+	}{
+		{"A job that waits for its time", millhand.WithDelay(time.Hour)},
+		{"`enqueue --unique=1h`", millhand.WithUniqueFor(time.Hour)},
+	} {
+		srv := documented(t, false, tt.item)
+		maker, _ := as(t, srv, "operator", "change-me-4")
+		shopConn, refused := as(t, srv, "shop", "change-me-1")
+		if _, err := clientOf(t, maker).Enqueue(t.Context(), millhand.Raw{Name: "echo", Payload: []byte(`{}`)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := clientOf(t, shopConn).Enqueue(t.Context(), millhand.Raw{Name: "echo", Payload: []byte(`{}`)}, tt.opt); err != nil {
+			t.Errorf("%s: %v", tt.item, err)
+		}
+		select {
+		case err := <-refused:
+			t.Errorf("%s: %v", tt.item, err)
 		default:
 		}
 	}
