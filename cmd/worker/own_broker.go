@@ -20,12 +20,30 @@ func (p *process) connectOwn(ctx context.Context) (*nats.Conn, error) {
 	if b := p.broker.Load(); b != nil {
 		return nats.Connect("", append(millhand.ConnectOptions(p.log), nats.InProcessServer(b))...)
 	}
-	nc, err := cli.Target{URL: "nats://" + withHost(p.listen)}.Connect(ctx, millhand.ConnectOptions(p.log)...)
+	nc, err := p.connectShared(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w; what listens there cannot be used as it is: %w", p.shared, err)
 	}
 	p.log.InfoContext(ctx, "a NATS server listens here already: using it", slog.String("url", cli.Redact(nc.ConnectedUrl())))
 	return nc, nil
+}
+
+// connectShared connects to the broker that there is on this host. If another worker has the store, but
+// was only about to listen when it was found, it has a while for that.
+func (p *process) connectShared(ctx context.Context) (*nats.Conn, error) {
+	tick := time.NewTicker(sharePause)
+	defer tick.Stop()
+	for end := time.Now().Add(shareWithin); ; {
+		nc, err := cli.Target{URL: "nats://" + withHost(p.listen)}.Connect(ctx, millhand.ConnectOptions(p.log)...)
+		if err == nil || !errors.Is(p.shared, broker.ErrStoreLocked) || time.Now().After(end) {
+			return nc, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
 }
 
 // How long a worker waits for one that has the default store and does not listen yet, or not

@@ -95,7 +95,11 @@ func Start(cfg Config) (*Broker, error) {
 	b.disk = disk{dir: cfg.Store, log: b.log}
 
 	lock, lockErr := lockStore(cfg.Store)
-	addrErr := probe(cfg.Host, cfg.Port)
+	look := probe
+	if lockErr != nil {
+		look = probeFromAside
+	}
+	addrErr := look(cfg.Host, cfg.Port)
 	if err := errors.Join(lockErr, addrErr); err != nil {
 		if lock != nil {
 			_ = lock.Close() // nothing was written to it that could be lost

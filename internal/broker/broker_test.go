@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,6 +75,36 @@ func TestStoreIsLockedWithinProcess(t *testing.T) {
 
 	b.Shutdown()
 	start(t, Config{Store: store})
+}
+
+// Those who cannot have the store do not take each other for its broker.
+func TestManyWantAStoreWhoseBrokerDoesNotListen(t *testing.T) {
+	store := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := lockStore(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				if _, err := Start(Config{Store: store, Port: port}); !errors.Is(err, ErrStoreLocked) || errors.Is(err, ErrAddressInUse) {
+					t.Errorf("Start = %v, want ErrStoreLocked only", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestStoreIsLockedBetweenProcesses(t *testing.T) {
