@@ -121,7 +121,7 @@ func TestEnqueueManyInBatches(t *testing.T) {
 // Ids that are taken cost two refused batches, and then fewer and fewer are tried.
 func TestEnqueueManyInBatchesOfTakenIDs(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
-		ids := numbered(8000)
+		ids := numbered(5000)
 		for _, err := range s.store.enqueueMany(s.ctx, s.batchOf(ids...), true) {
 			if err != nil {
 				t.Fatal(err)
@@ -166,16 +166,16 @@ func TestEnqueueManyIntoAStreamWithoutBatches(t *testing.T) {
 	})
 }
 
-// Whatever becomes of a batch, each job is stored once, or refused for what is there.
+// Whatever becomes of a batch, each job is stored once, or refused for what is there. Of jobs with one id
+// it may be any that is stored, since one whose message is lost is sent again behind the others.
 func TestEnqueueManyInBatchesOverABreakingLink(t *testing.T) {
-	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
+	natstest.CheckSome(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
 		link := server.Link()
 		store := s.open(link.Connect(t), Config{})
 		slowDisk(store)
 		var batch []Enqueue
-		want := make(map[string]bool)
-		refused := make(map[int]bool)
+		want := make(map[string]int) // how many jobs of the batch are stored under an id
 		jobs := rapid.IntRange(minTogether, 400).Draw(t, "jobs")
 		taken := rapid.SliceOfN(rapid.IntRange(0, jobs-1), 0, 3).Draw(t, "taken")
 		twice := rapid.SliceOfN(rapid.IntRange(1, jobs-1), 0, 3).Draw(t, "twice")
@@ -184,12 +184,13 @@ func TestEnqueueManyInBatchesOverABreakingLink(t *testing.T) {
 			if slices.Contains(twice, i) {
 				id = batch[i-1].Record.ID
 			}
-			if slices.Contains(taken, i) && !want[id] {
-				s.enqueue(id)
-				want[id] = true
+			if _, known := want[id]; !known {
+				want[id] = 1
+				if slices.Contains(taken, i) {
+					s.enqueue(id)
+					want[id] = 0
+				}
 			}
-			refused[i] = want[id]
-			want[id] = true
 			batch = append(batch, s.batchOf(id)...)
 		}
 		at := rapid.IntRange(0, 3*jobs).Draw(t, "message that breaks")
@@ -206,12 +207,18 @@ func TestEnqueueManyInBatchesOverABreakingLink(t *testing.T) {
 		})
 		for i, err := range store.EnqueueMany(s.ctx, batch) {
 			d, duplicate := errors.AsType[*DuplicateError](err)
-			if duplicate != refused[i] || err != nil && !duplicate || duplicate && d.Life == batch[i].Record.Life {
-				t.Errorf("job %d, %s: %v, want a refusal: %t", i, batch[i].Record.ID, err, refused[i])
+			if err != nil && !duplicate || duplicate && d.Life == batch[i].Record.Life {
+				t.Errorf("job %d, %s: %v", i, batch[i].Record.ID, err)
+			}
+			if err == nil {
+				want[batch[i].Record.ID]--
 			}
 		}
 		var ids []string
-		for id := range want {
+		for id, left := range want {
+			if left != 0 {
+				t.Errorf("%s: %d too few jobs are stored", id, left)
+			}
 			ids = append(ids, id)
 		}
 		s.checkWaiting(ids...)
