@@ -88,3 +88,37 @@ func ExampleClient_CancelMany() {
 	// true 0
 	// 3 cancelled
 }
+
+// A handler that stops something else gives it as long as it has itself.
+func ExampleGrace() {
+	nc, stop := connect()
+	defer stop()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	started := make(chan struct{})
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(ctx context.Context, _ *millhand.Job[Resize]) error {
+		close(started)
+		<-ctx.Done()
+		fmt.Println("the image server has", millhand.Grace(ctx))
+		return ctx.Err()
+	})
+	defer work(nc, millhand.WorkerConfig{Mux: mux})()
+
+	ctx := context.Background()
+	ref, err := client.Enqueue(ctx, Resize{Image: "mill.jpg"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-started
+	if _, err := client.Cancel(ctx, ref, millhand.WithGrace(3*time.Second)); err != nil {
+		log.Fatal(err)
+	}
+	info, _ := client.Await(ctx, ref)
+	fmt.Println(info.State)
+	// Output:
+	// the image server has 3s
+	// cancelled
+}

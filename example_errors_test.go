@@ -42,3 +42,13 @@ func ExampleMaybeStored() {
 	fmt.Println(millhand.MaybeStored(err), err)
 	// Output: false millhand: job was not sent: context canceled
 }
+
+// A program that takes names of queues from its users checks them before it does anything else.
+func ExampleCheckQueue() {
+	for _, name := range []string{"images", "images/small"} {
+		fmt.Println(millhand.CheckQueue(name))
+	}
+	// Output:
+	// <nil>
+	// millhand: queue "images/small": only A-Z a-z 0-9 _ and - are allowed
+}

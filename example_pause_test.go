@@ -28,6 +28,9 @@ func ExampleClient_Paused() {
 	for queue, since := range paused {
 		fmt.Println(queue, time.Since(since) < time.Minute)
 	}
+	if err := client.Resume(ctx, "low"); err != nil {
+		log.Fatal(err)
+	}
 	// Output:
 	// low true
 }

@@ -48,3 +48,34 @@ func ExampleHandle() {
 	// succeeded at attempt 3
 	// dead permanent width -1 makes no sense
 }
+
+// What cannot be done yet is done later, and no attempt is counted.
+func ExampleSnooze() {
+	nc, stop := connect()
+	defer stop()
+	calls := 0
+	mux := millhand.NewMux()
+	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error {
+		if calls++; calls < 3 {
+			return millhand.Snooze(time.Millisecond)
+		}
+		return nil
+	})
+	defer work(nc, millhand.WorkerConfig{Mux: mux})()
+
+	ctx := context.Background()
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err := client.Await(ctx, ref)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(calls, "calls,", info.State, "at attempt", info.Attempt)
+	// Output: 3 calls, succeeded at attempt 1
+}
