@@ -125,12 +125,15 @@ func (t *Ticker) learn() {
 				continue
 			}
 		}
+		if before != nil {
+			e.left = before.left
+		}
 		switch {
 		case before == nil:
 		case before.queue == e.queue:
 			e.cursor, e.seq, e.known = before.cursor, before.seq, before.known
-		default:
-			e.left = append(before.left, before.queue)
+		case !before.Removed: // which has no queue
+			e.left = append(e.left, before.queue)
 		}
 		t.ticking[c.Name] = e
 	}

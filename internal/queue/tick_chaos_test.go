@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/millhand/millhand/internal/cron"
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
 )
 
@@ -19,28 +18,10 @@ var cronSeeds = flag.Int("cron-seeds", 1, "of workers that are killed, frozen an
 // take takes what is ready out of the queue, as if it had run, and counts the jobs of each tick.
 func (s *cronScene) take(ran map[time.Time]int) {
 	s.t.Helper()
-	for _, r := range s.takeReady() {
+	jobs, _ := s.ticksOf(testQueue)
+	for _, r := range jobs {
 		ran[r.Tick.Time.UTC()]++
 	}
-}
-
-// takeReady removes the jobs that are ready, all of them ticks, and returns them.
-func (s *cronScene) takeReady() (jobs []job.Record) {
-	s.t.Helper()
-	for _, m := range s.waiting() {
-		r, ok := s.store.names.parseJobSubject(m.Subject)
-		if !ok || m.Subject != subjectOf(r.ID) {
-			continue
-		}
-		if err := r.ReadHeader(m.Header); err != nil || r.Tick == nil {
-			s.t.Fatalf("%s is no tick: %v, %v", m.Subject, m.Header, err)
-		}
-		if err := s.store.client.Remove(s.ctx, s.store.names.queueStream(queueName()), m.Seq); err != nil {
-			s.t.Fatal(err)
-		}
-		jobs = append(jobs, r)
-	}
-	return jobs
 }
 
 // Workers are killed, frozen for up to some minutes, and started again, in the middle of whatever

@@ -55,9 +55,36 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 		e.kept = p.Last
 		e.turn(now)
 	default:
-		return t.skip(ctx, e, p, now)
+		superseded, err := t.store.blockedBySuperseded(ctx, e, p.Last, now)
+		if err != nil {
+			return err
+		}
+		if !superseded {
+			return t.skip(ctx, e, p, now)
+		}
+		// A worker is about to end it. The pauses grow, since the queue may be paused.
+		e.wake = time.Now().Add(min(max(now.Sub(p.Last), dueSpread), maxLead) + rand.N(dueSpread))
 	}
 	return nil
+}
+
+// blockedBySuperseded reports whether the job that has the id of a tick is that of a tick of an earlier
+// revision, which was on its way when the entry was edited and does not run.
+func (s *Store) blockedBySuperseded(ctx context.Context, e *ticking, tick, now time.Time) (bool, error) {
+	place, err := job.PlaceOf(e.Job.Queue, e.Job.Type, e.ID(tick))
+	if err != nil {
+		return false, err
+	}
+	m, err := s.Find(ctx, place)
+	switch {
+	case errors.Is(err, ErrNotFound): // it has just ended
+		return true, nil
+	case err != nil:
+		return false, err
+	case m.Tick == nil, m.Tick.Entry != e.Name, m.HasStarted(), m.RetryOf != "":
+		return false, nil
+	}
+	return e.Judge(cron.Tick{Rev: m.Tick.Rev, At: m.Tick.Time, Due: m.Due}, now) == cron.Superseded, nil
 }
 
 // skip moves the cursor past a tick whose id has a living job.

@@ -139,12 +139,41 @@ func TestATickEndsWithItsEntry(t *testing.T) {
 	})
 }
 
+// A tick that is on its way when its entry is edited does not run, and holds the id of the same tick of
+// the new revision until a worker ends it. That tick is not skipped for it: it comes then.
+func TestATickWaitsForTheSupersededOne(t *testing.T) {
+	for _, overlap := range []cron.Overlap{cron.AllowOverlap, cron.SkipOverlap} {
+		inCronScene(t, func(s *cronScene) {
+			s.ticker("a")
+			s.ticker("b")
+			e := s.put(s.entry("@every 1m", overlap, cron.CatchUpOne))
+			time.Sleep(59*time.Second + time.Second/2)
+			e.Job.Payload = []byte("[]")
+			edited := s.put(e)
+			time.Sleep(10 * time.Second) // the queue is somewhat behind
+			ran, expected := make(map[ranBy]int), make(map[ranBy]int)
+			s.run(ran)
+			for range 20 {
+				time.Sleep(5 * time.Second)
+				s.run(ran)
+			}
+			for _, tick := range want(edited, edited.Edited, time.Now()) {
+				expected[ranBy{tick.UTC(), edited.Rev}]++
+			}
+			s.compare(string(overlap), ran, expected)
+			if c, _, err := s.store.readCursor(s.ctx, queueName(), cronName("e")); err != nil || c.Skipped != 0 || c.Missed != 0 {
+				t.Errorf("cursor %+v, %v", c, err)
+			}
+		})
+	}
+}
+
 // Entries are edited, removed and put again at random, while ticks come and workers are killed. A tick
 // runs once, by the revision that was there when it was due, and none runs by another.
 func TestEditsAtRandom(t *testing.T) {
 	for seed := range *cronSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inCronScene(t, func(s *cronScene) { s.editAtRandom(rand.New(rand.NewPCG(uint64(seed), 41))) })
+			inCronScene(t, func(s *cronScene) { s.editAtRandom(rand.New(rand.NewPCG(uint64(seed), 41)), testQueue) })
 		})
 	}
 }
@@ -155,7 +184,9 @@ type ranBy struct {
 	rev  uint64
 }
 
-func (s *cronScene) editAtRandom(r *rand.Rand) {
+// editAtRandom has entries in one of the queues, and kills workers in the middle of a write if there
+// are several.
+func (s *cronScene) editAtRandom(r *rand.Rand, queues ...string) {
 	nodes := []*tickingNode{s.ticker("a"), s.ticker("b")}
 	expected, ran := make(map[ranBy]int), make(map[ranBy]int)
 	var current Cron
@@ -164,6 +195,9 @@ func (s *cronScene) editAtRandom(r *rand.Rand) {
 		c := s.entry(schedules[r.IntN(len(schedules))], cron.AllowOverlap, cron.CatchUpOne)
 		if r.IntN(4) == 0 {
 			return s.remove("e")
+		}
+		if len(queues) > 1 {
+			c.Job.Queue = queues[r.IntN(len(queues))]
 		}
 		return s.put(c)
 	}
@@ -177,12 +211,16 @@ func (s *cronScene) editAtRandom(r *rand.Rand) {
 		}
 		if r.IntN(3) == 0 {
 			i := r.IntN(len(nodes))
+			if len(queues) > 1 {
+				nodes[i].crashAt(1+r.IntN(8), natstest.CutBefore)
+				time.Sleep(time.Duration(r.Int64N(int64(3 * time.Second))))
+			}
 			nodes[i].stop()
 			nodes[i] = s.ticker("again")
 		}
 		for until := time.Now().Add(time.Duration(r.Int64N(int64(90 * time.Second)))); time.Now().Before(until); {
 			time.Sleep(time.Duration(1 + r.Int64N(int64(2*time.Second))))
-			s.run(ran)
+			s.run(ran, queues...)
 		}
 	}
 	before := current
@@ -193,32 +231,45 @@ func (s *cronScene) editAtRandom(r *rand.Rand) {
 		}
 	}
 	time.Sleep(3 * time.Minute)
-	s.run(ran)
+	s.run(ran, queues...)
+	s.compare("at the end", ran, expected)
+	if left := s.waiting(); len(left) != 0 && len(queues) == 1 {
+		s.t.Errorf("left: %v", left)
+	}
+	for _, q := range queues {
+		if _, later := s.ticksOf(q); later != 0 {
+			s.t.Errorf("%d ticks are left in %s", later, q)
+		}
+	}
+}
+
+func (s *cronScene) compare(when string, ran, expected map[ranBy]int) {
+	s.t.Helper()
 	for k, n := range ran {
 		if expected[k] != 1 || n != 1 {
-			s.t.Errorf("tick %v ran %d times by revision %d", k.tick, n, k.rev)
+			s.t.Errorf("%s: tick %v ran %d times by revision %d", when, k.tick, n, k.rev)
 		}
 	}
 	for k := range expected {
 		if ran[k] == 0 {
-			s.t.Errorf("tick %v did not run by revision %d", k.tick, k.rev)
+			s.t.Errorf("%s: tick %v did not run by revision %d", when, k.tick, k.rev)
 		}
-	}
-	if left := s.waiting(); len(left) != 0 {
-		s.t.Errorf("left: %v", left)
 	}
 }
 
-// run takes what is ready out of the queue as a worker would, and counts what it does not end by
-// the entry as it is.
-func (s *cronScene) run(ran map[ranBy]int) {
+// run takes what is ready out of its first queue, and out of others, as a worker would, and counts what
+// it does not end by the entry as it is.
+func (s *cronScene) run(ran map[ranBy]int, others ...string) {
 	s.t.Helper()
 	s.mu.Lock()
 	e := s.crons["e"].Entry
 	s.mu.Unlock()
-	for _, r := range s.takeReady() {
-		if e.Judge(cron.Tick{Rev: r.Tick.Rev, At: r.Tick.Time, Due: r.Due}, time.Now()) == cron.Runs {
-			ran[ranBy{r.Tick.Time.UTC(), r.Tick.Rev}]++
+	for _, q := range append([]string{testQueue}, others...) {
+		jobs, _ := s.ticksOf(q)
+		for _, r := range jobs {
+			if e.Judge(cron.Tick{Rev: r.Tick.Rev, At: r.Tick.Time, Due: r.Due}, time.Now()) == cron.Runs {
+				ran[ranBy{r.Tick.Time.UTC(), r.Tick.Rev}]++
+			}
 		}
 	}
 }
