@@ -2,9 +2,9 @@ package millhand_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -58,7 +58,7 @@ func drain(b *testing.B, who *crowd) time.Duration {
 	c, nc := quietClient(b, server)
 	batch := make([]millhand.Request, manyWaiters)
 	for i := range batch {
-		batch[i] = millhand.Request{Args: email{To: fmt.Sprint(i)}}
+		batch[i] = millhand.Request{Args: email{To: strconv.Itoa(i)}}
 	}
 	refs, err := c.EnqueueMany(b.Context(), batch)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *crowd) wait(b *testing.B, client *millhand.Client, nc *nats.Conn, refs 
 	for i, ref := range refs {
 		c.waiting.Go(func() {
 			result, err := millhand.AwaitResult[string](b.Context(), client, ref)
-			if err != nil || result != fmt.Sprint(i) {
+			if err != nil || result != strconv.Itoa(i) {
 				b.Errorf("job %d: %q, %v", i, result, err)
 			}
 		})

@@ -2,6 +2,7 @@ package cron
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 	_ "time/tzdata"
@@ -138,7 +139,7 @@ func TestNextAsAClockOnTheWallWouldSay(t *testing.T) {
 		return rapid.Custom(func(t *rapid.T) string {
 			n := func(name string) int { return rapid.IntRange(0, most).Draw(t, name) }
 			from := n("from")
-			forms := []string{fmt.Sprint(from), fmt.Sprintf("%d,%d", from, n("other")), fmt.Sprintf("%d-%d", from, from+rapid.IntRange(0, most-from).Draw(t, "width"))}
+			forms := []string{strconv.Itoa(from), fmt.Sprintf("%d,%d", from, n("other")), fmt.Sprintf("%d-%d", from, from+rapid.IntRange(0, most-from).Draw(t, "width"))}
 			if star {
 				forms = append(forms, "*", fmt.Sprintf("*/%d", 1+n("step")))
 			}

@@ -100,8 +100,14 @@ func TestRaceForAnID(t *testing.T) {
 // it has been run to its end meanwhile.
 func TestEnqueueWhoseConfirmationIsLost(t *testing.T) {
 	for _, tt := range []struct{ once, gone, long bool }{
-		{true, true, false}, {true, false, false}, {false, true, false}, {false, false, false},
-		{true, true, true}, {true, false, true}, {false, true, true}, {false, false, true},
+		{true, true, false},
+		{true, false, false},
+		{false, true, false},
+		{false, false, false},
+		{true, true, true},
+		{true, false, true},
+		{false, true, true},
+		{false, false, true},
 	} {
 		t.Run(fmt.Sprintf("%+v", tt), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {

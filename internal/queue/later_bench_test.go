@@ -32,6 +32,7 @@ func BenchmarkDelayedEnqueue(b *testing.B) {
 	s := benchQueue(b)
 	var n atomic.Int64
 	each := func(b *testing.B, f func(id string) error) {
+		b.Helper()
 		b.SetParallelism(callers)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {

@@ -39,9 +39,15 @@ func TestTicksThatNobodyPublished(t *testing.T) {
 		ran     int // of those
 		missed  int
 	}{
-		{1, cron.CatchUpSkip, 1, 0}, {1, cron.CatchUpOne, 1, 0}, {1, cron.CatchUpAll, 1, 0},
-		{3, cron.CatchUpSkip, 1, 2}, {3, cron.CatchUpOne, 1, 2}, {3, cron.CatchUpAll, 3, 0},
-		{300, cron.CatchUpSkip, 1, 299}, {300, cron.CatchUpOne, 1, 299}, {300, cron.CatchUpAll, 100, 200},
+		{1, cron.CatchUpSkip, 1, 0},
+		{1, cron.CatchUpOne, 1, 0},
+		{1, cron.CatchUpAll, 1, 0},
+		{3, cron.CatchUpSkip, 1, 2},
+		{3, cron.CatchUpOne, 1, 2},
+		{3, cron.CatchUpAll, 3, 0},
+		{300, cron.CatchUpSkip, 1, 299},
+		{300, cron.CatchUpOne, 1, 299},
+		{300, cron.CatchUpAll, 100, 200},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%d,%s", tt.down, tt.catchUp), func(t *testing.T) {

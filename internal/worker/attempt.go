@@ -103,7 +103,7 @@ func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
 	case err != nil: // the worker stops
 		return ending{}, false
 	case ended:
-		a.runner.worker.log.Warn("a dead job was requeued twice: it has ended by now, and does not run again", jobAttrs(a.held)...)
+		a.runner.worker.log.WarnContext(ctx, "a dead job was requeued twice: it has ended by now, and does not run again", jobAttrs(a.held)...)
 		return ending{Outcome: queue.Outcome{Ended: true}}, false
 	}
 	switch err := a.held.Start(ctx); {

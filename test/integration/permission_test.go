@@ -32,7 +32,7 @@ func documented(t *testing.T, more bool, shop ...string) *server.Server {
 	parts := strings.SplitN(rest, "```", 3)
 	conf := parts[1]
 	subject := regexp.MustCompile("`([^` ]+)`")
-	for _, item := range strings.Split(parts[2], "\n- ") {
+	for item := range strings.SplitSeq(parts[2], "\n- ") {
 		item = strings.ReplaceAll(item, "\n  ", " ")
 		if slices.ContainsFunc(shop, func(begin string) bool { return strings.HasPrefix(item, begin) }) {
 			const own = `"millhand.default.ready.>"`
