@@ -51,20 +51,27 @@ func (s *Store) CancelMany(ctx context.Context, f JobFilter, o *job.Order, order
 			yield(CancelledJob{}, err)
 			return
 		}
-		left := false
+		left := true // also by a panic
+		defer func() {
+			if left || ctx.Err() != nil {
+				s.withdraw(ctx, o, orders)
+			}
+		}()
 		for c, err := range s.CarryOutMany(ctx, o, orders) {
-			if left = !yield(c, err); left {
-				break
+			if !yield(c, err) {
+				return
 			}
 		}
-		if !left && ctx.Err() == nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawWithin)
-		defer cancel()
-		if err := orders.WithdrawOrder(ctx, o); err != nil {
-			s.log.WarnContext(ctx, "an order to cancel jobs could not be withdrawn: a worker will go on with it", slog.String("queue", o.Queue), slog.Any("err", err))
-		}
+		left = false
+	}
+}
+
+// withdraw ends an order whose caller has left.
+func (s *Store) withdraw(ctx context.Context, o *job.Order, orders ManyOrders) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawWithin)
+	defer cancel()
+	if err := orders.WithdrawOrder(ctx, o); err != nil {
+		s.log.WarnContext(ctx, "an order to cancel jobs could not be withdrawn: a worker will go on with it", slog.String("queue", o.Queue), slog.Any("err", err))
 	}
 }
 
@@ -99,7 +106,12 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 		work, stop := context.WithCancel(ctx)
 		var parts sync.WaitGroup
 		defer parts.Wait()
-		defer stop()
+		defer func() {
+			stop()
+			for range c.done { // a panic of the loop's body leaves some
+				continue
+			}
+		}()
 		parts.Go(func() { c.run(work) })
 		renewed := *o // as it is now: it changes when it is done
 		parts.Go(func() { renewOrder(work, renewed, orders) })
