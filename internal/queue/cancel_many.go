@@ -328,7 +328,11 @@ func (c *clearance) fail(err error) {
 // comes in its place is met later on.
 func (c *clearance) remove(ctx context.Context, m *Message, p job.Place) (own bool, err error) {
 	r := &removal{store: c.store, place: p, life: m.Life, order: c.order, unanswered: len(c.unanswered) > 0}
-	if !m.RunAt.IsZero() { // it may have fired meanwhile
+	_, collected, err := c.store.untilDue(ctx, p, m)
+	if err != nil {
+		return false, err
+	}
+	if collected { // it may have fired meanwhile
 		err = r.run(ctx)
 		return r.own && err == nil, err
 	}
