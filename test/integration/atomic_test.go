@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func enqueueUntilEnd(ctx context.Context, client *millhand.Client, prefix string
 		for i := range batch {
 			batch[i] = millhand.Request{
 				Args:    millhand.Raw{Name: typ, Payload: fmt.Appendf(nil, `{"job":%d}`, i)},
-				Options: []millhand.EnqueueOption{millhand.WithID(fmt.Sprint(i))},
+				Options: []millhand.EnqueueOption{millhand.WithID(strconv.Itoa(i))},
 			}
 		}
 		if _, err := client.EnqueueAtomic(ctx, batch); err != nil {
