@@ -63,7 +63,10 @@ type CronInfo struct {
 	// skipped: zero if there was none.
 	LastTick time.Time
 
-	Missed    int       // ticks that nobody enqueued in time, as far as counted; of a job that came too late the event tells
+	// Missed are ticks that nobody enqueued in time, as far as counted. It is no measure of how many did
+	// not run: a tick whose job was enqueued and started too late is not among them, so it stays 0 while
+	// a queue is paused or behind. Such a job is [Cancelled] with [ReasonMissed], and has an event.
+	Missed    int
 	MissedAt  time.Time // when that was counted last
 	Skipped   int       // ticks that were left out, since the job of an earlier one was alive
 	SkippedAt time.Time // the last of them

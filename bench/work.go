@@ -53,6 +53,7 @@ func works(o options) []work {
 		backlogWork(o),
 		clusterWork(o),
 		idleWork(o),
+		cronWork(o),
 		nodesWork(o),
 	}
 }
