@@ -90,16 +90,21 @@ func TestTwoVersionsOfASchedule(t *testing.T) {
 		`"b"`: writeFile(t, "b.yaml", common+`{schedule: "* * * * *", type: tick, payload: b, overlap: allow, catch_up: all}`),
 		`"c"`: writeFile(t, "c.yaml", common+`{schedule: "@every 2s", type: tick, payload: c, queue: other, overlap: allow, catch_up: all}`),
 	}
-	edited := make(map[string]time.Time) // when a form was last replaced
+	type span struct{ from, until time.Time }
+	replaced := make(map[string][]span) // while another form was known to have the say
 	workers := make(map[string]*process)
 	last := ""
 	for _, form := range []string{`"a"`, `"b"`, `"a"`, `"c"`, `"a"`, `"b"`} {
 		if w := workers[form]; w != nil {
 			w.kill(t)
 		}
+		before := time.Now()
 		workers[form] = startWorker(t, broker.URL, "-f", files[form])
-		edited[last], last = time.Now(), form
-		delete(edited, form)
+		if spans := replaced[form]; len(spans) > 0 {
+			spans[len(spans)-1].until = before
+		}
+		begun := time.Now()
+		replaced[last], last = append(replaced[last], span{from: begun, until: begun.Add(time.Hour)}), form
 		if form != `"a"` {
 			pause(1500 * time.Millisecond)
 			continue
@@ -109,16 +114,19 @@ func TestTwoVersionsOfASchedule(t *testing.T) {
 	}
 	// Those that run on do not put it again.
 	startWorker(t, broker.URL, "-f", writeFile(t, "gone.yaml", common+`{remove: true}`))
-	edited[last] = time.Now()
+	begun := time.Now()
+	replaced[last] = append(replaced[last], span{from: begun, until: begun.Add(time.Hour)})
 	pause(2500 * time.Millisecond)
 	if infos, err := client.Crons(t.Context()); err != nil || len(infos) != 0 {
 		t.Errorf("entries: %+v, %v", infos, err)
 	}
 	ticks.checkOnce(t)
-	for form, at := range edited {
+	for form, spans := range replaced {
 		for tick := range ticks.of(form) {
-			if tick.After(at) {
-				t.Errorf("the tick of %v ran as %s, which was replaced by %v", tick, form, at)
+			for _, sp := range spans {
+				if tick.After(sp.from) && !tick.After(sp.until) {
+					t.Errorf("the tick of %v ran as %s, which was replaced from %v to %v", tick, form, sp.from, sp.until)
+				}
 			}
 		}
 	}
