@@ -250,7 +250,10 @@ func TestCancelManyWhoseLoopPanics(t *testing.T) {
 				t.Error("no panic")
 			}
 		}()
-		for range c.CancelMany(t.Context(), millhand.JobFilter{}) {
+		for _, err := range c.CancelMany(t.Context(), millhand.JobFilter{}) {
+			if err != nil {
+				t.Error(err)
+			}
 			time.Sleep(time.Second) // for as many as there may be to wait for the loop
 			panic("in the loop")
 		}

@@ -108,23 +108,16 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 		defer parts.Wait()
 		defer func() {
 			stop()
-			for range c.done { // a panic of the loop's body leaves some
+			for range c.done { // a loop that is left, or that panics, leaves some
 				continue
 			}
 		}()
 		parts.Go(func() { c.run(work) })
 		renewed := *o // as it is now: it changes when it is done
 		parts.Go(func() { renewOrder(work, renewed, orders) })
-		for left := false; ; {
-			job, more := <-c.done
-			if !more {
-				if left {
-					return
-				}
-				break
-			}
-			if left = left || !yield(job, nil); left {
-				stop() // what is in flight is finished
+		for job := range c.done {
+			if !yield(job, nil) {
+				return // what is in flight is finished
 			}
 		}
 		if c.err != nil {

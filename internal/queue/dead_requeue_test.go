@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -404,7 +405,7 @@ func TestRequeueOfATick(t *testing.T) {
 // there are two records of one death, and the job runs again once.
 func TestRequeueOfTwoRecords(t *testing.T) {
 	for _, together := range []bool{false, true} {
-		t.Run(fmt.Sprint(together), func(t *testing.T) {
+		t.Run(strconv.FormatBool(together), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				r := s.enqueue("a")
 				die := func(*Delivery) Outcome { return Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent} }

@@ -2,8 +2,8 @@ package queue
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -183,7 +183,7 @@ func TestDeadEndsAtWhatWasDead(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		n := s.node("n")
 		for i := range 3 {
-			n.die(fmt.Sprint(i), Outcome{Reason: job.ReasonPermanent})
+			n.die(strconv.Itoa(i), Outcome{Reason: job.ReasonPermanent})
 		}
 		seen := 0
 		for d, err := range s.store.Dead(s.ctx, DeadFilter{}) {

@@ -56,7 +56,7 @@ func TestHistoriesOfIDs(t *testing.T) {
 }
 
 func (h *history) step() {
-	id := fmt.Sprint(h.rnd.IntN(historyIDs))
+	id := strconv.Itoa(h.rnd.IntN(historyIDs))
 	switch x := h.rnd.IntN(100); {
 	case x < 45:
 		h.enqueueSome(id)

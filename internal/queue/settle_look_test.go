@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +34,7 @@ func (n *node) lifeOfEach(jobs int, o Outcome) (lives []string) {
 	n.t.Helper()
 	var held []*Delivery
 	for i := range jobs {
-		lives = append(lives, n.scene.enqueue(fmt.Sprint(i)).Life)
+		lives = append(lives, n.scene.enqueue(strconv.Itoa(i)).Life)
 		held = append(held, n.pull())
 	}
 	for _, h := range held {

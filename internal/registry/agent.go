@@ -106,6 +106,7 @@ func NewAgent(store *Store, cfg AgentConfig) (*Agent, error) {
 			cfg.Instrument(supervisor.Child{Name: "agent", Part: a.server, StopTimeout: stopGrace + 2*time.Second}),
 			cfg.Instrument(supervisor.Child{Name: "listener", RunReady: a.hear}),
 			cfg.Instrument(supervisor.Child{Name: "watch", RunReady: a.watch}),
+			cfg.Instrument(supervisor.Child{Name: "sweeper", RunReady: a.sweep}),
 		},
 		OnEvent: cfg.OnEvent,
 	})

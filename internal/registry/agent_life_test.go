@@ -230,7 +230,7 @@ func TestPauseThatCannotBeRead(t *testing.T) {
 
 // Whatever part of the agent fails, its supervisor heals it, and no job starts that may not.
 func TestAgentHeals(t *testing.T) {
-	for _, part := range []string{"agent", "listener", "watch"} {
+	for _, part := range []string{"agent", "listener", "watch", "sweeper"} {
 		t.Run(part, func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				fail := make(chan struct{})
