@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *cronScene) take(ran map[time.Time]int) {
 // they do; and the broker is restarted. Each tick has one job all the same.
 func TestEachTickHasOneJobWhateverHappensToWorkers(t *testing.T) {
 	for seed := range *cronSeeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, srv *natstest.Server) {
 				// What is frozen is late, and not cut off.
 				srv.Stop()

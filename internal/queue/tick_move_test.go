@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func (s *cronScene) move(overlap cron.Overlap, step int, fate natstest.Fate) (cr
 // at whatever step.
 func TestMovesAtRandom(t *testing.T) {
 	for seed := range *cronSeeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			inCronScene(t, func(s *cronScene) {
 				s.editAtRandom(rand.New(rand.NewPCG(uint64(seed), 42)), testQueue, otherQueue, "q3")
 			})

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -178,7 +179,7 @@ func TestATickWaitsForTheSupersededOne(t *testing.T) {
 // runs once, by the revision that was there when it was due, and none runs by another.
 func TestEditsAtRandom(t *testing.T) {
 	for seed := range *cronSeeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			inCronScene(t, func(s *cronScene) { s.editAtRandom(rand.New(rand.NewPCG(uint64(seed), 41)), testQueue) })
 		})
 	}
