@@ -18,11 +18,11 @@ type Cancellation struct {
 
 	// Worker runs the job and has told its handler to end. It is empty if the job had not started:
 	// then it is gone.
-	Worker string
+	Worker string `json:"worker,omitempty"`
 
 	// Unanswered are the workers that did not answer within two seconds. If one of them has the job in
 	// hand, it finds the order when it returns, and what it wrote about the job before does not count.
-	Unanswered []string
+	Unanswered []string `json:"unanswered,omitempty"`
 }
 
 // A CancelOption changes how jobs are cancelled.

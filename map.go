@@ -65,7 +65,11 @@ type Done[T Args, R any] struct {
 // flight are then cancelled, which takes up to 5 s. Those of a process that dies live on.
 func Map[R any, T Args](ctx context.Context, c *Client, seq iter.Seq[T], cfg MapConfig) iter.Seq2[Done[T, R], error] {
 	return func(yield func(Done[T, R], error) bool) {
-		if err := cfg.complete(); err != nil {
+		err := cfg.complete()
+		if seq == nil {
+			err = &job.InvalidError{What: "the sequence of a map", Rule: "must not be nil"}
+		}
+		if err != nil {
 			yield(Done[T, R]{}, publicError(err))
 			return
 		}

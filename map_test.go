@@ -384,6 +384,11 @@ func TestMapEndsWithItsConnection(t *testing.T) {
 func TestMapRefusesBadConfigs(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		c := client(t, s.Connect(t))
+		for _, err := range millhand.Map[int](t.Context(), c, iter.Seq[nap](nil), millhand.MapConfig{}) {
+			if !errors.Is(err, millhand.ErrInvalid) {
+				t.Errorf("without a sequence: %v", err)
+			}
+		}
 		for _, tt := range []struct {
 			cfg  millhand.MapConfig
 			want string

@@ -69,7 +69,6 @@ func Parse(schedule, zone string, since time.Time) (Schedule, error) {
 	}
 	s.text, s.zoneName, s.zone = schedule, zone, loc
 	if s.since = since.Truncate(time.Second); since.IsZero() {
-		s.text, s.zoneName, s.zone = schedule, zone, loc
 		s.since = time.Unix(0, 0)
 	}
 	return s, nil
@@ -88,7 +87,7 @@ func parse(schedule string) (Schedule, error) {
 	first, rest, _ := strings.Cut(text, " ")
 	switch {
 	case text == "":
-		return Schedule{}, fiveFields()
+		return Schedule{}, fmt.Errorf("must not be empty: %w", fiveFields())
 	case strings.HasPrefix(text, "TZ="), strings.HasPrefix(text, "CRON_TZ="):
 		return Schedule{}, errors.New("set zone instead") // and the parser would panic on some
 	case first == "@every":

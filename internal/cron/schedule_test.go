@@ -13,7 +13,7 @@ func TestParseRefuses(t *testing.T) {
 		"30 2 * * 7":                       `: end of range (7) above maximum (6): 7`,
 		"0 30 2 * * *":                     fields,
 		"30 2 * *":                         fields,
-		"":                                 ` five fields`,
+		"":                                 ` must not be empty: five fields`,
 		"TZ=UTC 0 3 * * *":                 `: set zone instead`,
 		"TZ=Europe/Amsterdam":              `: set zone instead`,
 		"CRON_TZ=UTC 0 3 * * *":            `: set zone instead`,

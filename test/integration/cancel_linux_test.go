@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestCancelOfACommand(t *testing.T) {
 		{`trap '' TERM; sleep %s`, time.Second, millhand.Cancelled},
 		{`trap '' TERM; sleep %s`, 0, millhand.Cancelled},
 	} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			c, _, url := cancelling(t, fmt.Sprintf(tt.script, mark(n)))
 			ref := enqueue(t, url, "long")[0]
