@@ -186,6 +186,7 @@ func TestMapCases(t *testing.T) {
 				if got != tt.want {
 					t.Errorf("got  %s\nwant %s", got, tt.want)
 				}
+				time.Sleep(time.Second) // for handlers that were told to end
 				if tt.check != nil {
 					n.mu.Lock()
 					defer n.mu.Unlock()
@@ -201,7 +202,8 @@ func TestMapIsLazyAndCancelsWhatIsLeft(t *testing.T) {
 	inMap(t, func(t *testing.T, c *millhand.Client, n *naps) {
 		pulled := 0
 		in := func(yield func(nap) bool) {
-			for nap := range takes(slices.Repeat([]time.Duration{50 * time.Second}, 10)...) {
+			long := append([]time.Duration{50 * time.Second}, slices.Repeat([]time.Duration{time.Minute}, 9)...) // so that they do not end together
+			for nap := range takes(long...) {
 				if pulled++; !yield(nap) {
 					return
 				}

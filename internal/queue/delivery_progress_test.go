@@ -65,7 +65,7 @@ func TestProgressIsToldFiveTimesASecond(t *testing.T) {
 		g, n := s.gallery(), s.node("n")
 		r := s.enqueue("a")
 		h := n.pull()
-		for i := range 1000 {
+		for i := range 990 { // as the second ends there may be another one
 			for k := range 1000 {
 				h.Progress(int64(1000*i+k), 2_000_000, "milling")
 			}
@@ -75,7 +75,7 @@ func TestProgressIsToldFiveTimesASecond(t *testing.T) {
 			t.Errorf("%d messages in a second, want 5: %s", got, g.heard())
 		}
 		s.sleep(time.Minute)
-		if got, want := g.heard(), ", 999999/2000000 at 1s"; !strings.HasSuffix(got, want) || len(g.all()) != 6 {
+		if got, want := g.heard(), ", 989999/2000000 at 1s"; !strings.HasSuffix(got, want) || len(g.all()) != 6 {
 			t.Errorf("%d messages, want 6: %s", len(g.all()), got)
 		}
 		p := g.all()[0]
