@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -103,6 +104,7 @@ func TestAnIDIsKeptAfterTheEnd(t *testing.T) {
 					})
 					n.settler.Settle(h, r.outcome)
 					s.sleep(time.Second)
+					synctest.Wait()
 					if cut == 0 && !slices.Equal(seen, writes) {
 						t.Errorf("wrote %q, want %q", seen, writes)
 					}

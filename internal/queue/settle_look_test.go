@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -41,6 +42,7 @@ func (n *node) lifeOfEach(jobs int, o Outcome) (lives []string) {
 		n.settler.Settle(h, o)
 	}
 	n.sleep(5 * time.Second)
+	synctest.Wait()
 	return lives
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -125,6 +126,7 @@ func TestABatchThatIsAnHourLateIsRefused(t *testing.T) {
 				return natstest.Pass
 			})
 			time.Sleep(11 * time.Minute)
+			synctest.Wait()
 			if batches != 2 {
 				t.Fatalf("%d batches", batches)
 			}
