@@ -147,7 +147,7 @@ func TestCancelManyOfManyJobs(t *testing.T) {
 			}
 			if ran < 0 {
 				c.mu.Lock()
-				ran = len(c.ran)
+				ran = c.runs()
 				c.mu.Unlock()
 				time.Sleep(time.Millisecond) // the bubble's clock stood still since the order
 				c.enqueue("later")
@@ -155,8 +155,8 @@ func TestCancelManyOfManyJobs(t *testing.T) {
 			cancelled++
 		}
 		time.Sleep(10 * time.Minute)
-		if len(c.ran) != ran+1 || !c.didRun("later") {
-			t.Errorf("%d ran, of which %d before the first answer", len(c.ran), ran)
+		if c.runs() != ran+1 || !c.didRun("later") {
+			t.Errorf("%d ran, of which %d before the first answer", c.runs(), ran)
 		}
 		if left := c.alive(); len(left) > 0 || cancelled < jobs-ran || cancelled > jobs {
 			t.Errorf("%d cancelled, %d left", cancelled, len(left))
@@ -184,8 +184,8 @@ func TestCancelManyLeftEarly(t *testing.T) {
 		}
 		c.work(millhand.WorkerConfig{})
 		time.Sleep(time.Minute)
-		if len(c.ran) != left {
-			t.Errorf("%d of %d ran", len(c.ran), left)
+		if c.runs() != left {
+			t.Errorf("%d of %d ran", c.runs(), left)
 		}
 	})
 }

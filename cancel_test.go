@@ -63,6 +63,13 @@ func (c *canceller) wantCancelled(ref millhand.Ref, reason string) {
 	}
 }
 
+// runs returns how many jobs have started.
+func (c *canceller) runs() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.ran)
+}
+
 func (c *canceller) didRun(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +206,7 @@ func TestCancelOfARetryingJob(t *testing.T) {
 			t.Errorf("%+v, %v", info, err)
 		}
 		time.Sleep(10 * time.Minute)
-		if n := len(c.ran); n != 1 {
+		if n := c.runs(); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
 	})
@@ -220,11 +227,11 @@ func TestCancelOfAJobThatIsAboutToBeDue(t *testing.T) {
 			}
 			time.Sleep(time.Until(info.RunAt) - early)
 			c.cancel(ref)
-			ran := len(c.ran)
+			ran := c.runs()
 			time.Sleep(time.Minute)
 			c.wantCancelled(ref, "")
-			if len(c.ran) != ran || early > 0 && ran != 1 {
-				t.Errorf("%v before: it ran %d times, and %d by then", early, len(c.ran), ran)
+			if c.runs() != ran || early > 0 && ran != 1 {
+				t.Errorf("%v before: it ran %d times, and %d by then", early, c.runs(), ran)
 			}
 		})
 	}
@@ -283,8 +290,8 @@ func TestCancelWhileAWorkerIsCutOff(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		c.wantCancelled(ref, "")
-		if len(c.ran) != 1 {
-			t.Errorf("it ran %d times", len(c.ran))
+		if c.runs() != 1 {
+			t.Errorf("it ran %d times", c.runs())
 		}
 	})
 }
