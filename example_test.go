@@ -59,7 +59,6 @@ func work(nc *nats.Conn, cfg millhand.WorkerConfig) (stop func()) {
 	go func() { done <- w.Run(ctx) }()
 	return func() {
 		cancel()
-		w.StopNow() // without waiting for an idle pull to end, since there are many examples
 		if err := <-done; err != nil {
 			log.Fatal(err)
 		}

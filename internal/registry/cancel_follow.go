@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,7 @@ const (
 // OrdersConfig says for which node orders to cancel are followed, and what it does about them.
 type OrdersConfig struct {
 	Node string
+	TTL  time.Duration // of the node's presence: nobody waits for its answer once that is over; default 10 s
 
 	// Tell has running jobs end that an order is about, and returns those that the node has in hand. It
 	// does not block.
@@ -46,7 +48,8 @@ type Orders struct {
 	cfg   OrdersConfig
 	watch atomic.Pointer[stream.Watch]
 	ended chan job.Order // carried out here, to be noted
-	quiet atomic.Bool    // there is nothing to look at: all that a job costs where nothing is cancelled
+	pulse pulse
+	quiet atomic.Bool // there is nothing to look at: all that a job costs where nothing is cancelled
 
 	mu     sync.Mutex
 	one    map[jobKey]*knownOrder
@@ -80,7 +83,7 @@ const endedBuffer = 1024
 // NewOrders returns orders that are not followed yet.
 func (s *Store) NewOrders(cfg OrdersConfig) *Orders {
 	return &Orders{
-		store: s, cfg: cfg, ended: make(chan job.Order, endedBuffer),
+		store: s, cfg: cfg, ended: make(chan job.Order, endedBuffer), pulse: newPulse(cmp.Or(cfg.TTL, DefaultTTL)),
 		one: make(map[jobKey]*knownOrder), many: make(map[string]*knownOrder),
 	}
 }
@@ -121,9 +124,10 @@ func (o *Orders) Dropped(r *job.Record, m job.Stored) {
 // well, and nobody is told of them.
 const maxDropped = 100_000
 
-// Wait waits, after a connection was lost, until the orders are read again, or ctx ends. It waits for
-// two seconds at most, which is said once.
+// Wait waits, after a connection was lost or the process stood still, until the orders are read again,
+// or ctx ends. It waits for two seconds at most, which is said once.
 func (o *Orders) Wait(ctx context.Context) {
+	o.beat()
 	if o.quiet.Load() {
 		return
 	}
@@ -139,6 +143,18 @@ func (o *Orders) Wait(ctx context.Context) {
 	case <-behind:
 	case <-timeout.C:
 	case <-ctx.Done():
+	}
+}
+
+// beat has the orders read again if the process has stood still for so long that whoever cancelled
+// something meanwhile did not wait for its answer.
+func (o *Orders) beat() {
+	if !o.pulse.missed() {
+		return
+	}
+	o.fallBehind()
+	if watch := o.watch.Load(); watch != nil {
+		watch.Restart()
 	}
 }
 
@@ -182,10 +198,15 @@ func (o *Orders) RunReady(ctx context.Context, ready func()) error {
 	parts.Go(func() { _ = watch.Run(ctx) }) // ends with ctx: no order ends it
 	parts.Go(func() { o.claimOld(ctx) })
 	parts.Go(func() { o.noteEnded(ctx) })
+	pulse := time.NewTicker(o.pulse.every)
+	defer pulse.Stop()
 	for {
+		o.beat()
+		o.pulse.beat()
 		select {
 		case <-ctx.Done():
 			return supervisor.ErrShutdown
+		case <-pulse.C:
 		case status := <-connection:
 			o.fallBehind()
 			if status == nats.CONNECTED {

@@ -59,6 +59,7 @@ func (a *attempt) live(ctx context.Context) {
 		return
 	}
 	a.runner.add(a)
+	a.runner.worker.orders.Wait(ctx) // the process may have stood still since, or waited for its turn
 	// What is ordered from now on finds the attempt, and what was ordered before is found here.
 	if order := a.runner.worker.orders.Find(&a.held.Record, a.held); order != nil {
 		a.held.NotStarted()

@@ -11,7 +11,9 @@ import (
 
 // newOrders returns the orders to cancel that this worker heeds.
 func (w *Worker) newOrders() *registry.Orders {
-	return w.registry.NewOrders(registry.OrdersConfig{Node: w.cfg.ID, Tell: w.tell, Carry: w.carry, Logger: w.log})
+	return w.registry.NewOrders(registry.OrdersConfig{
+		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Tell: w.tell, Carry: w.carry, Logger: w.log,
+	})
 }
 
 // tell has the running jobs of an order end, and returns them, with those that have returned and whose
