@@ -41,7 +41,8 @@ type attempt struct {
 	// Of the runner's mutex.
 	cause  error       // why the handler is to stop, nil if it is not
 	order  *job.Order  // to cancel the job, if that is why
-	ended  *ending     // how it ended, nil if it has not
+	ended  bool        // it has
+	final  bool        // so has its job, which does not go on as another message
 	grace  *time.Timer // until it is given up, nil unless it is to stop
 	stuck  bool        // it counts as one of those that ignore the end of their context
 	isBack bool        // it was given up, and has returned
@@ -86,7 +87,7 @@ func (a *attempt) finish(end ending) bool {
 		return false
 	}
 	defer a.slot.Ended(nil)
-	a.runner.ending(a, &end)
+	end = a.runner.ending(a, end)
 	defer a.runner.remove(a)
 	if end.abandoned {
 		a.held.GiveUp()
@@ -150,7 +151,7 @@ func (a *attempt) endWith(cause error, order *job.Order) {
 	r := a.runner
 	r.mu.Lock()
 	_, running := r.running[a]
-	first := running && a.cause == nil && a.ended == nil
+	first := running && a.cause == nil && !a.ended
 	if first {
 		a.cause, a.order = cause, order // before the timer starts, since giveUp reads it without the mutex
 		a.grace = time.AfterFunc(a.patience(), a.giveUp)

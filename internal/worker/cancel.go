@@ -42,11 +42,9 @@ func (r *runner) about(o *job.Order, held *[]job.Held) (end []*attempt) {
 	defer r.mu.Unlock()
 	for a := range r.running {
 		switch {
-		case a.ended != nil && (a.ended.lost != nil || !a.ended.Kind.Final()):
-			// It goes on as another message.
-		case a.ended != nil && spared.Matches(&a.held.Record, job.Running):
+		case a.final && spared.Matches(&a.held.Record, job.Running):
 			*held = append(*held, heldOf(a.held, true))
-		case a.ended != nil:
+		case a.ended: // if it is not final, it goes on as another message
 		case o.Matches(&a.held.Record, job.Running):
 			end = append(end, a)
 			*held = append(*held, heldOf(a.held, true))

@@ -122,18 +122,19 @@ func (r *runner) add(a *attempt) {
 	}
 }
 
-// ending notes how an attempt ends, which an order to cancel its job may have changed: whoever gave
-// it was told that the job ends.
-func (r *runner) ending(a *attempt, end *ending) {
+// ending notes that an attempt ends, and returns how, which an order to cancel its job may have changed:
+// whoever gave it was told that the job ends.
+func (r *runner) ending(a *attempt, end ending) ending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a.order != nil && end.Kind != job.EventSucceeded {
 		end.Outcome = queue.CancelledBy(a.order)
 	}
-	a.ended = end
+	a.ended, a.final = true, end.lost == nil && end.Kind.Final()
 	if a.grace != nil {
 		a.grace.Stop()
 	}
+	return end
 }
 
 // remove notes that it has finished, and that the settler has its end.
