@@ -17,7 +17,7 @@ import (
 func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Event, error) {
 	w := &waiter{
 		place: p, subject: s.names.event(p), life: life,
-		told: make(chan verdict, 1), lead: make(chan struct{}, 1), patience: lookEvery,
+		told: make(chan verdict, 1), lead: make(chan struct{}, 1), pause: lookAfterJoin, patience: lookEvery,
 	}
 	t := &s.waiters
 	t.join(w)

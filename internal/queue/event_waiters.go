@@ -14,9 +14,11 @@ import (
 
 // How often an awaited job is looked for without a hint, and how soon after one: the hint overtakes
 // the stream, which stores the event a little later. Each pause after a hint is twice the one before.
+// So are those after the first look for somebody, who may have come between the two.
 const (
 	lookEvery      = 2 * time.Second
 	lookAfterHint  = 2 * time.Millisecond
+	lookAfterJoin  = 16 * time.Millisecond // so 32 ms before the second look
 	lookHintedMost = 500 * time.Millisecond
 )
 
@@ -62,7 +64,7 @@ type waiter struct {
 	// Of the table's mutex.
 	life     string        // empty: the newest, until that is known
 	due      time.Time     // its turn, if that comes before everybody's
-	pause    time.Duration // before it, after a hint
+	pause    time.Duration // before it, after a hint or the first look
 	alive    time.Time     // when it is to be asked whether the job is alive
 	patience time.Duration // the pause before it is asked again
 	foreign  uint64        // the newest event of another life that was followed up

@@ -203,6 +203,45 @@ func (c *crowd) hears() (own, wide int) {
 	return own, wide
 }
 
+// deafen has the crowd hear nothing more of its jobs.
+func (c *crowd) deafen() {
+	t := &c.store.waiters
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.types {
+		h.silence()
+	}
+}
+
+// A job may end while somebody comes who waits for it: the hint was too early for that one, and the event
+// too late for the first look.
+func TestWaitersComeAsJobsEnd(t *testing.T) {
+	for _, n := range []int{1, 20, maxOwn + 10} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inScene(t, func(t *testing.T, s *scene) {
+				s.setDirect(true)
+				c, node := s.crowd(), s.node("n")
+				jobs := s.enqueueMany(n)
+				came := time.Now()
+				for _, r := range jobs {
+					c.await(s.ctx, r.ID, r.Life)
+				}
+				s.sleep(10 * time.Millisecond)
+				c.deafen()
+				for range jobs {
+					node.succeed("7")
+				}
+				c.waiting.Wait()
+				for id, at := range c.toldAt {
+					if took := at.Sub(came); took < 10*time.Millisecond || took > lookHintedMost {
+						t.Errorf("who waits for %s was told after %v", id, took)
+					}
+				}
+			})
+		})
+	}
+}
+
 // Whatever happens while many wait, each of them is told what became of its job.
 func TestWaitersAreTold(t *testing.T) {
 	const n = 20
