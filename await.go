@@ -87,13 +87,28 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 		return Info{}, err
 	}
 	e, err := c.store.AwaitFinal(ctx, place, ref.Life)
+	return ref.awaited(ctx, e, err)
+}
+
+// awaitStored is Await for a job that was enqueued just now.
+func (c *Client) awaitStored(ctx context.Context, ref Ref) (Info, error) {
+	ref, place, err := ref.checked()
+	if err != nil {
+		return Info{}, err
+	}
+	e, err := c.store.AwaitStored(ctx, place, ref.Life)
+	return ref.awaited(ctx, e, err)
+}
+
+// awaited returns what came of waiting for a job's final event.
+func (r Ref) awaited(ctx context.Context, e *queue.Event, err error) (Info, error) {
 	switch {
 	case err == nil:
-		return ref.ended(e)
+		return r.ended(e)
 	case ctx.Err() != nil:
 		return Info{}, err
 	}
-	return Info{}, ref.unknown(err)
+	return Info{}, r.unknown(err)
 }
 
 // ended returns what a job's final event says of it, and the error that it ended with.
@@ -119,10 +134,13 @@ func (r Ref) unknown(err error) error {
 
 // AwaitResult is [Client.Await] for a job whose result is JSON of type R.
 func AwaitResult[R any](ctx context.Context, c *Client, ref Ref) (R, error) {
-	info, err := c.Await(ctx, ref)
+	return awaitedResult[R](c.Await(ctx, ref))
+}
+
+// awaitedResult returns the result of a job that was awaited.
+func awaitedResult[R any](info Info, err error) (result R, _ error) {
 	if err != nil {
-		var none R
-		return none, err
+		return result, err
 	}
 	return resultOf[R](&info)
 }
@@ -159,7 +177,7 @@ func Call[R any](ctx context.Context, c *Client, args Args, opts ...EnqueueOptio
 		var none R
 		return none, err
 	}
-	return AwaitResult[R](ctx, c, ref)
+	return awaitedResult[R](c.awaitStored(ctx, ref))
 }
 
 // resultOf reads the result of a job that has succeeded; nothing is the zero value.

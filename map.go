@@ -131,9 +131,10 @@ type mapping[T Args, R any] struct {
 
 // A mapItem is one element of the input. It belongs to whoever received it last.
 type mapItem[T Args, R any] struct {
-	index int
-	done  Done[T, R]
-	err   error
+	index  int
+	done   Done[T, R]
+	stored bool // by this map
+	err    error
 }
 
 // errLeft is why jobs of a loop that was left are cancelled.
@@ -269,6 +270,7 @@ func (m *mapping[T, R]) onStored(it *mapItem[T, R], err error) {
 	duplicate, isDuplicate := errors.AsType[*DuplicateError](err)
 	switch {
 	case err == nil:
+		it.stored = true
 	case isDuplicate && m.Name != "": // by the map before this one
 		it.done.Ref = duplicate.Existing
 	case MaybeStored(err) && m.ctx.Err() != nil:
@@ -293,8 +295,12 @@ func (m *mapping[T, R]) await(it *mapItem[T, R]) {
 		ctx, stop = context.WithTimeoutCause(ctx, m.Timeout, ErrTimeout)
 		defer stop()
 	}
+	wait := m.client.Await
+	if it.stored {
+		wait = m.client.awaitStored
+	}
 	var err error
-	it.done.Result, err = AwaitResult[R](ctx, m.client, it.done.Ref)
+	it.done.Result, err = awaitedResult[R](wait(ctx, it.done.Ref))
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
 		m.cancels.cancel(it.done.Ref, err)

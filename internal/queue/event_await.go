@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -15,10 +16,25 @@ import (
 //
 // However many callers wait, they share what they hear and one look at a time: see [waiters].
 func (s *Store) AwaitFinal(ctx context.Context, p job.Place, life string) (*Event, error) {
-	w := &waiter{
+	return s.await(ctx, s.newWaiter(p, life))
+}
+
+// AwaitStored is AwaitFinal for a job that has just been stored. Whether it is alive is not asked at
+// first, which is half of what it costs to wait for a short job.
+func (s *Store) AwaitStored(ctx context.Context, p job.Place, life string) (*Event, error) {
+	w := s.newWaiter(p, life)
+	w.alive = time.Now().Add(lookEvery)
+	return s.await(ctx, w)
+}
+
+func (s *Store) newWaiter(p job.Place, life string) *waiter {
+	return &waiter{
 		place: p, subject: s.names.event(p), life: life,
 		told: make(chan verdict, 1), lead: make(chan struct{}, 1), pause: lookAfterJoin, patience: lookEvery,
 	}
+}
+
+func (s *Store) await(ctx context.Context, w *waiter) (*Event, error) {
 	t := &s.waiters
 	t.join(w)
 	defer t.leave(w)
