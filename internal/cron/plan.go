@@ -12,6 +12,7 @@ const (
 	refill   = 5 * time.Second  // a tick is published this long before it is due, or earlier
 	maxTicks = 100              // that are published at once, and made up for after an outage
 	maxCount = 100_000          // ticks that nobody published are counted up to here
+	maxAhead = 3 * time.Hour    // a clock that was put back by no more than this has no tick twice
 )
 
 // A Cursor is how far an entry has come in a queue.
@@ -25,6 +26,32 @@ type Cursor struct {
 	SkippedAt time.Time `json:"skipped_at,omitzero"`
 
 	Ahead []Published `json:"ahead,omitempty"` // whose time had not come
+}
+
+// Credible reports whether a cursor can be what somebody has just made who knows e and the time as it is:
+// no tick is published before its turn.
+func (e Entry) Credible(c Cursor, now time.Time) bool {
+	return c.Rev == e.Rev && (!c.Last.After(now.Add(horizon)) || !c.Last.After(e.Schedule.Next(now)))
+}
+
+// Holds reports whether e goes on from a cursor of its own revision. It does not from one that is hours
+// ahead of the time, as after a broker's clock was wrong for a moment: no tick would come until then.
+func (e Entry) Holds(c Cursor, now time.Time) bool {
+	return e.Credible(c, now.Add(maxAhead))
+}
+
+// Mended is the cursor that e goes on from instead of one which does not hold, or is of a revision that is
+// yet to come. All ticks up to onItsWay are taken for published, but for those after the last one.
+func (e Entry) Mended(c Cursor, onItsWay time.Time) Cursor {
+	last := c.Last
+	if last.IsZero() || last.After(onItsWay) {
+		last = onItsWay
+	}
+	if last.Before(e.Edited) {
+		last = e.Edited
+	}
+	c.Rev, c.Last, c.Ahead = e.Rev, last, nil
+	return c
 }
 
 // A Published is a tick with its job.

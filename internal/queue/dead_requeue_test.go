@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -392,7 +393,7 @@ func TestRequeueOfATick(t *testing.T) {
 	h := &Delivery{Record: job.Record{Tick: &job.Tick{Entry: "nightly", Rev: 1}, RetryOf: "died"}}
 	asked := false
 	s := new(Settler)
-	s.JudgeTicks(func(string) (e cron.Entry, known bool) {
+	s.JudgeTicks(func(context.Context, string) (e cron.Entry, known bool) {
 		asked = true
 		return e, true
 	})

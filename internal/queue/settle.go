@@ -76,9 +76,9 @@ type Settler struct {
 	blindUntil time.Time     // no look is worth it; of whoever looks, as blindFor is
 	blindFor   time.Duration // after the next look that fails
 
-	onSettled func(*Delivery, *Outcome)       // see OnSettled; nil: nobody wants to know
-	entry     func(string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
-	ordered   Ordered                         // nil: nothing is ever cancelled
+	onSettled func(*Delivery, *Outcome)                        // see OnSettled; nil: nobody wants to know
+	entry     func(context.Context, string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
+	ordered   Ordered                                          // nil: nothing is ever cancelled
 
 	turnedAway atomic.Int64 // jobs that found no room at the end
 }

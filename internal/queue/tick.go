@@ -24,6 +24,7 @@ const (
 	tickPause  = time.Second            // before a tick that could not be published is tried again, up to twice that
 	tickWithin = 10 * time.Second       // what is done about an entry at once takes no longer
 	followTime = 5 * time.Second        // which a follower has to hear of an edit that another worker knows
+	readAgain  = 10 * time.Minute       // after it was read, a cursor is read again: whatever was heard since may be wrong
 	tickHints  = 1024                   // that wait
 )
 
@@ -39,15 +40,20 @@ type Ticker struct {
 	store   *Store
 	crons   func() []Cron   // all that are known, removed ones as well
 	changed <-chan struct{} // they are others now
+	current ReadEntry
 	log     *slog.Logger
 
 	ticking map[string]*ticking // by name; of Run's goroutine
 }
 
+// A ReadEntry returns an entry as the registry has it now, be it removed. What is known of it otherwise
+// may be behind.
+type ReadEntry func(ctx context.Context, name string) (cron.Entry, error)
+
 // NewTicker returns a ticker of the entries that crons returns whenever changed says that they are
 // others than before.
-func NewTicker(s *Store, crons func() []Cron, changed <-chan struct{}) *Ticker {
-	return &Ticker{store: s, crons: crons, changed: changed, log: s.log, ticking: make(map[string]*ticking)}
+func NewTicker(s *Store, crons func() []Cron, changed <-chan struct{}, current ReadEntry) *Ticker {
+	return &Ticker{store: s, crons: crons, changed: changed, current: current, log: s.log, ticking: make(map[string]*ticking)}
 }
 
 // ticking is an entry with what is known of its cursor.
@@ -58,6 +64,7 @@ type ticking struct {
 	cursor  cron.Cursor
 	seq     uint64    // of the cursor; 0: there is none
 	known   bool      // the cursor is as it was read or told
+	reread  time.Time // when it is to be read again in any case
 	wake    time.Time // when to look after the entry; zero: never
 	kept    time.Time // the tick to come that an earlier one keeps out, until it is due
 	left    []job.Name
@@ -77,8 +84,11 @@ func (t *Ticker) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		for range len(hints) { // what has come by now, and no more: hints keep nobody from a tick
+			t.hear(ctx, <-hints)
+		}
 		e, wait := t.first()
-		if e != nil && wait <= 0 && len(hints) == 0 && len(t.changed) == 0 {
+		if e != nil && wait <= 0 && len(t.changed) == 0 {
 			t.attend(ctx, e)
 			continue
 		}
@@ -131,7 +141,7 @@ func (t *Ticker) learn() {
 		switch {
 		case before == nil:
 		case before.queue == e.queue:
-			e.cursor, e.seq, e.known = before.cursor, before.seq, before.known
+			e.cursor, e.seq, e.known, e.reread = before.cursor, before.seq, before.known, before.reread
 		case !before.Removed: // which has no queue
 			e.left = append(e.left, before.queue)
 		}
@@ -174,8 +184,8 @@ func (t *Ticker) try(ctx context.Context, e *ticking) error {
 	if err != nil {
 		return err
 	}
-	if !e.known {
-		if err := t.read(ctx, e); err != nil {
+	if !e.known || !time.Now().Before(e.reread) {
+		if err := t.read(ctx, e, now); err != nil {
 			return err
 		}
 		e.turn(now)
@@ -209,9 +219,9 @@ func (e *ticking) possible(now time.Time) (at time.Time, ok bool) {
 // turn sets when e's next ticks are to be published by this worker, now being the broker's time: some
 // time after that is possible, so that another may be first and spare it the trouble.
 func (e *ticking) turn(now time.Time) {
+	e.wake = e.reread
 	at, ok := e.possible(now)
 	if !ok {
-		e.wake = time.Time{}
 		return
 	}
 	if at.Before(now) {
@@ -221,11 +231,19 @@ func (e *ticking) turn(now time.Time) {
 	if _, first, _ := e.Wake(e.cursor); first.Sub(at) > dueSpread {
 		spread = min(first.Sub(at)/2, maxLead)
 	}
-	e.wake = time.Now().Add(at.Sub(now) + rand.N(spread))
+	if wake := time.Now().Add(at.Sub(now) + rand.N(spread)); wake.Before(e.reread) {
+		e.wake = wake
+	}
+}
+
+// knows notes that the cursor is as the broker has it.
+func (e *ticking) knows(c cron.Cursor, seq uint64) {
+	e.cursor, e.seq, e.known = c, seq, true
+	e.reread = time.Now().Add(readAgain - rand.N(readAgain/10))
 }
 
 // read reads the cursor. Of one that is lost with its stream, what was known of it holds.
-func (t *Ticker) read(ctx context.Context, e *ticking) error {
+func (t *Ticker) read(ctx context.Context, e *ticking, now time.Time) error {
 	if err := t.store.Require(ctx, e.queue); err != nil {
 		return err
 	}
@@ -233,22 +251,53 @@ func (t *Ticker) read(ctx context.Context, e *ticking) error {
 	if err != nil {
 		return err
 	}
-	if seq > 0 || e.cursor.Rev != e.Rev {
-		e.cursor = c
+	if seq == 0 && e.cursor.Rev == e.Rev {
+		c = e.cursor
 	}
-	e.seq, e.known = seq, true
+	if c, err = t.mend(ctx, e, c, now); err != nil {
+		return err
+	}
+	e.knows(c, seq)
 	return nil
 }
 
-// hear takes in what another worker published.
+// mend returns a cursor that was read, or the one to go on from if it would keep all ticks from coming. What
+// such a one published ahead ends, but for what may be on its way.
+func (t *Ticker) mend(ctx context.Context, e *ticking, c cron.Cursor, now time.Time) (cron.Cursor, error) {
+	why := "it is ahead of the time, as after the broker's clock was wrong"
+	switch {
+	case c.Rev < e.Rev, c.Rev == e.Rev && e.Holds(c, now):
+		return c, nil
+	case c.Rev == noRev:
+		why = "it cannot be read"
+	case c.Rev > e.Rev:
+		// Read after the cursor, so that whoever published that knew this revision or an earlier one.
+		current, err := t.current(ctx, e.Name)
+		if err != nil || current.Rev > e.Rev { // the follower has yet to hear of it
+			return c, err
+		}
+		why = "it is of an edit that the registry does not have, as after that was restored"
+	}
+	if err := t.store.endTicks(ctx, e.queue, e.name, c); err != nil {
+		return c, err
+	}
+	t.log.WarnContext(ctx, "how far a schedule has come is not to be believed: its ticks go on from now",
+		slog.String("cron", e.Name), slog.String("why", why), slog.Time("last", c.Last))
+	return e.Mended(c, now.Add(dueGuard)), nil
+}
+
+// hear takes in what another worker published. What it cannot have published has the cursor read.
 func (t *Ticker) hear(ctx context.Context, m *nats.Msg) {
 	h, ok := readCronHint(m.Data)
 	e := t.ticking[h.Entry]
-	if !ok || e == nil || e.Removed || h.Queue != e.Job.Queue || h.Seq <= e.seq {
+	if !ok || e == nil || e.Removed || !e.known || h.Queue != e.Job.Queue || h.Seq <= e.seq {
 		return
 	}
-	e.cursor, e.seq, e.known = h.Cursor, h.Seq, true
-	if now, err := t.store.Now(ctx, e.queue); err == nil {
+	now, err := t.store.Now(ctx, e.queue)
+	if err == nil && e.Credible(h.Cursor, now) {
+		e.cursor, e.seq = h.Cursor, h.Seq
 		e.turn(now)
+		return
 	}
+	e.known, e.wake = false, time.Now().Add(rand.N(dueSpread))
 }

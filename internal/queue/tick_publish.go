@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -42,55 +42,45 @@ func (t *Ticker) publish(ctx context.Context, e *ticking, p cron.Plan, now time.
 		return err
 	}
 	before := e.seq
-	if err := t.read(ctx, e); err != nil {
+	if err := t.read(ctx, e, now); err != nil {
 		return err
 	}
-	switch {
-	case e.seq != before: // somebody was first
+	if e.seq != before { // somebody was first
 		e.turn(now)
-	case len(p.Ticks) > 1: // one of them, and the others are not to wait for it
+		return nil
+	}
+	if len(p.Ticks) > 1 { // one of them, and the others are not to wait for it
 		p.Ticks, p.Last = p.Ticks[:1], p.Ticks[0]
 		return t.publish(ctx, e, p, now)
+	}
+	return t.refused(ctx, e, p, now)
+}
+
+// refused does what there is to be done about the only tick of a plan, whose id has a job.
+func (t *Ticker) refused(ctx context.Context, e *ticking, p cron.Plan, now time.Time) error {
+	there, err := t.store.jobOf(ctx, e, p.Last)
+	switch {
+	case err != nil:
+		return err
+	case there.of(e, p.Last): // so it was published, and a cursor was lost that said so
+		return t.move(ctx, e, e.after(p, now), now)
 	case p.Last.After(now):
 		e.kept = p.Last
 		e.turn(now)
-	default:
-		superseded, err := t.store.blockedBySuperseded(ctx, e, p.Last, now)
-		if err != nil {
-			return err
-		}
-		if !superseded {
-			return t.skip(ctx, e, p, now)
-		}
+		return nil
+	case there.superseded(e, now):
 		// A worker is about to end it. The pauses grow, since the queue may be paused.
 		e.wake = time.Now().Add(min(max(now.Sub(p.Last), dueSpread), maxLead) + rand.N(dueSpread))
+		return nil
 	}
-	return nil
-}
-
-// blockedBySuperseded reports whether the job that has the id of a tick is that of a tick of an earlier
-// revision, which was on its way when the entry was edited and does not run.
-func (s *Store) blockedBySuperseded(ctx context.Context, e *ticking, tick, now time.Time) (bool, error) {
-	place, err := job.PlaceOf(e.Job.Queue, e.Job.Type, e.ID(tick))
-	if err != nil {
-		return false, err
-	}
-	m, err := s.Find(ctx, place)
-	switch {
-	case errors.Is(err, ErrNotFound): // it has just ended
-		return true, nil
-	case err != nil:
-		return false, err
-	case m.Tick == nil, m.Tick.Entry != e.Name, m.HasStarted(), m.RetryOf != "":
-		return false, nil
-	}
-	return e.Judge(cron.Tick{Rev: m.Tick.Rev, At: m.Tick.Time, Due: m.Due}, now) == cron.Superseded, nil
-}
-
-// skip moves the cursor past a tick whose id has a living job.
-func (t *Ticker) skip(ctx context.Context, e *ticking, p cron.Plan, now time.Time) error {
+	t.log.InfoContext(ctx, "a schedule's tick is skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("job_id", e.ID(p.Last)), slog.Time("tick", p.Last))
 	next := e.after(cron.Plan{Missed: p.Missed, Last: p.Last}, now)
 	next.Skipped, next.SkippedAt = next.Skipped+1, p.Last
+	return t.move(ctx, e, next, now)
+}
+
+// move moves the cursor past a tick of which no job is published.
+func (t *Ticker) move(ctx context.Context, e *ticking, next cron.Cursor, now time.Time) error {
 	seq, err := t.store.client.Publish(ctx, t.store.cursorMsg(e, next))
 	if errors.Is(err, stream.ErrConflict) {
 		e.known, e.wake = false, time.Now()
@@ -99,14 +89,46 @@ func (t *Ticker) skip(ctx context.Context, e *ticking, p cron.Plan, now time.Tim
 	if err != nil {
 		return err
 	}
-	t.log.InfoContext(ctx, "a schedule's tick was skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("job_id", e.ID(p.Last)), slog.Time("tick", p.Last))
 	t.moved(e, next, seq, now)
 	return nil
 }
 
+// A tickJob is what has the id of a tick. Without a message it is something that has just ended.
+type tickJob struct{ *Message }
+
+// jobOf returns what has the id of a tick.
+func (s *Store) jobOf(ctx context.Context, e *ticking, tick time.Time) (tickJob, error) {
+	place, err := job.PlaceOf(e.Job.Queue, e.Job.Type, e.ID(tick))
+	if err != nil {
+		return tickJob{}, err
+	}
+	m, err := s.Find(ctx, place)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return tickJob{m}, err
+}
+
+// of reports whether j is the job of a tick, as it has to be.
+func (j tickJob) of(e *ticking, tick time.Time) bool {
+	return j.Message != nil && j.Tick != nil && j.Tick.Entry == e.Name && j.Tick.Rev >= e.Rev && j.Tick.Time.Equal(tick)
+}
+
+// superseded reports whether j is the job of a tick of an earlier revision, which was on its way when the
+// entry was edited and does not run.
+func (j tickJob) superseded(e *ticking, now time.Time) bool {
+	switch {
+	case j.Message == nil:
+		return true
+	case j.Tick == nil, j.Tick.Entry != e.Name, j.HasStarted(), j.RetryOf != "":
+		return false
+	}
+	return e.Judge(cron.Tick{Rev: j.Tick.Rev, At: j.Tick.Time, Due: j.Due}, now) == cron.Superseded
+}
+
 // moved takes in that the cursor is next, and tells the other workers.
 func (t *Ticker) moved(e *ticking, next cron.Cursor, seq uint64, now time.Time) {
-	e.cursor, e.seq = next, seq
+	e.knows(next, seq)
 	e.turn(now)
 	h, err := json.Marshal(cronHint{Entry: e.Name, Queue: e.Job.Queue, Seq: seq, Cursor: next})
 	if err == nil {
@@ -174,6 +196,9 @@ func (s *Store) tickMsg(e *ticking, tick, now time.Time) (*nats.Msg, error) {
 	return m, nil
 }
 
+// noRev is the revision of a cursor that cannot be read: none that there is.
+const noRev = math.MaxUint64
+
 // readCursor returns the cursor of an entry, and the sequence of its message: 0 if there is none.
 func (s *Store) readCursor(ctx context.Context, queue, entry job.Name) (c cron.Cursor, seq uint64, err error) {
 	m, err := s.client.Last(ctx, s.names.queueStream(queue), s.names.cron(queue, entry))
@@ -183,8 +208,8 @@ func (s *Store) readCursor(ctx context.Context, queue, entry job.Name) (c cron.C
 	case err != nil:
 		return cron.Cursor{}, 0, err
 	}
-	if err := json.Unmarshal(m.Data, &c); err != nil {
-		return cron.Cursor{}, 0, fmt.Errorf("cursor of %s: %w", entry, err)
+	if json.Unmarshal(m.Data, &c) != nil {
+		c = cron.Cursor{Rev: noRev}
 	}
 	return c, m.Seq, nil
 }

@@ -12,7 +12,9 @@ import (
 
 // JudgeTicks has jobs of ticks judged by their entries before they start for the first time, be they
 // removed. It is to be called before the pullers of the settler run.
-func (s *Settler) JudgeTicks(entry func(name string) (e cron.Entry, known bool)) { s.entry = entry }
+func (s *Settler) JudgeTicks(entry func(ctx context.Context, name string) (e cron.Entry, known bool)) {
+	s.entry = entry
+}
 
 // mayTick reports whether h may start as far as its tick is concerned, and settles it if not. It does
 // not matter why a tick is late: nobody was there to publish or to run it, or it waited in a queue
@@ -22,7 +24,7 @@ func (p *Puller) mayTick(ctx context.Context, h *Delivery) bool {
 	if t == nil || p.settler.entry == nil || h.HasStarted() || h.RetryOf != "" { // which somebody asked for
 		return true
 	}
-	e, known := p.settler.entry(t.Entry)
+	e, known := p.settler.entry(ctx, t.Entry)
 	if !known {
 		return true // nothing says that it was removed
 	}

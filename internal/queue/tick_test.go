@@ -83,6 +83,12 @@ func (s *cronScene) all() []Cron {
 	return all
 }
 
+func (s *cronScene) current(_ context.Context, name string) (cron.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.crons[name].Entry, nil
+}
+
 // ticker starts a worker's ticker over a connection of its own.
 func (s *cronScene) ticker(name string) *tickingNode {
 	s.t.Helper()
@@ -91,7 +97,7 @@ func (s *cronScene) ticker(name string) *tickingNode {
 	store := s.open(nc, Config{AckWait: testWait, Node: name})
 	ctx, cancel := context.WithCancel(s.ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- NewTicker(store, s.all, n.changed).Run(ctx) }()
+	go func() { ended <- NewTicker(store, s.all, n.changed, s.current).Run(ctx) }()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		n.link.Crash()

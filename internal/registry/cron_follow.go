@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
@@ -17,9 +18,14 @@ type CronFollower struct {
 	store   *Store
 	changed chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	crons map[string]Cron // removed ones as well
+	mu     sync.Mutex
+	crons  map[string]Cron // removed ones as well
+	silent time.Time       // until then nothing is asked of the broker, which has not answered
 }
+
+// cronSilence is how long a follower goes by what it has heard after the broker did not answer: jobs wait
+// for that.
+const cronSilence = 5 * time.Second
 
 // FollowCrons returns a follower that does not run yet.
 func (s *Store) FollowCrons() *CronFollower {
@@ -55,6 +61,36 @@ func (f *CronFollower) Get(name string) (c Cron, known bool) {
 	defer f.mu.Unlock()
 	c, known = f.crons[name]
 	return c, known
+}
+
+// Read returns an entry as the broker has it, be it removed.
+func (f *CronFollower) Read(ctx context.Context, name string) (Cron, error) {
+	e, err := f.store.bucket.Last(ctx, cronKey(name))
+	if err != nil {
+		return Cron{}, err
+	}
+	return decodeCron(e)
+}
+
+// Newest returns an entry as the broker has it, so that an edit which was answered holds for whoever asks
+// after that, however far behind this follower is. If that cannot be read, it is as it was heard of.
+func (f *CronFollower) Newest(ctx context.Context, name string) (c Cron, known bool) {
+	f.mu.Lock()
+	silent := time.Now().Before(f.silent)
+	f.mu.Unlock()
+	if silent {
+		return f.Get(name)
+	}
+	c, err := f.Read(ctx, name)
+	switch {
+	case err == nil:
+		return c, true
+	case isSilence(err) && ctx.Err() == nil:
+		f.mu.Lock()
+		f.silent = time.Now().Add(cronSilence)
+		f.mu.Unlock()
+	}
+	return f.Get(name)
 }
 
 // know takes in an entry that is newer than what is known.

@@ -38,11 +38,15 @@ func (w *Worker) newTicker() *queue.Ticker {
 		}
 		return all
 	}
-	w.settler.JudgeTicks(func(name string) (cron.Entry, bool) {
-		c, known := w.crons.Get(name)
+	w.settler.JudgeTicks(func(ctx context.Context, name string) (cron.Entry, bool) {
+		c, known := w.crons.Newest(ctx, name)
 		return c.Entry, known
 	})
-	return queue.NewTicker(w.store, crons, w.crons.Changed())
+	current := func(ctx context.Context, name string) (cron.Entry, error) {
+		c, err := w.crons.Read(ctx, name)
+		return c.Entry, err
+	}
+	return queue.NewTicker(w.store, crons, w.crons.Changed(), current)
 }
 
 // setCrons puts the configured entries where they are not there as they are.
