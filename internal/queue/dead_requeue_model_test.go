@@ -184,7 +184,7 @@ func (m *requeueModel) check() {
 // at the same time, while workers run, lose and bury the same jobs: whatever died goes on in one
 // life, which runs once.
 func TestRequeueOnce(t *testing.T) {
-	natstest.CheckSome(t, func(t *rapid.T, server *natstest.Server) {
+	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		m := &requeueModel{zombieModel: zombieModel{scene: newScene(t, server), checked: true}}
 		steps := make(modeltest.Steps)
 		steps.Add("enqueue", 3, m.enqueue)

@@ -169,7 +169,7 @@ func TestEnqueueManyIntoAStreamWithoutBatches(t *testing.T) {
 // Whatever becomes of a batch, each job is stored once, or refused for what is there. Of jobs with one id
 // it may be any that is stored, since one whose message is lost is sent again behind the others.
 func TestEnqueueManyInBatchesOverABreakingLink(t *testing.T) {
-	natstest.CheckSome(t, func(t *rapid.T, server *natstest.Server) {
+	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
 		link := server.Link()
 		store := s.open(link.Connect(t), Config{})

@@ -369,7 +369,7 @@ func TestWaitersOfLives(t *testing.T) {
 
 // Whoever looks for the others may go at any time, and so may the connection.
 func TestWaitersComeAndGo(t *testing.T) {
-	natstest.CheckSome(t, func(t *rapid.T, server *natstest.Server) {
+	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
 		s := newScene(t, server)
 		s.setDirect(rapid.Bool().Draw(t, "direct"))
 		c, n := s.crowd(), s.node("n")

@@ -195,7 +195,7 @@ func TestAMoveWhoseAnswerIsLost(t *testing.T) {
 // Moves and promotions, from any number of callers and over slow lines, meet the moment at which a
 // job is due: it runs once, and at a time that somebody has wanted.
 func TestMovesAgainstFiring(t *testing.T) {
-	natstest.CheckSome(t, func(rt *rapid.T, server *natstest.Server) {
+	natstest.Check(t, func(rt *rapid.T, server *natstest.Server) {
 		s := newScene(rt, server)
 		var ran startTimes
 		st := s.station("n", 10, ran.run)
