@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,13 +19,16 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
-// Whatever stands on a queue's subjects, however it was published: the worker lives, a job behind it runs, what it was is
-// over in the end, and the worker drains. The publisher speaks the protocol itself, since client libraries refuse what
-// others send.
-func FuzzHostileMessage(f *testing.F) {
+// A hostileMessage is what somebody publishes on a queue's subjects. Suffix is what follows the queue's name.
+type hostileMessage struct {
+	suffix       string
+	header, body []byte
+}
+
+func hostileMessages() (all []hostileMessage) {
 	long := strings.Repeat("x", 4000)
 	big := "traceparent: " + strings.Repeat("y", 60<<10)
-	for i, m := range []struct{ suffix, header, body string }{
+	for i, m := range [][3]string{
 		{"ready.email.a", "", `{"to":"a"}`},
 		{"ready.email.a", "", `{`},
 		{"ready.email." + long, "", `{}`},
@@ -55,23 +60,60 @@ func FuzzHostileMessage(f *testing.F) {
 		{"ready.fails.a", "Nats-TTL: 1s", `{}`},
 		{"ready.email.a", "Nats-Msg-Id: x", "\x00\xff"},
 		{"ready.email.a", "Status: 503", ""},
+		{"ready.ema.}ia", "Millhand-Expires: 1ns", `{}`},
+		{"ready.j\x82\xf8l&ls.a", "ready.j\x82\xf8l&ls.a\x00\x00ls.a\r\nM xYt:illhand-Meta-a b: y", `{}`},
+		{"ready.email.>", "\xeb\n\xf0ɽ\xc6\x10\x10\x10\x10\x10\x10AC", `{}`},
+		{"ready\xbf\xbf\xbf\xbf\xbfl.\x7f", "", `{}`},
+		{"ready.email." + strings.Repeat("x", 90) + "\x04\xe6\xf2\x8cb\x1am", "", "{}}<\xcd\x01"},
+		{"later.email.a", "Ɵ1\x8e\x02\xbf=vݘ\x8b\xd2A\xe5\x1c", "{\xed"},
+		{"later.\x85\x85\x85\x85\x85\x85a", "\xff]\xc0\xf9D", `{}`},
+		{"later.e.a\x01lma", "Nats-Schedule: @every 1s\r\nNats-Schedule-Target: millhand.default.ready.email.c", "\xb8\xfe"},
+		{"later.email.a", "Nats-Schedule: @every 1s\r\nNats-Schedule-Target: millhand.default.ready.e\x87\x87\x87mail.b", "[{"},
+		{"later.email.a", "Nats-Schedule: @at 2000-01-01T00:00:05Z\r\nNats-Schedule-Target: millhand.defaul\x01.pin", `{}`},
+		{"later.email.a", "ts-Schedu\x8ee: @at 2000-01-01T00:00:05Z\r\nNats-Schedule-Target: millhand.default.pin", "}{"},
+		{"later.email.a", "Nats-Schedule: @every 5s\r\nNats-Schedule-Target: millhand.default.ready.email.d", "4)"},
 		{"pin", "", ""},
 		{"pin", "Nats-Rollup: all", ""},
 	} {
-		if testing.Short() && i%4 > 0 {
-			continue
+		suffix := m[0]
+		if of, ok := strings.CutSuffix(suffix, ".a"); ok {
+			suffix = fmt.Sprintf("%s.a%d", of, i) // an id of its own, so that none ends the job before it
 		}
-		f.Add(m.suffix, []byte(m.header), []byte(m.body))
+		all = append(all, hostileMessage{suffix: suffix, header: []byte(m[1]), body: []byte(m[2])})
+	}
+	return all
+}
+
+// Whatever stands on a queue's subjects, however it was published: the worker lives, a job behind it runs, what it was is
+// over in the end, and the worker drains. The publisher speaks the protocol itself, since client libraries refuse what
+// others send.
+func TestHostileMessages(t *testing.T) {
+	for _, on := range []string{"ready", "later", "pin"} { // a message on the pin can remove all others
+		t.Run(on, func(t *testing.T) {
+			msgs := slices.DeleteFunc(hostileMessages(), func(m hostileMessage) bool { return !strings.HasPrefix(m.suffix, on) })
+			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) { surviveHostile(t, s, msgs) })
+		})
+	}
+}
+
+// FuzzHostileMessage begins with each of these messages alone. That takes its time, and so is done only where time is for it.
+func FuzzHostileMessage(f *testing.F) {
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		for _, m := range hostileMessages() {
+			f.Add(m.suffix, m.header, m.body)
+		}
 	}
 	f.Fuzz(func(t *testing.T, suffix string, header, body []byte) {
 		if strings.ContainsAny(suffix, " \t\r\n\x00") || len(suffix) > 4200 || len(header) > 64<<10 || len(body) > 256<<10 {
 			t.Skip() // Another command, or one that the server does not read.
 		}
-		natstest.Bubble(t, func(t *testing.T, s *natstest.Server) { surviveHostile(t, s, suffix, header, body) })
+		natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+			surviveHostile(t, s, []hostileMessage{{suffix, header, body}})
+		})
 	})
 }
 
-func surviveHostile(t *testing.T, s *natstest.Server, suffix string, header, body []byte) {
+func surviveHostile(t *testing.T, s *natstest.Server, msgs []hostileMessage) {
 	t.Helper()
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[email]) error { return nil })
@@ -95,8 +137,10 @@ func surviveHostile(t *testing.T, s *natstest.Server, suffix string, header, bod
 		}
 	}
 	await("before")
-	publishRaw(t, s, "millhand.default."+suffix, header, body)
-	await("behind it")
+	for _, m := range msgs {
+		publishRaw(t, s, "millhand.default."+m.suffix, m.header, m.body)
+		await(fmt.Sprintf("behind %.40q, %.60q", m.suffix, m.header))
+	}
 	time.Sleep(3 * time.Minute)
 	await("later")
 	checkOver(t, s)
