@@ -45,7 +45,7 @@ func (s *scene) haunt(p slots.Key, nodes int) {
 // Nodes that are gone leave more keys in a rate than one answer of the broker can have. Jobs
 // of the rate run on, the limit holds, and can be changed, read and removed.
 func TestNodesThatAreGoneDoNotFillARate(t *testing.T) {
-	for _, gone := range []int{1100, 5000} {
+	for _, gone := range []int{1100, 3000} {
 		t.Run(strconv.Itoa(gone), func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				const per = time.Hour

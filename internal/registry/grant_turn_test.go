@@ -52,10 +52,7 @@ func TestNodesTakeTurns(t *testing.T) {
 					nodes = append(nodes, s.node("n"+strconv.Itoa(i), busy))
 				}
 				time.Sleep(time.Second)
-				watched := 2 * time.Minute
-				if testing.Short() {
-					watched = time.Minute
-				}
+				const watched = time.Minute
 				s.checkUsed(imports, limit, watched)
 				least, most := 1<<30, 0
 				for _, n := range nodes {
