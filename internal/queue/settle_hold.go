@@ -59,7 +59,8 @@ func (s *Settler) sendHold(t *settlement) (token uint64, err error) {
 var errSlowPath = errors.New("to be settled step by step")
 
 // keepsID reports whether the id of t is to be kept if its time has not come: whether its enqueue
-// asked for that, and something may have been done that is not to be done twice.
+// asked for that, and something may have been done that is not to be done twice. What was lost may
+// have started, as far as anybody knows but whoever lost it: not so whoever cancelled it from afar.
 func (t *settlement) keepsID() bool {
 	if t.UniqueUntil.IsZero() || !t.Kind.Final() {
 		return false
@@ -68,5 +69,5 @@ func (t *settlement) keepsID() bool {
 	case job.ReasonExpired, job.ReasonMalformed, job.ReasonSuperseded: // nothing was
 		return false
 	}
-	return t.Kind == job.EventSucceeded || !t.startedAt.IsZero() || t.HasStarted()
+	return t.Kind == job.EventSucceeded || !t.startedAt.IsZero() || t.HasStarted() || t.redelivered && !t.unstarted
 }

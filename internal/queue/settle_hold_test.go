@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,4 +125,70 @@ func TestAnIDIsKeptAfterTheEnd(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whoever is handed a job again cannot know whether it had started, and keeps its id: also where a
+// canceller that did not reach the job's worker has died before it did so.
+func TestAnIDIsKeptIfCancellerAndWorkerDie(t *testing.T) {
+	for cut := range 5 { // not at all, then before and after the event and the hold
+		t.Run(strconv.Itoa(cut), func(t *testing.T) {
+			inScene(t, func(_ *testing.T, s *scene) {
+				record := s.enqueueKept("a")
+				runner := s.node("runner")
+				runner.pull().start()
+				runner.crash()
+				canceller := s.node("canceller")
+				if cut > 0 {
+					canceller.crashAt((cut+1)/2, []natstest.Fate{natstest.CutAfter, natstest.CutBefore}[cut%2])
+				}
+				ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+				defer cancel()
+				r := &removal{store: canceller.store, place: testPlace("a"), life: record.Life, order: new(job.Order)}
+				if err := r.run(ctx); (err != nil) != (cut > 0) {
+					s.t.Errorf("cancel: %v", err)
+				}
+				canceller.crash()
+				s.sleep(2 * testWait)
+				s.node("other").finishAll(Outcome{Kind: job.EventSucceeded})
+				s.checkKept(record)
+			})
+		})
+	}
+}
+
+// A job whose worker has vanished keeps its id, too, if it cannot be put back.
+func TestAnIDIsKeptOfALostJobThatCannotGoOn(t *testing.T) {
+	inScene(t, func(_ *testing.T, s *scene) {
+		record := s.record("a")
+		record.UniqueUntil, record.Payload = time.Now().Add(kept), make([]byte, 2000)
+		if err := s.store.Enqueue(s.ctx, enqueueOf(record, true, 0)); err != nil {
+			s.t.Fatal(err)
+		}
+		runner := s.node("runner")
+		runner.pull().start()
+		runner.crash()
+		s.limit(s.store.names.queueStream(queueName()), maxMsgSize(1000))
+		s.sleep(2 * testWait)
+		s.node("other").finishAll(Outcome{Kind: job.EventSucceeded})
+		if got := s.kinds(record.Life); got != "lost dead" {
+			s.t.Errorf("events: %s", got)
+		}
+		s.checkKept(record)
+	})
+}
+
+// A job that its worker has cancelled before its start leaves its id free, also if that worker vanishes
+// before it has acknowledged it.
+func TestAnIDIsFreeIfAWorkerDiesThatDidNotStartTheJob(t *testing.T) {
+	inScene(t, func(_ *testing.T, s *scene) {
+		s.enqueueKept("a")
+		n := s.node("n")
+		n.crashAt(1, natstest.CutAfter)
+		n.settler.Settle(n.pull(), CancelledBy(new(job.Order)))
+		s.sleep(time.Second)
+		n.crash()
+		s.sleep(2 * testWait)
+		s.node("other").finishAll(Outcome{Kind: job.EventSucceeded})
+		s.checkFree("a")
+	})
 }

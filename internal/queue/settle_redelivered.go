@@ -58,6 +58,7 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 func (t *settlement) completeEnd(ctx context.Context, end *Event) error {
 	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 	t.startedAt = end.StartedAt
+	t.unstarted = end.Kind == job.EventCancelled && end.Holder != "" && end.StartedAt.IsZero()
 	if err := t.completeBurial(ctx, end); err != nil {
 		return err
 	}

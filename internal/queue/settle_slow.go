@@ -22,6 +22,7 @@ type settlement struct {
 	redelivered bool
 	confirmed   bool // its event is stored, or not wanted: what follows is the effect
 	ends        bool // the job ran, and does not run again: as it was handed over
+	unstarted   bool // whoever lost it has ended it before a run began
 
 	settler *Settler
 	state   settleState // the [tracker]'s
