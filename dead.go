@@ -45,7 +45,7 @@ type DeadFilter struct {
 	Queue  string    // empty: all
 	Type   string    // empty: all
 	ID     string    // empty: all
-	Reason Reason    // empty: any
+	Reason Reason    // of a dead job, such as [ReasonExhausted]; empty: any
 	Error  string    // what the last failure's text contains
 	Since  time.Time // of the death; zero: any
 	Until  time.Time // of the death, itself not included; zero: any

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -126,4 +127,58 @@ func TestInvalidErrorsAreData(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A value that no job or setting can have is refused wherever it is given: an answer of nothing would
+// look as if there were nothing.
+func TestUnknownValuesAreRefused(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		ctx := t.Context()
+		const reasons = "want exhausted, permanent, expired, malformed or crashed"
+		dead := millhand.DeadFilter{Reason: "exausted"}
+		_, count := c.CountDead(ctx, dead)
+		_, purge := c.PurgeDead(ctx, dead)
+		_, cancelled := c.CountDead(ctx, millhand.DeadFilter{Reason: millhand.ReasonRequested})
+		_, odd := c.CountDead(ctx, millhand.DeadFilter{Type: "a.*"})
+		_, running := c.Running(ctx, "*")
+		_, trace := c.Enqueue(ctx, email{}, millhand.WithTrace(map[string]string{"trace": "x"}))
+		entry := millhand.Cron{Name: "nightly", Schedule: "@daily", Args: email{}}
+		overlap, catchUp := entry, entry
+		overlap.Overlap, catchUp.CatchUp = "no", "some"
+		for name, tt := range map[string]struct {
+			err  error
+			want string
+		}{
+			"dead":              {lastError(c.Dead(ctx, dead)), `reason "exausted": ` + reasons},
+			"count":             {count, reasons},
+			"purge":             {purge, reasons},
+			"requeue":           {lastError(c.RequeueDead(ctx, dead, millhand.RequeueConfig{})), reasons},
+			"of a cancelled":    {cancelled, `reason "requested": is one of a cancelled job: ` + reasons},
+			"type of the dead":  {odd, "only"},
+			"state":             {lastError(c.Jobs(ctx, millhand.JobFilter{States: []millhand.State{"redy"}})), "want scheduled, retrying, ready or running"},
+			"state of a cancel": {lastError(c.CancelMany(ctx, millhand.JobFilter{States: []millhand.State{millhand.Dead}})), "of a job that has ended"},
+			"running type":      {running, "only"},
+			"trace":             {trace, "only traceparent and tracestate"},
+			"overlap":           {overlap.Check(), "want skip or allow"},
+			"catch-up":          {catchUp.Check(), "want skip, one or all"},
+			"entry":             {c.DeleteCron(ctx, "*"), "only"},
+			"pause":             {c.Pause(ctx, "*"), "only"},
+			"resume":            {c.Resume(ctx, "*"), "only"},
+			"quota":             {c.SetQuota(ctx, millhand.Quota{Type: "*", Limit: 1}), "only"},
+			"reset of a quota":  {c.ResetQuota(ctx, millhand.Quota{Key: "k", Types: []string{"*"}}), "only"},
+		} {
+			if !errors.Is(tt.err, millhand.ErrInvalid) || !strings.Contains(tt.err.Error(), tt.want) {
+				t.Errorf("%s: %v, want ErrInvalid with %q", name, tt.err, tt.want)
+			}
+		}
+	})
+}
+
+// lastError is the error that a sequence ends with.
+func lastError[T any](seq iter.Seq2[T, error]) (last error) {
+	for _, err := range seq {
+		last = err
+	}
+	return last
 }

@@ -57,10 +57,25 @@ func (f DeadFilter) check() error {
 			return err
 		}
 	}
+	if err := checkDeadReason(f.Reason); err != nil {
+		return err
+	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return job.Invalid("until", f.Until.UTC().Format(time.RFC3339), "must be after since, which is %s", f.Since.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// checkDeadReason returns a [*job.InvalidError] for a reason that no dead job has; none is fine.
+func checkDeadReason(reason string) error {
+	const want = "want exhausted, permanent, expired, malformed or crashed"
+	switch reason {
+	case "", job.ReasonExhausted, job.ReasonPermanent, job.ReasonExpired, job.ReasonMalformed, job.ReasonCrashed:
+		return nil
+	case job.ReasonSuperseded, job.ReasonMissed, job.ReasonRequested:
+		return job.Invalid("reason", reason, "is one of a cancelled job: "+want)
+	}
+	return job.Invalid("reason", reason, want)
 }
 
 // byName reports whether names are all that f asks for, so that it is a subject.
