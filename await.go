@@ -75,6 +75,9 @@ func (r Ref) notFound() error {
 // [ErrInvalid] for a ref that can name none. It is [ErrNoRecord] for a job that ended without a
 // trace, as those of a type with SilentSuccess may: enqueue what is to be awaited [WithAwait].
 //
+// What it returns is the job's last event, so of several failures it has the last. [Client.Get] reads
+// all that are kept.
+//
 // A job that expires while no worker takes it is ended by whoever awaits it, so Await does not hang on
 // a type that nobody handles if that was enqueued [WithExpires].
 //

@@ -119,13 +119,17 @@ func (e *QuotaError) Is(target error) bool { return target == ErrQuotaReached }
 // A FailedError tells how an awaited job died.
 type FailedError struct {
 	Ref
-	Attempts int
+	Attempts int // as [Info] has them: 0 if none came to an end
 	Reason   Reason
 	Message  string // of the last failure
 }
 
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("millhand: job %s is dead (%s) after attempt %d: %s", e.ID, e.Reason, e.Attempts, e.Message)
+	after := ""
+	if e.Attempts > 0 {
+		after = fmt.Sprintf(" after attempt %d", e.Attempts)
+	}
+	return fmt.Sprintf("millhand: job %s is dead (%s)%s: %s", e.ID, e.Reason, after, e.Message)
 }
 
 // Is makes it an [ErrFailed].

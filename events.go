@@ -28,12 +28,12 @@ type Event struct {
 	Ref
 	State      State     `json:"state"` // the job's from now on
 	Kind       EventKind `json:"kind"`
-	Attempt    int       `json:"attempt"`              // the run that ended
+	Attempt    int       `json:"attempt"`              // the run that ended, or that was next: see StartedAt
 	Worker     string    `json:"worker,omitempty"`     // that wrote it
 	Reason     Reason    `json:"reason,omitempty"`     // of a dead or cancelled job
 	Error      string    `json:"error,omitempty"`      // of a run that failed
 	Time       time.Time `json:"time"`                 // UTC, by the worker's clock, as is StartedAt
-	StartedAt  time.Time `json:"started_at,omitzero"`  // of the run; zero if it never started
+	StartedAt  time.Time `json:"started_at,omitzero"`  // of the run; zero if none is known to have begun
 	EnqueuedAt time.Time `json:"enqueued_at,omitzero"` // by the broker's clock
 	RunAt      time.Time `json:"run_at,omitzero"`      // of the next run, if it has a time
 	Returned             // by the handler of a run that succeeded

@@ -144,18 +144,18 @@ const (
 type Info struct {
 	Ref
 	State       State             `json:"state"`
-	Attempt     int               `json:"attempt"`                // the run that ended last or, of a job that waits, the next
+	Attempt     int               `json:"attempt"`                // the run that is next or, of a job that has ended, that ended last: 0 if none did
 	MaxAttempts int               `json:"max_attempts,omitempty"` // 0: the worker's setting
 	Crashes     int               `json:"crashes,omitempty"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	EnqueuedAt  time.Time         `json:"enqueued_at,omitzero"`
-	StartedAt   time.Time         `json:"started_at,omitzero"`  // of the last run that ended
+	StartedAt   time.Time         `json:"started_at,omitzero"`  // of the run that ended last; zero if the job ended before one began
 	RunAt       time.Time         `json:"run_at,omitzero"`      // of a job that waits for its time
 	FinishedAt  time.Time         `json:"finished_at,omitzero"` // of a job that has ended
 	Worker      string            `json:"worker,omitempty"`     // that ended the last run
 	Reason      Reason            `json:"reason,omitempty"`     // why it is dead or cancelled
 	Progress    Progress          `json:"progress,omitzero"`    // of a job that [Client.Watch] found running
-	Failures    []Failure         `json:"failures,omitempty"`   // of this life, oldest first, as far as the broker keeps them
+	Failures    []Failure         `json:"failures,omitempty"`   // of this life, oldest first, as far as the broker keeps them; the last one, from [Client.Await]
 	Returned                      // by the handler of a job that succeeded
 }
 
@@ -188,7 +188,7 @@ func (i *Info) LastError() string {
 	return i.Failures[len(i.Failures)-1].Error
 }
 
-// A Failure is one run of a job that did not succeed.
+// A Failure is one run of a job that did not succeed, or what ended the job before a run.
 type Failure struct {
 	Attempt int       `json:"attempt"`
 	Time    time.Time `json:"time"`
@@ -210,7 +210,7 @@ func (i *Info) addEvent(e *queue.Event) {
 		i.EnqueuedAt = e.EnqueuedAt
 	}
 	if e.Kind.Final() {
-		i.State, i.Attempt, i.Crashes, i.FinishedAt, i.Reason = State(e.Kind.State()), e.Attempt, e.Crashes, e.Time, Reason(e.Reason)
+		i.State, i.Attempt, i.Crashes, i.FinishedAt, i.Reason = State(e.Kind.State()), lastRun(e), e.Crashes, e.Time, Reason(e.Reason)
 		i.Returned = returnedOf(e)
 	}
 	if e.Error != "" || e.Kind == job.EventLost {
@@ -218,6 +218,15 @@ func (i *Info) addEvent(e *queue.Event) {
 			Attempt: e.Attempt, Time: e.Time, Node: e.Node, Event: string(e.Kind), Error: e.Error, Stack: e.Stack,
 		}))
 	}
+}
+
+// lastRun is the attempt that ended last. That of the end did not, unless a run of it began: the job
+// expired, was cancelled while it waited, or lost its worker.
+func lastRun(end *queue.Event) int {
+	if end.StartedAt.IsZero() {
+		return end.Attempt - 1
+	}
+	return end.Attempt
 }
 
 func failureOf(q queue.Failure) Failure {

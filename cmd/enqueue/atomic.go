@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
@@ -104,7 +103,7 @@ func atomicError(err error, batch []entry) error {
 	case !named:
 		return asUsage(err)
 	}
-	text := fmt.Errorf("line %d: %s", batch[failed.Index].number, ownWords(failed.Err))
+	text := fmt.Errorf("line %d: %w", batch[failed.Index].number, failed.Err)
 	if errors.Is(err, millhand.ErrInvalid) {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: text}
 	}
@@ -113,6 +112,3 @@ func atomicError(err error, batch []entry) error {
 	}
 	return text
 }
-
-// ownWords is the text of a library's error without the library's name.
-func ownWords(err error) string { return strings.TrimPrefix(err.Error(), "millhand: ") }

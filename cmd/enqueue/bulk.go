@@ -87,7 +87,7 @@ func (c *command) enqueueMany(ctx context.Context, client *millhand.Client, stor
 func (b *bulk) stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		if b.unknown > 0 {
-			b.say("enqueue: %v", err)
+			b.say("enqueue: %s", cli.Text(err))
 		}
 		err = ctx.Err()
 	}
@@ -130,7 +130,7 @@ func (b *bulk) awaitAll(ctx context.Context) error {
 		default:
 			return err
 		}
-		b.say("enqueue: %v", err)
+		b.say("enqueue: %s", cli.Text(err))
 	}
 	all := len(b.waiting)
 	switch {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
 )
 
@@ -175,5 +175,5 @@ func (b *bulk) done(ctx context.Context, e entry, ref millhand.Ref, err error) e
 func (b *bulk) refuse(number int, err error) {
 	b.refused++
 	b.progress.clear()
-	b.say("enqueue: line %d: %s", number, strings.ReplaceAll(ownWords(err), "\n", "; "))
+	b.say("enqueue: line %d: %s", number, cli.Text(err))
 }

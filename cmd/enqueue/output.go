@@ -91,10 +91,12 @@ func (c *command) ended(ctx context.Context, ref millhand.Ref, info millhand.Inf
 		return c.print(r)
 	case isFailed:
 		r.Error = failed.Message
-		err = fmt.Errorf("job %s is dead (%s) after attempt %d: %s", ref.ID, failed.Reason, failed.Attempts, failed.Message)
 	case errors.Is(err, millhand.ErrCancelled):
 		r.Error = info.LastError()
 		err = fmt.Errorf("job %s was cancelled (%s)", ref.ID, info.Reason)
+		if r.Error != "" {
+			err = fmt.Errorf("%w: %s", err, r.Error)
+		}
 	case errors.Is(err, errWaited) && !errors.Is(context.Cause(ctx), err): // with why nothing is known
 		return &cli.ExitError{Code: cli.ExitTimeout, Err: fmt.Errorf("job %s: %w", ref.ID, err)}
 	case errors.Is(err, errWaited):
@@ -102,7 +104,7 @@ func (c *command) ended(ctx context.Context, ref millhand.Ref, info millhand.Inf
 	case errors.Is(err, millhand.ErrNotFound):
 		return &cli.ExitError{Code: cli.ExitNotFound, Err: fmt.Errorf("job %s has ended and left no record: its type keeps none of a success, or its events have expired", ref.ID)}
 	case errors.Is(context.Cause(ctx), context.Canceled):
-		return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("interrupted; that does not stop job %s: %s", ref.ID, c.goOn(ref))}
+		return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("interrupted; job %s goes on: %s", ref.ID, c.goOn(ref))}
 	default:
 		return err
 	}
@@ -116,7 +118,7 @@ func (c *command) ended(ctx context.Context, ref millhand.Ref, info millhand.Inf
 
 // goOn says how to learn what becomes of a job that is not waited for any more.
 func (c *command) goOn(ref millhand.Ref) string {
-	return fmt.Sprintf("its end will be in 'nats stream get %s-events --last-for %s.event.%s.%s.%s'",
+	return fmt.Sprintf("a program reads how it ends with Client.Get, and a person, if there is the nats command, with 'nats stream get %s-events --last-for %s.event.%s.%s.%s'",
 		c.conn.Namespace, c.conn.Namespace, ref.Queue, ref.Type, ref.ID)
 }
 

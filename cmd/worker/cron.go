@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
 )
 
 // cronConfig is an entry of a schedule.
@@ -73,7 +74,7 @@ func (c cronConfig) check(name string) error {
 	}
 	err := c.entry(name).Check()
 	if e, ok := errors.AsType[*millhand.InvalidError](err); ok {
-		return errors.New(strings.TrimPrefix(strings.Replace(e.Error(), "max attempts", "max_attempts", 1), "millhand: "))
+		return errors.New(strings.Replace(cli.Text(e), "max attempts", "max_attempts", 1))
 	}
 	return err
 }

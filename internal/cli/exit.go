@@ -103,16 +103,39 @@ func report(stderr io.Writer, cmd *cobra.Command, exit *ExitError, args []string
 		hint = fmt.Sprintf(" (see '%s --help')", cmd.CommandPath())
 	}
 	// If stderr is gone the code still tells.
-	_, _ = fmt.Fprintf(stderr, "%s: %s%s\n", cmd.Root().Name(), withoutPasswords(oneLine(exit.Err), args), hint)
+	_, _ = fmt.Fprintf(stderr, "%s: %s%s\n", cmd.Root().Name(), withoutPasswords(Text(exit.Err), args), hint)
 }
 
-// oneLine folds the text of joined errors, and cobra's suggestions, into a line.
-func oneLine(err error) string {
+// libraryPrefix tells programs whose error it is. A command says that in its own way.
+const libraryPrefix = "millhand: "
+
+// Text returns what an error says to people, on one line: the texts of joined errors, and cobra's
+// suggestions, are folded into it. No error of its chain begins with the library's name.
+func Text(err error) string {
 	var parts []string
-	for line := range strings.Lines(err.Error()) {
+	for line := range strings.Lines(withoutPrefix(err.Error(), err)) {
 		if line = strings.TrimSpace(line); line != "" {
 			parts = append(parts, line)
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// withoutPrefix is the text of an error, or of one that wraps it, without the library's name before
+// what it and those in it say. Names in what others wrote, such as a job's own error, stay.
+func withoutPrefix(text string, err error) string {
+	if bare, ok := strings.CutPrefix(err.Error(), libraryPrefix); ok {
+		text = strings.Replace(text, err.Error(), bare, 1)
+	}
+	switch wrapping := err.(type) { //nolint:errorlint // each of the chain is looked at
+	case interface{ Unwrap() error }:
+		if inner := wrapping.Unwrap(); inner != nil {
+			return withoutPrefix(text, inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapping.Unwrap() {
+			text = withoutPrefix(text, inner)
+		}
+	}
+	return text
 }

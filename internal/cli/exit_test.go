@@ -24,8 +24,14 @@ func TestExecute(t *testing.T) {
 		"own code":         {run: notFound, code: ExitNotFound, stderr: "mill: no job x\n"},
 		"wrapped code":     {run: fmt.Errorf("get: %w", notFound), code: ExitNotFound, stderr: "mill: get: no job x\n"},
 		"already reported": {run: &ExitError{Code: ExitPartial}, code: ExitPartial},
-		"usage":            {run: Usagef("--id: bad"), code: ExitUsage, stderr: "mill: --id: bad (see 'mill --help')\n"},
-		"unknown flag":     {args: []string{"--nope"}, code: ExitUsage, stderr: "mill: unknown flag: --nope (see 'mill --help')\n"},
+		"of the library":   {run: fmt.Errorf("line 2: %w", errors.New("millhand: store full")), code: ExitRuntime, stderr: "mill: line 2: store full\n"},
+		"library in library": {
+			run:  fmt.Errorf("millhand: send: %w: %w", errors.New("millhand: store full"), errors.New("job said millhand: no")),
+			code: ExitRuntime, stderr: "mill: send: store full: job said millhand: no\n",
+		},
+		"library, joined": {run: errors.Join(errors.New("millhand: a"), &ExitError{Code: ExitNotFound, Err: errors.New("millhand: b")}), code: ExitNotFound, stderr: "mill: a; b\n"},
+		"usage":           {run: Usagef("--id: bad"), code: ExitUsage, stderr: "mill: --id: bad (see 'mill --help')\n"},
+		"unknown flag":    {args: []string{"--nope"}, code: ExitUsage, stderr: "mill: unknown flag: --nope (see 'mill --help')\n"},
 		"bad flag value": {
 			args: []string{"-n", "x"}, code: ExitUsage,
 			stderr: "mill: invalid argument \"x\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"x\": invalid syntax (see 'mill --help')\n",
