@@ -202,7 +202,7 @@ func TestCancelOfARetryingJob(t *testing.T) {
 		time.Sleep(time.Second)
 		c.cancel(ref)
 		info, err := c.Get(t.Context(), ref)
-		if err != nil || info.State != millhand.Cancelled || info.Attempt != 2 {
+		if err != nil || info.State != millhand.Cancelled || info.Attempt != 1 {
 			t.Errorf("%+v, %v", info, err)
 		}
 		time.Sleep(10 * time.Minute)
