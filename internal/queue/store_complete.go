@@ -48,7 +48,11 @@ func (s *Store) complete(ctx context.Context, got jetstream.StreamConfig, a stre
 // which it tries to add first. It asks the broker until the stream has it, and not again.
 func (s *Store) Require(ctx context.Context, queue job.Name) error {
 	s.useQueue(queue)
-	return s.require(ctx, s.names.queueStream(queue), s.queueAdditions(queue), func(ctx context.Context) error { return s.ensure(ctx, queue) })
+	name := s.names.queueStream(queue)
+	if s.isWhole(name) { // as for nearly every job with a period: nothing else is put together
+		return nil
+	}
+	return s.require(ctx, name, s.queueAdditions(queue), func(ctx context.Context) error { return s.ensure(ctx, queue) })
 }
 
 // RequireCommon does so of the streams that queues share.
@@ -62,7 +66,7 @@ func (s *Store) RequireCommon(ctx context.Context) error {
 // require is Require of the stream of a name. It takes no more rights than to look at a stream
 // that has everything.
 func (s *Store) require(ctx context.Context, name string, a stream.Additions, ensure func(context.Context) error) error {
-	if lacking, known := s.lacks(name); known && lacking == nil {
+	if s.isWhole(name) {
 		return nil
 	}
 	info, err := s.client.Info(ctx, name)
@@ -80,6 +84,12 @@ func (s *Store) require(ctx context.Context, name string, a stream.Additions, en
 		return &unsupportedError{lacking}
 	}
 	return nil
+}
+
+// isWhole reports whether a stream is known to lack nothing.
+func (s *Store) isWhole(name string) bool {
+	lacking, known := s.lacks(name)
+	return known && lacking == nil
 }
 
 // lacks returns what is known of a stream: nil if it lacks nothing.
