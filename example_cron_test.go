@@ -30,7 +30,7 @@ func ExampleClient_PutCron() {
 	nightly.Schedule = "60 2 * * *"
 	fmt.Println(client.PutCron(ctx, nightly))
 	// Output:
-	// millhand: schedule "60 2 * * *": end of range (60) above maximum (59): 60
+	// millhand: schedule "60 2 * * *": minute 60: want 0 to 59, such as 30 or */15
 }
 
 // Entries are listed with what comes next and what was left out, and removed with the job that waits for
@@ -80,5 +80,5 @@ func ExampleCron_Next() {
 
 func ExampleCron_Check() {
 	fmt.Println(millhand.Cron{Name: "nightly", Schedule: "0 30 2 * * *", Args: millhand.Raw{Name: "report"}}.Check())
-	// Output: millhand: schedule "0 30 2 * * *": five fields, minutes first, such as "30 2 * * *"
+	// Output: millhand: schedule "0 30 2 * * *": want five fields, minutes first, such as "30 2 * * *", and not 6
 }

@@ -66,11 +66,11 @@ func (c cronConfig) check(name string) error {
 	case c.Remove:
 		return nil
 	case c.Schedule == "":
-		return errors.New("schedule: missing")
+		return errors.New(`schedule: missing, such as "30 2 * * *" or "@every 90s"`)
 	case c.Type == "":
-		return errors.New("type: missing")
+		return errors.New("type: missing, that of its jobs")
 	case c.Grace != nil && *c.Grace <= 0:
-		return fmt.Errorf("grace: %v must be more than 0", time.Duration(*c.Grace))
+		return fmt.Errorf("grace: %v must be more than 0; leave it out for 1m", time.Duration(*c.Grace))
 	}
 	err := c.entry(name).Check()
 	if e, ok := errors.AsType[*millhand.InvalidError](err); ok {

@@ -48,7 +48,7 @@ func (e Entry) Check() error {
 	case e.CatchUp == CatchUpAll && e.Overlap == SkipOverlap:
 		return &InvalidError{What: "catch_up all:", Rule: "needs overlap allow"}
 	case e.Grace < 0:
-		return &InvalidError{What: "grace", Name: e.Grace.String(), Rule: "must not be negative"}
+		return &InvalidError{What: "grace", Name: e.Grace.String(), Rule: "must not be negative; 1m is the default"}
 	}
 	return nil
 }

@@ -25,10 +25,10 @@ func entry(t interface{ Fatal(...any) }, schedule string, o Overlap, c CatchUp) 
 
 func TestCheckRefuses(t *testing.T) {
 	for want, e := range map[string]Entry{
-		`overlap "no": want skip or allow`:       {Overlap: "no", CatchUp: CatchUpOne},
-		`catch_up "some": want skip, one or all`: {Overlap: SkipOverlap, CatchUp: "some"},
-		`catch_up all: needs overlap allow`:      {Overlap: SkipOverlap, CatchUp: CatchUpAll},
-		`grace "-1s": must not be negative`:      {Overlap: SkipOverlap, CatchUp: CatchUpOne, Grace: -time.Second},
+		`overlap "no": want skip or allow`:                     {Overlap: "no", CatchUp: CatchUpOne},
+		`catch_up "some": want skip, one or all`:               {Overlap: SkipOverlap, CatchUp: "some"},
+		`catch_up all: needs overlap allow`:                    {Overlap: SkipOverlap, CatchUp: CatchUpAll},
+		`grace "-1s": must not be negative; 1m is the default`: {Overlap: SkipOverlap, CatchUp: CatchUpOne, Grace: -time.Second},
 	} {
 		if err := e.Check(); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)

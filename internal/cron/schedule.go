@@ -3,6 +3,7 @@ package cron
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func Parse(schedule, zone string, since time.Time) (Schedule, error) {
 func parseZone(zone string) (*time.Location, error) {
 	loc, err := time.LoadLocation(zone) // UTC for an empty one
 	if err != nil || strings.EqualFold(zone, "local") {
-		return nil, &InvalidError{What: "zone", Name: zone, Rule: "not in the tz database, such as Europe/Amsterdam"}
+		return nil, &InvalidError{What: "zone", Name: zone, Rule: "want one of the tz database, such as Europe/Amsterdam"}
 	}
 	return loc, nil
 }
@@ -87,9 +88,9 @@ func parse(schedule string) (Schedule, error) {
 	first, rest, _ := strings.Cut(text, " ")
 	switch {
 	case text == "":
-		return Schedule{}, fmt.Errorf("must not be empty: %w", fiveFields())
-	case strings.HasPrefix(text, "TZ="), strings.HasPrefix(text, "CRON_TZ="):
-		return Schedule{}, errors.New("set zone instead") // and the parser would panic on some
+		return Schedule{}, errors.New(`must not be empty: "30 2 * * *", "@daily" or "@every 90s" is one`)
+	case strings.HasPrefix(text, "TZ="), strings.HasPrefix(text, "CRON_TZ="): // the parser would panic on some
+		return Schedule{}, errors.New("must not have a zone in it: set zone, to one such as Europe/Amsterdam")
 	case first == "@every":
 		return parseEvery(strings.TrimSpace(rest))
 	case strings.HasPrefix(text, "@"):
@@ -98,17 +99,10 @@ func parse(schedule string) (Schedule, error) {
 	return parseFields(text)
 }
 
-func fiveFields() error { return errors.New(`five fields, minutes first, such as "30 2 * * *"`) }
-
 func parseEvery(duration string) (Schedule, error) {
 	d, err := time.ParseDuration(duration)
-	switch {
-	case err != nil:
-		return Schedule{}, errors.New(`want a duration, such as "@every 90s"`)
-	case d < minEvery || d%time.Second != 0:
-		return Schedule{}, errors.New("from 1s, in whole seconds")
-	case d > maxEvery:
-		return Schedule{}, errors.New("at most 8784h")
+	if err != nil || d < minEvery || d > maxEvery || d%time.Second != 0 {
+		return Schedule{}, errors.New(`want a duration from 1s to 8784h in whole seconds, such as "@every 90s"`)
 	}
 	return Schedule{every: d}, nil
 }
@@ -129,23 +123,66 @@ func parseName(name string) (Schedule, error) {
 	return Schedule{}, errors.New("want @hourly, @daily, @weekly, @monthly, @yearly or @every with a duration")
 }
 
+// A field is one of five.
+type field struct {
+	name, rule string
+	most       int // the longest step that somebody can mean
+	option     cron.ParseOption
+}
+
+func fields() [5]field {
+	return [5]field{
+		{"minute", "want 0 to 59, such as 30 or */15", 60, cron.Minute},
+		{"hour", "want 0 to 23, such as 2 or 9-17", 24, cron.Hour},
+		{"day of the month", "want 1 to 31, such as 1 or 1,15", 31, cron.Dom},
+		{"month", "want 1 to 12 or jan to dec, such as 1-6", 12, cron.Month},
+		{"day of the week", "want 0 (Sunday) to 6 or sun to sat, such as mon-fri", 7, cron.Dow},
+	}
+}
+
+func (f field) check(text string) error {
+	if !f.takes(text) {
+		return fmt.Errorf("%s %s: %s", f.name, text, f.rule)
+	}
+	return nil
+}
+
+// takes reports whether the parser takes a text that somebody can mean.
+func (f field) takes(text string) bool {
+	if strings.Contains(text, "=") { // or it may take it for a zone, and panic
+		return false
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		_, step, _ := strings.Cut(part, "/")
+		if n, _ := strconv.Atoi(step); part == "" || n > f.most {
+			return false
+		}
+	}
+	_, err := cron.NewParser(f.option).Parse(text)
+	return err == nil
+}
+
 func parseFields(text string) (Schedule, error) {
-	fields := strings.Fields(text)
-	if len(fields) != 5 {
-		return Schedule{}, fiveFields()
+	texts := strings.Fields(text)
+	if len(texts) != 5 {
+		return Schedule{}, fmt.Errorf(`want five fields, minutes first, such as "30 2 * * *", and not %d`, len(texts))
 	}
-	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(text)
-	if err != nil {
-		return Schedule{}, err
+	var all cron.ParseOption
+	for i, f := range fields() {
+		if err := f.check(texts[i]); err != nil {
+			return Schedule{}, err
+		}
+		all |= f.option
 	}
+	parsed, err := cron.NewParser(all).Parse(text)
 	spec, ok := parsed.(*cron.SpecSchedule)
-	if !ok {
-		return Schedule{}, fiveFields()
+	if err != nil || !ok {
+		return Schedule{}, fmt.Errorf("cannot be read: %w", err)
 	}
 	spec.Location = time.UTC // wall times are walked as if they were UTC: see [Schedule.Next]
 	// The year 2000 had every date there is.
 	if spec.Next(time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return Schedule{}, errors.New("never comes")
+		return Schedule{}, errors.New("never comes: no month of it has such a day")
 	}
-	return Schedule{fields: spec, followsClock: strings.HasPrefix(fields[1], "*") || strings.HasPrefix(fields[1], "?")}, nil
+	return Schedule{fields: spec, followsClock: strings.HasPrefix(texts[1], "*") || strings.HasPrefix(texts[1], "?")}, nil
 }
