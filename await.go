@@ -150,7 +150,7 @@ func awaitedResult[R any](info Info, err error) (result R, _ error) {
 
 // Poll returns the result of a job that has succeeded, as JSON of type R, and false while the job is
 // alive. It does not wait, and may be asked again. Of a job that has ended otherwise it returns true
-// and the error of [Client.Await].
+// and the error of [Client.Await]. With any other error, such as [ErrNotFound], it returns false.
 func Poll[R any](ctx context.Context, c *Client, ref Ref) (result R, done bool, err error) {
 	ref, place, err := ref.checked()
 	if err != nil {

@@ -29,7 +29,7 @@ type DeadJob struct {
 	Expires         time.Duration     `json:"expires,omitempty"`
 	Failures        []Failure         `json:"failures,omitempty"`         // oldest first
 	FailuresOmitted int               `json:"failures_omitted,omitempty"` // older ones, for which there was no room
-	Subject         string            `json:"subject,omitempty"`          // on which it came, of what was published as no job
+	Subject         string            `json:"subject,omitempty"`          // on which it came, if that was no job's subject
 }
 
 // LastError is the text of the failure that it died of, or empty.
@@ -89,7 +89,7 @@ func (c *Client) CountDead(ctx context.Context, f DeadFilter) (int, error) {
 //
 // It returns [ErrNotFound] if the job is not among the dead any more and was not requeued either, a
 // [*DuplicateError] if another job has its id, and [ErrInvalid] if it cannot run: its payload was too
-// large to be kept, or it was published as no job.
+// large to be kept, or it was published on a subject that is no job's.
 func (c *Client) Requeue(ctx context.Context, d DeadJob, opts ...EnqueueOption) (Ref, error) {
 	how, err := revivalOf(opts)
 	if err != nil {

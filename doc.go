@@ -32,7 +32,8 @@
 // # What is promised
 //
 //   - An acknowledged enqueue is never lost, as far as the broker is configured to keep it.
-//   - Every life of a job ends exactly once: as [Succeeded], [Dead] or [Cancelled].
+//   - A job's life begins with its enqueue and ends exactly once: as [Succeeded], [Dead] or
+//     [Cancelled]. Whatever has its id later is another life.
 //   - A job runs at least once. It runs again after a crash or a lost lease, so handlers must
 //     be idempotent; the job's id is the key for that.
 //   - At most one job with an id of the caller's choice is alive at a time ([WithID]). An id
@@ -42,8 +43,8 @@
 //     whatever those of callers and workers say ([WithDelay], [WithRunAt]).
 //   - Each tick of a schedule is one job, with any number of workers ([Cron]).
 //   - A job that was cancelled before it started does not start ([Client.Cancel]).
-//   - A crashed worker's jobs run elsewhere within the lease, 30 s unless configured,
-//     however long the job takes.
+//   - A worker holds a job under a lease, 30 s unless configured, and renews it for as long
+//     as the job takes. The jobs of a crashed worker run elsewhere once their leases end.
 //   - No job starts above a limit, whatever becomes of workers, brokers and networks
 //     ([Quota]).
 //   - A worker that stops finishes its jobs or hands them back, with no attempt counted.

@@ -57,8 +57,8 @@ var (
 	// stops: the job will run again, with no attempt counted.
 	ErrHandedBack = job.ErrHandedBack
 	// ErrPermitLost is the cause of a handler's cancelled context when its worker could not
-	// renew the permit that the job ran on: another job may run in its place by now. The job
-	// runs again, with no attempt counted.
+	// renew its permit to run a job of that [Quota]: another job may run in its place by now. The
+	// job runs again, with no attempt counted.
 	ErrPermitLost = job.ErrPermitLost
 	// ErrTimeout is the cause of a handler's cancelled context when its run took longer
 	// than it may. It counts as a failed attempt. [Map] yields it for a job that took longer

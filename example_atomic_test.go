@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log" //nolint:depguard // as in a program
 
 	"github.com/millhand/millhand"
 )
@@ -12,10 +11,7 @@ import (
 func ExampleClient_EnqueueAtomic() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	order := func(id string) []millhand.Request {
 		return []millhand.Request{
 			{Args: millhand.Raw{Name: "charge", Payload: []byte(`{"cents":1250}`)}, Options: []millhand.EnqueueOption{millhand.WithID(id)}},

@@ -21,10 +21,7 @@ func ExampleCall() {
 		return j.Args.Width * 3 / 4, nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	height, err := millhand.Call[int](ctx, client, Resize{Image: "cat.jpg", Width: 200})
 	fmt.Println(height, err)
@@ -46,10 +43,7 @@ func ExamplePoll() {
 		return "resized", nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithAwait())
 	if err != nil {

@@ -14,10 +14,7 @@ import (
 func ExampleClient_Cancel() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	started := make(chan struct{})
 	mux := millhand.NewMux()
@@ -61,10 +58,7 @@ func ExampleClient_Cancel() {
 func ExampleClient_CancelMany() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for i := range 3 {
 		image := fmt.Sprintf("%d.jpg", i)
@@ -93,10 +87,7 @@ func ExampleClient_CancelMany() {
 func ExampleGrace() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	started := make(chan struct{})
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(ctx context.Context, _ *millhand.Job[Resize]) error {

@@ -14,10 +14,7 @@ import (
 func ExampleClient_PutCron() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	nightly := millhand.Cron{
 		Name: "nightly", Schedule: "30 2 * * *", Zone: "Europe/Amsterdam",
@@ -38,12 +35,9 @@ func ExampleClient_PutCron() {
 func ExampleClient_Crons() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
-	err = client.PutCron(ctx, millhand.Cron{Name: "ping", Schedule: "@every 90s", Args: millhand.Raw{Name: "ping"}, Overlap: millhand.AllowOverlap})
+	err := client.PutCron(ctx, millhand.Cron{Name: "ping", Schedule: "@every 90s", Args: millhand.Raw{Name: "ping"}, Overlap: millhand.AllowOverlap})
 	if err != nil {
 		log.Fatal(err)
 	}

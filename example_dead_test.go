@@ -23,10 +23,7 @@ func mail() (client *millhand.Client, repair, stop func()) {
 		return nil
 	})
 	stopWorker := work(nc, millhand.WorkerConfig{Mux: mux, Concurrency: 1})
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client = newClient(nc)
 	ctx := context.Background()
 	for _, image := range []string{"a.jpg", "b.jpg", "c.jpg"} {
 		ref, err := client.Enqueue(ctx, Resize{Image: image}, millhand.WithID(image[:1]))
@@ -37,6 +34,7 @@ func mail() (client *millhand.Client, repair, stop func()) {
 			log.Fatal(err)
 		}
 	}
+	var err error
 	for n := 0; n < 3; { // the end of a job is known a moment before its record
 		if n, err = client.CountDead(ctx, millhand.DeadFilter{}); err != nil {
 			log.Fatal(err)

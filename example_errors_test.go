@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log" //nolint:depguard // as in a program
 
 	"github.com/millhand/millhand"
 )
@@ -14,11 +13,8 @@ import (
 func ExampleInvalidError() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, err = client.Enqueue(context.Background(), Resize{Image: "cat.jpg"}, millhand.WithID("")) // a variable that nobody set
+	client := newClient(nc)
+	_, err := client.Enqueue(context.Background(), Resize{Image: "cat.jpg"}, millhand.WithID("")) // a variable that nobody set
 	if invalid, ok := errors.AsType[*millhand.InvalidError](err); ok {
 		fmt.Printf("%s %q: %s\n", invalid.What, invalid.Name, invalid.Rule)
 	}
@@ -32,13 +28,10 @@ func ExampleInvalidError() {
 func ExampleMaybeStored() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_, err = client.Enqueue(ended, Resize{Image: "cat.jpg"})
+	_, err := client.Enqueue(ended, Resize{Image: "cat.jpg"})
 	fmt.Println(millhand.MaybeStored(err), err)
 	// Output: false millhand: job was not sent: context canceled
 }

@@ -22,10 +22,7 @@ func ExampleClient_Events() {
 		return nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	start := time.Now()
 	if _, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}); err != nil {

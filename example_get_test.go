@@ -19,10 +19,7 @@ func ExampleClient_Get() {
 		return fmt.Errorf("attempt %d: image server is down", j.Attempt)
 	}, millhand.TypeConfig{MaxAttempts: 2, Backoff: millhand.Backoff{Initial: time.Millisecond}})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithMeta("customer", "42"))
 	if err != nil {

@@ -14,10 +14,7 @@ import (
 func ExampleWithID() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for range 2 {
 		_, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: 200}, millhand.WithID("cat-200"))
@@ -32,10 +29,7 @@ func ExampleWithID() {
 func ExampleWithUnique() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for _, width := range []int{200, 200, 400} {
 		_, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: width}, millhand.WithUnique())
@@ -51,10 +45,7 @@ func ExampleWithUnique() {
 func ExampleWithUniqueFor() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
@@ -78,10 +69,7 @@ func ExampleWithUniqueFor() {
 func ExampleClient_Release() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })

@@ -13,10 +13,7 @@ import (
 func ExampleClient_Jobs() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for image, delay := range map[string]time.Duration{"cat.jpg": 0, "dog.jpg": time.Hour, "owl.jpg": 48 * time.Hour} {
 		if _, err := client.Enqueue(ctx, Resize{Image: image}, millhand.WithDelay(delay)); err != nil {

@@ -14,10 +14,7 @@ import (
 func ExampleWithDelay() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithDelay(time.Hour))
 	if err != nil {
@@ -35,10 +32,7 @@ func ExampleWithDelay() {
 func ExampleWithRunAt() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	christmas := time.Date(time.Now().Year()+1, 12, 24, 18, 0, 0, 0, time.UTC)
 	for _, at := range []time.Time{christmas, christmas.AddDate(-10, 0, 0)} {
@@ -61,10 +55,7 @@ func ExampleWithRunAt() {
 func ExampleWithExpires() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithExpires(time.Second))
 	if err != nil {
@@ -81,10 +72,7 @@ func ExampleWithExpires() {
 func ExampleClient_Move() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithDelay(time.Hour))
 	if err != nil {
@@ -109,10 +97,7 @@ func ExampleClient_RunNow() {
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithDelay(time.Hour))
 	if err != nil {

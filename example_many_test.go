@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log" //nolint:depguard // as in a program
 
 	"github.com/millhand/millhand"
 )
@@ -12,10 +11,7 @@ import (
 func ExampleClient_EnqueueMany() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	refs, err := client.EnqueueMany(context.Background(), []millhand.Request{
 		{Args: Resize{Image: "cat.jpg", Width: 200}},
 		{Args: Resize{Image: "dog.jpg", Width: 200}, Options: []millhand.EnqueueOption{millhand.WithMaxAttempts(3)}},

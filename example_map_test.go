@@ -29,10 +29,7 @@ func ExampleMap() {
 		return "small-" + j.Args.Photo, nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	photos := slices.Values([]Thumbnail{{"cat.jpg"}, {"notes.txt"}, {"dog.jpg"}})
 	for d, err := range millhand.Map[string](context.Background(), client, photos, millhand.MapConfig{InFlight: 2}) {
 		if failed, ok := errors.AsType[*millhand.FailedError](err); ok {

@@ -32,10 +32,7 @@ func ExampleMux_Use() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: 200})
 	if err != nil {
 		log.Fatal(err)
@@ -73,10 +70,7 @@ func ExampleClient_Use() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	client.Use(func(next millhand.EnqueueFunc) millhand.EnqueueFunc {
 		return func(ctx context.Context, jobs []*millhand.Draft) error {
 			for _, d := range jobs {
@@ -109,10 +103,7 @@ func ExampleWithTrace() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	trace := map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: 200}, millhand.WithTrace(trace))
 	if err != nil {

@@ -5,18 +5,13 @@ import (
 	"fmt"
 	"log" //nolint:depguard // as in a program
 	"time"
-
-	"github.com/millhand/millhand"
 )
 
 // A queue that is paused keeps its jobs until it is resumed.
 func ExampleClient_Paused() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	if err := client.Pause(ctx, "low"); err != nil {
 		log.Fatal(err)

@@ -16,10 +16,7 @@ import (
 func ExampleClient_SetQuota() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for _, q := range []millhand.Quota{
 		{Type: "resize", Limit: 4},                                   // at most 4 at once
@@ -50,10 +47,7 @@ func ExampleClient_SetQuota() {
 func ExampleClient_ResetQuota() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	mux := millhand.NewMux()
 	millhand.Handle(mux, func(context.Context, *millhand.Job[Resize]) error { return nil })
@@ -98,10 +92,7 @@ func restart(nc *nats.Conn, client *millhand.Client, config millhand.WorkerConfi
 func ExampleWithRejectAtQuota() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	if err := client.SetQuota(ctx, millhand.Quota{Type: "resize", Limit: 1}); err != nil {
 		log.Fatal(err)

@@ -17,10 +17,7 @@ func ExampleMux_HandleFunc() {
 		return append(j.Args.Payload, '!'), nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, millhand.Raw{Name: "shout", Payload: []byte("hello")})
 	if err != nil {

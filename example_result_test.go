@@ -17,10 +17,7 @@ func ExampleReturned_Output() {
 		return j.Args.Payload, nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	for _, returned := range []string{`hello`, `"hello"`, `{"pages": 3}`} {
 		ref, err := client.Enqueue(ctx, millhand.Raw{Name: "echo", Payload: []byte(returned)})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log" //nolint:depguard // as in a program
 	"time"
 
 	"github.com/millhand/millhand"
@@ -14,12 +13,9 @@ import (
 func ExampleClient_SetRetention() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
-	err = client.SetRetention(ctx, millhand.Retention{Results: 24 * time.Hour, Dead: 90 * 24 * time.Hour})
+	err := client.SetRetention(ctx, millhand.Retention{Results: 24 * time.Hour, Dead: 90 * 24 * time.Hour})
 	fmt.Println(err)
 	err = client.SetRetention(ctx, millhand.Retention{Results: time.Minute})
 	fmt.Println(errors.Is(err, millhand.ErrInvalid), err)

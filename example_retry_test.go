@@ -28,10 +28,7 @@ func ExampleHandle() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	for _, width := range []int{200, -1} {
 		ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: width})
 		if err != nil {
@@ -64,10 +61,7 @@ func ExampleSnooze() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"})
 	if err != nil {
 		log.Fatal(err)

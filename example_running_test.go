@@ -12,10 +12,7 @@ import (
 func ExampleClient_Running() {
 	nc, stop := connect()
 	defer stop()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	started, finish := make(chan struct{}), make(chan struct{})
 	mux := millhand.NewMux()

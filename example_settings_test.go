@@ -27,10 +27,7 @@ func ExampleTypeConfig() {
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: 200})
 	if err != nil {
 		log.Fatal(err)
@@ -58,10 +55,7 @@ func ExampleQueue() {
 	}})()
 
 	ctx := context.Background()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg", Width: 200}, millhand.WithQueue("reports"))
 	if err != nil {
 		log.Fatal(err)

@@ -47,6 +47,15 @@ func connect() (nc *nats.Conn, stop func()) {
 // quiet keeps the log out of the examples' output.
 func quiet() millhand.Config { return millhand.Config{Logger: slog.New(slog.DiscardHandler)} }
 
+// newClient returns a client that logs nothing.
+func newClient(nc *nats.Conn) *millhand.Client {
+	client, err := millhand.NewClient(nc, quiet())
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client
+}
+
 // work runs a worker in the background until stop is called.
 func work(nc *nats.Conn, cfg millhand.WorkerConfig) (stop func()) {
 	cfg.Config = quiet()

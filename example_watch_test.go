@@ -22,10 +22,7 @@ func ExampleClient_Watch() {
 		return nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	ctx := context.Background()
 	ref, err := client.Enqueue(ctx, Resize{Image: "cat.jpg"}, millhand.WithAwait())
 	if err != nil {
@@ -66,10 +63,7 @@ func ExampleJob_Progress() {
 		return sum, nil
 	})
 	defer work(nc, millhand.WorkerConfig{Mux: mux})()
-	client, err := millhand.NewClient(nc, quiet())
-	if err != nil {
-		log.Fatal(err)
-	}
+	client := newClient(nc)
 	sum, err := millhand.Call[int64](context.Background(), client, Resize{Image: "cat.jpg"})
 	fmt.Println(sum, err)
 	// Output: 499999500000 <nil>

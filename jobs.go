@@ -23,8 +23,9 @@ type JobFilter struct {
 // looked for, such as when its time comes, may be missing. Reading costs the broker little, and a
 // million jobs a minute or so; there is no order by time, for which a caller keeps what it needs.
 //
-// Workers are asked which jobs run if the filter says Running and not Ready, or the other way round.
-// Of others an Info has no Worker, and none has the events of its job: [Client.Get] has those.
+// Workers are asked which jobs run only if the filter has Running without Ready, or Ready without
+// Running. Otherwise a job that runs is shown as Ready, without its Worker. What became of earlier
+// runs, such as their failures, is in no Info here: [Client.Get] has it.
 //
 // It returns [ErrInvalid] for a filter that breaks a rule.
 func (c *Client) Jobs(ctx context.Context, f JobFilter) iter.Seq2[Info, error] {

@@ -15,7 +15,7 @@ import (
 //
 // It returns [ErrNotScheduled] if the job does not wait for its time any more, or is due within a
 // second, a [*FinishedError] if it has ended, [ErrNotFound] if no such job is known, and [ErrInvalid]
-// for a ref or a time that cannot be. After any other error the job may be moved or not, and Move may
+// for a ref or a time that breaks a rule. After any other error the job may be moved or not, and Move may
 // be called again.
 func (c *Client) Move(ctx context.Context, ref Ref, at time.Time) error {
 	ref, place, err := ref.checked()

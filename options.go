@@ -82,7 +82,8 @@ func WithUnique() EnqueueOption { return func(o *enqueueOptions) { o.unique = tr
 // once [Client.Release] frees it.
 //
 // A job that never started leaves its id free when it ends: it was cancelled, expired or could not be
-// read. d is from 1 s to 366 days.
+// read. If its worker vanished, nobody knows whether it had started, and the id stays taken. d is from
+// 1 s to 366 days.
 func WithUniqueFor(d time.Duration) EnqueueOption {
 	return func(o *enqueueOptions) {
 		o.uniqueFor = d

@@ -7,7 +7,7 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 )
 
-// A Retention says how long the broker keeps what is over. A zero field leaves that as it is.
+// A Retention says how long the broker keeps what is known of jobs that have ended. A zero field leaves that as it is.
 type Retention struct {
 	// Results is how long the ends of jobs are kept, with what their handlers returned, and all
 	// other events. At least 1 h. Streams are made with 7 days.
@@ -33,9 +33,9 @@ const (
 // the same.
 func (r Retention) Check() error { return publicError(queue.Retention(r).Check()) }
 
-// SetRetention changes how long the broker keeps what is over. It holds for what is kept already
-// as well: what is older goes at once. It returns an [*InvalidError] for a retention that breaks a
-// rule.
+// SetRetention changes how long the broker keeps what is known of jobs that have ended. It holds for
+// what is kept already as well: what is older goes at once. It returns an [*InvalidError] for a
+// retention that breaks a rule.
 func (c *Client) SetRetention(ctx context.Context, r Retention) error {
 	return publicError(c.store.SetRetention(ctx, queue.Retention(r)))
 }

@@ -64,8 +64,8 @@ type WorkerConfig struct {
 	// from 2 s to 1 h. Defaults to 10 s.
 	PermitTTL time.Duration
 
-	// Retention is how long the broker keeps what is over. The worker sets it when it starts, and
-	// leaves as it is what is zero.
+	// Retention is how long the broker keeps what is known of jobs that have ended. The worker sets
+	// it when it starts, and leaves as it is what is zero.
 	Retention Retention
 
 	// OnOverrun is called with jobs whose handlers are still running although their permit is
