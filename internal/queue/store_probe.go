@@ -58,10 +58,7 @@ func (s *Store) tidy(ctx context.Context, queues []string) error {
 }
 
 func (s *Store) removeProbes(ctx context.Context, probes []probe) error {
-	return errors.Join(each(probes, func(p probe) error {
-		_, err := s.client.Purge(ctx, p.stream, stream.Purge{Subject: p.subject})
-		return err
-	})...)
+	return errors.Join(each(probes, func(p probe) error { return s.client.RemoveAll(ctx, p.stream, p.subject) })...)
 }
 
 // probe is a place where workers write to see whether a stream stores.

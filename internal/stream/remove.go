@@ -2,6 +2,8 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -25,6 +27,28 @@ func (c *Client) Purge(ctx context.Context, stream string, what Purge) (removed 
 		return 0, answer.Error
 	}
 	return answer.Purged, nil
+}
+
+// RemoveAll removes all that a subject has, one message after the other. It is for what is removed
+// while the disk may be full: a purge may then stop the stream for good, since nats-server (2.15.2)
+// flushes what it has to write under a lock that it takes again if that fails.
+func (c *Client) RemoveAll(ctx context.Context, stream, subject string) error {
+	for before := uint64(0); ; {
+		m, err := c.Last(ctx, stream, subject)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if m.Seq == before {
+			return fmt.Errorf("message %d of stream %s cannot be removed", m.Seq, stream)
+		}
+		if err := c.Remove(ctx, stream, m.Seq); err != nil {
+			return err
+		}
+		before = m.Seq
+	}
 }
 
 // Remove removes one message from a stream. It is no error if that is gone.
