@@ -17,6 +17,9 @@ const blockBuffer = 4 << 20
 
 // An idle worker has as many goroutines and as much memory after half an hour as after minutes.
 func TestIdleWorkerDoesNotGrow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, for which half an hour passes")
+	}
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		mux := millhand.NewMux()
 		for i := range 20 {

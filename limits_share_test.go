@@ -88,7 +88,7 @@ func TestTwoLimitsDoNotBlockEachOther(t *testing.T) {
 					}
 				}
 				time.Sleep(15 * time.Second)
-				if use := m.use("import", time.Minute); use < tt.want {
+				if use := m.use("import", 30*time.Second); use < tt.want {
 					usage, err := m.client.Quotas(t.Context())
 					t.Errorf("%.2f used, want %.2f; %+v, %v", use, tt.want, usage, err)
 				} else {

@@ -15,7 +15,7 @@ import (
 
 // What was asked for under a limit does not start above one that is lower by then.
 func TestQuotaIsLoweredWhileWorkersWait(t *testing.T) {
-	for wait := 3 * time.Second; wait < 8*time.Second; wait += 700 * time.Millisecond {
+	for wait := 3 * time.Second; wait < 8*time.Second; wait += 1100 * time.Millisecond {
 		natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 			m := newMill(t, s)
 			m.set(t, millhand.Quota{Type: "import", Limit: 40})

@@ -70,6 +70,9 @@ func TestSettleModel(t *testing.T) {
 
 // The model finds what each rule is for.
 func TestSettleModelFindsWhatIsMissing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("searches for long, in one goroutine")
+	}
 	for name, weak := range map[string]modelRules{
 		"own message taken for a successor": {ownMessage: true},
 		"sequences not compared":            {anySeq: true},

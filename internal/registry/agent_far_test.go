@@ -11,6 +11,9 @@ import (
 // A broker that is 40 ms away does not make a node with many limits start late, nor lose what it
 // holds, nor take long to stop, nor be deaf to a change.
 func TestManyLimitsOfABrokerFarAway(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures how long hundreds of limits take; few show the same races")
+	}
 	inScene(t, func(s *scene) {
 		const limits = 400
 		var types []string

@@ -46,6 +46,9 @@ func (s *scene) haunt(p slots.Key, nodes int) {
 // of the rate run on, the limit holds, and can be changed, read and removed.
 func TestNodesThatAreGoneDoNotFillARate(t *testing.T) {
 	for _, gone := range []int{1100, 3000} {
+		if testing.Short() && gone > 2000 {
+			continue // it is only longer
+		}
 		t.Run(strconv.Itoa(gone), func(t *testing.T) {
 			inScene(t, func(s *scene) {
 				const per = time.Hour

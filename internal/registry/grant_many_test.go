@@ -9,6 +9,9 @@ import (
 
 // Many nodes that wait for few permits keep those busy, and cost little while they wait.
 func TestManyNodesWaitForFewPermits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures what a hundred nodes cost; few show the same races")
+	}
 	const nodes = 100 // five times a crowd
 	inScene(t, func(s *scene) {
 		s.logs = io.Discard
