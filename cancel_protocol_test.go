@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
 )
@@ -129,14 +127,7 @@ func (w *cancelWorld) run() {
 
 // check finds one end of each life, and nothing behind it.
 func (w *cancelWorld) check() {
-	js, err := jetstream.New(w.server.Connect(w.t))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	st, err := js.Stream(w.t.Context(), "millhand-events")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	st := openStream(w.t, jetStream(w.t, w.server.Connect(w.t)), "millhand-events")
 	finals := []string{"succeeded", "dead", "cancelled"}
 	for _, ref := range w.refs {
 		ends, info := 0, st.CachedInfo()

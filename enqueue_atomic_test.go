@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -90,10 +89,7 @@ func TestEnqueueAtomicThatIsStoredInPart(t *testing.T) {
 		if _, err := c.Enqueue(t.Context(), email{}); err != nil { // which makes the streams
 			t.Fatal(err)
 		}
-		js, err := jetstream.New(s.Connect(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := jetStream(t, s.Connect(t))
 		account, err := js.AccountInfo(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -29,10 +28,7 @@ func fullStore(t *testing.T, s *natstest.Server) (nc *nats.Conn, jobs int64) {
 	if _, err := c.Enqueue(t.Context(), email{To: "a@example.com"}); err != nil { // makes the streams
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, nc)
 	for jobs = 1; ; jobs++ {
 		if _, err := js.Publish(t.Context(), fmt.Sprintf("millhand.default.ready.email.job-%d", jobs), make([]byte, 256)); err != nil {
 			return nc, jobs
@@ -68,10 +64,7 @@ func drainFullStore(t *testing.T, quotas []millhand.Quota) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- w.Run(ctx) }()
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := jetStream(t, nc)
 		left := func() uint64 {
 			st, err := js.Stream(ctx, "millhand-queue-default")
 			if err != nil {
@@ -126,14 +119,8 @@ func TestReadinessSeesEachStream(t *testing.T) {
 				if err := w.Ready(t.Context()); err != nil {
 					t.Fatalf("Ready = %v", err)
 				}
-				js, err := jetstream.New(nc)
-				if err != nil {
-					t.Fatal(err)
-				}
-				st, err := js.Stream(t.Context(), stream)
-				if err != nil {
-					t.Fatal(err)
-				}
+				js := jetStream(t, nc)
+				st := openStream(t, js, stream)
 				if n := st.CachedInfo().State.Msgs; n > 1 { // the pin
 					t.Errorf("%d messages in %s: a probe was left there", n, stream)
 				}

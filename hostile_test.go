@@ -188,14 +188,7 @@ func say(conn net.Conn, subject string, header, body []byte) {
 // brings again and again.
 func checkOver(t *testing.T, s *natstest.Server) {
 	t.Helper()
-	js, err := jetstream.New(s.Connect(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := js.Stream(t.Context(), "millhand-queue-default")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := openStream(t, jetStream(t, s.Connect(t)), "millhand-queue-default")
 	for _, typ := range []string{"email", "fails"} {
 		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("millhand.default.ready."+typ+".>"))
 		if err != nil {

@@ -82,10 +82,7 @@ func TestWhatBefallsAQueueWhileJobsRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 				nc := s.Connect(t)
-				js, err := jetstream.New(nc)
-				if err != nil {
-					t.Fatal(err)
-				}
+				js := jetStream(t, nc)
 				c := client(t, nc)
 				count := together{now: make(map[string]int), most: make(map[string]int)}
 				start(t, s.Connect(t), millhand.WorkerConfig{Mux: muxOf(count.handler(time.Minute)), Concurrency: 8})
@@ -142,10 +139,7 @@ func setAckWait(t *testing.T, js jetstream.JetStream, d time.Duration) {
 func TestWorkerEndsWhenItsLeaseIsChanged(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		nc := s.Connect(t)
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := jetStream(t, nc)
 		c := client(t, nc)
 		count := together{now: make(map[string]int), most: make(map[string]int)}
 		w, err := millhand.NewWorker(s.Connect(t), millhand.WorkerConfig{

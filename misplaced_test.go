@@ -229,28 +229,14 @@ func succeeds(t *testing.T, c *millhand.Client, args millhand.Args) millhand.Ref
 
 func messages(t *testing.T, nc *nats.Conn, stream string) uint64 {
 	t.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := openStream(t, jetStream(t, nc), stream)
 	return st.CachedInfo().State.Msgs
 }
 
 // streamed returns what a stream holds, in order.
 func streamed(t *testing.T, nc *nats.Conn, stream string) (msgs []*jetstream.RawStreamMsg) {
 	t.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := openStream(t, jetStream(t, nc), stream)
 	state := st.CachedInfo().State
 	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
 		if m, err := st.GetMsg(t.Context(), seq); err == nil {

@@ -43,11 +43,7 @@ func TestHandlersCannotReachTheJob(t *testing.T) {
 		if got := strings.Join(saw, ", "); got != "hello acme, hello acme, hello acme" {
 			t.Errorf("the attempts saw %s", got)
 		}
-		js, _ := jetstream.New(nc)
-		dead, err := js.Stream(t.Context(), "millhand-dead")
-		if err != nil {
-			t.Fatal(err)
-		}
+		dead := openStream(t, jetStream(t, nc), "millhand-dead")
 		time.Sleep(time.Second)
 		m, err := dead.GetLastMsgForSubject(t.Context(), "millhand.dead.default.decrypt."+ref.ID)
 		if err != nil || string(m.Data) != "hello" || m.Header.Get("Millhand-Meta-tenant") != "acme" {
@@ -142,14 +138,8 @@ func TestRefusedEndsAreShown(t *testing.T) {
 // fill lets a stream take no message more.
 func fill(t *testing.T, nc *nats.Conn, name string) {
 	t.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := js.Stream(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, nc)
+	st := openStream(t, js, name)
 	cfg := st.CachedInfo().Config
 	cfg.MaxMsgs, cfg.Discard = 1, jetstream.DiscardNew
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {

@@ -238,10 +238,7 @@ func TestBrokerLosesItsData(t *testing.T) {
 		if _, err := client.Await(t.Context(), enqueue(t, client)); err != nil {
 			t.Fatal(err)
 		}
-		js, err := jetstream.New(s.Connect(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := jetStream(t, s.Connect(t))
 		for _, name := range []string{"millhand-queue-default", "millhand-events", "millhand-dead"} {
 			if err := js.DeleteStream(t.Context(), name); err != nil {
 				t.Fatal(err)
@@ -293,10 +290,7 @@ func TestPoisonJobEndsDead(t *testing.T) {
 func TestTwoPlainPublishesOfOneID(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		nc := s.Connect(t)
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := jetStream(t, nc)
 		var mu sync.Mutex
 		runs := make(map[string]int)
 		start(t, s.Link().Connect(t), millhand.WorkerConfig{Mux: muxOf(func(_ context.Context, j *millhand.Job[email]) error {
@@ -333,14 +327,7 @@ func TestTwoPlainPublishesOfOneID(t *testing.T) {
 // stored returns what a stream holds.
 func stored(t *testing.T, s *natstest.Server, stream string) (msgs []*jetstream.RawStreamMsg) {
 	t.Helper()
-	js, err := jetstream.New(s.Connect(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := openStream(t, jetStream(t, s.Connect(t)), stream)
 	state := st.CachedInfo().State
 	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
 		if m, err := st.GetMsg(t.Context(), seq); err == nil {

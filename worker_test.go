@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -61,6 +62,26 @@ func client(t *testing.T, nc *nats.Conn) *millhand.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// jetStream is the broker as a client of JetStream sees it.
+func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// openStream returns a stream that must be there, as it is now.
+func openStream(t *testing.T, js jetstream.JetStream, name string) jetstream.Stream {
+	t.Helper()
+	st, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
 }
 
 func TestJobSucceeds(t *testing.T) {
