@@ -153,14 +153,7 @@ func TestABrokerThatDoesNotSayTheTime(t *testing.T) {
 		l := s.server.Link()
 		l.Shift(time.Hour)
 		store := s.open(l.Connect(t), Config{})
-		asked := 0
-		l.Watch(func(subject string) natstest.Fate {
-			if strings.HasPrefix(subject, "$JS.API.STREAM.INFO.") {
-				asked++
-				return natstest.Lost
-			}
-			return natstest.Pass
-		})
+		count(l, "$JS.API.STREAM.INFO.", natstest.Lost)
 		e := enqueueOf(s.record("a"), false, 0)
 		e.Delay = time.Minute
 		if err := store.Enqueue(s.ctx, e); !errors.Is(err, ErrNotSent) || !strings.Contains(err.Error(), "the broker's time is not known") {
@@ -170,22 +163,15 @@ func TestABrokerThatDoesNotSayTheTime(t *testing.T) {
 		if now, err := store.Now(s.ctx, queueName()); err != nil || !now.Equal(time.Now().Add(time.Hour)) {
 			t.Errorf("Now = %v, %v", now, err)
 		}
-		asked = 0
-		l.Watch(func(subject string) natstest.Fate {
-			if strings.HasPrefix(subject, "$JS.API.STREAM.INFO.") {
-				asked++
-				return natstest.Lost
-			}
-			return natstest.Pass
-		})
+		asked := count(l, "$JS.API.STREAM.INFO.", natstest.Lost)
 		s.sleep(clockFor)
 		for range 5 {
 			if now, err := store.Now(s.ctx, queueName()); err != nil || !now.Equal(time.Now().Add(time.Hour)) {
 				t.Errorf("Now = %v, %v", now, err)
 			}
 		}
-		if asked != 1 {
-			t.Errorf("asked %d times in a row", asked)
+		if asked.Load() != 1 {
+			t.Errorf("asked %d times in a row", asked.Load())
 		}
 	})
 }
@@ -195,13 +181,7 @@ func TestTheClockCostsLittle(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		l := s.server.Link()
 		store := s.open(l.Connect(t), Config{})
-		asked := 0
-		l.Watch(func(subject string) natstest.Fate {
-			if strings.HasPrefix(subject, "$JS.API.") {
-				asked++
-			}
-			return natstest.Pass
-		})
+		asked := count(l, "$JS.API.", natstest.Pass)
 		end := time.Now().Add(10 * clockFor)
 		for time.Now().Before(end) {
 			if _, err := store.Now(s.ctx, queueName()); err != nil {
@@ -209,8 +189,8 @@ func TestTheClockCostsLittle(t *testing.T) {
 			}
 			s.sleep(time.Second)
 		}
-		if asked > 10 {
-			t.Errorf("asked %d times in 10 minutes", asked)
+		if asked.Load() > 10 {
+			t.Errorf("asked %d times in 10 minutes", asked.Load())
 		}
 	})
 }

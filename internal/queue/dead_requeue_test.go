@@ -53,15 +53,9 @@ func TestRequeue(t *testing.T) {
 			string(h.Payload) != string(r.Payload) || h.EnqueuedAt.Sub(requeued).Abs() > time.Second {
 			t.Errorf("requeued %+v", h.Record)
 		}
-		reads := 0
-		n.link.Watch(func(subject string) natstest.Fate {
-			if strings.Contains(subject, "STREAM.MSG.GET") {
-				reads++
-			}
-			return natstest.Pass
-		})
-		if err := n.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil || reads > 0 {
-			t.Errorf("settled with %d reads, %v", reads, err)
+		reads := count(n.link, "STREAM.MSG.GET", natstest.Pass)
+		if err := n.settle(h, Outcome{Kind: job.EventSucceeded}); err != nil || reads.Load() > 0 {
+			t.Errorf("settled with %d reads, %v", reads.Load(), err)
 		}
 		if got := s.kinds(r.Life) + ", " + s.kinds(life); got != "retrying dead, succeeded" {
 			t.Errorf("events: %s", got)

@@ -130,21 +130,15 @@ func TestEnqueueManyInBatchesOfTakenIDs(t *testing.T) {
 		link := s.server.Link()
 		store := s.open(link.Connect(t), Config{})
 		slowDisk(store)
-		sent := 0
-		link.Watch(func(subject string) natstest.Fate {
-			if strings.HasPrefix(subject, "millhand.q.ready.") {
-				sent++
-			}
-			return natstest.Pass
-		})
+		sent := count(link, "millhand.q.ready.", natstest.Pass)
 		for i, err := range store.EnqueueMany(s.ctx, s.batchOf(ids...)) {
 			if _, duplicate := errors.AsType[*DuplicateError](err); !duplicate {
 				t.Fatalf("%d: %v", i, err)
 			}
 		}
 		// Each is sent once in flight and once by itself to learn what is there; the first batches twice more.
-		if most := 2*len(ids) + 4*stream.MaxAtomic; sent > most {
-			t.Errorf("%d messages were sent, want at most %d", sent, most)
+		if most := 2*len(ids) + 4*stream.MaxAtomic; int(sent.Load()) > most {
+			t.Errorf("%d messages were sent, want at most %d", sent.Load(), most)
 		}
 		s.checkWaiting(ids...)
 	})

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -117,13 +116,7 @@ func TestAWaiterThatMayNotEndAJob(t *testing.T) {
 		r := s.expiring("a")
 		l := s.server.Link()
 		store := s.open(l.Connect(t), Config{})
-		tried := 0
-		l.Watch(func(subject string) natstest.Fate {
-			if strings.HasPrefix(subject, "millhand.event.") {
-				tried++
-			}
-			return natstest.Pass
-		})
+		tried := count(l, "millhand.event.", natstest.Pass)
 		store.mayNotEnd.Store(true)
 		done := make(chan error, 1)
 		go func() {
@@ -131,8 +124,8 @@ func TestAWaiterThatMayNotEndAJob(t *testing.T) {
 			done <- err
 		}()
 		s.sleep(10 * time.Minute)
-		if tried > 0 {
-			t.Errorf("it tried %d times", tried)
+		if tried.Load() > 0 {
+			t.Errorf("it tried %d times", tried.Load())
 		}
 		s.station("n", 1, succeed)
 		if err := <-done; err != nil {

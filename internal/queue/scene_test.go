@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,6 +255,20 @@ func (n *node) finishAll(o Outcome) (ran []*Delivery) {
 // isWrite tells the writes of a settlement from reads and requests.
 func isWrite(subject string) bool {
 	return strings.HasPrefix(subject, "$JS.ACK.") || strings.HasPrefix(subject, "millhand.")
+}
+
+// count counts the messages with a part of their subject that leave over a link, and says what becomes
+// of them.
+func count(l *natstest.Link, part string, fate natstest.Fate) *atomic.Int64 {
+	var n atomic.Int64
+	l.Watch(func(subject string) natstest.Fate {
+		if !strings.Contains(subject, part) {
+			return natstest.Pass
+		}
+		n.Add(1)
+		return fate
+	})
+	return &n
 }
 
 // crashAt has the node crash at its n-th write from now, counted from 1: before the
