@@ -11,7 +11,11 @@ import (
 // PageSize is how many keys one answer has when there are too many for one.
 const PageSize = 1000
 
-// ErrTooMany says that there are more keys than one answer of the server can have.
+// pageBytes is about how much one answer has: so much arrives in time over a slow connection as well,
+// and far less than the broker sends at once.
+const pageBytes = 1 << 20
+
+// ErrTooMany says that there are more keys than one answer of the server can have, or larger ones.
 var ErrTooMany = errors.New("too many keys for one answer of the broker")
 
 // Read returns the newest entry of every key that matches one of the filters, and a revision up
@@ -25,13 +29,16 @@ func (b *Bucket) Read(ctx context.Context, filters ...string) (entries []Entry, 
 	return entries, upTo, err
 }
 
-// ReadAtOnce is Read for up to 1,024 keys; of more it returns [ErrTooMany].
+// ReadAtOnce is Read for up to 1,024 keys of a megabyte in all; of more it returns [ErrTooMany].
 func (b *Bucket) ReadAtOnce(ctx context.Context, filters ...string) (entries []Entry, upTo uint64, err error) {
 	subjects := make([]string, len(filters))
 	for i, f := range filters {
 		subjects[i] = b.subject(f)
 	}
-	entries, end, err := b.directGet(ctx, map[string]any{"multi_last": subjects})
+	entries, end, err := b.directGet(ctx, map[string]any{"multi_last": subjects, "max_bytes": pageBytes})
+	if err == nil && number(end, headerPending) > 0 {
+		err = ErrTooMany
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", filters[0], err)
 	}
@@ -62,7 +69,7 @@ func (b *Bucket) readOneByOne(ctx context.Context, filters []string) (entries []
 func (b *Bucket) ReadPages(ctx context.Context, filter string, from uint64) (entries []Entry, first uint64, err error) {
 	newest := make(map[string]int) // by key: its place
 	for {
-		page, end, err := b.directGet(ctx, map[string]any{"next_by_subj": b.subject(filter), "seq": max(from, 1), "batch": PageSize})
+		page, end, err := b.directGet(ctx, map[string]any{"next_by_subj": b.subject(filter), "seq": max(from, 1), "batch": PageSize, "max_bytes": pageBytes})
 		if err != nil {
 			return nil, 0, fmt.Errorf("read %s: %w", filter, err)
 		}

@@ -155,3 +155,36 @@ func TestBucketReadsAnyNumberOfKeys(t *testing.T) {
 		}
 	})
 }
+
+// Large keys are read in parts, each of which arrives in time over a slow connection.
+func TestBucketReadsLargeKeysInParts(t *testing.T) {
+	inScene(t, func(s *scene) {
+		b := s.bucket(s.client)
+		if _, err := b.Open(s.ctx); err != nil {
+			s.t.Fatal(err)
+		}
+		value := strings.Repeat("x", 64<<10)
+		for i := range 40 {
+			s.put(fmt.Sprintf("large.k%d", i), value)
+		}
+		if _, _, err := b.ReadAtOnce(s.ctx, "large.*"); !errors.Is(err, ErrTooMany) {
+			s.t.Errorf("2.5 MB at once: %v", err)
+		}
+		parts := 0
+		s.link.Watch(func(subject string) natstest.Fate {
+			if strings.HasPrefix(subject, "$JS.API.DIRECT.GET") {
+				parts++
+			}
+			return natstest.Pass
+		})
+		entries, _, err := b.Read(s.ctx, "large.*")
+		if err != nil || len(entries) != 40 || parts < 1+40*len(value)/pageBytes {
+			s.t.Errorf("%d entries in %d parts, %v", len(entries), parts, err)
+		}
+		for _, e := range entries {
+			if string(e.Value) != value {
+				s.t.Errorf("%s has %d bytes", e.Key, len(e.Value))
+			}
+		}
+	})
+}
