@@ -153,7 +153,12 @@ func (p *process) runBroker(ctx context.Context, ready func()) error {
 		p.broker.Store(b)
 	}
 	ready()
-	return b.Run(ctx)
+	err := b.Run(ctx)
+	if errors.Is(err, broker.ErrStuck) {
+		p.log.ErrorContext(ctx, "the broker has to be restarted and cannot be: ending the process; start it again, and the jobs that ran run again", slog.Any("err", err))
+		os.Exit(cli.ExitRuntime)
+	}
+	return err
 }
 
 var errConnectionClosed = errors.New("the connection to the broker was closed for good")

@@ -41,6 +41,9 @@ const (
 	serverName     = "millhand" // fixed: by default each start draws a random one
 	readyTimeout   = 10 * time.Second
 	healthInterval = time.Second
+
+	// stopWithin is how long a server may take to bring what it stores to its disk.
+	stopWithin = time.Minute
 )
 
 var (
@@ -50,6 +53,10 @@ var (
 	// ErrAddressInUse means that something else listens on the address: often another
 	// worker's broker, to which this worker can then connect.
 	ErrAddressInUse = errors.New("address in use")
+
+	// ErrStuck means that the server cannot be stopped: nats-server (2.15.2) may wait for a lock that it
+	// holds itself after a write failed. Only the end of the process helps.
+	ErrStuck = errors.New("the broker cannot be stopped")
 
 	errStopped     = errors.New("broker stopped by itself")
 	errNoJetStream = errors.New("broker turned JetStream off by itself: out of disk space, or the store is damaged")
@@ -127,13 +134,15 @@ func Start(cfg Config) (*Broker, error) {
 // were restarted: while its disk is full it goes on, so that what can be read is read, and that
 // it knows at its stop which worker has which job. The broker keeps its store and port then, and Run
 // may be called again, as a supervisor does: it restarts the server, and in-process
-// connections come back by themselves.
+// connections come back by themselves. After [ErrStuck] that is of no use.
 func (b *Broker) Run(ctx context.Context) error {
 	if b.closed.Load() {
 		return errors.New("run broker: it was shut down")
 	}
 	if b.health() != nil {
-		stop(b.srv.Load())
+		if err := stop(b.srv.Load()); err != nil {
+			return err
+		}
 		if err := b.serve(); err != nil {
 			return fmt.Errorf("restart broker: %w", err)
 		}
@@ -153,7 +162,10 @@ func (b *Broker) Shutdown() {
 			}
 			b.takeLastStock(clients)
 		}
-		stop(b.srv.Load())
+		if err := stop(b.srv.Load()); err != nil {
+			b.log.Error("the broker did not stop: the process ends without it", slog.String("store", b.cfg.Store), slog.Any("err", err))
+			return // the store stays locked for as long as the server may write to it
+		}
 		if err := b.lock.Close(); err != nil {
 			b.log.Warn("store not unlocked", slog.String("store", b.cfg.Store), slog.Any("err", err))
 		}
@@ -263,13 +275,11 @@ func (b *Broker) serve() error {
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start() // returns when the listener is open, or after the server's Fatalf
 	if err := log.fatal(); err != nil {
-		stop(srv)
 		// The probe in Start can lose a race for the port, and Run does not probe.
-		return errors.Join(err, probe(b.cfg.Host, b.cfg.Port))
+		return errors.Join(err, stop(srv), probe(b.cfg.Host, b.cfg.Port))
 	}
 	if !srv.ReadyForConnections(readyTimeout) {
-		stop(srv)
-		return fmt.Errorf("not ready within %s", readyTimeout)
+		return errors.Join(fmt.Errorf("not ready within %s", readyTimeout), stop(srv))
 	}
 	if a, ok := srv.Addr().(*net.TCPAddr); ok && port == server.RANDOM_PORT {
 		b.cfg.Port = a.Port
@@ -285,9 +295,28 @@ func (b *Broker) serve() error {
 	return nil
 }
 
-func stop(srv *server.Server) {
-	srv.Shutdown()
-	srv.WaitForShutdown()
+// stopper is what a server is to those who stop it.
+type stopper interface {
+	Shutdown()
+	WaitForShutdown()
+}
+
+// stop returns when the server has stopped and all it stored is on disk, or [ErrStuck] if it does not.
+func stop(srv stopper) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}()
+	late := time.NewTimer(stopWithin)
+	defer late.Stop()
+	select {
+	case <-stopped:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("%w within %v", ErrStuck, stopWithin)
+	}
 }
 
 // DefaultStore is the store of a broker nobody configured: millhand below the user's data

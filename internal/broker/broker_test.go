@@ -233,7 +233,12 @@ func TestRunServesAgainAfterFailure(t *testing.T) {
 		fail func(t *testing.T, b *Broker)
 		want error
 	}{
-		"server stopped": {func(_ *testing.T, b *Broker) { stop(b.srv.Load()) }, errStopped},
+		"server stopped": {func(t *testing.T, b *Broker) {
+			t.Helper()
+			if err := stop(b.srv.Load()); err != nil {
+				t.Fatal(err)
+			}
+		}, errStopped},
 		"disk full": {func(t *testing.T, b *Broker) {
 			t.Helper()
 			if err := b.srv.Load().ShutdownJetStream(); err != nil { // what the server does then
