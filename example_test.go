@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log" //nolint:depguard // as in a program
 	"log/slog"
-	"os"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/internal/natstest"
 )
 
 // Resize is a payload. It travels as JSON, and its type names the job's handler.
@@ -25,7 +25,7 @@ func (Resize) Type() string { return "resize" }
 // connect returns a connection to a broker that lives as long as the example; a program
 // would connect to its NATS server.
 func connect() (nc *nats.Conn, stop func()) {
-	dir, err := os.MkdirTemp("", "millhand-example-")
+	dir, remove, err := natstest.NewStore() // a busy disk can take longer than an enqueue waits
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func connect() (nc *nats.Conn, stop func()) {
 	return nc, func() {
 		nc.Close()
 		b.Shutdown()
-		_ = os.RemoveAll(dir)
+		remove()
 	}
 }
 

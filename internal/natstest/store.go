@@ -6,16 +6,21 @@ import "os"
 // syncs many of them, and tests start hundreds of servers: on a disk that is most of what they cost.
 const memory = "/dev/shm"
 
-// newStore returns a directory for one server's store, and what removes it.
-func newStore(t TB) (dir string, remove func()) {
-	t.Helper()
+// NewStore returns a directory for one server's store, and what removes it.
+func NewStore() (dir string, remove func(), err error) {
 	parent := "" // the disk
 	if hasRoom(memory) {
 		parent = memory
 	}
-	dir, err := os.MkdirTemp(parent, "natstest-")
+	dir, err = os.MkdirTemp(parent, "natstest-")
+	return dir, func() { _ = os.RemoveAll(dir) }, err
+}
+
+func newStore(t TB) (dir string, remove func()) {
+	t.Helper()
+	dir, remove, err := NewStore()
 	if err != nil {
 		t.Fatalf("natstest: %v", err)
 	}
-	return dir, func() { _ = os.RemoveAll(dir) }
+	return dir, remove
 }
