@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -217,7 +218,7 @@ func (c *crowd) deafen() {
 // too late for the first look.
 func TestWaitersComeAsJobsEnd(t *testing.T) {
 	for _, n := range []int{1, 20, maxOwn + 10} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			inScene(t, func(t *testing.T, s *scene) {
 				s.setDirect(true)
 				c, node := s.crowd(), s.node("n")
