@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	// have to agree on what a clean end is.
 	"internal/job":        nil,
 	"internal/cron":       nil,
+	"internal/filter":     {"internal/job"}, // what people say that they mean
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
 
