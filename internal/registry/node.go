@@ -18,6 +18,12 @@ import (
 // [Store.Running].
 const MaxRunning = 100
 
+// The states of a node.
+const (
+	Working  = "working"
+	Draining = "draining" // it takes no new jobs
+)
+
 // A Node is a worker as the registry knows it.
 type Node struct {
 	ID           string            `json:"id"` // unique per start
@@ -26,7 +32,7 @@ type Node struct {
 	PID          int               `json:"pid"`
 	Version      string            `json:"version,omitempty"`
 	Started      time.Time         `json:"started"`
-	State        string            `json:"state,omitempty"` // working or draining
+	State        string            `json:"state,omitempty"` // Working or Draining
 	Queues       []string          `json:"queues"`
 	Types        []string          `json:"types"`
 	Concurrency  int               `json:"concurrency"`
@@ -68,6 +74,11 @@ func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	return nodesOf(entries), nil
+}
+
+// nodesOf reads the nodes from entries, among which may be others.
+func nodesOf(entries []stream.Entry) []Node {
 	var nodes []Node
 	for _, e := range entries {
 		if n, ok := nodeOf(e); ok {
@@ -75,7 +86,7 @@ func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 		}
 	}
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
-	return nodes, nil
+	return nodes
 }
 
 func nodeOf(e stream.Entry) (n Node, ok bool) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/millhand/millhand/internal/slots"
@@ -35,6 +36,11 @@ func (s *Store) Usages(ctx context.Context) ([]Usage, error) {
 	if err != nil {
 		return nil, err
 	}
+	return usagesOf(entries), nil
+}
+
+// usagesOf reads all limits from entries, among which may be others.
+func usagesOf(entries []stream.Entry) []Usage {
 	usages, grants, types := make(map[slots.Key]Usage), make(map[slots.Key][]NodeGrant), make(map[string][]string)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {
@@ -67,7 +73,7 @@ func (s *Store) Usages(ctx context.Context) ([]Usage, error) {
 	slices.SortFunc(all, func(a, b Usage) int {
 		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Limit.Per, b.Limit.Per), cmp.Compare(prefix(a.Key), prefix(b.Key)))
 	})
-	return all, nil
+	return all
 }
 
 // decodeGrant reads a grant; false if it is nobody's of ours.
@@ -112,11 +118,16 @@ func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
 	if err != nil {
 		return nil, err
 	}
+	return pausedOf(entries), nil
+}
+
+// pausedOf reads the paused queues from entries, among which may be others.
+func pausedOf(entries []stream.Entry) map[string]time.Time {
 	paused := make(map[string]time.Time)
 	for _, e := range entries {
-		if e.Value != nil {
+		if strings.HasPrefix(e.Key, pauseKeys+".") && e.Value != nil {
 			paused[lastToken(e.Key)], _ = decodePause(e.Value)
 		}
 	}
-	return paused, nil
+	return paused
 }

@@ -23,6 +23,7 @@ type Bucket struct {
 	name, description string
 	stream            string // that holds it
 	pre               string // what a domain puts before the subjects of writes
+	peek              bool   // leave it missing where it is
 }
 
 // Bucket returns the bucket of the namespace with this name. It does no I/O.
@@ -164,7 +165,7 @@ func (b *Bucket) Last(ctx context.Context, filter string) (Entry, error) {
 // remake makes the bucket again if err says that nobody listens: it may be lost. The next request
 // finds it.
 func (b *Bucket) remake(ctx context.Context, err error) error {
-	if errors.Is(err, nats.ErrNoResponders) {
+	if errors.Is(err, nats.ErrNoResponders) && !b.peek {
 		if _, failed := b.Open(ctx); failed != nil {
 			return failed
 		}

@@ -45,6 +45,18 @@ func (b *Bucket) ReadAtOnce(ctx context.Context, filters ...string) (entries []E
 	return entries, number(end, headerUpTo), nil
 }
 
+// Peek is Read for those who only look: it does not make the bucket where it is missing, which is
+// [ErrNotFound].
+func (b *Bucket) Peek(ctx context.Context, filters ...string) (entries []Entry, err error) {
+	peeked := *b
+	peeked.peek = true
+	entries, _, err = peeked.Read(ctx, filters...)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, ErrNotFound
+	}
+	return entries, err
+}
+
 // readOneByOne is Read in pages, for any number of keys.
 func (b *Bucket) readOneByOne(ctx context.Context, filters []string) (entries []Entry, upTo uint64, err error) {
 	for i, filter := range filters {

@@ -6,14 +6,15 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // The states of a worker.
 const (
 	Starting = "starting"
-	Working  = "working"
-	Draining = "draining"
+	Working  = registry.Working
+	Draining = registry.Draining
 	Stopped  = "stopped"
 )
 

@@ -1,0 +1,34 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// A Survey is what the registry has of workers and settings, all of it at one moment.
+type Survey struct {
+	Nodes  []Node               // sorted by id
+	Usages []Usage              // sorted by kind and name
+	Paused map[string]time.Time // queues, and since when: zero where that cannot be read
+	Keys   map[string]string    // whose limits a type shares, by type
+}
+
+// Survey reads the registry with one request, or a few where it has more than a thousand keys. It
+// makes nothing: of a namespace without a registry it is empty. It may lag behind the leader of a
+// cluster.
+func (s *Store) Survey(ctx context.Context) (Survey, error) {
+	entries, err := s.bucket.Peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".*", grantKeys+".>", rateKeys+".>")
+	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		return Survey{}, err
+	}
+	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Paused: pausedOf(entries), Keys: make(map[string]string)}
+	for _, e := range entries {
+		if typ, key, ok := parseKey(e); ok {
+			v.Keys[typ] = key
+		}
+	}
+	return v, nil
+}

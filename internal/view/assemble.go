@@ -1,0 +1,224 @@
+package view
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+)
+
+// snapshot makes a snapshot of the facts.
+func (f *facts) snapshot() *Snapshot {
+	s := &Snapshot{
+		At: f.at(), Queues: []Queue{}, Workers: []registry.Node{}, Pools: []Pool{}, Streams: []Stream{},
+		Dead: f.dead(), Missing: f.missing,
+	}
+	for _, n := range f.names {
+		s.Streams = append(s.Streams, f.stream(n))
+		if isQueue(n) {
+			s.Queues = append(s.Queues, f.queue(n))
+		}
+	}
+	slices.SortFunc(s.Queues, func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) })
+	s.Workers = append(s.Workers, f.registry.Nodes...)
+	for _, u := range f.registry.Usages {
+		s.Pools = append(s.Pools, poolOf(u))
+	}
+	slices.SortFunc(s.Missing, func(a, b Missing) int { return cmp.Compare(a.What, b.What) })
+	return s
+}
+
+// at is the latest time that the broker told, or this machine's.
+func (f *facts) at() time.Time {
+	var at time.Time
+	for _, info := range f.streams {
+		if info.TimeStamp.After(at) {
+			at = info.TimeStamp
+		}
+	}
+	if at.IsZero() {
+		at = f.asked
+	}
+	return at.UTC()
+}
+
+// dead counts the records of dead jobs: none if their stream is not there.
+func (f *facts) dead() Count {
+	for _, n := range f.names {
+		if !n.Dead {
+			continue
+		}
+		if info := f.streams[n.Name]; info != nil {
+			return messagesIn(info)
+		}
+		return Uncounted()
+	}
+	return Counted(0, Exact, f.at())
+}
+
+func messagesIn(info *jetstream.StreamInfo) Count {
+	return Counted(int64(info.State.Msgs), Exact, info.TimeStamp.UTC()) //nolint:gosec // as many as there is room for
+}
+
+func bytesIn(info *jetstream.StreamInfo) Count {
+	return Counted(int64(info.State.Bytes), Exact, info.TimeStamp.UTC()) //nolint:gosec // as many as there is room for
+}
+
+func (f *facts) stream(n queue.StreamName) Stream {
+	s := Stream{Name: n.Name, Queue: n.Queue.String(), Messages: Uncounted(), Bytes: Uncounted()}
+	info := f.streams[n.Name]
+	if info == nil {
+		return s
+	}
+	s.Info = info
+	s.Messages, s.Bytes = messagesIn(info), bytesIn(info)
+	s.FirstSeq, s.LastSeq, s.FirstTime, s.LastTime = info.State.FirstSeq, info.State.LastSeq, info.State.FirstTime, info.State.LastTime
+	if info.Cluster == nil {
+		return s
+	}
+	s.Leader = info.Cluster.Leader
+	for _, r := range info.Cluster.Replicas {
+		s.Replicas = append(s.Replicas, Replica{Server: r.Name, Current: r.Current, Offline: r.Offline, Active: r.Active, Lag: r.Lag})
+	}
+	return s
+}
+
+func (f *facts) queue(n queue.StreamName) Queue {
+	name := n.Queue.String()
+	q := Queue{
+		Name: name, Messages: Uncounted(), Bytes: Uncounted(), Ready: Uncounted(), InHand: Uncounted(),
+		Running: f.running(name, ""), Later: Uncounted(), Scheduled: Uncounted(), Retrying: Uncounted(), Held: Uncounted(), Unclaimed: Uncounted(),
+		Types: f.types(name),
+	}
+	if since, paused := f.registry.Paused[name]; paused {
+		q.Paused = &Pause{Since: since}
+	}
+	if info := f.streams[n.Name]; info != nil {
+		q.Messages, q.Bytes, q.LastSeq = messagesIn(info), bytesIn(info), info.State.LastSeq
+	}
+	if _, listed := f.consumers[name]; listed {
+		q.Ready, q.InHand = f.sum(q.Types, func(t Type) Count { return t.Ready }), f.sum(q.Types, func(t Type) Count { return t.InHand })
+		q.Later = f.rest(q)
+	}
+	return q
+}
+
+// sum adds up a count of all types.
+func (f *facts) sum(types []Type, of func(Type) Count) Count {
+	total := Counted(0, Exact, f.at())
+	for _, t := range types {
+		total = total.Plus(of(t))
+	}
+	return total
+}
+
+// rest is what a queue has beside its pin and what its consumers cover: the jobs that wait for their
+// time, and whatever else no consumer covers. Stream and consumers were asked at different moments.
+func (f *facts) rest(q Queue) Count {
+	if !q.Messages.Known() || !q.Ready.Known() || !q.InHand.Known() {
+		return Uncounted()
+	}
+	return Counted(q.Messages.Value-1-q.Ready.Value-q.InHand.Value, About, q.Messages.At)
+}
+
+// types are those that have a consumer in a queue, or are served there.
+func (f *facts) types(queueName string) []Type {
+	byName := make(map[string]*Type)
+	get := func(name string) *Type {
+		t := byName[name]
+		if t == nil {
+			t = &Type{Name: name, Queue: queueName, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(), Running: f.running(queueName, name)}
+			byName[name] = t
+		}
+		return t
+	}
+	list, listed := f.consumers[queueName]
+	for _, c := range list.Infos {
+		if job.CheckType(c.Name) == nil {
+			get(c.Name).read(c)
+		}
+	}
+	for _, name := range list.Silent {
+		if job.CheckType(name) == nil {
+			get(name).Consumer = true
+		}
+	}
+	for _, n := range f.registry.Nodes {
+		if !slices.Contains(n.Queues, queueName) {
+			continue
+		}
+		for _, name := range n.Types {
+			t := get(name)
+			if n.State == registry.Draining {
+				t.Draining++
+			} else {
+				t.Workers++
+			}
+		}
+	}
+	types := make([]Type, 0, len(byName))
+	for _, t := range byName {
+		if listed && !t.Consumer { // its worker is about to make it
+			t.Ready, t.InHand = Counted(0, Exact, f.at()), Counted(0, Exact, f.at())
+		}
+		types = append(types, *t)
+	}
+	slices.SortFunc(types, func(a, b Type) int { return cmp.Compare(a.Name, b.Name) })
+	return types
+}
+
+// read takes over what the consumer of a type says.
+func (t *Type) read(c *jetstream.ConsumerInfo) {
+	at := c.TimeStamp.UTC()
+	t.Info, t.Consumer = c, true
+	t.Ready = Counted(int64(c.NumPending), Exact, at) //nolint:gosec // as many as there is room for
+	t.InHand = Counted(int64(c.NumAckPending), Exact, at)
+	t.Pulls, t.Redelivered, t.Delivered = c.NumWaiting, c.NumRedelivered, c.Delivered.Stream
+	if c.Delivered.Last != nil {
+		t.LastActive = c.Delivered.Last.UTC()
+	}
+}
+
+// running is how many jobs of a type in a queue run, as the workers said last; of all types if that
+// is empty.
+func (f *facts) running(queueName, typ string) Count {
+	if !f.surveyed {
+		return Uncounted()
+	}
+	total := Counted(0, Exact, f.at())
+	for i := range f.registry.Nodes {
+		total = total.Plus(runningOn(&f.registry.Nodes[i], queueName, typ))
+	}
+	return total
+}
+
+// runningOn is running of one worker.
+func runningOn(n *registry.Node, queueName, typ string) Count {
+	c := Counted(0, Exact, n.Seen)
+	for _, r := range n.Running {
+		if r.Queue == queueName && (typ == "" || r.Type == typ) {
+			c.Value++
+		}
+	}
+	if n.RunningTotal > len(n.Running) { // it names its oldest only
+		c.How = AtLeast
+	}
+	return c
+}
+
+func poolOf(u registry.Usage) Pool {
+	p := Pool{Name: u.Key.String(), Kind: u.Kind, Rate: u.Rate, Limit: u.Limit.Jobs, Source: u.Source, Set: u.Set, Types: u.Types, Grants: []Grant{}}
+	if u.Limit.Per > 0 {
+		p.Per = u.Limit.Per.String()
+	}
+	for _, g := range u.Grants {
+		p.Held, p.Used, p.Want = p.Held+g.Held, p.Used+g.Used, p.Want+g.Want
+		p.Grants = append(p.Grants, Grant{Worker: g.Node, Grant: g.Grant})
+	}
+	return p
+}

@@ -1,0 +1,93 @@
+package view_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/view"
+)
+
+// Of a namespace that is not there yet a snapshot is empty, and looking makes nothing.
+func TestSnapshotOfNothing(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		m := newMill(t, s)
+		snap := m.snapshot(t)
+		if len(snap.Queues)+len(snap.Workers)+len(snap.Pools)+len(snap.Streams) > 0 || snap.Dead.Value != 0 || snap.Dead.How != view.Exact {
+			t.Errorf("snapshot %+v", snap)
+		}
+		names, err := m.js.Names(t.Context(), ">")
+		if err != nil || len(names) > 0 {
+			t.Errorf("there are streams %q, %v", names, err)
+		}
+	})
+}
+
+// A snapshot tells where the jobs of each queue and type are.
+func TestSnapshotCounts(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		m := newMill(t, s)
+		m.hire(t, millhand.WorkerConfig{Name: "a", Concurrency: 3, Queues: []millhand.Queue{{Name: "default"}, {Name: "low"}}}, m.wait, "import", "email")
+		time.Sleep(time.Second)
+		if err := m.client.SetQuota(t.Context(), millhand.Quota{Type: "import", Limit: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.client.Pause(t.Context(), "low"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		m.enqueue(t, 5, "import")
+		m.enqueue(t, 4, "email", millhand.WithQueue("low"))
+		m.enqueue(t, 7, "email", millhand.WithDelay(time.Hour))
+		time.Sleep(5 * time.Second)
+
+		snap := m.snapshot(t)
+		if len(snap.Queues) != 2 || len(snap.Workers) != 1 || len(snap.Pools) != 1 {
+			t.Fatalf("snapshot %+v", snap)
+		}
+		def, low := snap.Queues[0], snap.Queues[1]
+		for _, c := range []struct {
+			what string
+			got  view.Count
+			want int64
+			how  view.How
+		}{
+			{"ready", def.Ready, 3, view.Exact},
+			{"in hand", def.InHand, 2, view.Exact},
+			{"running", def.Running, 2, view.Exact},
+			{"later", def.Later, 7, view.About},
+			{"messages", def.Messages, 13, view.Exact},
+			{"ready in low", low.Ready, 4, view.Exact},
+			{"running in low", low.Running, 0, view.Exact},
+			{"dead", snap.Dead, 0, view.Exact},
+		} {
+			if c.got.Value != c.want || c.got.How != c.how || snap.At.Sub(c.got.At) > 5*time.Second {
+				t.Errorf("%s: %+v, want %d, %s", c.what, c.got, c.want, c.how)
+			}
+		}
+		if def.Paused != nil || low.Paused == nil || low.Paused.Since.IsZero() {
+			t.Errorf("paused %v, %v", def.Paused, low.Paused)
+		}
+		if names := typeNames(def.Types); !slices.Equal(names, []string{"email", "import"}) {
+			t.Fatalf("types %q", names)
+		}
+		if imp := def.Types[1]; imp.Ready.Value != 3 || imp.InHand.Value != 2 || imp.Running.Value != 2 || imp.Workers != 1 || !imp.Consumer || imp.LastActive.IsZero() {
+			t.Errorf("import %+v", imp)
+		}
+		if p := snap.Pools[0]; p.Name != "import" || p.Limit != 2 || p.Held != 2 || p.Used != 2 || len(p.Grants) != 1 || p.Grants[0].Worker != snap.Workers[0].ID {
+			t.Errorf("pool %+v", p)
+		}
+		if len(snap.Streams) != 4 {
+			t.Errorf("streams %+v", snap.Streams)
+		}
+	})
+}
+
+func typeNames(types []view.Type) (names []string) {
+	for _, t := range types {
+		names = append(names, t.Name)
+	}
+	return names
+}
