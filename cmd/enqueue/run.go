@@ -114,7 +114,7 @@ func (c *command) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	in := interruptible(ctx, jobs)
+	in := cli.Interruptible(ctx, jobs)
 	defer func() { _ = in.Close() }() // only read
 	if c.from != "" {
 		js, err := stream.New(nc, stream.Config{Namespace: c.conn.Namespace, Domain: target.Domain, MaxBytes: int64(c.conn.MaxBytes), Logger: log})

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -122,7 +120,7 @@ func (s *waitScreen) line(now time.Time) string {
 	case millhand.Scheduled:
 		return fmt.Sprintf("%v: the job waits for its time, %s", waited, i.RunAt.Local().Format(time.RFC3339))
 	case millhand.Retrying:
-		return fmt.Sprintf("%v: the job failed, and is tried again at %s: %s", waited, i.RunAt.Local().Format(time.RFC3339), oneLine(i.LastError()))
+		return fmt.Sprintf("%v: the job failed, and is tried again at %s: %s", waited, i.RunAt.Local().Format(time.RFC3339), cli.OneLine(i.LastError()))
 	case millhand.Ready:
 		return fmt.Sprintf("%v: the job waits for a worker", waited)
 	case millhand.Running:
@@ -149,19 +147,9 @@ func howFar(p *millhand.Progress) string {
 		text += fmt.Sprintf(" of %d (%.0f %%)", p.Total, 100*float64(p.Done)/float64(p.Total))
 	}
 	if p.Note != "" {
-		text += ", " + oneLine(p.Note)
+		text += ", " + cli.OneLine(p.Note)
 	}
 	return text
-}
-
-// oneLine is text without what would break a line or move a cursor.
-func oneLine(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text))
 }
 
 // draw shows the progress of a job that runs as a bar, on a terminal. It needs the mutex.
@@ -183,7 +171,7 @@ func (s *waitScreen) draw() {
 			progressbar.OptionThrottle(0), progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionFullWidth(),
 			progressbar.OptionUseANSICodes(true))
 	}
-	s.bar.Describe(shorten(oneLine(p.Note)))
+	s.bar.Describe(shorten(cli.OneLine(p.Note)))
 	if limit := limitOf(p); s.bar.GetMax64() != limit {
 		s.bar.ChangeMax64(limit)
 	}

@@ -1,5 +1,5 @@
-// Package cli is what the two commands share: connection flags, exit codes and errors,
-// logging, and what a terminal is. It knows no jobs.
+// Package cli is what the commands share: connection flags, exit codes and errors, logging, and what
+// a terminal is. It knows no jobs.
 package cli
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes of both commands. Scripts depend on them.
+// The exit codes of all commands. Scripts depend on them.
 const (
 	ExitOK           = 0
 	ExitRuntime      = 1   // any error not named below
@@ -22,6 +22,7 @@ const (
 	ExitTimeout      = 5   // --wait ran out
 	ExitJobFailed    = 6   // --wait: the job finished dead or cancelled
 	ExitPartial      = 7   // a part of a bulk was refused
+	ExitViolation    = 8   // a check or a verification found a violation
 	ExitDrainTimeout = 75  // worker: the drain ran out, jobs were handed back
 	ExitInterrupted  = 130 // ended by a signal: 128 + SIGINT, as shells have it
 )

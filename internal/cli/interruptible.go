@@ -1,14 +1,14 @@
-package main
+package cli
 
 import (
 	"context"
 	"io"
 )
 
-// interruptible returns a reader of in that fails when ctx ends. A read of a terminal or a
+// Interruptible returns a reader of in that fails when ctx ends. A read of a terminal or a
 // pipe notices neither that nor a Close, so it has a goroutine of its own, which nobody can
 // wait for: after an interrupt it is left to the end of the process.
-func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
+func Interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
 	r, w := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) }) // always nil
 	go func() {

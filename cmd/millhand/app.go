@@ -1,0 +1,134 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// An app is what the flags say that all commands have.
+type app struct {
+	streams
+	conn cli.ConnFlags
+
+	output   format
+	color    colorMode
+	utc      bool
+	absolute bool
+	wide     bool
+}
+
+// register adds the flags to root, in the order of the help.
+func (a *app) register(root *cobra.Command) {
+	fs := root.PersistentFlags()
+	fs.SortFlags = false
+	root.Flags().SortFlags = false
+	fs.VarP(&a.output, "output", "o", "print `text`, json (one object), ndjson (an object a line) or name (names for a pipe)")
+	fs.BoolVar(&a.absolute, "absolute", false, "print times, not how long ago they are")
+	fs.BoolVar(&a.utc, "utc", false, "print times in UTC, not in the local zone")
+	fs.BoolVar(&a.wide, "wide", false, "print tables as wide as they are, not as wide as the terminal")
+	fs.Var(&a.color, "color", "`auto`, always or never; auto is on a terminal, unless NO_COLOR is set")
+	a.conn.Register(fs)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "ndjson", "name"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))         // the flag is there
+}
+
+func isOutputFlag(name string) bool {
+	return slices.Contains([]string{"output", "absolute", "utc", "wide", "color"}, name)
+}
+
+// check refuses what a command cannot print.
+func (a *app) check(formats []format) error {
+	if len(formats) == 0 {
+		formats = []format{formatText, formatJSON}
+	}
+	if slices.Contains(formats, a.output) {
+		return nil
+	}
+	var names []string
+	for _, f := range formats {
+		names = append(names, string(f))
+	}
+	return cli.Usagef("-o %s: this command prints %s", a.output, strings.Join(names, ", "))
+}
+
+// A session is an app that is connected to a broker.
+type session struct {
+	*app
+	target cli.Target
+	nc     *nats.Conn
+	js     *stream.Client
+	client *millhand.Client
+	by     string // who acts, as the audit and others see it
+	now    time.Time
+}
+
+// connect connects to the broker that the flags name.
+func (a *app) connect(ctx context.Context) (*session, error) {
+	target, err := a.conn.Target()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{app: a, target: target}
+	s.nc, err = target.Connect(ctx, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), s.nameConnection)
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	s.client, err = millhand.NewClient(s.nc, millhand.Config{
+		Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log,
+	})
+	if err == nil {
+		s.js, err = stream.New(s.nc, stream.Config{Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log})
+	}
+	if err != nil {
+		s.nc.Close()
+		return nil, asUsage(err)
+	}
+	s.now = time.Now()
+	return s, nil
+}
+
+func (s *session) close() {
+	s.js.Close()
+	s.nc.Close()
+}
+
+// nameConnection names the connection after whoever acts: the user of the broker, else that of this
+// machine.
+func (s *session) nameConnection(o *nats.Options) error {
+	s.by = o.User
+	if s.by == "" {
+		s.by = osUser() + " (cli)"
+	}
+	o.Name = s.by
+	return nil
+}
+
+func osUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return cmp.Or(os.Getenv("USER"), "unknown")
+}
+
+// asUsage marks an error of the caller's input as such.
+func asUsage(err error) error {
+	if errors.Is(err, millhand.ErrInvalid) {
+		return cli.Usagef("%w", err)
+	}
+	return err
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/clitest"
+	"github.com/millhand/millhand/internal/natstest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(natstest.Waiting{M: m}, map[string]func(){"millhand": main})
+}
+
+// Each script has a broker of its own in NATS_URL. DEAD_URL is one where nothing listens.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			b, err := clitest.Setup(env)
+			if err != nil {
+				return err
+			}
+			env.Setenv("NATS_URL", b.ClientURL())
+			env.Setenv("TZ", "Europe/Amsterdam")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits":    clitest.Exits,
+			"secured":  clitest.Secured,
+			"enqueue":  enqueueJobs,
+			"jsonkeys": jsonKeys,
+			"until":    until,
+			"work":     work,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// enqueue QUEUE/TYPE/ID [in DURATION] enqueues a job, whose payload says which it is.
+func enqueueJobs(ts *testscript.TestScript, _ bool, args []string) {
+	client := clientOf(ts)
+	parts := strings.Split(args[0], "/")
+	opts := []millhand.EnqueueOption{millhand.WithQueue(parts[0]), millhand.WithID(parts[2]), millhand.WithMeta("customer", "42")}
+	if len(args) > 1 {
+		d, err := time.ParseDuration(args[2])
+		ts.Check(err)
+		opts = append(opts, millhand.WithDelay(d))
+	}
+	_, err := client.Enqueue(context.Background(), millhand.Raw{Name: parts[1], Payload: fmt.Appendf(nil, `{"id":%q}`, parts[2])}, opts...)
+	ts.Check(err)
+}
+
+func clientOf(ts *testscript.TestScript) *millhand.Client {
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	ts.Defer(nc.Close)
+	client, err := millhand.NewClient(nc, millhand.Config{})
+	ts.Check(err)
+	return client
+}
+
+// jsonkeys PATH KEY... wants the object at a path of the last standard output, such as . or
+// .workers.0, to have exactly these keys.
+func jsonKeys(ts *testscript.TestScript, _ bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for step := range strings.FieldsFuncSeq(args[0], func(r rune) bool { return r == '.' }) {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			ts.Check(err)
+			if i >= len(at) {
+				ts.Fatalf("%s has %d entries", args[0], len(at))
+			}
+			v = at[i]
+		}
+	}
+	object, ok := v.(map[string]any)
+	want := slices.Sorted(slices.Values(args[1:]))
+	if got := slices.Sorted(maps.Keys(object)); !ok || !slices.Equal(got, want) {
+		ts.Fatalf("keys at %s: %q of %v, want %q", args[0], got, v, want)
+	}
+}
+
+// until PATTERN PROGRAM ARGS... runs a program again and again until its output matches.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := args[0]
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && strings.Contains(ts.ReadFile("stdout"), pattern) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no %q in time", pattern)
+		}
+	}
+}
+
+// work NAME QUEUE... starts a worker with a name, until the end of the script.
+func work(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
+	ts.Check(err)
+	var queues []millhand.Queue
+	for _, q := range args[1:] {
+		queues = append(queues, millhand.Queue{Name: q})
+	}
+	mux := millhand.NewMux()
+	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return j.Args.Payload, nil })
+	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+		return nil, millhand.Permanent(errors.New("no such customer\x1b[2J"))
+	})
+	mux.HandleFunc("failing", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+		return nil, millhand.RetryAfter(time.Hour, errors.New("connection refused"))
+	})
+	mux.HandleFunc("hanging", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+		j.Progress(2, 10, "pages")
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	})
+	log := new(bytes.Buffer)
+	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
+		Config: millhand.Config{Logger: slog.New(slog.NewTextHandler(log, nil))},
+		Mux:    mux, Name: args[0], Queues: queues, Concurrency: 4, DrainTimeout: -1,
+	})
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { err = w.Run(ctx) })
+	ts.Defer(func() {
+		cancel()
+		wg.Wait()
+		nc.Close()
+		if err != nil && !errors.Is(err, millhand.ErrDrainTimeout) {
+			ts.Logf("worker: %v\n%s", err, log)
+		}
+	})
+}
