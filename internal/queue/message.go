@@ -35,6 +35,7 @@ type Message struct {
 	job.Record // without a life if it waits for its time and its publisher gave none
 	Seq        uint64
 	RunAt      time.Time // zero: ready
+	Stored     time.Time // when this message was, by the broker's clock
 
 	header nats.Header // as it is stored
 }
@@ -84,7 +85,7 @@ func (s *Store) message(ctx context.Context, p job.Place, subject string) (*Mess
 
 // messageOf reads a stored message of an id.
 func messageOf(p job.Place, got *stream.Message) *Message {
-	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq, header: got.Header}
+	m := &Message{Record: job.Record{Queue: p.Queue.String(), Type: p.Type.String(), ID: p.ID.String(), Payload: got.Data}, Seq: got.Seq, Stored: got.Time.UTC(), header: got.Header}
 	_ = m.ReadHeader(got.Header) // what can be read is enough to tell lives apart
 	if at, ok := cutSchedule(got.Header.Get(stream.HeaderSchedule)); ok {
 		m.RunAt = at

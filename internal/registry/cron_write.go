@@ -72,7 +72,7 @@ func (s *Store) RemoveCron(ctx context.Context, name string) (before Cron, err e
 
 // Crons returns all entries that can be read and are not removed, sorted by name.
 func (s *Store) Crons(ctx context.Context) ([]Cron, error) {
-	entries, err := s.readOpen(ctx, cronKeys+".*")
+	entries, err := s.peek(ctx, cronKeys+".*")
 	if err != nil {
 		return nil, err
 	}

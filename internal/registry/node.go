@@ -70,7 +70,7 @@ func (n Node) bounded() Node {
 // Nodes returns the nodes there are, sorted by id. One that crashed stays until its
 // presence expires.
 func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
-	entries, err := s.readOpen(ctx, nodeKeys+".*")
+	entries, err := s.peek(ctx, nodeKeys+".*")
 	if err != nil {
 		return nil, err
 	}

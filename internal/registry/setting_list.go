@@ -32,7 +32,7 @@ type NodeGrant struct {
 
 // Usages returns all limits, sorted by kind and name. One that cannot be read is of zero jobs.
 func (s *Store) Usages(ctx context.Context) ([]Usage, error) {
-	entries, err := s.readOpen(ctx, keyKeys+".*", grantKeys+".>", rateKeys+".>")
+	entries, err := s.peek(ctx, keyKeys+".*", grantKeys+".>", rateKeys+".>")
 	if err != nil {
 		return nil, err
 	}
@@ -102,19 +102,19 @@ func (s *Store) Limit(ctx context.Context, k slots.Key) (Limit, bool, error) {
 	return l, true, nil
 }
 
-// readOpen is read for those who may come first.
-func (s *Store) readOpen(ctx context.Context, filters ...string) ([]stream.Entry, error) {
-	if _, err := s.bucket.Open(ctx); err != nil {
-		return nil, err
+// peek reads for those who only look: of a namespace without a registry there is nothing.
+func (s *Store) peek(ctx context.Context, filters ...string) ([]stream.Entry, error) {
+	entries, err := s.bucket.Peek(ctx, filters...)
+	if errors.Is(err, stream.ErrNotFound) {
+		return nil, nil
 	}
-	entries, _, err := s.bucket.Read(ctx, filters...)
 	return entries, err
 }
 
 // Paused returns the paused queues and since when they are: the zero time where that cannot
 // be read.
 func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
-	entries, err := s.readOpen(ctx, pauseKeys+".*")
+	entries, err := s.peek(ctx, pauseKeys+".*")
 	if err != nil {
 		return nil, err
 	}

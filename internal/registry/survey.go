@@ -2,10 +2,7 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"github.com/millhand/millhand/internal/stream"
 )
 
 // A Survey is what the registry has of workers and settings, all of it at one moment.
@@ -20,8 +17,8 @@ type Survey struct {
 // makes nothing: of a namespace without a registry it is empty. It may lag behind the leader of a
 // cluster.
 func (s *Store) Survey(ctx context.Context) (Survey, error) {
-	entries, err := s.bucket.Peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".*", grantKeys+".>", rateKeys+".>")
-	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+	entries, err := s.peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".*", grantKeys+".>", rateKeys+".>")
+	if err != nil {
 		return Survey{}, err
 	}
 	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Paused: pausedOf(entries), Keys: make(map[string]string)}

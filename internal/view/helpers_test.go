@@ -64,8 +64,18 @@ func (m *mill) enqueue(t *testing.T, n int, typ string, opts ...millhand.Enqueue
 // hire starts a worker whose jobs do what run says.
 func (m *mill) hire(t *testing.T, cfg millhand.WorkerConfig, run func(ctx context.Context) error, types ...string) {
 	t.Helper()
-	cfg.Logger, cfg.Mux = natstest.Logger(t.Output()), millhand.NewMux()
+	of := make(map[string]func(context.Context) error)
 	for _, typ := range types {
+		of[typ] = run
+	}
+	m.hireEach(t, cfg, of)
+}
+
+// hireEach starts a worker whose jobs do what is said of their type.
+func (m *mill) hireEach(t *testing.T, cfg millhand.WorkerConfig, of map[string]func(context.Context) error) {
+	t.Helper()
+	cfg.Logger, cfg.Mux = natstest.Logger(t.Output()), millhand.NewMux()
+	for typ, run := range of {
 		cfg.Mux.HandleFunc(typ, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, run(ctx) })
 	}
 	w, err := millhand.NewWorker(m.server.Connect(t), cfg)
