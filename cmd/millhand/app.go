@@ -16,7 +16,10 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/view"
 )
 
 // An app is what the flags say that all commands have.
@@ -72,6 +75,7 @@ type session struct {
 	nc     *nats.Conn
 	js     *stream.Client
 	client *millhand.Client
+	view   *view.View
 	by     string // who acts, as the audit and others see it
 	now    time.Time
 }
@@ -98,6 +102,10 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		s.nc.Close()
 		return nil, asUsage(err)
 	}
+	r := registry.NewStore(s.js, log)
+	s.view = view.New(view.Config{
+		Client: s.js, Registry: r, Store: queue.NewStore(s.js, queue.Config{Registry: r.Bucket(), Logger: log}),
+	})
 	s.now = time.Now()
 	return s, nil
 }

@@ -22,9 +22,9 @@ const (
 // commands is the table of all commands: each is a file of its own.
 func commands(a *app) map[string][]*cobra.Command {
 	return map[string][]*cobra.Command{
-		looking:  {workersCommand(a), runningCommand(a)},
+		looking:  {statusCommand(a), queuesCommand(a), typesCommand(a), workersCommand(a), runningCommand(a)},
 		acting:   {},
-		limiting: {},
+		limiting: {pauseCommand(a), resumeCommand(a), quotaCommand(a), rateCommand(a)},
 		others:   {completionCommand(a), versionCommand(a)},
 	}
 }

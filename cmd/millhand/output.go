@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/millhand/millhand/internal/cli"
 )
@@ -104,8 +105,19 @@ func (a *app) jsonLine(object any) error {
 	return enc.Encode(object)
 }
 
-// say prints a line of text, of others' words in which nothing can break out of it.
+// say prints a line of text. Words of others in it cannot break out of it.
 func (a *app) say(format string, args ...any) error {
-	_, err := fmt.Fprintln(a.out, cli.OneLine(fmt.Sprintf(format, args...)))
+	_, err := fmt.Fprintln(a.out, line(format, args...))
 	return err
+}
+
+// warn prints a line on standard error.
+func (a *app) warn(format string, args ...any) {
+	_, _ = fmt.Fprintln(a.err, "millhand: "+line(format, args...)) // the exit code still tells
+}
+
+// line is a text of one line, which may be indented.
+func line(format string, args ...any) string {
+	indent := format[:len(format)-len(strings.TrimLeft(format, " "))]
+	return indent + cli.OneLine(fmt.Sprintf(format, args...))
 }

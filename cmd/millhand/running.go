@@ -32,7 +32,7 @@ func runningCommand(a *app) *cobra.Command {
 	})
 	cmd.Flags().StringVarP(&typ, "type", "t", "", "only jobs of this `TYPE`")
 	cmd.Flags().StringVar(&longerThan, "longer-than", "0s", "only jobs that run for longer than `DURATION`")
-	_ = cmd.RegisterFlagCompletionFunc("type", a.candidates(types)) // the flag is there
+	_ = cmd.RegisterFlagCompletionFunc("type", a.candidates(typeNames)) // the flag is there
 	return cmd
 }
 
@@ -67,15 +67,4 @@ func progressText(p millhand.Progress) string {
 		return fmt.Sprintf("%s of %s %s", thousands(p.Done), thousands(p.Total), p.Note)
 	}
 	return thousands(p.Done) + " " + p.Note
-}
-
-// types are those of all workers.
-func types(ctx context.Context, s *session) []string {
-	workers, _ := s.client.Workers(ctx) // without them nothing is completed
-	var all []string
-	for _, w := range workers {
-		all = append(all, w.Types...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/clitest"
 	"github.com/millhand/millhand/internal/natstest"
 )
@@ -65,6 +66,22 @@ func enqueueJobs(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	_, err := client.Enqueue(context.Background(), millhand.Raw{Name: parts[1], Payload: fmt.Appendf(nil, `{"id":%q}`, parts[2])}, opts...)
 	ts.Check(err)
+}
+
+// A limit that the package refuses is refused where it is read.
+func TestLimitsAreThoseOfThePackage(t *testing.T) {
+	for text, want := range map[string]millhand.Quota{
+		"1000000": {Limit: millhand.MaxLimit}, "1/100ms": {Limit: 1, Per: millhand.MinPeriod}, "1/24h": {Limit: 1, Per: millhand.MaxPeriod},
+	} {
+		if limit, per, err := cli.ParseLimit(text); limit != want.Limit || per != want.Per || err != nil {
+			t.Errorf("ParseLimit(%s) = %d, %v, %v, want %+v", text, limit, per, err, want)
+		}
+	}
+	for _, text := range []string{"1000001", "1/99ms", "1/24h1s"} {
+		if limit, per, err := cli.ParseLimit(text); err == nil {
+			t.Errorf("ParseLimit(%s) = %d, %v, want an error", text, limit, per)
+		}
+	}
 }
 
 func clientOf(ts *testscript.TestScript) *millhand.Client {

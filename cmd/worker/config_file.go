@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/millhand/millhand/internal/cli"
 )
 
 const (
@@ -147,7 +149,7 @@ func (s *scan) visit(n *yaml.Node, path []string) error {
 			return at(n, fmt.Errorf("%s: tags are not supported", n.Tag))
 		case isNull(n) && !mayBeEmpty(path):
 			if isLimit(path) {
-				_, _, err := parseLimit(n.Value)
+				_, _, err := cli.ParseLimit(n.Value)
 				return at(n, err)
 			}
 			if n.Value != "" {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,30 +79,10 @@ func (v *limitValue) UnmarshalYAML(node *yaml.Node) (err error) {
 	if node.Kind != yaml.ScalarNode {
 		return at(node, fmt.Errorf("%s is no limit: want a number, or N/DURATION", shownValue(node)))
 	}
-	if v.limit, v.per, err = parseLimit(node.Value); err != nil {
+	if v.limit, v.per, err = cli.ParseLimit(node.Value); err != nil {
 		return at(node, err)
 	}
 	return nil
-}
-
-// parseLimit reads a number, or a number of starts in a period.
-func parseLimit(text string) (limit int, per time.Duration, err error) {
-	number, period, rate := strings.Cut(text, "/")
-	limit, err = strconv.Atoi(number)
-	if err != nil || limit < 0 || limit > millhand.MaxLimit || strconv.Itoa(limit) != number {
-		return 0, 0, fmt.Errorf("%q is no limit: want a whole number up to %d, or 0 to remove it", number, millhand.MaxLimit)
-	}
-	if !rate {
-		return limit, 0, nil
-	}
-	if period != "" && period[0] >= 'a' { // 100/m for 100/1m
-		period = "1" + period
-	}
-	per, err = time.ParseDuration(period)
-	if err != nil || per < millhand.MinPeriod || per > millhand.MaxPeriod {
-		return 0, 0, fmt.Errorf("%q is no period such as 1m, from %v to %v", period, millhand.MinPeriod, millhand.MaxPeriod)
-	}
-	return limit, per, nil
 }
 
 // addLimits takes --quota and --rate flags, which come over the file's.
@@ -152,7 +131,7 @@ func parseFlag(text string) (millhand.Quota, error) {
 	if err := checkName(typ); err != nil {
 		return millhand.Quota{}, fmt.Errorf("type %q: %w", typ, err)
 	}
-	n, per, err := parseLimit(limit)
+	n, per, err := cli.ParseLimit(limit)
 	return millhand.Quota{Type: typ, Limit: n, Per: per}, err
 }
 

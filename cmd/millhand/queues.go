@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/view"
+)
+
+func queuesCommand(a *app) *cobra.Command {
+	return a.command(spec{
+		use:   "queues [QUEUE]",
+		short: "The queues with their counts; one queue with its types",
+		long: "The queues with how many jobs are ready, run, and wait for their time; of one queue, its types.\n" +
+			"It costs the broker the same however long the queues are.",
+		example:  "  millhand queues\n  millhand queues default\n  millhand queues -o json",
+		formats:  ofList(),
+		args:     cobra.MaximumNArgs(1),
+		complete: queueNames,
+		run: func(ctx context.Context, s *session, args []string) error {
+			snap, err := s.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return s.queuesListing(snap).print(s.app, snap.Queues)
+			}
+			for _, q := range snap.Queues {
+				if q.Name == args[0] {
+					return s.showQueue(snap, q)
+				}
+			}
+			return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("queue", args[0], "'millhand queues' has those there are")}
+		},
+	})
+}
+
+func queueNames(ctx context.Context, s *session) []string {
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil {
+		return nil // without them nothing is completed
+	}
+	var names []string
+	for _, q := range snap.Queues {
+		names = append(names, q.Name)
+	}
+	return names
+}
+
+func (s *session) queuesListing(snap *view.Snapshot) *listing[view.Queue] {
+	return &listing[view.Queue]{
+		key: "queues",
+		columns: []column{
+			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "STATE"},
+		},
+		row: func(q view.Queue) []cell {
+			return []cell{plain(q.Name), countCell(ready(&q)), countCell(q.Running), countCell(q.Later), s.stateOfQueue(snap, &q)}
+		},
+		name:  func(q view.Queue) string { return q.Name },
+		empty: "no queues; the first job that is enqueued makes its queue",
+	}
+}
+
+// stateOfQueue is what there is to know of a queue besides its numbers.
+func (s *session) stateOfQueue(snap *view.Snapshot, q *view.Queue) cell {
+	var parts []string
+	look := normal
+	if q.Paused != nil {
+		parts, look = append(parts, s.pauseText(q.Paused)), yellow
+	}
+	unserved := 0
+	for i := range q.Types {
+		if t := &q.Types[i]; t.Ready.Value > 0 && t.Workers == 0 {
+			unserved++
+		}
+	}
+	switch {
+	case len(snap.Workers) == 0 && ready(q).Value > 0:
+		parts, look = append(parts, "no workers"), red
+	case unserved > 0:
+		parts, look = append(parts, plural(unserved, "type", "types")+" unserved"), red
+	case q.Unclaimed.Value > 0:
+		parts, look = append(parts, countText(q.Unclaimed)+" of types never served"), red
+	}
+	return cell{text: strings.Join(parts, "; "), style: look}
+}
+
+func (s *session) pauseText(p *view.Pause) string {
+	if p.Since.IsZero() {
+		return "paused"
+	}
+	if s.absolute {
+		return "paused at " + s.moment(p.Since)
+	}
+	return "paused for " + s.age(p.Since)
+}
+
+// showQueue prints one queue with its types.
+func (s *session) showQueue(snap *view.Snapshot, q view.Queue) error {
+	l := typesListing()
+	switch s.output {
+	case formatJSON:
+		return s.json(q)
+	case formatText:
+		if err := s.queuesListing(snap).print(s.app, []view.Queue{q}); err != nil || len(q.Types) == 0 {
+			return err
+		}
+		if err := s.say(""); err != nil {
+			return err
+		}
+	case formatNDJSON, formatName:
+	}
+	return l.print(s.app, q.Types)
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/view"
+)
+
+func statusCommand(a *app) *cobra.Command {
+	return a.command(spec{
+		use:   "status",
+		short: "One screen: states, queues and workers",
+		long: "One screen: how many jobs are in which state, the queues and the workers. It costs the broker\n" +
+			"the same however long the queues are. ≈ is an estimate, > a lower bound, ? not known.",
+		example: "  millhand status\n  millhand status -o json\n  watch -t millhand status --wide",
+		run: func(ctx context.Context, s *session, _ []string) error {
+			snap, err := s.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			if s.output == formatJSON {
+				return s.json(snap)
+			}
+			return s.showStatus(snap)
+		},
+	})
+}
+
+// snapshot takes a snapshot, and says what is missing from it.
+func (s *session) snapshot(ctx context.Context) (*view.Snapshot, error) {
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at the broker: %w", err)
+	}
+	s.now = snap.At // by the broker's clock, as are the times in it
+	if s.output == formatJSON {
+		return snap, nil // it says so itself
+	}
+	for _, m := range snap.Missing {
+		s.warn("not known: %s: %s", m.What, m.Why)
+	}
+	return snap, nil
+}
+
+func (s *session) showStatus(snap *view.Snapshot) error {
+	if err := s.say("%s", s.headline(snap)); err != nil {
+		return err
+	}
+	if err := s.say(""); err != nil {
+		return err
+	}
+	if err := s.say(" %s", states(snap)); err != nil {
+		return err
+	}
+	if len(snap.Queues) > 0 {
+		if err := s.say(""); err != nil {
+			return err
+		}
+		if err := s.queuesListing(snap).print(s.app, snap.Queues); err != nil {
+			return err
+		}
+	}
+	if err := s.say(""); err != nil {
+		return err
+	}
+	return s.say(" %s", workersLine(snap.Workers))
+}
+
+// headline says what is looked at, and when.
+func (s *session) headline(snap *view.Snapshot) string {
+	where := snap.Server.Version
+	if snap.Server.Cluster != "" {
+		where = "cluster " + snap.Server.Cluster + ", " + where
+	}
+	return fmt.Sprintf("%s @ %s (%s)  %s", snap.Namespace, snap.Server.URL, where, s.moment(snap.At))
+}
+
+// states is how many jobs are in which state.
+func states(snap *view.Snapshot) string {
+	scheduled := sum(snap, func(q *view.Queue) view.Count { return q.Scheduled })
+	retrying := sum(snap, func(q *view.Queue) view.Count { return q.Retrying })
+	var later []string
+	if scheduled.Known() && retrying.Known() {
+		later = []string{"scheduled " + countText(scheduled), "retrying " + countText(retrying)}
+	} else { // they were not told apart
+		later = []string{"later " + countText(sum(snap, func(q *view.Queue) view.Count { return q.Later }))}
+	}
+	all := []string{
+		later[0], "ready " + countText(sum(snap, ready)), "running " + countText(sum(snap, func(q *view.Queue) view.Count { return q.Running })),
+	}
+	all = append(append(all, later[1:]...), "dead "+countText(snap.Dead))
+	return strings.Join(all, "   ")
+}
+
+// workersLine sums the workers up.
+func workersLine(workers []registry.Node) string {
+	if len(workers) == 0 {
+		return "no workers; start one with 'worker', and jobs that wait will run"
+	}
+	slots, used, draining := 0, 0, 0
+	for i := range workers {
+		w := &workers[i]
+		used += w.RunningTotal
+		if w.State == registry.Draining {
+			draining++
+		} else {
+			slots += w.Concurrency
+		}
+	}
+	line := fmt.Sprintf("%s, %s, %s used", plural(len(workers), "worker", "workers"), plural(slots, "slot", "slots"), thousands(int64(used)))
+	if slots > 0 {
+		line += fmt.Sprintf(" (%d %%)", used*100/slots)
+	}
+	if draining > 0 {
+		line += fmt.Sprintf(", %d draining", draining)
+	}
+	return line
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/view"
+)
+
+func typesCommand(a *app) *cobra.Command {
+	return a.command(spec{
+		use:   "types [TYPE]",
+		short: "The types of jobs in each queue, and who serves them",
+		long: "The types of jobs in each queue: how many are ready and in hand, and how many workers serve\n" +
+			"them. In hand is what was handed out to workers; what runs of it is in RUNNING.",
+		example:  "  millhand types\n  millhand types email\n  millhand types -o json",
+		formats:  ofList(),
+		args:     cobra.MaximumNArgs(1),
+		complete: typeNames,
+		run: func(ctx context.Context, s *session, args []string) error {
+			snap, err := s.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			types := typesOf(snap)
+			if len(args) == 1 {
+				types = slices.DeleteFunc(types, func(t view.Type) bool { return t.Name != args[0] })
+				if len(types) == 0 {
+					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
+				}
+			}
+			return typesListing().print(s.app, types)
+		},
+	})
+}
+
+// typesOf are the types of all queues, by name.
+func typesOf(snap *view.Snapshot) []view.Type {
+	var all []view.Type
+	for _, q := range snap.Queues {
+		all = append(all, q.Types...)
+	}
+	slices.SortFunc(all, func(a, b view.Type) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Queue, b.Queue)) })
+	return all
+}
+
+func typeNames(ctx context.Context, s *session) []string {
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil {
+		return nil // without them nothing is completed
+	}
+	var names []string
+	for _, t := range typesOf(snap) {
+		names = append(names, t.Name)
+	}
+	return slices.Compact(names)
+}
+
+func typesListing() *listing[view.Type] {
+	return &listing[view.Type]{
+		key: "types",
+		columns: []column{
+			{title: "TYPE"}, {title: "QUEUE"}, {title: "READY", right: true}, {title: "IN HAND", right: true}, {title: "RUNNING", right: true},
+			{title: "WORKERS", right: true}, {title: "LIMITS OF"}, {title: "STATE"},
+		},
+		row: func(t view.Type) []cell {
+			return []cell{
+				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running), number(t.Workers),
+				plain(keyText(t.Key)), stateOfType(&t),
+			}
+		},
+		name:  func(t view.Type) string { return t.Queue + "/" + t.Name },
+		empty: "no types; a worker that serves a type makes it known",
+	}
+}
+
+func keyText(key string) string {
+	if key == "" {
+		return ""
+	}
+	return "key=" + key
+}
+
+func stateOfType(t *view.Type) cell {
+	switch {
+	case t.Workers == 0 && t.Ready.Value > 0 && t.Draining > 0:
+		return cell{text: "only draining workers serve it", style: red}
+	case t.Workers == 0 && t.Ready.Value > 0:
+		return cell{text: "no worker serves it", style: red}
+	case t.Workers == 0:
+		return cell{text: "not served", style: faint}
+	}
+	return cell{}
+}
