@@ -15,6 +15,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // A Delivery is a job's message in the hand of this worker, under a lease.
@@ -27,9 +28,11 @@ type Delivery struct {
 	Delivered uint64 // how often the broker has handed it out; above 1 it is not run
 	Pending   uint64 // how many more of its type waited behind it
 	Malformed error  // why it cannot be run, if so
+	Scheduled bool   // the broker made it ready when its time came
 
 	holder     string // names this delivery among all deliveries to all workers
 	reply      string // where acks go
+	stored     int64  // when the message was, by the broker's clock, in Unix nanoseconds
 	lastEvent  uint64 // sequence of the last event known of the id
 	startedAt  time.Time
 	seenAt     atomic.Int64 // startedAt for other goroutines, in Unix nanoseconds
@@ -56,7 +59,8 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	}{lease: lease{ackWait: ackWait, since: sent}}
 	h := &both.Delivery
 	h.store = s
-	h.Seq, h.Delivered, h.Pending = d.seq, d.delivered, d.pending
+	h.Seq, h.Delivered, h.Pending, h.stored = d.seq, d.delivered, d.pending, d.time.UnixNano()
+	h.Scheduled = len(m.Header[stream.HeaderScheduler]) > 0
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
 	h.lease = &both.lease
@@ -169,11 +173,10 @@ func (h *Delivery) NotStarted() {
 
 // Stored is when the message was, by the broker's clock; zero if that is not known.
 func (h *Delivery) Stored() time.Time {
-	d, err := readMetadata(&nats.Msg{Reply: h.reply})
-	if err != nil {
+	if h.stored == 0 {
 		return time.Time{}
 	}
-	return d.time
+	return time.Unix(0, h.stored)
 }
 
 // StartedAt is when the handler started, zero if it did not. It may be called from any goroutine.
@@ -188,9 +191,9 @@ func (h *Delivery) StartedAt() time.Time {
 // Left reports whether the job is finished: its handler has returned, or was given up.
 func (h *Delivery) Left() bool { return h.left.Load() }
 
-// Finished gives the job's slot back, and its permit unless its handler was given up.
-func (h *Delivery) Finished() {
-	var ran time.Duration
+// Finished gives the job's slot back, and its permit unless its handler was given up. It returns how
+// long the handler took, 0 if it was not called.
+func (h *Delivery) Finished() (ran time.Duration) {
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)
 	}
@@ -199,4 +202,5 @@ func (h *Delivery) Finished() {
 		p.end()
 	}
 	h.Ticket.Finished(ran)
+	return ran
 }

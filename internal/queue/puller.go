@@ -216,6 +216,9 @@ func (p *Puller) hold(msgs []*nats.Msg, sent time.Time) []*Delivery {
 		}
 		h.lease.tenure = p.tenure
 		h.Issue(p.source, &h.Record, m.Size(), h.lease)
+		if h.Scheduled && h.Delivered == 1 {
+			p.settler.counter.Fired(h)
+		}
 		p.backlog = h.Pending
 		held = append(held, h)
 	}

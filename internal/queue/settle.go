@@ -77,6 +77,7 @@ type Settler struct {
 	blindFor   time.Duration // after the next look that fails
 
 	onSettled func(*Delivery, *Outcome)                        // see OnSettled; nil: nobody wants to know
+	counter   Counter                                          // see Count
 	entry     func(context.Context, string) (cron.Entry, bool) // see JudgeTicks; nil: there are no entries
 	ordered   Ordered                                          // nil: nothing is ever cancelled
 
@@ -92,6 +93,7 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 		tracker: newTracker(),
 		frame:   newFrame(),
 		debug:   func() bool { return s.log.Enabled(context.Background(), slog.LevelDebug) },
+		counter: uncounted{},
 	}
 	t.batcher = stream.NewBatcher(s.nc, t.stored, t.unsure)
 	return t
@@ -100,6 +102,31 @@ func NewSettler(s *Store, k *Renewer) *Settler {
 // OnSettled has f called once the end of a run is written, for each of them, from any
 // goroutine. It must not block, and is to be set before the settler runs.
 func (s *Settler) OnSettled(f func(*Delivery, *Outcome)) { s.onSettled = f }
+
+// A Counter counts what becomes of jobs. Its methods are called from any goroutine, on the way of
+// every job, and must not block.
+type Counter interface {
+	// Fired is called when a job that waited for its time is handed out for the first time.
+	Fired(h *Delivery)
+	// Redelivered is called of a job whose first holder lost it.
+	Redelivered(h *Delivery)
+	// Ended is called when an end is written, once for each event. The end of a job that leaves none
+	// is its ack. An event that another worker wrote is that worker's to count.
+	Ended(h *Delivery, o *Outcome)
+	// PutBack is called when the message is written that carries a job on after a delay.
+	PutBack(h *Delivery, delay time.Duration)
+}
+
+// Count has c count. It is to be set before pullers and the settler run.
+func (s *Settler) Count(c Counter) { s.counter = c }
+
+// uncounted counts nothing.
+type uncounted struct{}
+
+func (uncounted) Fired(*Delivery)                  {}
+func (uncounted) Redelivered(*Delivery)            {}
+func (uncounted) Ended(*Delivery, *Outcome)        {}
+func (uncounted) PutBack(*Delivery, time.Duration) {}
 
 // An Ordered says which order there is to cancel a job, nil for none.
 type Ordered interface {
@@ -177,8 +204,9 @@ func (s *Settler) Ending() (all []*Delivery) {
 // Redelivered hands over a job whose first holder lost it. It is never run here: its
 // last event and newest message tell what is left to do.
 func (s *Settler) Redelivered(h *Delivery) {
+	s.counter.Redelivered(h)
 	if s.Admit(h, &Outcome{}) {
-		s.tracker.add(&settlement{store: s.store, Delivery: h, redelivered: true}, queuedSlow)
+		s.tracker.add(&settlement{store: s.store, settler: s, Delivery: h, redelivered: true}, queuedSlow)
 	}
 }
 
@@ -234,6 +262,9 @@ func (s *Settler) Run(ctx context.Context) error {
 }
 
 func (s *Settler) report(t *settlement, err error) {
+	if err == nil && t.silent() {
+		t.count()
+	}
 	if err == nil && s.onSettled != nil {
 		s.onSettled(t.Delivery, &t.Outcome)
 	}
@@ -263,6 +294,13 @@ func (t *settlement) attrs() []any {
 // Nor may one that somebody waits for.
 func (t *settlement) silent() bool {
 	return t.Silent && !t.Awaited && t.Kind == job.EventSucceeded && len(t.Result) == 0 && t.lastEvent == 0
+}
+
+// count counts the end of t, which is written. Those who settle without a settler are no workers.
+func (t *settlement) count() {
+	if t.settler != nil {
+		t.settler.counter.Ended(t.Delivery, &t.Outcome)
+	}
 }
 
 // errTaken says that the events show another holder or a later life at work.

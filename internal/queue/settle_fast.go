@@ -61,10 +61,14 @@ func (s *Settler) stored(ts []*settlement) {
 	for i, t := range ts {
 		if !t.confirmed && t.keepsID() {
 			t.confirmed = true
+			t.count()
 			s.tracker.again(t)
 			continue
 		}
-		t.confirmed = true
+		if !t.confirmed {
+			t.confirmed = true
+			t.count()
+		}
 		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.tracker.toSlowPath(ts[i : i+1])
 			continue

@@ -31,6 +31,7 @@ func (t *settlement) putBack(ctx context.Context) error {
 		_, err := t.write(ctx, m, "next message")
 		switch {
 		case err == nil:
+			t.countPutBack()
 			return nil
 		case final(err):
 			return t.cannotGoOn(ctx, err)
@@ -106,8 +107,15 @@ func (t *settlement) replaceOlder(ctx context.Context) error {
 	older := settlement{
 		Delivery: &Delivery{Record: waiting.Record, place: t.place, Seq: waiting.Seq, holder: t.holder, lease: t.lease},
 		store:    t.store,
+		settler:  t.settler,
 	}
 	return older.superseded(ctx)
+}
+
+func (t *settlement) countPutBack() {
+	if t.settler != nil {
+		t.settler.counter.PutBack(t.Delivery, max(t.Delay, 0))
+	}
 }
 
 // newestMessage reads the newest message of the id, nil if there is none. It may be the hold that
@@ -159,6 +167,9 @@ func (t *settlement) superseded(ctx context.Context) error {
 		e := t.event(time.Now())
 		_, err = t.publishEvent(ctx, &e)
 		switch {
+		case err == nil:
+			t.count()
+			return nil
 		case errors.Is(err, stream.ErrConflict):
 		case final(err):
 			t.logUnwritten(ctx, err)
@@ -185,5 +196,6 @@ func (t *settlement) cannotGoOn(ctx context.Context, err error) error {
 		return err
 	}
 	t.confirmed = true
+	t.count()
 	return t.bury(ctx)
 }

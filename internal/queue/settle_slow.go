@@ -68,6 +68,7 @@ func (t *settlement) finish(ctx context.Context) error {
 			return err
 		}
 		t.confirmed = true // so that it is not said twice if the settler stops in between
+		t.count()
 	}
 	return t.finishEffect(ctx)
 }

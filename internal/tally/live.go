@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,31 +138,33 @@ func (r *ring) take(now time.Time) (n uint64) {
 	return n
 }
 
-// A Book has the counters of all queues and types of a worker.
+// A Book has the counters of all queues and types of a worker. It is safe for concurrent use.
 type Book struct {
-	mu    sync.RWMutex
-	pairs map[Pair]*Live
+	mu    sync.Mutex
+	pairs atomic.Pointer[map[Pair]*Live] // replaced with mu held, never changed
 }
 
 // NewBook returns an empty book.
-func NewBook() *Book { return &Book{pairs: make(map[Pair]*Live)} }
+func NewBook() *Book {
+	b := new(Book)
+	b.pairs.Store(&map[Pair]*Live{})
+	return b
+}
 
 // Of returns the counters of a queue and type, new ones at first.
 func (b *Book) Of(queue, typ string) *Live {
 	p := Pair{queue, typ}
-	b.mu.RLock()
-	l := b.pairs[p]
-	b.mu.RUnlock()
-	if l != nil {
+	if l := (*b.pairs.Load())[p]; l != nil {
 		return l
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l = b.pairs[p]; l == nil {
-		l = new(Live)
-		b.pairs[p] = l
+	pairs := maps.Clone(*b.pairs.Load())
+	if pairs[p] == nil {
+		pairs[p] = new(Live)
+		b.pairs.Store(&pairs)
 	}
-	return l
+	return pairs[p]
 }
 
 // A Running is a handler that runs, and since when.
@@ -172,10 +175,9 @@ type Running struct {
 
 // Read returns what was counted since the start, with the time of handlers that still run.
 func (b *Book) Read(now time.Time, running []Running) Sums {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	all := make(Sums, len(b.pairs))
-	for p, l := range b.pairs {
+	pairs := *b.pairs.Load()
+	all := make(Sums, len(pairs))
+	for p, l := range pairs {
 		c := l.read(now)
 		all[p] = &c
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
+	"github.com/millhand/millhand/internal/tally"
 )
 
 // ending is how an attempt ended: with an outcome, or with its lease lost, which leaves
@@ -67,6 +68,7 @@ func (a *attempt) live(ctx context.Context) {
 		a.finish(ending{Outcome: queue.CancelledBy(order)})
 		return
 	}
+	a.runner.worker.counts.started(a.held)
 	var end ending
 	returned := false
 	defer func() {
@@ -253,6 +255,7 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	h := a.held
 	defer func() {
 		if v := recover(); v != nil {
+			a.runner.worker.counts.of(h).Inc(tally.Panics)
 			err := &job.PanicError{Value: v, Stack: string(debug.Stack())}
 			o = outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 		}

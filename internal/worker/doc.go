@@ -13,5 +13,6 @@
 //	outcome.go    what follows from it
 //	agent.go      the worker's part in the registry
 //	unhandled.go  types that wait and that nobody here handles
+//	counts.go     what it counts of them
 //	health.go     what it says of itself
 package worker

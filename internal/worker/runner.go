@@ -14,6 +14,7 @@ import (
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stages"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/tally"
 )
 
 // runner is the consuming end of one queue: a consumer supervisor that starts each job
@@ -151,13 +152,16 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
 		r.worker.outcomes.add(job.EventLost)
+		r.worker.counts.of(h).Inc(tally.LostLeases)
 		r.worker.renewer.Release(h)
 		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
 	} else {
 		r.worker.outcomes.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
-	h.Finished()
+	if ran := h.Finished(); ran > 0 {
+		r.worker.counts.of(h).Ran(ran)
+	}
 	if admitted {
 		r.worker.settler.Take(h, e.Outcome)
 	}

@@ -93,6 +93,7 @@ type Worker struct {
 	host     string
 	started  time.Time
 	outcomes outcomeCounts
+	counts   *counts
 	runners  []*runner // complete before the tree runs
 
 	slots     *slots.Slots
@@ -132,7 +133,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	}
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
-		store: store, registry: reg, crons: reg.FollowCrons(), host: host, started: time.Now(), outcomes: newOutcomeCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
+		store: store, registry: reg, crons: reg.FollowCrons(), host: host, started: time.Now(), outcomes: newOutcomeCounts(), counts: newCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
 		slots:   slots.New(cfg.Concurrency, order),
 		renewer: queue.NewRenewer(store),
 		stopNow: make(chan struct{}, 1),
@@ -146,6 +147,7 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	w.orders = w.newOrders()
 	w.settler.Heed(w.orders)
 	w.settler.OnSettled(w.settled)
+	w.settler.Count(w.counts)
 	w.watch = queue.NewWatch(store, w.slots, w.queues)
 	var err error
 	w.tree, err = w.build()

@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	".": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/supervisor", "internal/worker"},
 
 	// The supervision tree of a worker.
-	"internal/worker": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/supervisor", "internal/stages"},
+	"internal/worker": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/supervisor", "internal/stages", "internal/tally"},
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
 	// func(context.Context) error, so they meet without an import. But stages and supervisors
@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/job":        nil,
 	"internal/cron":       nil,
 	"internal/filter":     {"internal/job"}, // what people say that they mean
+	"internal/tally":      {"internal/job"},
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
 

@@ -1,0 +1,68 @@
+package worker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/tally"
+)
+
+// counts are what a worker counts of its jobs, for statistics and metrics alike. They are the
+// settler's [queue.Counter] for what is read and written, and the runners count what runs.
+type counts struct {
+	*tally.Book
+	ahead atomic.Int64 // how far this machine's clock is ahead of the broker's, in nanoseconds
+}
+
+func newCounts() *counts { return &counts{Book: tally.NewBook()} }
+
+// of returns the counters of a job's queue and type.
+func (c *counts) of(h *queue.Delivery) *tally.Live { return c.Of(h.Queue, h.Type) }
+
+// started counts that a job's handler is called.
+func (c *counts) started(h *queue.Delivery) {
+	c.of(h).Started(h.StartedAt().Sub(h.Stored()) - time.Duration(c.ahead.Load()))
+}
+
+// Fired implements [queue.Counter].
+func (c *counts) Fired(h *queue.Delivery) {
+	var late time.Duration
+	if !h.Due.IsZero() {
+		late = h.Stored().Sub(h.Due)
+	}
+	c.of(h).Fired(late)
+}
+
+// Redelivered implements [queue.Counter].
+func (c *counts) Redelivered(h *queue.Delivery) { c.of(h).Inc(tally.Redelivered) }
+
+// Ended implements [queue.Counter].
+func (c *counts) Ended(h *queue.Delivery, o *queue.Outcome) { c.of(h).Ended(o.Kind, o.Reason) }
+
+// PutBack implements [queue.Counter].
+func (c *counts) PutBack(h *queue.Delivery, delay time.Duration) {
+	c.of(h).Followed(time.Now(), delay)
+}
+
+// Counted returns what the worker counted since it started, by queue and type. It does no I/O.
+func (w *Worker) Counted() tally.Sums {
+	w.counts.ahead.Store(int64(w.store.ClockOffset()))
+	var running []tally.Running
+	for _, r := range w.runners {
+		running = append(running, r.busy()...)
+	}
+	return w.counts.Read(time.Now(), running)
+}
+
+// busy returns what runs, and since when.
+func (r *runner) busy() (running []tally.Running) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for a := range r.running {
+		if since := a.held.StartedAt(); !since.IsZero() && a.ended == nil {
+			running = append(running, tally.Running{Pair: tally.Pair{Queue: a.held.Queue, Type: a.held.Type}, Since: since})
+		}
+	}
+	return running
+}
