@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,8 +14,8 @@ import (
 	"github.com/millhand/millhand/internal/registry"
 )
 
-// Find returns the jobs with an id, in whichever queue and of whichever type, the newest first: one
-// that is alive, or one that ended and of which something is kept. It asks each queue once, and the
+// Find returns the jobs with an id, in whichever queue and of whichever type: those that are
+// alive, and then those that ended and of which something is kept, the newest first. It asks each queue once, and the
 // events and the dead jobs. It does not ask workers: a job that runs is ready here.
 func (v *View) Find(ctx context.Context, id string) ([]Job, error) {
 	name, err := job.IDName(id)
@@ -76,8 +77,18 @@ func (v *View) Find(ctx context.Context, id string) ([]Job, error) {
 			jobs = append(jobs, j)
 		}
 	}
-	slices.SortFunc(jobs, func(a, b Job) int { return b.Since.Compare(a.Since) })
+	slices.SortFunc(jobs, func(a, b Job) int {
+		return cmp.Or(alive(b)-alive(a), b.Since.Compare(a.Since), cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Type, b.Type))
+	})
 	return jobs, nil
+}
+
+// alive is 1 for a job that has not ended.
+func alive(j Job) int {
+	if j.State.Final() {
+		return 0
+	}
+	return 1
 }
 
 // A Detail is everything about one job, of all its lives that something is kept of.

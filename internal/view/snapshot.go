@@ -71,9 +71,10 @@ type Type struct {
 	Queue string `json:"queue"`
 	Key   string `json:"key,omitempty"` // whose limits it shares
 
-	Ready   Count `json:"ready"`
-	InHand  Count `json:"in_hand"`
-	Running Count `json:"running"`
+	Ready   Count  `json:"ready"`
+	InHand  Count  `json:"in_hand"`
+	Running Count  `json:"running"`
+	Oldest  Oldest `json:"oldest_ready"`
 
 	Consumer    bool      `json:"consumer"`             // a worker has served it at some time
 	Workers     int       `json:"workers"`              // that serve it now, and are not draining

@@ -30,6 +30,9 @@ type View struct {
 	cfg    Config
 	flight singleflight.Group
 
+	oldest oldestKnown
+	counts countedKnown
+
 	mu   sync.Mutex
 	last *Snapshot
 	took time.Time // when last was, by this machine's clock
@@ -83,6 +86,8 @@ func (v *View) take(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s := f.snapshot()
+	v.findOldest(ctx, s)
+	v.countRest(ctx, s)
 	s.Namespace, s.Server = v.cfg.Client.Namespace(), v.server()
 	return s, nil
 }
