@@ -76,8 +76,11 @@ type session struct {
 	js     *stream.Client
 	client *millhand.Client
 	view   *view.View
-	by     string // who acts, as the audit and others see it
-	now    time.Time
+	by     string    // who acts, as others see it
+	now    time.Time // to which what is printed is relative
+
+	store    *queue.Store
+	registry *registry.Store
 }
 
 // connect connects to the broker that the flags name.
@@ -102,10 +105,9 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		s.nc.Close()
 		return nil, asUsage(err)
 	}
-	r := registry.NewStore(s.js, log)
-	s.view = view.New(view.Config{
-		Client: s.js, Registry: r, Store: queue.NewStore(s.js, queue.Config{Registry: r.Bucket(), Logger: log}),
-	})
+	s.registry = registry.NewStore(s.js, log)
+	s.store = queue.NewStore(s.js, queue.Config{Registry: s.registry.Bucket(), Logger: log})
+	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store})
 	s.now = time.Now()
 	return s, nil
 }

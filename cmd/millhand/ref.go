@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -51,7 +52,7 @@ func parseRef(text string) (ref, error) {
 }
 
 // parseRefs reads the arguments of a command, of which - stands for those on standard input.
-func parseRefs(args []string, stdin io.Reader) ([]ref, error) {
+func parseRefs(ctx context.Context, args []string, stdin io.Reader) ([]ref, error) {
 	var refs []ref
 	for _, arg := range args {
 		if arg != "-" {
@@ -62,7 +63,8 @@ func parseRefs(args []string, stdin io.Reader) ([]ref, error) {
 			refs = append(refs, r)
 			continue
 		}
-		lines := bufio.NewScanner(stdin)
+		in := cli.Interruptible(ctx, stdin)
+		lines := bufio.NewScanner(in)
 		for lines.Scan() {
 			line := strings.TrimSpace(lines.Text())
 			if line == "" {
@@ -74,12 +76,43 @@ func parseRefs(args []string, stdin io.Reader) ([]ref, error) {
 			}
 			refs = append(refs, r)
 		}
+		_ = in.Close() // only read
 		if err := lines.Err(); err != nil {
 			return nil, fmt.Errorf("read names of jobs: %w", err)
 		}
 		stdin = strings.NewReader("")
 	}
+	if len(refs) == 0 {
+		return nil, cli.Usagef("no job is named: want ID, TYPE/ID, QUEUE/TYPE/ID, or - for standard input")
+	}
 	return refs, nil
+}
+
+// lookUp completes the name of a job, which is looked for in all queues unless it has one. It is of the
+// newest life.
+func (s *session) lookUp(ctx context.Context, r ref) (millhand.Ref, error) {
+	if r.queue != "" {
+		return millhand.Ref{Queue: r.queue, Type: r.typ, ID: r.id}, nil
+	}
+	jobs, err := s.view.Find(ctx, r.id)
+	if err != nil {
+		return millhand.Ref{}, fmt.Errorf("look for job %s: %w", r, err)
+	}
+	var found []millhand.Ref
+	var names []string
+	for _, j := range jobs {
+		if r.typ == "" || r.typ == j.Type {
+			found = append(found, millhand.Ref{Queue: j.Queue, Type: j.Type, ID: j.ID})
+			names = append(names, refOf(found[len(found)-1]).String())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return millhand.Ref{}, &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("job", r.String(), "nothing of that name is in any queue, among the dead, or in the events that are kept")}
+	case 1:
+		return found[0], nil
+	}
+	return millhand.Ref{}, cli.Usagef("%s names several jobs: %s; which one?", r, strings.Join(names, ", "))
 }
 
 // notThere says that there is none of a kind with a name, and what to do about it.

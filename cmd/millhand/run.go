@@ -2,65 +2,147 @@ package main
 
 import (
 	"context"
-	"io"
+	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/job"
 )
 
-const examples = `  millhand status                                  is anything wrong?
-  millhand list state:ready type:import            the jobs that wait, in order
-  millhand inspect import/0192f3c0-80b1-7f55-b0aa-112233445566
-  millhand dead error:"connection refused" -n 10   the newest dead jobs of one cause
-  millhand retry --filter 'state:dead type:email' --dry-run
-  millhand pause default --for 1h --reason 'database move'
-  millhand workers -o json                         for scripts`
+// The outcomes of run.
+const (
+	startedEarly = "started_early"
+	movedTo      = "moved"
+	alreadyDue   = "already_due"
+)
 
-const about = `Show what queues, jobs and workers do, and change it. It talks to the broker alone, so it
-works when all workers are down, and it never starts a broker.
+// A due is when a job is to run: what --in and --at say. The zero value is at once.
+type due struct{ in, at string }
 
-A job is named as ID, TYPE/ID or QUEUE/TYPE/ID; - reads such names from standard input. A
-filter is a list of terms such as state:dead type:email,sms error:"connection refused"
-age:<24h -meta.customer:42; its keys are in docs/millhand.md. Durations are as in 90s, 1h30m
-or 7d, times as in 2026-12-24T18:00:00+01:00.`
-
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
+func (d *due) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&d.in, "in", "", "not now, but `DURATION` from now, by the broker's clock")
+	cmd.Flags().StringVar(&d.at, "at", "", "not now, but at `TIME`, such as 2026-12-24T18:00:00+01:00")
 }
 
-func execute(ctx context.Context, args []string, s streams) int {
-	return cli.Execute(ctx, newRoot(&app{streams: s, output: formatText, color: colorAuto}), flagOfTerm(args), s.err)
-}
+func (d *due) given() bool { return d.in != "" || d.at != "" }
 
-// newRoot is the command with all that is below it.
-func newRoot(a *app) *cobra.Command {
-	root := &cobra.Command{
-		Use:     "millhand COMMAND",
-		Short:   "Operate Millhand",
-		Long:    about,
-		Example: examples,
-		Args:    cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknown(cmd, args[0])
-			}
-			return cmd.Help()
-		},
-		DisableFlagsInUseLine: true,
-	}
-	root.CompletionOptions.DisableDefaultCmd = true // there is one of our own
-	root.SetOut(a.out)
-	root.SetHelpFunc(showHelp)
-	a.register(root)
-	cli.AddVersion(root)
-	for _, g := range groups() {
-		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
-		for _, cmd := range commands(a)[g.id] {
-			cmd.GroupID = g.id
-			root.AddCommand(cmd)
+// parse returns what is given: a delay, or a time.
+func (d *due) parse() (in time.Duration, at time.Time, err error) {
+	switch {
+	case d.in != "" && d.at != "":
+		return 0, at, cli.Usagef("--in and --at: use one")
+	case d.in != "":
+		if in, err = filter.Duration(d.in); err == nil && in < 0 {
+			err = errors.New("must not be negative")
+		}
+		if err != nil {
+			return 0, at, cli.Usagef("--in: %w", err)
+		}
+	case d.at != "":
+		if at, err = filter.Time(d.at); err != nil {
+			return 0, at, cli.Usagef("--at: %w", err)
 		}
 	}
-	return root
+	return in, at, nil
+}
+
+// A starter is the command run.
+type starter struct {
+	due    due
+	dryRun bool
+}
+
+func runCommand(a *app) *cobra.Command {
+	c := &starter{}
+	cmd := a.command(spec{
+		use:   "run REF...",
+		short: "Start jobs that wait for their time now, or move them",
+		long: "Start jobs now that wait for their time or for their next attempt; with --in or --at they wait\n" +
+			"until then. A job that is due already is left as it is.\n\n" +
+			"Outcomes: started_early, moved, already_due, already_ended (exit 4), not_found (exit 3). To move a\n" +
+			"job that is due is refused with already_due (exit 4).",
+		example: "  millhand run report/monday\n  millhand run report/monday --in 1h30m\n  millhand list state:retrying type:import -o name | millhand run -",
+		formats: ofList(),
+		args:    cobra.MinimumNArgs(1),
+		run:     c.run,
+	})
+	c.due.register(cmd)
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
+	return cmd
+}
+
+func (c *starter) run(ctx context.Context, s *session, args []string) error {
+	in, at, err := c.due.parse()
+	if err != nil {
+		return err
+	}
+	refs, err := parseRefs(ctx, args, s.in)
+	if err != nil {
+		return err
+	}
+	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome {
+		switch {
+		case c.dryRun:
+			return s.wouldRun(ctx, r)
+		case c.due.given():
+			return s.move(ctx, r, in, at)
+		}
+		return s.runNow(ctx, r)
+	})
+}
+
+// waits is the outcome for a job that does not wait for its time, and false for one that does.
+func (s *session) notWaiting(ctx context.Context, r millhand.Ref) (outcome, bool) {
+	info, err := s.client.Get(ctx, r)
+	switch {
+	case err != nil:
+		return failed(r, err), true
+	case info.State.Final():
+		return failed(info.Ref, &millhand.FinishedError{Ref: info.Ref, State: info.State}), true
+	case info.RunAt.IsZero():
+		return outcome{Ref: info.Ref, Outcome: alreadyDue, State: info.State, text: "is due already: it waits for a worker, or runs"}, true
+	}
+	return outcome{Ref: info.Ref, State: info.State, text: s.moment(info.RunAt)}, false
+}
+
+func (s *session) wouldRun(ctx context.Context, r millhand.Ref) outcome {
+	o, not := s.notWaiting(ctx, r)
+	if !not {
+		o.Outcome, o.text = wouldBe, "would not wait until "+o.text
+	}
+	return o
+}
+
+func (s *session) runNow(ctx context.Context, r millhand.Ref) outcome {
+	o, not := s.notWaiting(ctx, r)
+	if not {
+		return o
+	}
+	if err := s.client.RunNow(ctx, o.Ref); err != nil {
+		return failed(o.Ref, err)
+	}
+	return outcome{Ref: o.Ref, Outcome: startedEarly, State: millhand.Ready, text: "runs now, and not at " + o.text}
+}
+
+func (s *session) move(ctx context.Context, r millhand.Ref, in time.Duration, at time.Time) outcome {
+	if at.IsZero() {
+		q, err := job.QueueName(r.Queue)
+		if err != nil {
+			return failed(r, asUsage(err))
+		}
+		if at, err = s.store.Now(ctx, q); err != nil {
+			return failed(r, err)
+		}
+		at = at.Add(in)
+	}
+	if err := s.client.Move(ctx, r, at); errors.Is(err, millhand.ErrNotScheduled) {
+		return outcome{Ref: r, Outcome: alreadyDue, Error: err.Error(), text: "is due already, or within a second", code: cli.ExitRefused}
+	} else if err != nil {
+		return failed(r, err)
+	}
+	return outcome{Ref: r, Outcome: movedTo, text: "moved to " + s.moment(at)}
 }

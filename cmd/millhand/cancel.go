@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/filter"
+)
+
+// The outcomes of a cancel.
+const (
+	beforeStart  = "before_start"
+	whileRunning = "while_running"
+	byBroker     = "by_broker" // workers did not answer: the order is stored, and holds
+	notEnded     = "not_ended" // its worker was told, and it runs on
+)
+
+// A canceller is the command cancel.
+type canceller struct {
+	grace  string
+	reason string
+	wait   string
+	dryRun bool
+
+	question question
+}
+
+func cancelCommand(a *app) *cobra.Command {
+	c := &canceller{}
+	cmd := a.command(spec{
+		use:   "cancel REF...",
+		short: "End jobs that are alive",
+		long: "End jobs that are alive, whatever they wait for. Of one that runs the handler is told to end, and\n" +
+			"its end is waited for. It cannot be undone, so for several jobs it asks.\n\n" +
+			"Outcomes: before_start, while_running, by_broker (a worker did not answer: the order holds when it\n" +
+			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3).",
+		example: "  millhand cancel import/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand cancel 0192f3c0-80b1-7f55-b0aa-112233445566 --grace 5s --reason 'wrong file'\n" +
+			"  millhand list type:import state:running -o name | millhand cancel - --yes",
+		formats: ofList(),
+		args:    cobra.MinimumNArgs(1),
+		run:     c.run,
+	})
+	cmd.Flags().StringVar(&c.grace, "grace", "10s", "how long a handler has to return before it is given up: `DURATION`, to 1h")
+	cmd.Flags().StringVar(&c.reason, "reason", "", "`TEXT` that is kept with the job's end")
+	cmd.Flags().StringVar(&c.wait, "wait", "30s", "how long the end of a job that runs is waited for: `DURATION`; 0s: not at all")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which jobs would be cancelled")
+	c.question.register(cmd)
+	return cmd
+}
+
+func (c *canceller) run(ctx context.Context, s *session, args []string) error {
+	grace, err := filter.Duration(c.grace)
+	if err != nil {
+		return cli.Usagef("--grace: %w", err)
+	}
+	wait, err := filter.Duration(c.wait)
+	if err != nil || wait < 0 {
+		return cli.Usagef("--wait %s: want a duration, such as 30s", c.wait)
+	}
+	opts := []millhand.CancelOption{millhand.WithGrace(grace)}
+	if c.reason != "" {
+		opts = append(opts, millhand.WithReason(c.reason))
+	}
+	refs, err := parseRefs(ctx, args, s.in)
+	if err != nil {
+		return err
+	}
+	if len(refs) > 1 && !c.dryRun { // who names one job means it
+		if err := c.question.ask(ctx, s.app, len(refs), "cancel "+plural(len(refs), "job", "jobs")); err != nil {
+			return err
+		}
+	}
+	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome {
+		if c.dryRun {
+			return s.wouldCancel(ctx, r)
+		}
+		return s.cancel(ctx, r, wait, opts)
+	})
+}
+
+func (s *session) wouldCancel(ctx context.Context, r millhand.Ref) outcome {
+	info, err := s.client.Get(ctx, r)
+	switch {
+	case err != nil:
+		return failed(r, err)
+	case info.State.Final():
+		return failed(info.Ref, &millhand.FinishedError{Ref: info.Ref, State: info.State})
+	}
+	return outcome{Ref: info.Ref, Outcome: wouldBe, State: info.State, text: "would be cancelled, is " + string(info.State)}
+}
+
+func (s *session) cancel(ctx context.Context, r millhand.Ref, wait time.Duration, opts []millhand.CancelOption) outcome {
+	began := time.Now()
+	told, err := s.client.Cancel(ctx, r, opts...)
+	if err != nil {
+		return failed(r, err)
+	}
+	o := outcome{Ref: told.Ref, Outcome: beforeStart, State: millhand.Cancelled, Worker: told.Worker, text: "cancelled before it started"}
+	switch {
+	case told.Worker != "" && wait == 0:
+		o.Outcome, o.State = whileRunning, millhand.Running
+		o.text = told.Worker + " has told it to end"
+	case told.Worker != "":
+		return s.awaitCancelled(ctx, o, began, wait)
+	case len(told.Unanswered) > 0:
+		o.Outcome = byBroker
+		o.text = "cancelled; " + strings.Join(told.Unanswered, ", ") + " did not answer: if one of them has it in hand, it ends when that returns"
+	}
+	return o
+}
+
+// awaitCancelled waits for the end of a job that was told to end.
+func (s *session) awaitCancelled(ctx context.Context, o outcome, began time.Time, wait time.Duration) outcome {
+	bounded, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	info, err := s.client.Await(bounded, o.Ref)
+	took := time.Since(began)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		o.Outcome, o.State, o.code = notEnded, millhand.Running, cli.ExitTimeout
+		o.text = o.Worker + " has told it to end, and it has not within " + span(wait) + "; it is given up after its grace"
+		return o
+	case info.State == "":
+		return failed(o.Ref, err)
+	}
+	o.Outcome, o.State, o.TookMS = whileRunning, info.State, took.Milliseconds()
+	o.text = "cancelled on " + o.Worker + " after " + span(took)
+	if info.State != millhand.Cancelled {
+		o.text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", though it was told to end"
+	}
+	return o
+}

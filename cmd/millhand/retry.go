@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+)
+
+// The outcomes of retry.
+const (
+	retried = "retried"
+	notDead = "not_dead"
+)
+
+// A retrier is the command retry.
+type retrier struct {
+	due         due
+	maxAttempts int
+	dryRun      bool
+}
+
+func retryCommand(a *app) *cobra.Command {
+	c := &retrier{}
+	cmd := a.command(spec{
+		use:   "retry REF...",
+		short: "Have dead jobs run again",
+		long: "Have dead jobs run again, under their ids, from their first attempt. To retry a job twice is to\n" +
+			"do it once.\n\n" +
+			"Outcomes: retried, alive (another job has the id, exit 4), not_dead (exit 4), not_found (exit 3).",
+		example: "  millhand retry email/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand retry email/welcome-42 --in 10m\n" +
+			"  millhand dead type:email -o name | millhand retry -",
+		formats: ofList(),
+		args:    cobra.MinimumNArgs(1),
+		run:     c.run,
+	})
+	c.due.register(cmd)
+	cmd.Flags().IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead again (default as it was)")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
+	return cmd
+}
+
+func (c *retrier) run(ctx context.Context, s *session, args []string) error {
+	in, at, err := c.due.parse()
+	if err != nil {
+		return err
+	}
+	var opts []millhand.EnqueueOption
+	switch {
+	case !at.IsZero():
+		opts = append(opts, millhand.WithRunAt(at))
+	case in > 0:
+		opts = append(opts, millhand.WithDelay(in))
+	}
+	if c.maxAttempts != 0 {
+		opts = append(opts, millhand.WithMaxAttempts(c.maxAttempts))
+	}
+	refs, err := parseRefs(ctx, args, s.in)
+	if err != nil {
+		return err
+	}
+	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome { return s.retry(ctx, r, c.dryRun, opts) })
+}
+
+func (s *session) retry(ctx context.Context, r millhand.Ref, dryRun bool, opts []millhand.EnqueueOption) outcome {
+	d, err := s.deadRecord(ctx, r)
+	if errors.Is(err, millhand.ErrNotFound) {
+		return s.notDead(ctx, r)
+	}
+	if err != nil {
+		return failed(r, err)
+	}
+	if dryRun {
+		return outcome{Ref: d.Ref, Outcome: wouldBe, State: millhand.Dead, text: "would run again; it is dead (" + string(d.Reason) + "): " + d.LastError()}
+	}
+	again, err := s.client.Requeue(ctx, d, opts...)
+	if duplicate, ok := errors.AsType[*millhand.DuplicateError](err); ok {
+		return outcome{Ref: d.Ref, Outcome: refusedAlive, State: millhand.Dead, Error: err.Error(), code: cli.ExitRefused,
+			text: "another job has its id: " + refOf(duplicate.Existing).String()}
+	}
+	if err != nil {
+		return failed(d.Ref, err)
+	}
+	return outcome{Ref: again, Outcome: retried, State: millhand.Ready, text: "runs again"}
+}
+
+// deadRecord returns the record of a dead job, the newest of its id.
+func (s *session) deadRecord(ctx context.Context, r millhand.Ref) (d millhand.DeadJob, err error) {
+	err = millhand.ErrNotFound
+	for each, failed := range s.client.Dead(ctx, millhand.DeadFilter{Queue: r.Queue, Type: r.Type, ID: r.ID}) {
+		d, err = each, failed
+	}
+	return d, err
+}
+
+// notDead says what a job is that has no record among the dead.
+func (s *session) notDead(ctx context.Context, r millhand.Ref) outcome {
+	info, err := s.client.Get(ctx, r)
+	if err != nil {
+		return failed(r, err)
+	}
+	o := outcome{Ref: info.Ref, Outcome: notDead, State: info.State, text: "is not dead: it is " + string(info.State), code: cli.ExitRefused}
+	if info.State == millhand.Dead {
+		o.text = "its record is gone: it was removed, or was kept for as long as dead jobs are"
+	}
+	return o
+}
