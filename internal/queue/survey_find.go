@@ -100,3 +100,27 @@ func (s *Store) ReadDead(m *stream.Message) (*DeadJob, bool) {
 	_, ok := s.names.parseDeadSubject(m.Subject)
 	return s.deadJob(m), ok
 }
+
+// ReadyMessages returns the messages of jobs that are ready or run, of those ids that have one, as a
+// replica knows them.
+func (s *Store) ReadyMessages(ctx context.Context, places []job.Place) (map[job.Place]*Message, error) {
+	byQueue, of := make(map[job.Name][]string), make(map[string]job.Place, len(places))
+	for _, p := range places {
+		subject := s.names.ready(p)
+		if _, again := of[subject]; !again {
+			byQueue[p.Queue] = append(byQueue[p.Queue], subject)
+		}
+		of[subject] = p
+	}
+	found := make(map[job.Place]*Message, len(places))
+	for queue, subjects := range byQueue {
+		for m, err := range s.client.LastOfEach(ctx, s.names.queueStream(queue), subjects) {
+			if err != nil {
+				return found, err
+			}
+			p := of[m.Subject]
+			found[p] = messageOf(p, m)
+		}
+	}
+	return found, nil
+}

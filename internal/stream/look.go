@@ -61,15 +61,15 @@ func (c *Client) FirstSince(ctx context.Context, stream string, at time.Time) (*
 	return c.directOne(ctx, stream, map[string]any{"start_time": at.UTC(), "next_by_subj": ">"})
 }
 
-// Page returns n messages at most, from a sequence on, of all subjects, as any replica knows them. It
-// costs the broker by n if the sequence is in the newer half of the stream, or the stream has no
-// gaps; else by all that the stream has.
-func (c *Client) Page(ctx context.Context, stream string, from uint64, n int) ([]*Message, error) {
-	found, _, err := c.direct(ctx, stream, map[string]any{"seq": max(from, 1), "batch": n, "max_bytes": scanBytes})
+// Page returns n messages at most, or as many as fit, from a sequence on, of all subjects, as any replica
+// knows them; and whether it has more behind them. It costs the broker by n if the sequence is in
+// the newer half of the stream, or the stream has no gaps; else by all that the stream has.
+func (c *Client) Page(ctx context.Context, stream string, from uint64, n int) (page []*Message, more bool, err error) {
+	found, end, err := c.direct(ctx, stream, map[string]any{"seq": max(from, 1), "batch": n, "max_bytes": scanBytes})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+		return nil, false, fmt.Errorf("read %s: %w", stream, err)
 	}
-	return found, nil
+	return found, number(end, headerPending) > 0, nil
 }
 
 // directOne asks any replica for one message, or [ErrNotFound].

@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	"internal/queue":    {"internal/cron", "internal/job", "internal/slots", "internal/stages", "internal/stream"},
 	"internal/registry": {"internal/cron", "internal/job", "internal/slots", "internal/stream", "internal/supervisor"},
 	// What an operator sees of them.
-	"internal/view": {"internal/job", "internal/queue", "internal/registry", "internal/stream"},
+	"internal/view": {"internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stream"},
 
 	"internal/broker": nil,
 	"internal/minder": nil,
