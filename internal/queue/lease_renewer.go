@@ -70,6 +70,15 @@ func (r *Renewer) InHand() int {
 	return len(r.held)
 }
 
+// CountInHand calls f with the queue and the type of each job in hand. It must not block.
+func (r *Renewer) CountInHand(f func(queue, typ string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h := range r.held {
+		f(h.Queue, h.Type)
+	}
+}
+
 // lose is Release for a job whose lease is lost. This worker must not start the job again until its
 // handler has returned.
 func (r *Renewer) lose(h *Delivery) {

@@ -40,8 +40,21 @@ type Node struct {
 	RunningTotal int               `json:"running_total"`
 	Counters     map[string]uint64 `json:"counters,omitempty"` // runs since the start, by how they ended
 
+	// Earlier versions say neither.
+	ByType    map[string]Load `json:"by_type,omitzero"`     // what it has in hand, by "queue/type"; nil: not known
+	SlotsFree *int            `json:"slots_free,omitempty"` // how many more jobs it could run; nil: not known
+
 	Seen time.Time `json:"-"` // when it wrote last, by the broker's clock
 }
+
+// A Load is how many jobs of a type in a queue a node has.
+type Load struct {
+	Run  int `json:"run"`  // whose handlers run
+	Hand int `json:"hand"` // all in hand: those that run, that are about to start, and whose end is being written
+}
+
+// LoadOf is the key of a type in a queue in [Node.ByType].
+func LoadOf(queue, typ string) string { return queue + "/" + typ }
 
 // Running is a job that a node runs.
 type Running struct {

@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -132,7 +133,7 @@ func (f *facts) types(queueName string) []Type {
 	get := func(name string) *Type {
 		t := byName[name]
 		if t == nil {
-			t = &Type{Name: name, Queue: queueName, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(), Running: f.running(queueName, name)}
+			t = &Type{Name: name, Queue: queueName, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(), Running: f.running(queueName, name), Claimed: f.claimed(queueName, name)}
 			byName[name] = t
 		}
 		return t
@@ -187,25 +188,48 @@ func (t *Type) read(c *jetstream.ConsumerInfo) {
 // running is how many jobs of a type in a queue run, as the workers said last; of all types if that
 // is empty.
 func (f *facts) running(queueName, typ string) Count {
+	return f.ofWorkers(func(n *registry.Node) Count { return runningOn(n, queueName, typ) })
+}
+
+// claimed is how many jobs of a type in a queue the workers say that they have in hand.
+func (f *facts) claimed(queueName, typ string) Count {
+	return f.ofWorkers(func(n *registry.Node) Count {
+		if n.ByType == nil {
+			return Uncounted()
+		}
+		return Counted(int64(n.ByType[registry.LoadOf(queueName, typ)].Hand), Exact, n.Seen)
+	})
+}
+
+// ofWorkers adds up what the workers say.
+func (f *facts) ofWorkers(of func(*registry.Node) Count) Count {
 	if !f.surveyed {
 		return Uncounted()
 	}
 	total := Counted(0, Exact, f.at())
 	for i := range f.registry.Nodes {
-		total = total.Plus(runningOn(&f.registry.Nodes[i], queueName, typ))
+		total = total.Plus(of(&f.registry.Nodes[i]))
 	}
 	return total
 }
 
-// runningOn is running of one worker.
+// runningOn is running of one worker. One of an earlier version names its oldest jobs only.
 func runningOn(n *registry.Node, queueName, typ string) Count {
 	c := Counted(0, Exact, n.Seen)
+	if n.ByType != nil {
+		for key, l := range n.ByType {
+			if q, t, _ := strings.Cut(key, "/"); q == queueName && (typ == "" || t == typ) {
+				c.Value += int64(l.Run)
+			}
+		}
+		return c
+	}
 	for _, r := range n.Running {
 		if r.Queue == queueName && (typ == "" || r.Type == typ) {
 			c.Value++
 		}
 	}
-	if n.RunningTotal > len(n.Running) { // it names its oldest only
+	if n.RunningTotal > len(n.Running) {
 		c.How = AtLeast
 	}
 	return c

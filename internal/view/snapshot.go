@@ -74,6 +74,7 @@ type Type struct {
 	Ready   Count  `json:"ready"`
 	InHand  Count  `json:"in_hand"`
 	Running Count  `json:"running"`
+	Claimed Count  `json:"claimed"` // that the workers say they have in hand; unknown with workers of earlier versions
 	Oldest  Oldest `json:"oldest_ready"`
 
 	Consumer    bool      `json:"consumer"`             // a worker has served it at some time

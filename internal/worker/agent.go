@@ -40,10 +40,29 @@ func (w *Worker) snapshot() registry.Node {
 	for _, r := range w.runners {
 		n.Running = append(n.Running, r.snapshot()...)
 	}
+	n.ByType, n.SlotsFree = w.loads(n.Running), new(max(0, w.cfg.Concurrency-w.slots.InHand()))
 	slices.SortFunc(n.Running, func(a, b registry.Running) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return n
+}
+
+// loads counts what is in hand, and what of it runs. Each of them is looked at by itself, so a job may
+// be in one that is not in the other.
+func (w *Worker) loads(running []registry.Running) map[string]registry.Load {
+	loads := make(map[string]registry.Load)
+	w.renewer.CountInHand(func(queue, typ string) {
+		l := loads[registry.LoadOf(queue, typ)]
+		l.Hand++
+		loads[registry.LoadOf(queue, typ)] = l
+	})
+	for _, r := range running {
+		l := loads[registry.LoadOf(r.Queue, r.Type)]
+		l.Run++
+		l.Hand = max(l.Hand, l.Run)
+		loads[registry.LoadOf(r.Queue, r.Type)] = l
+	}
+	return loads
 }
 
 // snapshot returns what runs.
