@@ -22,7 +22,7 @@ const (
 // commands is the table of all commands: each is a file of its own.
 func commands(a *app) map[string][]*cobra.Command {
 	return map[string][]*cobra.Command{
-		looking:  {statusCommand(a), queuesCommand(a), typesCommand(a), inspectCommand(a), workersCommand(a), runningCommand(a)},
+		looking:  {statusCommand(a), queuesCommand(a), typesCommand(a), inspectCommand(a), workersCommand(a), runningCommand(a), watchCommand(a), cronCommand(a)},
 		acting:   {retryCommand(a), runCommand(a), cancelCommand(a)},
 		limiting: {pauseCommand(a), resumeCommand(a), quotaCommand(a), rateCommand(a)},
 		others:   {completionCommand(a), versionCommand(a)},
@@ -67,22 +67,9 @@ func (a *app) command(s spec) *cobra.Command {
 	return cmd
 }
 
-// withCommands gives a command others below it, and tells a mistyped one of them from an argument.
+// withCommands gives a command others below it.
 func withCommands(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(below...)
-	var names []string
-	for _, c := range below {
-		names = append(names, c.Name())
-	}
-	args := cmd.Args
-	cmd.Args = func(cmd *cobra.Command, given []string) error {
-		if len(given) > 0 {
-			if near := filter.Nearest(given[0], names); near != "" {
-				return cli.Usagef("unknown command %q of '%s'; did you mean '%s %s'?", given[0], cmd.CommandPath(), cmd.CommandPath(), near)
-			}
-		}
-		return args(cmd, given)
-	}
 	return cmd
 }
 
@@ -96,6 +83,14 @@ func unknown(root *cobra.Command, word string) error {
 		return cli.Usagef("unknown command %q; did you mean '%s %s'?", word, root.Name(), near)
 	}
 	return cli.Usagef("unknown command %q", word)
+}
+
+// meant asks whether a word that nothing is called was to be a command below another.
+func meant(word, command string, below ...string) string {
+	if near := filter.Nearest(word, below); near != "" {
+		return "; did you mean 'millhand " + command + " " + near + "'?"
+	}
+	return ""
 }
 
 // flagOfTerm gives a term of a filter that is negated to --filter, as which nothing takes its - for a

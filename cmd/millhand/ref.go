@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/millhand/millhand"
@@ -19,14 +20,8 @@ func refOf(r millhand.Ref) ref { return ref{r.Queue, r.Type, r.ID} }
 
 // String is the ref as it is read.
 func (r ref) String() string {
-	text := r.id
-	if r.typ != "" {
-		text = r.typ + "/" + text
-	}
-	if r.queue != "" {
-		text = r.queue + "/" + text
-	}
-	return text
+	parts := slices.DeleteFunc([]string{r.queue, r.typ, r.id}, func(p string) bool { return p == "" })
+	return strings.Join(parts, "/")
 }
 
 // parseRef reads ID, TYPE/ID or QUEUE/TYPE/ID.

@@ -46,6 +46,7 @@ func TestScript(t *testing.T) {
 			"secured":  clitest.Secured,
 			"enqueue":  enqueueJobs,
 			"jsonkeys": jsonKeys,
+			"putcron":  putCron,
 			"until":    until,
 			"work":     work,
 		},
@@ -82,6 +83,15 @@ func TestLimitsAreThoseOfThePackage(t *testing.T) {
 			t.Errorf("ParseLimit(%s) = %d, %v, want an error", text, limit, per)
 		}
 	}
+}
+
+// putcron NAME SCHEDULE ZONE QUEUE/TYPE puts an entry.
+func putCron(ts *testscript.TestScript, _ bool, args []string) {
+	queue, typ, _ := strings.Cut(args[3], "/")
+	ts.Check(clientOf(ts).PutCron(context.Background(), millhand.Cron{
+		Name: args[0], Schedule: args[1], Zone: args[2], Args: millhand.Raw{Name: typ, Payload: []byte("{}")},
+		Options: []millhand.EnqueueOption{millhand.WithQueue(queue)},
+	}))
 }
 
 func clientOf(ts *testscript.TestScript) *millhand.Client {

@@ -12,26 +12,29 @@ func Nearest(written string, known []string) string {
 	return nearest
 }
 
-// distance is Levenshtein's, or most if it is at least that.
+// distance is how many letters are left out, too many, changed, or swapped with the next one, or most
+// if it is at least that (Damerau's distance, of which no letter takes part twice).
 func distance(a, b string, most int) int {
 	if max(len(a), len(b))-min(len(a), len(b)) >= most {
 		return most
 	}
-	row := make([]int, len(b)+1)
+	before, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next[0] = i + 1
 		for j := range len(b) {
-			changed := diagonal
+			changed := row[j]
 			if a[i] != b[j] {
 				changed++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
+			next[j+1] = min(changed, next[j]+1, row[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row, next = row, next, before
 	}
 	return row[len(b)]
 }

@@ -169,7 +169,7 @@ func (s *Store) PurgeDead(ctx context.Context, f DeadFilter) (n int, err error) 
 			return n, cmp.Or(g.Wait(), err)
 		}
 		n++
-		g.Go(func() error { return s.removeDead(removing, d.Seq) })
+		g.Go(func() error { return s.RemoveDead(removing, d.Seq) })
 	}
 	return n, g.Wait()
 }
@@ -181,8 +181,8 @@ const removalsAtOnce = 128
 // nothing else left to be done, and of many at a time some wait for the others.
 const removePatience = 30 * time.Second
 
-// removeDead removes a record. It is no error if that is gone.
-func (s *Store) removeDead(ctx context.Context, seq uint64) error {
+// RemoveDead removes the record of a dead job, by its sequence. It is no error if that is gone.
+func (s *Store) RemoveDead(ctx context.Context, seq uint64) error {
 	alive := stream.Within(removePatience)
 	for pause := stream.RetryPause; ; pause = min(2*pause, stream.MaxRetryPause) {
 		err := s.client.Remove(ctx, s.names.deadStream(), seq)

@@ -57,7 +57,7 @@ func (s *Store) Requeue(ctx context.Context, p job.Place, died string, record ui
 	if err := q.run(ctx, s.patience()); err != nil {
 		return "", err
 	}
-	return q.Record.Life, s.removeDead(ctx, record)
+	return q.Record.Life, s.RemoveDead(ctx, record)
 }
 
 // newRequeue returns a [*job.InvalidError] for a dead job that cannot run as it is.

@@ -125,7 +125,7 @@ func (b *requeueBulk) requeue(ctx context.Context) []Requeued {
 		if q != nil && became[i].Err == nil {
 			became[i].Life = q.Record.Life
 			removing.Go(func() error {
-				became[i].Err = b.store.removeDead(ctx, q.dead.Seq)
+				became[i].Err = b.store.RemoveDead(ctx, q.dead.Seq)
 				return nil
 			})
 		}

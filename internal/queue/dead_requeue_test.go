@@ -301,7 +301,7 @@ func TestRequeueOfOddRecords(t *testing.T) {
 			if c.refused == "" && became[0].Err != nil || c.refused != "" && (!invalid || !strings.Contains(became[0].Err.Error(), c.refused)) {
 				t.Errorf("%s: %v", name, became[0].Err)
 			}
-			if err := s.store.removeDead(s.ctx, seq); err != nil {
+			if err := s.store.RemoveDead(s.ctx, seq); err != nil {
 				t.Fatal(err)
 			}
 		}

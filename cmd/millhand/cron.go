@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/job"
+)
+
+func cronCommand(a *app) *cobra.Command {
+	return withCommands(a.command(spec{
+		use:   "cron [ENTRY]...",
+		short: "The entries of the schedule, and their next ticks",
+		long: "The entries of the schedule with their last and next ticks, and how the job of the last one ended.\n" +
+			"MISSED are ticks that nobody enqueued in time, SKIPPED those whose job before was still alive.",
+		example:  "  millhand cron\n  millhand cron nightly -o json",
+		formats:  ofList(),
+		args:     cobra.ArbitraryArgs,
+		complete: cronNames,
+		run: func(ctx context.Context, s *session, args []string) error {
+			entries, err := s.crons(ctx, args)
+			if err != nil {
+				return err
+			}
+			return s.cronListing().print(s.app, entries)
+		},
+	}), cronRunCommand(a))
+}
+
+func cronNames(ctx context.Context, s *session) []string {
+	entries, _ := s.client.Crons(ctx) // without them nothing is completed
+	var names []string
+	for i := range entries {
+		names = append(names, entries[i].Name)
+	}
+	return names
+}
+
+// A cronEntry is what is printed of an entry. Its JSON is a contract.
+type cronEntry struct {
+	Name      string    `json:"name"`
+	Schedule  string    `json:"schedule"`
+	Zone      string    `json:"zone"`
+	Queue     string    `json:"queue"`
+	Type      string    `json:"type"`
+	Overlap   string    `json:"overlap"`
+	CatchUp   string    `json:"catch_up"`
+	Grace     string    `json:"grace"`
+	NextTick  time.Time `json:"next_tick,omitzero"`
+	LastTick  time.Time `json:"last_tick,omitzero"`
+	LastEnd   string    `json:"last_end,omitempty"` // the kind of the last event of its job, if all have one id
+	LastEndAt time.Time `json:"last_end_at,omitzero"`
+	Missed    int       `json:"missed"`
+	MissedAt  time.Time `json:"missed_at,omitzero"`
+	Skipped   int       `json:"skipped"`
+	SkippedAt time.Time `json:"skipped_at,omitzero"`
+
+	entry millhand.Cron
+}
+
+// crons are the entries of those names, all without any.
+func (s *session) crons(ctx context.Context, names []string) ([]cronEntry, error) {
+	infos, err := s.client.Crons(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]*millhand.CronInfo)
+	var all []string
+	for i := range infos {
+		byName[infos[i].Name] = &infos[i]
+		all = append(all, infos[i].Name)
+	}
+	if len(names) == 0 {
+		names = all
+	}
+	var entries []cronEntry
+	for _, name := range names {
+		info, ok := byName[name]
+		if !ok {
+			return nil, exitWith(cli.ExitNotFound, notThere("entry", name, "'millhand cron' has those there are"+meant(name, "cron", "run")))
+		}
+		e := cronEntry{
+			Name: info.Name, Schedule: info.Schedule, Zone: info.Zone, Queue: info.Queue, Type: info.Type,
+			Overlap: string(info.Overlap), CatchUp: string(info.CatchUp), Grace: info.Grace.String(),
+			NextTick: info.NextTick, LastTick: info.LastTick, Missed: info.Missed, MissedAt: info.MissedAt, Skipped: info.Skipped, SkippedAt: info.SkippedAt,
+			entry: info.Cron,
+		}
+		if err := s.addLastEnd(ctx, &e); err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// addLastEnd says how the last job of an entry ended whose jobs all have its name as id.
+func (s *session) addLastEnd(ctx context.Context, e *cronEntry) error {
+	if e.Overlap != string(millhand.SkipOverlap) {
+		return nil
+	}
+	id, err := job.IDName(e.Name)
+	if err != nil {
+		return err
+	}
+	events, err := s.store.EventsOf(ctx, id)
+	if err != nil {
+		return fmt.Errorf("read the events of entry %s: %w", e.Name, err)
+	}
+	for _, event := range events {
+		if event.Queue == e.Queue && event.Type == e.Type {
+			e.LastEnd, e.LastEndAt = string(event.Kind), event.Time.UTC()
+		}
+	}
+	return nil
+}
+
+func (s *session) cronListing() *listing[cronEntry] {
+	return &listing[cronEntry]{
+		key: "entries",
+		columns: []column{
+			{title: "ENTRY"}, {title: "SCHEDULE"}, {title: "NEXT"}, {title: "LAST"}, {title: "ENDED"}, {title: "MISSED", right: true}, {title: "SKIPPED", right: true}, {title: "JOB"},
+		},
+		row: func(e cronEntry) []cell {
+			return []cell{
+				plain(e.Name), plain(scheduleText(&e)), plain(s.nextText(e.NextTick)), plain(s.lastText(e.LastTick)), plain(e.LastEnd), number(e.Missed), number(e.Skipped), plain(e.Queue + "/" + e.Type),
+			}
+		},
+		name:  func(e cronEntry) string { return e.Name },
+		empty: "no entries; docs/cron.md says how a worker's file or Client.PutCron puts one",
+	}
+}
+
+func scheduleText(e *cronEntry) string {
+	if e.Zone == "" || e.Zone == "UTC" || strings.HasPrefix(e.Schedule, "@every") {
+		return e.Schedule
+	}
+	return e.Schedule + " " + e.Zone
+}
+
+func (s *session) nextText(t time.Time) string {
+	if t.IsZero() || s.absolute {
+		return s.moment(t)
+	}
+	return "in " + span(max(t.Sub(s.now), 0))
+}
+
+func (s *session) lastText(t time.Time) string {
+	if t.IsZero() {
+		return none
+	}
+	return s.ago(t)
+}
+
+func cronRunCommand(a *app) *cobra.Command {
+	var dryRun bool
+	cmd := a.command(spec{
+		use:   "run ENTRY...",
+		short: "Enqueue the job of an entry now, beside its ticks",
+		long: "Enqueue the job of an entry now, with an id of its own: it is no tick, so it counts as none, and it\n" +
+			"runs beside the job of a tick if there is one.",
+		example:  "  millhand cron run nightly",
+		formats:  ofList(),
+		args:     cobra.MinimumNArgs(1),
+		complete: cronNames,
+		run: func(ctx context.Context, s *session, args []string) error {
+			return s.runEntries(ctx, args, dryRun)
+		},
+	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be enqueued")
+	return cmd
+}
+
+func (s *session) runEntries(ctx context.Context, names []string, dryRun bool) error {
+	entries, err := s.crons(ctx, names)
+	if err != nil {
+		return err
+	}
+	all := make([]outcome, 0, len(entries))
+	for _, e := range entries {
+		o := outcome{Ref: millhand.Ref{Queue: e.Queue, Type: e.Type}, Outcome: wouldBe, text: "would be enqueued for " + e.Name}
+		if !dryRun {
+			ref, err := s.client.Enqueue(ctx, e.entry.Args, e.entry.Options...)
+			if err != nil {
+				return fmt.Errorf("enqueue the job of %s: %w", e.Name, err)
+			}
+			o = outcome{Ref: ref, Outcome: "enqueued", State: millhand.Ready, text: "enqueued for " + e.Name}
+		}
+		all = append(all, o)
+		if err := s.printOutcome(&o); err != nil {
+			return err
+		}
+	}
+	if s.output == formatJSON {
+		return s.json(map[string]any{"results": all})
+	}
+	return nil
+}
