@@ -54,14 +54,32 @@ func (s *session) queuesListing(snap *view.Snapshot) *listing[view.Queue] {
 	return &listing[view.Queue]{
 		key: "queues",
 		columns: []column{
-			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "STATE"},
+			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "OLDEST"}, {title: "STATE"},
 		},
 		row: func(q view.Queue) []cell {
-			return []cell{plain(q.Name), countCell(ready(&q)), countCell(q.Running), countCell(q.Later), s.stateOfQueue(snap, &q)}
+			return []cell{plain(q.Name), countCell(ready(&q)), countCell(q.Running), countCell(q.Later), plain(s.oldestText(oldest(&q))), s.stateOfQueue(snap, &q)}
 		},
 		name:  func(q view.Queue) string { return q.Name },
 		empty: "no queues; the first job that is enqueued makes its queue",
 	}
+}
+
+// oldest is the oldest ready job of all types of a queue, unknown if it is of one of them.
+func oldest(q *view.Queue) *view.Oldest {
+	first := &view.Oldest{How: view.Exact}
+	for i := range q.Types {
+		o := &q.Types[i].Oldest
+		if o.How != view.Exact {
+			return o
+		}
+		if o.Seq != 0 && (first.Seq == 0 || o.At.Before(first.At)) {
+			first = o
+		}
+	}
+	if first.Seq == 0 && q.Unclaimed.Value > 0 {
+		return &view.Oldest{How: view.Unknown} // nobody has looked for those
+	}
+	return first
 }
 
 // stateOfQueue is what there is to know of a queue besides its numbers.
@@ -100,7 +118,7 @@ func (s *session) pauseText(p *view.Pause) string {
 
 // showQueue prints one queue with its types.
 func (s *session) showQueue(snap *view.Snapshot, q view.Queue) error {
-	l := typesListing()
+	l := s.typesListing()
 	switch s.output {
 	case formatJSON:
 		return s.json(q)

@@ -14,6 +14,7 @@ import (
 const (
 	retried = "retried"
 	notDead = "not_dead"
+	gone    = "gone" // its record is
 )
 
 // A retrier is the command retry.
@@ -30,7 +31,8 @@ func retryCommand(a *app) *cobra.Command {
 		short: "Have dead jobs run again",
 		long: "Have dead jobs run again, under their ids, from their first attempt. To retry a job twice is to\n" +
 			"do it once.\n\n" +
-			"Outcomes: retried, alive (another job has the id, exit 4), not_dead (exit 4), not_found (exit 3).",
+			"Outcomes: retried, alive (another job has the id, exit 4), not_dead (exit 4), gone (its record was\n" +
+			"deleted, exit 3), not_found (exit 3).",
 		example: "  millhand retry email/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand retry email/welcome-42 --in 10m\n" +
 			"  millhand dead type:email -o name | millhand retry -",
 		formats: ofList(),
@@ -104,6 +106,7 @@ func (s *session) notDead(ctx context.Context, r millhand.Ref) outcome {
 	}
 	o := outcome{Ref: info.Ref, Outcome: notDead, State: info.State, text: "is not dead: it is " + string(info.State), code: cli.ExitRefused}
 	if info.State == millhand.Dead {
+		o.Outcome, o.code = gone, cli.ExitNotFound
 		o.text = "its record is gone: it was removed, or was kept for as long as dead jobs are"
 	}
 	return o

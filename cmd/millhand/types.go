@@ -33,7 +33,7 @@ func typesCommand(a *app) *cobra.Command {
 					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
 				}
 			}
-			return typesListing().print(s.app, types)
+			return s.typesListing().print(s.app, types)
 		},
 	})
 }
@@ -60,22 +60,34 @@ func typeNames(ctx context.Context, s *session) []string {
 	return slices.Compact(names)
 }
 
-func typesListing() *listing[view.Type] {
+func (s *session) typesListing() *listing[view.Type] {
 	return &listing[view.Type]{
 		key: "types",
 		columns: []column{
 			{title: "TYPE"}, {title: "QUEUE"}, {title: "READY", right: true}, {title: "IN HAND", right: true}, {title: "RUNNING", right: true},
-			{title: "WORKERS", right: true}, {title: "LIMITS OF"}, {title: "STATE"},
+			{title: "OLDEST"}, {title: "WORKERS", right: true}, {title: "LIMITS OF", spare: true}, {title: "STATE"},
 		},
 		row: func(t view.Type) []cell {
 			return []cell{
-				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running), number(t.Workers),
+				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
+				plain(s.oldestText(&t.Oldest)), number(t.Workers),
 				plain(keyText(t.Key)), stateOfType(&t),
 			}
 		},
 		name:  func(t view.Type) string { return t.Queue + "/" + t.Name },
 		empty: "no types; a worker that serves a type makes it known",
 	}
+}
+
+// oldestText is for how long the oldest job is ready.
+func (s *session) oldestText(o *view.Oldest) string {
+	switch {
+	case o.How != view.Exact:
+		return "?"
+	case o.Seq == 0:
+		return none
+	}
+	return s.age(o.At)
 }
 
 func keyText(key string) string {
