@@ -126,7 +126,8 @@ func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 // readyOf reads the next ready jobs of a type behind a sequence, on the way that costs least.
 func (v *View) readyOf(ctx context.Context, part queue.Part, q *Queue, t *Type, behind uint64) ([]*stream.Message, error) {
 	from := max(behind, t.Delivered) + 1
-	w, first := wayTo(t, q.Messages, q.LastSeq, v.oldest.get(q.Name, t.Name), time.Time{})
+	known := v.oldest.get(q.Name, t.Name)
+	w, first := wayTo(t, q.Messages, q.LastSeq, known, known.Saw.Add(lookAgain)) // it is read anyway
 	if w == byTable {
 		found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, from, readyAtOnce)
 		if err == nil || !errors.Is(err, stream.ErrTooMany) && !cannotRead(err) {
