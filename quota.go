@@ -72,8 +72,15 @@ func (c *Client) ResetQuota(ctx context.Context, q Quota) error {
 // Paused returns the queues that are paused, each with the time when it was. That is zero for a
 // pause that another program wrote in a way that cannot be read: it holds all the same.
 func (c *Client) Paused(ctx context.Context) (map[string]time.Time, error) {
-	paused, err := c.registry.Paused(ctx)
-	return paused, publicError(err)
+	pauses, err := c.registry.Paused(ctx)
+	if err != nil {
+		return nil, publicError(err)
+	}
+	since := make(map[string]time.Time, len(pauses))
+	for queue, p := range pauses {
+		since[queue] = p.Since
+	}
+	return since, nil
 }
 
 // Pause keeps all workers from taking jobs of a queue, until [Client.Resume]: workers heed it

@@ -16,6 +16,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stream"
@@ -137,7 +138,8 @@ func osUser() string {
 
 // asUsage marks an error of the caller's input as such.
 func asUsage(err error) error {
-	if errors.Is(err, millhand.ErrInvalid) {
+	_, ofInsides := errors.AsType[*job.InvalidError](err)
+	if ofInsides || errors.Is(err, millhand.ErrInvalid) {
 		return cli.Usagef("%w", err)
 	}
 	return err

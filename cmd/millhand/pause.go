@@ -4,11 +4,13 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/filter"
 )
 
 // A pauser is the command pause or the command resume.
@@ -16,15 +18,24 @@ type pauser struct {
 	resume bool
 	all    bool
 	dryRun bool
+
+	length string
+	reason string
 }
 
 func pauseCommand(a *app) *cobra.Command {
-	return a.pauseCommand(&pauser{}, spec{
-		use:     "pause QUEUE... | --all",
-		short:   "Keep workers from taking jobs of a queue",
-		long:    "Keep all workers from taking jobs of a queue, until it is resumed. They heed it within a second;\nwhat runs goes on to its end, and jobs may still be enqueued.",
-		example: "  millhand pause default\n  millhand pause --all",
+	p := &pauser{}
+	cmd := a.pauseCommand(p, spec{
+		use:   "pause QUEUE... | --all",
+		short: "Keep workers from taking jobs of a queue",
+		long: "Keep all workers from taking jobs of a queue, until it is resumed or --for is over: the broker ends\n" +
+			"that, whoever is there. Workers heed it within a second; what runs goes on to its end, and jobs may\n" +
+			"still be enqueued. Of a queue that is paused, reason and end are changed.",
+		example: "  millhand pause default --for 1h --reason 'database move'\n  millhand pause --all",
 	})
+	cmd.Flags().StringVar(&p.length, "for", "0s", "how long: `DURATION`; 0s: until it is resumed")
+	cmd.Flags().StringVar(&p.reason, "reason", "", "`TEXT` for those who see the pause")
+	return cmd
 }
 
 func resumeCommand(a *app) *cobra.Command {
@@ -45,6 +56,10 @@ func (a *app) pauseCommand(p *pauser, s spec) *cobra.Command {
 }
 
 func (p *pauser) run(ctx context.Context, s *session, args []string) error {
+	length, err := p.duration()
+	if err != nil {
+		return err
+	}
 	queues, err := p.queues(ctx, s, args)
 	if err != nil {
 		return err
@@ -53,11 +68,7 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 		if p.dryRun {
 			continue
 		}
-		act := s.client.Pause
-		if p.resume {
-			act = s.client.Resume
-		}
-		if err := act(ctx, q); err != nil {
+		if err := p.act(ctx, s, q, length); err != nil {
 			return asUsage(err)
 		}
 	}
@@ -74,6 +85,25 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 		}
 	}
 	return nil
+}
+
+func (p *pauser) act(ctx context.Context, s *session, queue string, length time.Duration) error {
+	if p.resume {
+		return s.client.Resume(ctx, queue)
+	}
+	return s.registry.PauseFor(ctx, queue, p.reason, length)
+}
+
+// duration is what --for says.
+func (p *pauser) duration() (time.Duration, error) {
+	if p.resume {
+		return 0, nil
+	}
+	d, err := filter.Duration(p.length)
+	if err != nil || d < 0 {
+		return 0, cli.Usagef("--for %s: want a duration, such as 90s, 1h30m or 7d", p.length)
+	}
+	return d, nil
 }
 
 func (p *pauser) word() string {

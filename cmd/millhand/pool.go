@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -156,7 +157,7 @@ func usedCell(p *view.Pool) cell {
 }
 
 func (s *session) setBy(p *view.Pool) string {
-	who := "person"
+	who := cmp.Or(p.By, "person")
 	switch p.Source {
 	case registry.ByConfig:
 		who = "config"

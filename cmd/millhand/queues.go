@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -106,14 +108,26 @@ func (s *session) stateOfQueue(snap *view.Snapshot, q *view.Queue) cell {
 	return cell{text: strings.Join(parts, "; "), style: look}
 }
 
-func (s *session) pauseText(p *view.Pause) string {
-	if p.Since.IsZero() {
-		return "paused"
+// pauseText says since when a queue is paused, by whom, until when and why, as far as that is known.
+func (s *session) pauseText(p *registry.Pause) string {
+	text := "paused"
+	switch {
+	case p.Since.IsZero():
+	case s.absolute:
+		text += " at " + s.moment(p.Since)
+	default:
+		text += " for " + s.age(p.Since)
 	}
-	if s.absolute {
-		return "paused at " + s.moment(p.Since)
+	if p.By != "" {
+		text += " by " + p.By
 	}
-	return "paused for " + s.age(p.Since)
+	if !p.Until.IsZero() {
+		text += ", until " + s.moment(p.Until)
+	}
+	if p.Reason != "" {
+		text += fmt.Sprintf(": %q", p.Reason)
+	}
+	return text
 }
 
 // showQueue prints one queue with its types.

@@ -2,9 +2,11 @@ package registry
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/supervisor"
@@ -108,7 +110,7 @@ func TestPause(t *testing.T) {
 			}
 		}
 		paused, err := s.store.Paused(s.ctx)
-		if err != nil || len(paused) != 2 || time.Since(paused["default"]) > time.Minute {
+		if err != nil || len(paused) != 2 || time.Since(paused["default"].Since) > time.Minute {
 			s.t.Errorf("paused %v, %v", paused, err)
 		}
 		if err := errors.Join(s.store.Resume(s.ctx, "default"), s.store.Resume(s.ctx, "default")); err != nil {
@@ -117,6 +119,57 @@ func TestPause(t *testing.T) {
 		time.Sleep(time.Second)
 		if a.pauses()["default"] || b.pauses()["default"] {
 			s.t.Error("the pause has not ended")
+		}
+	})
+}
+
+// A pause for a time ends by itself, also for a node that cannot see it end. Until then it says who
+// made it, what for, and since when the queue is paused in any way.
+func TestPauseForATime(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a, b := s.node("a", nodeConfig{concurrency: 1}), s.node("b", nodeConfig{concurrency: 1})
+		began := time.Now()
+		if err := s.store.Pause(s.ctx, "default"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := s.store.PauseFor(s.ctx, "default", "database move", 10*time.Minute); err != nil {
+			s.t.Fatal(err)
+		}
+		paused, err := s.store.Paused(s.ctx)
+		want := Pause{Since: began.UTC(), By: s.store.by(), Reason: "database move", Until: began.Add(11 * time.Minute).UTC()}
+		if got := paused["default"]; err != nil || got.Since.Sub(want.Since).Abs() > time.Second || got.Until.Sub(want.Until).Abs() > time.Second || got.Reason != want.Reason || got.By != want.By {
+			s.t.Errorf("paused %+v, %v, want %+v", got, err, want)
+		}
+		time.Sleep(9*time.Minute + 50*time.Second)
+		if !a.pauses()["default"] || !b.pauses()["default"] {
+			s.t.Error("the pause has ended before its time")
+		}
+		b.link.Crash()
+		time.Sleep(time.Minute)
+		b.link.Up()
+		time.Sleep(10 * time.Second)
+		if a.pauses()["default"] || b.pauses()["default"] {
+			s.t.Errorf("the pause has not ended: %v, %v", a.pauses(), b.pauses())
+		}
+		if paused, err := s.store.Paused(s.ctx); err != nil || len(paused) != 0 {
+			s.t.Errorf("paused %v, %v", paused, err)
+		}
+	})
+}
+
+func TestBadPause(t *testing.T) {
+	inScene(t, func(s *scene) {
+		for name, err := range map[string]error{
+			"queue":       s.store.PauseFor(s.ctx, "a.b", "", 0),
+			"short":       s.store.PauseFor(s.ctx, "default", "", time.Millisecond),
+			"negative":    s.store.PauseFor(s.ctx, "default", "", -time.Hour),
+			"long":        s.store.PauseFor(s.ctx, "default", "", MaxPause+time.Second),
+			"long reason": s.store.PauseFor(s.ctx, "default", strings.Repeat("x", MaxPauseReason+1), 0),
+		} {
+			if _, ok := errors.AsType[*job.InvalidError](err); !ok {
+				s.t.Errorf("%s: %v, want an InvalidError", name, err)
+			}
 		}
 	})
 }
@@ -216,7 +269,7 @@ func TestPauseThatCannotBeRead(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		paused, err := s.store.Paused(s.ctx)
-		if since, ok := paused["default"]; err != nil || !ok || !since.IsZero() {
+		if p, ok := paused["default"]; err != nil || !ok || p != (Pause{}) {
 			s.t.Errorf("Paused = %v, %v, want the queue at no known time", paused, err)
 		}
 		if err := s.store.Resume(s.ctx, "default"); err != nil {

@@ -43,7 +43,7 @@ func (s *state) apply(ctx context.Context, e stream.Entry) {
 func (c *AgentConfig) settings() map[setting][]byte {
 	says := make(map[setting][]byte)
 	for k, l := range c.Limits {
-		says[settingOf(k)] = encodeLimit(l, ByConfig)
+		says[settingOf(k)] = encodeLimit(l, ByConfig, "")
 	}
 	for typ, key := range c.Keys {
 		says[keySetting(typ)] = encodeKey(key, ByConfig)

@@ -82,7 +82,7 @@ func (w *settingsWatcher) Lost(ctx context.Context, entries []stream.Entry) erro
 // bucket went the grants, but not at once what they allow: until that is over, nobody gets
 // anything, since somebody who is not there has it all.
 func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
-	what := setting{e.Key, e.Key}
+	what := setting{key: e.Key, on: e.Key}
 	if k, last, ok := parseGrantKey(e.Key); ok && last == limitToken {
 		what = settingOf(k)
 		l, _ := decodeLimitOf(k, e.Value)
@@ -95,7 +95,11 @@ func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
 			return err
 		}
 	}
-	err := a.store.putFirst(ctx, stream.Write{Key: e.Key, Value: e.Value})
+	left, over := pauseLeft(e)
+	if over {
+		return nil
+	}
+	err := a.store.putFirst(ctx, stream.Write{Key: e.Key, Value: e.Value, TTL: left})
 	if errors.Is(err, stream.ErrConflict) {
 		return a.putBackOver(ctx, what, e)
 	}

@@ -49,7 +49,7 @@ func TestRateOfAnotherPeriodWaitsForTheWatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := &holder{key: mails, node: "x", limit: knownLimit{Limit: tt.old, rev: 1}, log: slog.New(slog.DiscardHandler)}
-			h.interpret([]stream.Entry{{Key: limitKey(mails), Value: encodeLimit(tt.set, ByPerson), Rev: 2}})
+			h.interpret([]stream.Entry{{Key: limitKey(mails), Value: encodeLimit(tt.set, ByPerson, ""), Rev: 2}})
 			if want := (Limit{Jobs: tt.want, Per: tt.old.Per}); h.limit.Limit != want {
 				t.Errorf("%+v became %+v by a read of %+v, want %+v", tt.old, h.limit.Limit, tt.set, want)
 			}

@@ -28,6 +28,7 @@ type limitValue struct {
 	Limit  int    `json:"limit"`
 	Per    string `json:"per,omitempty"`
 	Source Source `json:"source,omitempty"`
+	By     string `json:"by,omitempty"` // the person, if that is known
 }
 
 type keyValue struct {
@@ -35,16 +36,12 @@ type keyValue struct {
 	Source Source `json:"source,omitempty"`
 }
 
-type pauseValue struct {
-	Since time.Time `json:"since"`
-}
-
 // encodeLimit returns nil for a limit of zero jobs, which is none.
-func encodeLimit(l Limit, source Source) []byte {
+func encodeLimit(l Limit, source Source, by string) []byte {
 	if l.Jobs == 0 {
 		return nil
 	}
-	v := limitValue{Limit: l.Jobs, Source: source}
+	v := limitValue{Limit: l.Jobs, Source: source, By: by}
 	if l.Per > 0 {
 		v.Per = l.Per.String()
 	}
@@ -102,6 +99,15 @@ func sourceOf(value []byte) Source {
 	return v.Source
 }
 
+// setterOf returns the person who wrote a limit, empty if that is not known.
+func setterOf(value []byte) string {
+	var v struct {
+		By string `json:"by"`
+	}
+	_ = json.Unmarshal(value, &v) // then it is not known
+	return v.By
+}
+
 // UnmarshalJSON implements [json.Unmarshaler]. It never fails: a limit holds, whatever another program
 // says of who set it.
 func (s *Source) UnmarshalJSON(b []byte) error {
@@ -114,13 +120,6 @@ func (s *Source) UnmarshalJSON(b []byte) error {
 		*s = ByPerson
 	}
 	return nil
-}
-
-// decodePause returns since when a queue is paused, the zero time if that cannot be read.
-func decodePause(b []byte) (since time.Time, ok bool) {
-	var v pauseValue
-	err := json.Unmarshal(b, &v)
-	return v.Since, err == nil
 }
 
 // parseKey reads a type and its key from an entry.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/millhand/millhand/internal/slots"
@@ -19,6 +18,7 @@ type Usage struct {
 	slots.Key
 	Limit  Limit
 	Source Source
+	By     string      // the person who set it, if that is known
 	Set    time.Time   // by the broker's clock
 	Grants []NodeGrant // sorted by node
 	Types  []string    // of a key: who share it, sorted
@@ -54,7 +54,7 @@ func usagesOf(entries []stream.Entry) []Usage {
 			if !readable {
 				l = Limit{}
 			}
-			usages[k] = Usage{Key: k, Limit: l, Source: sourceOf(e.Value), Set: e.Time.UTC()}
+			usages[k] = Usage{Key: k, Limit: l, Source: sourceOf(e.Value), By: setterOf(e.Value), Set: e.Time.UTC()}
 		default:
 			if g, ok := decodeGrant(e.Value); ok {
 				grants[k] = append(grants[k], NodeGrant{Node: last, Grant: g})
@@ -109,25 +109,4 @@ func (s *Store) peek(ctx context.Context, filters ...string) ([]stream.Entry, er
 		return nil, nil
 	}
 	return entries, err
-}
-
-// Paused returns the paused queues and since when they are: the zero time where that cannot
-// be read.
-func (s *Store) Paused(ctx context.Context) (map[string]time.Time, error) {
-	entries, err := s.peek(ctx, pauseKeys+".*")
-	if err != nil {
-		return nil, err
-	}
-	return pausedOf(entries), nil
-}
-
-// pausedOf reads the paused queues from entries, among which may be others.
-func pausedOf(entries []stream.Entry) map[string]time.Time {
-	paused := make(map[string]time.Time)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Key, pauseKeys+".") && e.Value != nil {
-			paused[lastToken(e.Key)], _ = decodePause(e.Value)
-		}
-	}
-	return paused
 }

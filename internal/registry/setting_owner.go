@@ -27,7 +27,7 @@ func (s *Store) ConfigureLimit(ctx context.Context, k slots.Key, l Limit) error 
 	if err := CheckLimit(k, l); err != nil {
 		return err
 	}
-	kept, err := s.configure(ctx, settingOf(k), encodeLimit(l, ByConfig))
+	kept, err := s.configure(ctx, settingOf(k), encodeLimit(l, ByConfig, ""))
 	if err != nil || kept.Value == nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func handedBack(there stream.Entry) (value []byte, change bool) {
 		return encodeKey(key, HandedBack), true
 	}
 	if l, ok := decodeLimit(there.Value); ok {
-		return encodeLimit(l, HandedBack), true
+		return encodeLimit(l, HandedBack, ""), true
 	}
 	return encode(keyValue{Source: HandedBack}), true
 }

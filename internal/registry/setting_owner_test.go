@@ -273,7 +273,7 @@ func TestOwnersModel(t *testing.T) {
 			if person {
 				switch rapid.IntRange(0, 3).Draw(t, "what") {
 				case 0, 1:
-					apply(to(encodeLimit(Limit{Jobs: jobs.Draw(t, "jobs")}, ByPerson)))
+					apply(to(encodeLimit(Limit{Jobs: jobs.Draw(t, "jobs")}, ByPerson, "")))
 				case 2:
 					apply(handedBack)
 				case 3:
@@ -281,7 +281,7 @@ func TestOwnersModel(t *testing.T) {
 					there = stream.Entry{Value: []byte(text), Rev: there.Rev + 1}
 				}
 			} else {
-				value := encodeLimit(Limit{Jobs: jobs.Draw(t, "configured")}, ByConfig)
+				value := encodeLimit(Limit{Jobs: jobs.Draw(t, "configured")}, ByConfig, "")
 				if rapid.Bool().Draw(t, "it runs") {
 					apply(takenBack(value))
 				} else {

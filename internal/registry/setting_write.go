@@ -23,7 +23,12 @@ func (s *Store) SetLimit(ctx context.Context, k slots.Key, l Limit) error {
 	if err := CheckLimit(k, l); err != nil {
 		return err
 	}
-	return s.set(ctx, settingOf(k), to(encodeLimit(l, ByPerson)))
+	value := encodeLimit(l, ByPerson, s.by())
+	return s.set(ctx, settingOf(k), func(there stream.Entry) ([]byte, bool) {
+		set, ok := decodeLimitOf(k, there.Value)
+		same := ok && set == l && sourceOf(there.Value) == ByPerson // whoever that was
+		return value, !same && differs(there, value)
+	})
 }
 
 // SetKey makes a type share the limits of a key, or none if that is empty: a person's word, as
@@ -42,38 +47,21 @@ func checkKey(typ, key string) error {
 	return job.CheckKey(key)
 }
 
-// Pause keeps all nodes from taking jobs of a queue, until Resume. What runs goes on.
-func (s *Store) Pause(ctx context.Context, queue string) error {
-	if err := job.CheckQueue(queue); err != nil {
-		return err
-	}
-	pause := encode(pauseValue{Since: time.Now().UTC()})
-	return s.set(ctx, pauseSetting(queue), func(there stream.Entry) ([]byte, bool) {
-		return pause, there.Value == nil // the first one says since when
-	})
-}
-
-// Resume ends a pause.
-func (s *Store) Resume(ctx context.Context, queue string) error {
-	if err := job.CheckQueue(queue); err != nil {
-		return err
-	}
-	return s.set(ctx, pauseSetting(queue), to(nil))
-}
-
 // A setting is a key that people and configurations write.
 type setting struct {
 	key string
 	on  string // what must not be written between the read and the write, wildcards allowed
+
+	ttl time.Duration // of what is written, in whole seconds; 0: it stays
 }
 
 // settingOf is that of a limit. Its condition covers all grants: one that was computed from the
 // old limit must not come after the new one, nor in the same moment.
-func settingOf(k slots.Key) setting { return setting{limitKey(k), grantsOf(k)} }
+func settingOf(k slots.Key) setting { return setting{key: limitKey(k), on: grantsOf(k)} }
 
-func keySetting(typ string) setting     { return setting{keyOf(typ), keyOf(typ)} }
-func pauseSetting(queue string) setting { return setting{pauseOf(queue), pauseOf(queue)} }
-func cronSetting(name string) setting   { return setting{cronKey(name), cronKey(name)} }
+func keySetting(typ string) setting     { return setting{key: keyOf(typ), on: keyOf(typ)} }
+func pauseSetting(queue string) setting { return setting{key: pauseOf(queue), on: pauseOf(queue)} }
+func cronSetting(name string) setting   { return setting{key: cronKey(name), on: cronKey(name)} }
 
 // An edit decides from what is there, a nil value if nothing is, what a setting becomes: nil to
 // remove it. It may be asked several times, until what it read is still there when it is written.
@@ -131,8 +119,16 @@ func (s *Store) setOnce(ctx context.Context, what setting, e edit) error {
 	if !change {
 		return nil
 	}
-	_, err = s.bucket.Put(ctx, stream.Write{Key: what.key, Value: value, Remove: value == nil, On: what.on, Rev: newest.Rev})
+	_, err = s.bucket.Put(ctx, stream.Write{Key: what.key, Value: value, Remove: value == nil, TTL: ttlOf(value, what.ttl), On: what.on, Rev: newest.Rev})
 	return err
+}
+
+// ttlOf is that of a value; a removal has none.
+func ttlOf(value []byte, ttl time.Duration) time.Duration {
+	if value == nil {
+		return 0
+	}
+	return ttl
 }
 
 // getSetting returns what is there, an entry without a value if nothing is.

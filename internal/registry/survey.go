@@ -1,16 +1,13 @@
 package registry
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // A Survey is what the registry has of workers and settings, all of it at one moment.
 type Survey struct {
-	Nodes  []Node               // sorted by id
-	Usages []Usage              // sorted by kind and name
-	Paused map[string]time.Time // queues, and since when: zero where that cannot be read
-	Keys   map[string]string    // whose limits a type shares, by type
+	Nodes  []Node            // sorted by id
+	Usages []Usage           // sorted by kind and name
+	Paused map[string]Pause  // queues
+	Keys   map[string]string // whose limits a type shares, by type
 }
 
 // Survey reads the registry with one request, or a few where it has more than a thousand keys. It

@@ -96,8 +96,8 @@ func (f *facts) queue(n queue.StreamName) Queue {
 		Running: f.running(name, ""), Later: Uncounted(), Scheduled: Uncounted(), Retrying: Uncounted(), Held: Uncounted(), Unclaimed: Uncounted(),
 		Types: f.types(name),
 	}
-	if since, paused := f.registry.Paused[name]; paused {
-		q.Paused = &Pause{Since: since}
+	if p, paused := f.registry.Paused[name]; paused {
+		q.Paused = &p
 	}
 	if info := f.streams[n.Name]; info != nil {
 		q.Messages, q.Bytes, q.LastSeq = messagesIn(info), bytesIn(info), info.State.LastSeq
@@ -236,7 +236,7 @@ func runningOn(n *registry.Node, queueName, typ string) Count {
 }
 
 func poolOf(u registry.Usage) Pool {
-	p := Pool{Name: u.Key.String(), Kind: u.Kind, Rate: u.Rate, Limit: u.Limit.Jobs, Source: u.Source, Set: u.Set, Types: u.Types, Grants: []Grant{}}
+	p := Pool{Name: u.Key.String(), Kind: u.Kind, Rate: u.Rate, Limit: u.Limit.Jobs, Source: u.Source, By: u.By, Set: u.Set, Types: u.Types, Grants: []Grant{}}
 	if u.Limit.Per > 0 {
 		p.Per = u.Limit.Per.String()
 	}

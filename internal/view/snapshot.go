@@ -41,8 +41,8 @@ type Missing struct {
 
 // A Queue is a queue and its types.
 type Queue struct {
-	Name   string `json:"name"`
-	Paused *Pause `json:"paused,omitempty"`
+	Name   string          `json:"name"`
+	Paused *registry.Pause `json:"paused,omitempty"`
 
 	Messages Count  `json:"messages"` // all that the stream has
 	Bytes    Count  `json:"bytes"`
@@ -58,11 +58,6 @@ type Queue struct {
 	Unclaimed Count `json:"unclaimed"` // ready, of types that no worker has ever served; not in Ready
 
 	Types []Type `json:"types"` // sorted by name
-}
-
-// A Pause says since when a queue is paused.
-type Pause struct {
-	Since time.Time `json:"since,omitzero"` // zero: that cannot be read
 }
 
 // A Type is a type in one queue.
@@ -99,6 +94,7 @@ type Pool struct {
 	Used   int             `json:"used"`          // of those, by what runs
 	Want   int             `json:"want"`          // permits that the workers could use
 	Source registry.Source `json:"source,omitempty"`
+	By     string          `json:"by,omitempty"`    // the person who set it, if that is known
 	Set    time.Time       `json:"set,omitzero"`    // by the broker's clock
 	Types  []string        `json:"types,omitempty"` // of a key: who share it
 	Grants []Grant         `json:"grants"`          // sorted by worker

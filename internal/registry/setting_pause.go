@@ -1,0 +1,116 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stream"
+)
+
+// A Pause keeps all nodes from taking jobs of a queue.
+type Pause struct {
+	Since  time.Time `json:"since,omitzero"`   // zero: that cannot be read
+	By     string    `json:"by,omitempty"`     // who paused it; empty: not known
+	Reason string    `json:"reason,omitempty"` // what for
+	Until  time.Time `json:"until,omitzero"`   // when it ends by itself; zero: never
+}
+
+// The bounds of a pause.
+const (
+	MaxPauseReason = 1 << 10 // bytes
+	MinPause       = time.Second
+	MaxPause       = 366 * 24 * time.Hour
+)
+
+// Pause keeps all nodes from taking jobs of a queue, until Resume. What runs goes on. A pause that is
+// there stays as it is.
+func (s *Store) Pause(ctx context.Context, queue string) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	pause := encode(Pause{Since: time.Now().UTC(), By: s.by()})
+	return s.set(ctx, pauseSetting(queue), func(there stream.Entry) ([]byte, bool) {
+		return pause, there.Value == nil // the first one says since when
+	})
+}
+
+// PauseFor is Pause with a reason, for a time or, if that is 0, until Resume. Of a queue that is
+// paused it changes reason and end, and who paused it, but not since when it is. The end is the
+// broker's to make: the key expires, whoever is there.
+func (s *Store) PauseFor(ctx context.Context, queue, reason string, d time.Duration) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	switch {
+	case len(reason) > MaxPauseReason:
+		return job.Invalid("reason of a pause", len(reason), "bytes: at most %d are kept", MaxPauseReason)
+	case d != 0 && (d < MinPause || d > MaxPause):
+		return job.Invalid("pause", d, "must be from %v to %v, or 0 for no end", MinPause, MaxPause)
+	}
+	p := Pause{Since: time.Now().UTC(), By: s.by(), Reason: reason}
+	what := pauseSetting(queue)
+	if d > 0 {
+		what.ttl = d.Round(time.Second)
+		p.Until = p.Since.Add(what.ttl)
+	}
+	return s.set(ctx, what, func(there stream.Entry) ([]byte, bool) {
+		if before, ok := decodePause(there.Value); ok && !before.Since.IsZero() {
+			p.Since = before.Since
+		}
+		return encode(p), true
+	})
+}
+
+// Resume ends a pause.
+func (s *Store) Resume(ctx context.Context, queue string) error {
+	if err := job.CheckQueue(queue); err != nil {
+		return err
+	}
+	return s.set(ctx, pauseSetting(queue), to(nil))
+}
+
+// by is who writes through this store: connections are named after that.
+func (s *Store) by() string { return s.nc.Opts.Name }
+
+// Paused returns the paused queues.
+func (s *Store) Paused(ctx context.Context) (map[string]Pause, error) {
+	entries, err := s.peek(ctx, pauseKeys+".*")
+	if err != nil {
+		return nil, err
+	}
+	return pausedOf(entries), nil
+}
+
+// pausedOf reads the paused queues from entries, among which may be others.
+func pausedOf(entries []stream.Entry) map[string]Pause {
+	paused := make(map[string]Pause)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Key, pauseKeys+".") && e.Value != nil {
+			paused[lastToken(e.Key)], _ = decodePause(e.Value)
+		}
+	}
+	return paused
+}
+
+// pauseLeft returns for how long a pause goes on that ends by itself, 0 for any other entry; and
+// whether it is over.
+func pauseLeft(e stream.Entry) (left time.Duration, over bool) {
+	p, ok := decodePause(e.Value)
+	if !ok || p.Until.IsZero() || !strings.HasPrefix(e.Key, pauseKeys+".") {
+		return 0, false
+	}
+	left = time.Until(p.Until).Round(time.Second)
+	return max(left, MinPause), left <= 0
+}
+
+// decodePause reads a pause; false if it cannot be read.
+func decodePause(b []byte) (Pause, bool) {
+	var p Pause
+	if err := json.Unmarshal(b, &p); err != nil {
+		return Pause{}, false
+	}
+	return p, true
+}
