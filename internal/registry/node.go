@@ -102,6 +102,16 @@ func nodesOf(entries []stream.Entry) []Node {
 	return nodes
 }
 
+// NodeIDs returns the ids of the nodes there are, in no order. It costs less than [Store.Nodes], and
+// may have one that left a moment ago.
+func (s *Store) NodeIDs(ctx context.Context) ([]string, error) {
+	ids, err := s.bucket.Keys(ctx, nodeKeys+".*")
+	for i, key := range ids {
+		ids[i] = lastToken(key)
+	}
+	return ids, err
+}
+
 func nodeOf(e stream.Entry) (n Node, ok bool) {
 	id, ok := strings.CutPrefix(e.Key, nodeKeys+".")
 	if !ok || e.Value == nil || json.Unmarshal(e.Value, &n) != nil {

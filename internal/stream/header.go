@@ -2,6 +2,7 @@ package stream
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -33,6 +34,9 @@ const (
 
 // statusNoResponders is the [HeaderStatus] of a server that knows nobody who listens.
 const statusNoResponders = "503"
+
+// Expire has m removed after a time, which is whole seconds. The stream has to allow that.
+func Expire(m *nats.Msg, after time.Duration) { m.Header[headerTTL] = []string{after.String()} }
 
 // Replace has m, once it is stored, be the only message on its subject.
 func Replace(m *nats.Msg) { m.Header[headerRollup] = []string{"sub"} }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -19,7 +20,18 @@ const (
 type Scan struct {
 	Subject    string // wildcards allowed
 	From, UpTo uint64 // sequences, both included
-	Page       int    // at most so many in one request; 0: as many as are good
+	// Since leaves out what was stored before, by the broker's clock; zero: nothing. It goes without
+	// From.
+	Since time.Time
+	Page  int // at most so many in one request; 0: as many as are good
+}
+
+// query asks for what is to be read from a sequence on.
+func (s Scan) query(from uint64) map[string]any {
+	if from <= 1 && !s.Since.IsZero() {
+		return map[string]any{"next_by_subj": s.Subject, "start_time": s.Since.UTC()}
+	}
+	return map[string]any{"next_by_subj": s.Subject, "seq": from}
 }
 
 // Scan yields messages of a stream, oldest first, the error last. It asks any replica for a page at
@@ -37,7 +49,7 @@ func (c *Client) Scan(ctx context.Context, stream string, what Scan) iter.Seq2[*
 		}
 		for next > 0 && next <= what.UpTo {
 			m, err := RetryRead(ctx, Within(SetupTimeout), func(ctx context.Context) (*Message, error) {
-				return c.Next(ctx, stream, what.Subject, next)
+				return c.read(ctx, stream, what.query(next))
 			})
 			if errors.Is(err, ErrNotFound) || err == nil && m.Seq > what.UpTo {
 				return
@@ -80,9 +92,11 @@ func (c *Client) page(ctx context.Context, stream string, what Scan, from uint64
 	if what.Page > 0 {
 		size = min(what.Page, scanPage)
 	}
+	query := what.query(from)
+	query["batch"], query["max_bytes"] = size, scanBytes
 	alive := Within(SetupTimeout)
 	for pause := RetryPause; ; pause = min(2*pause, MaxRetryPause) {
-		found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": what.Subject, "seq": from, "batch": size, "max_bytes": scanBytes})
+		found, end, err := c.direct(ctx, stream, query)
 		if err == nil {
 			return found, len(found) > 0 && number(end, headerPending) > 0, nil
 		}
