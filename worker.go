@@ -10,7 +10,9 @@ import (
 
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/view"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -41,7 +43,12 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	}
 	reg := registry.NewStore(js, cfg.logger())
 	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Retention: queue.Retention(cfg.Retention), Logger: cfg.logger()})
-	w, err := worker.New(nc, store, reg, cfg.worker(id, types))
+	internal := cfg.worker(id, types)
+	if !cfg.NoStats {
+		internal.Stats = stats.NewStore(js, cfg.logger())
+		internal.View = view.New(view.Config{Client: js, Store: store, Registry: reg})
+	}
+	w, err := worker.New(nc, store, reg, internal)
 	if err != nil {
 		js.Close()
 		return nil, invalid(err)

@@ -68,6 +68,10 @@ type WorkerConfig struct {
 	// it when it starts, and leaves as it is what is zero.
 	Retention Retention
 
+	// NoStats has the worker keep its counts to itself: it writes no statistics, and sums up nobody's.
+	// By default what it counts goes into a stream of the namespace every ten seconds.
+	NoStats bool
+
 	// OnOverrun is called with jobs whose handlers are still running although their permit is
 	// about to pass to another worker. It should end the process. If nil, such handlers may
 	// exceed the quota.

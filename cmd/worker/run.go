@@ -51,6 +51,7 @@ type command struct {
 	drainTimeout time.Duration
 	maxStuck     int
 	keep         millhand.Retention
+	stats        string
 	given        func(flag string) bool // though it may be empty
 
 	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
@@ -95,6 +96,7 @@ func execute(
 	fs.DurationVar(&c.keep.Results, "keep-results", 0, "how long the broker keeps the ends of jobs and their results, from 1h; set for all when the worker starts (default as it is: 168h of new streams)")
 	fs.Int64Var(&c.keep.Events, "keep-events", 0, "how many events it keeps, from 1000; about 200 B of its memory each (default as it is: 2000000 of new streams)")
 	fs.DurationVar(&c.keep.Dead, "keep-dead", 0, "how long it keeps dead jobs, from 1h (default as it is: 720h of new streams)")
+	fs.StringVar(&c.stats, "stats", "on", "`on|off`: whether it writes what it counts into the broker, for millhand stats")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
 	cli.AddVersion(root)
@@ -157,6 +159,7 @@ func (c *command) workerConfig(cfg config, m *minder.Minder, log *slog.Logger) (
 	}
 	wc.Config = millhand.Config{Namespace: c.conn.Namespace, MaxBytes: int64(c.conn.MaxBytes), Logger: log}
 	wc.AckWait, wc.DrainTimeout, wc.PermitTTL, wc.Retention = c.ackWait, c.drainTimeout, c.permitTTL, c.keep
+	wc.NoStats = c.stats == "off"
 	if wc.DrainTimeout == 0 {
 		wc.DrainTimeout = -1
 	}
@@ -209,6 +212,9 @@ func (c *command) checkFlags() error {
 	}
 	if err := c.checkKeep(); err != nil {
 		return err
+	}
+	if c.stats != "on" && c.stats != "off" {
+		return cli.Usagef("--stats %q: want on or off", c.stats)
 	}
 	if name := c.conn.Namespace; name != "" { // that is the default
 		if err := checkName(name); err != nil {

@@ -60,7 +60,7 @@ func (m *Merger) merge(ctx context.Context) {
 	switch {
 	case err == nil:
 		m.told = false
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, stream.Code(err) == stream.CodeStreamNotFound: // the recorder says why it cannot be made
 	case stream.IsRefusal(err) && !m.told:
 		m.told = true
 		m.log.WarnContext(ctx, "statistics are not summed up by this worker: the broker refuses it", slog.Any("err", err))

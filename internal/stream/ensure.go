@@ -315,7 +315,7 @@ func (c *Client) explain(want jetstream.StreamConfig, err error) error {
 	case CodeMaxBytesTooLarge:
 		advice = "the limit of bytes for each stream is over the account's own; lower --max-bytes"
 	case CodeStreamLimit:
-		advice = "the account has no room for another stream: a namespace takes three and one for each queue; raise the account's max_streams, or remove streams"
+		advice = "the account has no room for another stream: a namespace takes four and one for each queue; raise the account's max_streams, or remove streams"
 	case CodeConsumerLimit:
 		advice = "the account allows too few consumers; raise its max_consumers"
 	case CodeStorageFull, CodeAccountFull:

@@ -19,8 +19,11 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/tally"
+	"github.com/millhand/millhand/internal/view"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -169,4 +172,63 @@ func newJetStream(t *testing.T, nc *nats.Conn) *stream.Client {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// The history has what workers counted, up to their last job, and what waited.
+func TestStatisticsOfAWorker(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		nc := s.Connect(t)
+		log := slog.New(slog.NewTextHandler(t.Output(), nil))
+		js := newJetStream(t, nc)
+		reg, store := registry.NewStore(js, log), stats.NewStore(js, log)
+		w := newWorker(t, nc, worker.Config{
+			Concurrency: 2, Stats: store,
+			View: view.New(view.Config{Client: js, Store: queue.NewStore(js, queue.Config{Logger: log}), Registry: reg}),
+			Types: handled(func(context.Context, *queue.Delivery, int) ([]byte, error) {
+				time.Sleep(time.Minute)
+				return nil, nil
+			}, "slow"),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				t.Errorf("worker: %v", err)
+			}
+		})
+		begin := time.Now()
+		c := newClient(t, nc)
+		for range 10 {
+			if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "slow"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4*time.Minute + 40*time.Second)
+		stop()
+		ended.Wait()
+		series, err := store.History(t.Context(), stats.Query{From: begin, Until: time.Now(), By: tally.ByPair})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(series.Lines) != 1 || series.Lines[0].Pair != (tally.Pair{Queue: "default", Type: "slow"}) {
+			t.Fatalf("lines %+v", series.Lines)
+		}
+		line := series.Lines[0]
+		counted := w.Counted()[line.Pair]
+		if d := cmp.Diff(counted.N, line.Total.N); d != "" {
+			t.Errorf("the history is not what was counted:\n%s", d)
+		}
+		if line.Total.N[tally.Succeeded] != 10 {
+			t.Errorf("%d succeeded, want 10", line.Total.N[tally.Succeeded])
+		}
+		for i, p := range line.Points[:4] { // two slots are busy all the time, though no run ends within a minute
+			if busy := p.Busy(); busy < 100*time.Second || busy > 130*time.Second {
+				t.Errorf("minute %d: busy for %v, want about two minutes", i, busy)
+			}
+		}
+		b := series.Backlog[1]
+		if b == nil || b.Workers.Max != 1 || b.Slots.Max != 2 || b.Used.Max != 2 || b.Queues["default"].Types["slow"].Ready.Max < 4 {
+			t.Errorf("after a minute the backlog is %+v", b)
+		}
+	})
 }

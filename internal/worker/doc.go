@@ -14,5 +14,6 @@
 //	agent.go      the worker's part in the registry
 //	unhandled.go  types that wait and that nobody here handles
 //	counts.go     what it counts of them
+//	backlog.go    what its statistics say of what waits
 //	health.go     what it says of itself
 package worker

@@ -3,9 +3,11 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
@@ -19,6 +21,15 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 	w.agent = agent
 	children := []supervisor.Child{
 		{Name: "registry", Part: agent, StopTimeout: settleGrace},
+	}
+	if w.cfg.Stats != nil {
+		statistics, err := w.buildStatistics()
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, supervisor.Child{Name: "statistics", Part: statistics})
+	}
+	children = append(children, []supervisor.Child{
 		{Name: "schedules", RunReady: w.crons.RunReady},
 		{Name: "cancels", RunReady: w.orders.RunReady},
 		{Name: "store", Run: w.watch.Run},
@@ -26,7 +37,7 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 		{Name: "settler", Run: w.settler.Run, StopTimeout: settleGrace},
 		{Name: "renewer", Run: w.renewer.Run},
 		{Name: "permits", Run: w.slots.WatchPermits},
-	}
+	}...)
 	for _, q := range w.cfg.Queues {
 		s, err := w.buildQueue(q)
 		if err != nil {
@@ -39,6 +50,22 @@ func (w *Worker) build() (*supervisor.Supervisor, error) {
 		Name: "worker", Strategy: supervisor.RestForOne,
 		MaxRestarts: new(10), Within: 10 * time.Minute, // a queue that fails for good gives up every half minute
 		Children: children,
+	})
+}
+
+// buildStatistics returns parts on which no job depends: however often they fail, nothing else does.
+// They stop after all that is counted.
+func (w *Worker) buildStatistics() (*supervisor.Supervisor, error) {
+	counting := stats.Counting{Node: w.cfg.ID, Counted: w.Counted, Ahead: w.store.ClockOffset}
+	w.recorder = stats.NewRecorder(w.cfg.Stats, counting)
+	merger := stats.NewMerger(w.cfg.Stats, counting, w.registry.NodeIDs, w.backlog)
+	return w.supervise(supervisor.Spec{
+		Name:        "statistics",
+		MaxRestarts: new(math.MaxInt), Within: time.Minute,
+		Children: []supervisor.Child{
+			{Name: "recorder", Run: w.recorder.Run},
+			{Name: "merger", Run: merger.Run},
+		},
 	})
 }
 

@@ -19,7 +19,9 @@ import (
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/view"
 )
 
 // What [Worker.Run] returns. The public package shows them as they are.
@@ -69,6 +71,8 @@ type Config struct {
 	MaxAbandoned int
 	DrainTimeout time.Duration
 	Retention    queue.Retention // to be set when the worker starts
+	Stats        *stats.Store    // where statistics go; nil: there are none
+	View         *view.View      // of which they have what waits; not nil with Stats
 	Logger       *slog.Logger
 
 	// Instrument changes every part of the tree before it starts: tests make them fail. Nil:
@@ -94,7 +98,8 @@ type Worker struct {
 	started  time.Time
 	outcomes outcomeCounts
 	counts   *counts
-	runners  []*runner // complete before the tree runs
+	recorder *stats.Recorder // nil: there are no statistics
+	runners  []*runner       // complete before the tree runs
 
 	slots     *slots.Slots
 	renewer   *queue.Renewer
