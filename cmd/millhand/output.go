@@ -18,6 +18,7 @@ const (
 	formatJSON   format = "json"   // one object
 	formatNDJSON format = "ndjson" // of a list: one object a line
 	formatName   format = "name"   // of a list: what its entries are called, one a line
+	formatCSV    format = "csv"    // of statistics: a row for each step
 )
 
 // ofList are the formats of a list.
@@ -31,11 +32,11 @@ func (f *format) Type() string { return "format" }
 // Set implements pflag.Value.
 func (f *format) Set(s string) error {
 	switch v := format(s); v {
-	case formatText, formatJSON, formatNDJSON, formatName:
+	case formatText, formatJSON, formatNDJSON, formatName, formatCSV:
 		*f = v
 		return nil
 	}
-	return errors.New("must be text, json, ndjson or name")
+	return errors.New("must be text, json, ndjson or name; csv of stats")
 }
 
 // A listing is how the entries of a list are printed.

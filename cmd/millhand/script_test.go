@@ -39,6 +39,7 @@ func TestScript(t *testing.T) {
 			}
 			env.Setenv("NATS_URL", b.ClientURL())
 			env.Setenv("TZ", "Europe/Amsterdam")
+			env.Values[stopsKey{}] = make(map[string]func())
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -49,6 +50,7 @@ func TestScript(t *testing.T) {
 			"putcron":  putCron,
 			"until":    until,
 			"work":     work,
+			"stop":     stop,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -145,7 +147,16 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// work NAME QUEUE... starts a worker with a name, until the end of the script.
+// stopsKey is under which an environment has what stops its workers, by their names.
+type stopsKey struct{}
+
+// stop NAME stops a worker.
+func stop(ts *testscript.TestScript, _ bool, args []string) {
+	stops, _ := ts.Value(stopsKey{}).(map[string]func())
+	stops[args[0]]()
+}
+
+// work NAME QUEUE... starts a worker with a name, until it is stopped or the script ends.
 func work(ts *testscript.TestScript, _ bool, args []string) {
 	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
 	ts.Check(err)
@@ -175,9 +186,13 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { err = w.Run(ctx) })
-	ts.Defer(func() {
+	stops, _ := ts.Value(stopsKey{}).(map[string]func())
+	stops[args[0]] = func() {
 		cancel()
 		wg.Wait()
+	}
+	ts.Defer(func() {
+		stops[args[0]]()
 		nc.Close()
 		if err != nil && !errors.Is(err, millhand.ErrDrainTimeout) {
 			ts.Logf("worker: %v\n%s", err, log)
