@@ -117,6 +117,8 @@ func (m *mill) nextAsksForStates(t *testing.T) {
 // R1: all who look share one.
 func (m *mill) allShareOne(t *testing.T) {
 	t.Helper()
+	m.link.Slow(20 * time.Millisecond) // so that all come while the first one waits
+	defer m.link.Slow(0)
 	asked := m.asked.during(func() {
 		var wg sync.WaitGroup
 		for range 20 {
