@@ -13,7 +13,7 @@ const examples = `  millhand status                                  is anything
   millhand list state:ready type:import            the jobs that wait, in order
   millhand inspect import/0192f3c0-80b1-7f55-b0aa-112233445566
   millhand dead error:"connection refused" -n 10   the newest dead jobs of one cause
-  millhand retry --filter 'state:dead type:email' --dry-run
+  millhand dead type:email -o name | millhand retry -
   millhand pause default --for 1h --reason 'database move'
   millhand workers -o json                         for scripts`
 
