@@ -17,7 +17,7 @@ func deadCommand(a *app) *cobra.Command {
 		formats: ofList(),
 		args:    cobra.ArbitraryArgs, complete: termNames, run: c.run,
 	})
-	c.register(a, cmd)
+	c.register(cmd)
 	c.picker.register(a, cmd, filter.Queue, filter.Type, filter.ID, filter.Reason, filter.Error, filter.Worker, filter.Since, filter.Until)
 	return withCommands(cmd, deadExportCommand(a), deadDeleteCommand(a))
 }

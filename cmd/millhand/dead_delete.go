@@ -47,24 +47,28 @@ func (c *remover) run(ctx context.Context, s *session, args []string) error {
 		return cli.Usagef("which dead jobs? want a FILTER, or --all without one")
 	}
 	var seqs []uint64 // of what was seen: another that dies meanwhile under the same id is not meant
+	shown := s.table(column{title: "JOB"}, column{title: "REASON"}, column{title: "ERROR"})
 	for d, err := range s.deadMatching(ctx, f) {
 		if err != nil {
 			return err
 		}
-		if len(seqs) < examplesShown && s.output == formatText {
-			if err := s.say("  %s  %s  %s", refOf(d.Ref), d.Reason, d.LastError()); err != nil {
-				return err
-			}
+		if len(seqs) < examplesShown {
+			shown.add(plain(refOf(d.Ref).String()), plain(string(d.Reason)), plain(d.LastError()))
 		}
 		seqs = append(seqs, d.Seq)
 	}
-	if c.dryRun || len(seqs) == 0 {
-		return c.report(s, len(seqs), 0)
-	}
-	if s.output == formatText && len(seqs) > examplesShown {
-		if err := s.say("  … and %s more", thousands(int64(len(seqs)-examplesShown))); err != nil {
+	if s.output == formatText && len(seqs) > 0 {
+		if err := shown.write(s.out); err != nil {
 			return err
 		}
+		if more := len(seqs) - examplesShown; more > 0 {
+			if err := s.say(" … and %s more", thousands(int64(more))); err != nil {
+				return err
+			}
+		}
+	}
+	if c.dryRun || len(seqs) == 0 {
+		return c.report(s, len(seqs), 0)
 	}
 	if err := c.question.ask(ctx, s.app, len(seqs), "remove "+plural(len(seqs), "dead job", "dead jobs")+" for good"); err != nil {
 		return err

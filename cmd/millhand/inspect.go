@@ -179,7 +179,7 @@ func (c *inspector) show(s *session, d *view.Detail) error {
 	}
 	add("now", "%s", s.nowText(d))
 	for _, l := range lines {
-		if err := s.say(" %s", fmt.Sprintf("%-9s %s", l[0], cli.OneLine(l[1]))); err != nil {
+		if _, err := fmt.Fprintf(s.out, " %-9s %s\n", l[0], cli.OneLine(l[1])); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (s *session) stateText(d *view.Detail) string {
 		text += fmt.Sprintf(" (attempt %d%s)", d.Attempt, ofMax(d.MaxAttempts))
 	}
 	if d.Crashes > 0 {
-		text += fmt.Sprintf(", lost its worker %s", plural(d.Crashes, "time", "times"))
+		text += ", lost its worker " + plural(d.Crashes, "time", "times")
 	}
 	return text
 }
@@ -298,7 +298,7 @@ func (s *session) nowText(d *view.Detail) string {
 		return "dead: millhand retry " + r.String() + " has it run again"
 	case job.Succeeded, job.Cancelled:
 	}
-	return fmt.Sprintf("ended %s", s.ago(d.Since))
+	return "ended " + s.ago(d.Since)
 }
 
 // showEvents lists all events.

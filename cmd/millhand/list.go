@@ -45,12 +45,12 @@ func listCommand(a *app) *cobra.Command {
 		complete: termNames,
 		run:      c.run,
 	})
-	c.register(a, cmd)
+	c.register(cmd)
 	c.picker.register(a, cmd, filter.Queue, filter.Type, filter.State, filter.ID, filter.Worker, filter.Error, filter.Since, filter.Until)
 	return cmd
 }
 
-func (c *lister) register(a *app, cmd *cobra.Command) {
+func (c *lister) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.IntVarP(&c.most, "count", "n", 50, "list `N` jobs at most")
 	fs.BoolVar(&c.all, "all", false, "list all that match, however long that takes")

@@ -80,8 +80,10 @@ func (s *session) retry(ctx context.Context, r millhand.Ref, dryRun bool, opts [
 	}
 	again, err := s.client.Requeue(ctx, d, opts...)
 	if duplicate, ok := errors.AsType[*millhand.DuplicateError](err); ok {
-		return outcome{Ref: d.Ref, Outcome: refusedAlive, State: millhand.Dead, Error: err.Error(), code: cli.ExitRefused,
-			text: "another job has its id: " + refOf(duplicate.Existing).String()}
+		return outcome{
+			Ref: d.Ref, Outcome: refusedAlive, State: millhand.Dead, Error: err.Error(), code: cli.ExitRefused,
+			text: "another job has its id: " + refOf(duplicate.Existing).String(),
+		}
 	}
 	if err != nil {
 		return failed(d.Ref, err)

@@ -77,7 +77,7 @@ func TestAskingOnATerminal(t *testing.T) {
 		{"n\n", []string{"id:d-1"}, cli.ExitRuntime, "remove 1 dead job for good? (y or n) n\r\nmillhand: nothing was done"},
 		{"\n", []string{"id:d-1"}, cli.ExitRuntime, "nothing was done"},
 		{"\x04", []string{"id:d-1"}, cli.ExitRuntime, "nothing was done"},
-		{"\x03", []string{"id:d-1"}, cli.ExitInterrupted, "interrupted"},
+		{"\x03", []string{"id:d-1"}, cli.ExitInterrupted, "for good? (y or n) "},
 		{"y\n", []string{"--all"}, cli.ExitRuntime, "remove 101 dead jobs for good? (type 101 to go on) y\r\nmillhand: nothing was done"},
 		{"Y\n", []string{"id:d-1"}, cli.ExitOK, "removed 1 dead job"},
 		{"100\n", []string{"--all"}, cli.ExitRuntime, "remove 100 dead jobs for good? (y or n)"},

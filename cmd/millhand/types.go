@@ -64,8 +64,15 @@ func (s *session) typesListing() *listing[view.Type] {
 	return &listing[view.Type]{
 		key: "types",
 		columns: []column{
-			{title: "TYPE"}, {title: "QUEUE"}, {title: "READY", right: true}, {title: "IN HAND", right: true}, {title: "RUNNING", right: true},
-			{title: "OLDEST"}, {title: "WORKERS", right: true}, {title: "LIMITS OF", spare: true}, {title: "STATE"},
+			{title: "TYPE"},
+			{title: "QUEUE"},
+			{title: "READY", right: true},
+			{title: "IN HAND", right: true},
+			{title: "RUNNING", right: true},
+			{title: "OLDEST"},
+			{title: "WORKERS", right: true},
+			{title: "LIMITS OF", spare: true},
+			{title: "STATE"},
 		},
 		row: func(t view.Type) []cell {
 			return []cell{

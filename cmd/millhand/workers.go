@@ -67,8 +67,14 @@ func (s *session) workersListing() *listing[millhand.WorkerInfo] {
 	return &listing[millhand.WorkerInfo]{
 		key: "workers",
 		columns: []column{
-			{title: "WORKER"}, {title: "STATE"}, {title: "SLOTS", right: true}, {title: "RUNNING", right: true},
-			{title: "UP"}, {title: "SEEN"}, {title: "VERSION", spare: true}, {title: "QUEUES"},
+			{title: "WORKER"},
+			{title: "STATE"},
+			{title: "SLOTS", right: true},
+			{title: "RUNNING", right: true},
+			{title: "UP"},
+			{title: "SEEN"},
+			{title: "VERSION", spare: true},
+			{title: "QUEUES"},
 		},
 		row: func(w millhand.WorkerInfo) []cell {
 			return []cell{

@@ -149,7 +149,7 @@ func (v *Value) setBounds(k kind) error {
 	switch v.Op {
 	case Equals:
 		if k == length {
-			return fmt.Errorf("is more or less than %s meant? write >%s or <%s, or a range with ..", v.Text, v.Text, v.Text)
+			return fmt.Errorf("is more or less than %s meant? write >%s or <%s, or with .. a range", v.Text, v.Text, v.Text)
 		}
 		v.low, v.high = n, n
 	case Less:
