@@ -155,7 +155,7 @@ func (h *hand) trouble(at int, fate natstest.Fate, down bool) {
 // Whatever becomes of those who sum up, at whatever step, and however many try at a time: each job is
 // counted once, in steps of minutes, ten minutes and hours.
 func TestSumsAreWhatWasCounted(t *testing.T) {
-	natstest.CheckSome(t, func(t *rapid.T, s *natstest.Server) {
+	natstest.Check(t, func(t *rapid.T, s *natstest.Server) {
 		c := newCrew(s)
 		time.Sleep(53*time.Minute + 30*time.Second) // an hour ends soon
 		c.blind = rapid.Bool().Draw(t, "blind")

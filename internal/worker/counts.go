@@ -60,7 +60,7 @@ func (r *runner) busy() (running []tally.Running) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for a := range r.running {
-		if since := a.held.StartedAt(); !since.IsZero() && a.ended == nil {
+		if since := a.held.StartedAt(); !since.IsZero() && !a.ended {
 			running = append(running, tally.Running{Pair: tally.Pair{Queue: a.held.Queue, Type: a.held.Type}, Since: since})
 		}
 	}
