@@ -149,9 +149,9 @@ type traces struct {
 
 // job makes a job of its traces; false if there are none. Of two lives it is the newer one: a
 // sequence in the queue's stream says which that is.
-func (t traces) job() (Job, bool) {
+func (t *traces) job() (Job, bool) {
 	switch m, e := t.message, t.event; {
-	case m != nil && !(e != nil && e.Kind.Final() && e.Event.Seq >= m.Seq):
+	case m != nil && (e == nil || !e.Kind.Final() || e.Event.Seq < m.Seq):
 		j := waitingJob(m)
 		if e != nil && e.Life == m.Life {
 			j.addEvent(&e.Event)

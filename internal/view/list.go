@@ -69,8 +69,9 @@ func (v *View) List(ctx context.Context, q Query) (*Page, error) {
 	if ids, ok := q.Filter.Names(filter.ID); ok {
 		return v.listIDs(ctx, q.Filter, ids, s.At)
 	}
-	page := &Page{Jobs: []Job{}, Class: q.Filter.Class(), Total: l.total(q.Filter)}
-	page.Looked.Of, page.Looked.Order = l.messages(), l.order()
+	page := &Page{Jobs: []Job{}, Class: q.Filter.Class()}
+	page.Looked.Of, page.Total = l.extent()
+	page.Looked.Order = l.order()
 	if err := l.read(ctx, page); err != nil {
 		return nil, err
 	}
@@ -138,10 +139,9 @@ type source interface {
 	next(ctx context.Context, behind uint64) (chunk, error)
 	// order is the order of its jobs.
 	order() Order
-	// size is how many messages there are to be looked at, and matching how many jobs match, given that
-	// the filter names only states, queues and types.
-	size() Count
-	matching() Count
+	// extent is how many messages there are to be looked at, and how many jobs match, given that the
+	// filter names only states, queues and types.
+	extent() (messages, matching Count)
 }
 
 // A chunk is what a source has read.
@@ -205,29 +205,22 @@ func (l *list) take(page *Page, rows []row) (taken int) {
 	return len(rows)
 }
 
-// messages is how many messages all sources have.
-func (l *list) messages() Count {
-	sum := Counted(0, Exact, l.now)
+// extent is how many messages all sources have, and how many jobs match, if the names of states,
+// queues and types say so.
+func (l *list) extent() (messages, matching Count) {
+	messages, matching = Counted(0, Exact, l.now), Counted(0, Exact, l.now)
 	for _, s := range l.sources {
-		sum = sum.Plus(s.size())
+		n, match := s.extent()
+		messages, matching = messages.Plus(n), matching.Plus(match)
 	}
-	return sum
-}
-
-// total is how many jobs match, if the names of states, queues and types say so.
-func (l *list) total(f filter.Filter) Count {
-	for i := range f.Terms {
-		switch f.Terms[i].Key { //nolint:exhaustive // all others have to be looked at
+	for i := range l.filter.Terms {
+		switch l.filter.Terms[i].Key { //nolint:exhaustive // all others have to be looked at
 		case filter.State, filter.Queue, filter.Type:
 		default:
-			return Uncounted()
+			return messages, Uncounted()
 		}
 	}
-	sum := Counted(0, Exact, l.now)
-	for _, s := range l.sources {
-		sum = sum.Plus(s.matching())
-	}
-	return sum
+	return messages, matching
 }
 
 // order is that of all sources, or the usual one if they differ.

@@ -31,10 +31,11 @@ type scanSource struct {
 	wide uint64 // how many sequences the next chunk looks at
 }
 
-func (s *scanSource) name() string    { return s.kind + " " + s.info.Config.Name }
-func (s *scanSource) order() Order    { return orderOf(s.oldest) }
-func (s *scanSource) size() Count     { return messagesIn(s.info) }
-func (s *scanSource) matching() Count { return s.match }
+func (s *scanSource) name() string { return s.kind + " " + s.info.Config.Name }
+func (s *scanSource) order() Order { return orderOf(s.oldest) }
+func (s *scanSource) extent() (messages, matching Count) {
+	return messagesIn(s.info), s.match
+}
 
 func (s *scanSource) next(ctx context.Context, behind uint64) (chunk, error) {
 	if s.oldest {

@@ -30,8 +30,10 @@ func (s *runningSource) order() Order {
 	}
 	return OldestFirst
 }
-func (*runningSource) size() Count       { return Counted(0, Exact, time.Time{}) }
-func (s *runningSource) matching() Count { return s.match }
+
+func (s *runningSource) extent() (messages, matching Count) {
+	return Counted(0, Exact, time.Time{}), s.match
+}
 
 func (s *runningSource) next(ctx context.Context, behind uint64) (chunk, error) {
 	running, err := s.view.cfg.Registry.Running(ctx, "")
@@ -71,13 +73,12 @@ type readySource struct {
 
 func (s *readySource) name() string { return "ready " + s.queue.Name }
 func (*readySource) order() Order   { return OldestFirst }
-func (s *readySource) size() Count  { return s.matching() }
-func (s *readySource) matching() Count {
+func (s *readySource) extent() (messages, matching Count) {
 	sum := Counted(0, Exact, time.Time{})
 	for _, t := range s.types {
 		sum = sum.Plus(t.Ready)
 	}
-	return sum
+	return sum, sum
 }
 
 // readyAtOnce is how many jobs of each type are read at once.
@@ -157,17 +158,16 @@ type unclaimedSource struct {
 
 func (s *unclaimedSource) name() string { return "unclaimed " + s.queue.Name + " " + s.typ }
 func (*unclaimedSource) order() Order   { return OldestFirst }
-func (s *unclaimedSource) size() Count  { return s.rest }
-func (s *unclaimedSource) matching() Count {
+func (s *unclaimedSource) extent() (messages, matching Count) {
 	if s.typ == "" {
-		return s.queue.Unclaimed
+		return s.rest, s.queue.Unclaimed
 	}
 	for i := range s.queue.Types {
 		if t := &s.queue.Types[i]; t.Name == s.typ {
-			return t.Ready
+			return s.rest, t.Ready
 		}
 	}
-	return Uncounted()
+	return s.rest, Uncounted()
 }
 
 func (s *unclaimedSource) next(ctx context.Context, behind uint64) (chunk, error) {
@@ -210,10 +210,11 @@ type fewLaterSource struct {
 	match  Count // see [source]
 }
 
-func (s *fewLaterSource) name() string    { return "later " + s.queue.Name }
-func (s *fewLaterSource) order() Order    { return orderOf(s.oldest) }
-func (s *fewLaterSource) size() Count     { return s.queue.Later }
-func (s *fewLaterSource) matching() Count { return s.match }
+func (s *fewLaterSource) name() string { return "later " + s.queue.Name }
+func (s *fewLaterSource) order() Order { return orderOf(s.oldest) }
+func (s *fewLaterSource) extent() (messages, matching Count) {
+	return s.queue.Later, s.match
+}
 
 func (s *fewLaterSource) next(ctx context.Context, behind uint64) (chunk, error) {
 	name, err := job.QueueName(s.queue.Name)

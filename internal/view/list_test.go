@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func TestList(t *testing.T) {
 		enqueue := func(typ string, n int, opts ...millhand.EnqueueOption) (ids []string) {
 			for i := range n {
 				id := fmt.Sprintf("%s-%d-%d", typ, time.Now().Unix(), i)
-				all := append([]millhand.EnqueueOption{millhand.WithID(id), millhand.WithMeta("n", fmt.Sprint(i))}, opts...)
+				all := append([]millhand.EnqueueOption{millhand.WithID(id), millhand.WithMeta("n", strconv.Itoa(i))}, opts...)
 				if _, err := m.client.Enqueue(t.Context(), millhand.Raw{Name: typ, Payload: fmt.Appendf(nil, `{"customer":"c%d"}`, i)}, all...); err != nil {
 					t.Fatal(err)
 				}

@@ -2,7 +2,7 @@ package view_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,7 +53,7 @@ func TestWorkerOfAnEarlierVersion(t *testing.T) {
 		m.enqueue(t, 1, "email")
 		old := registry.Node{Name: "old", Queues: []string{"default"}, Types: []string{"email"}, State: "working", Concurrency: 200, RunningTotal: 150}
 		for i := range registry.MaxRunning {
-			old.Running = append(old.Running, registry.Running{ID: fmt.Sprint(i), Type: "email", Queue: "default", Since: time.Now()})
+			old.Running = append(old.Running, registry.Running{ID: strconv.Itoa(i), Type: "email", Queue: "default", Since: time.Now()})
 		}
 		b, err := json.Marshal(old)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/millhand/millhand/internal/view"
 )
 
-var manyJobs = flag.Int("view.jobs", 100_000, "how many jobs wait while requests are counted") //nolint:gochecknoglobals // a flag
+var manyJobs = flag.Int("view.jobs", 100_000, "how many jobs wait while requests are counted")
 
 // What a snapshot asks for in these tests.
 const (
