@@ -19,7 +19,7 @@ import (
 // A stream with gaps is read whole, once and in order, in both directions and on both ways: many at a
 // time, and one by one.
 func TestScanReadsAllOnce(t *testing.T) {
-	natstest.CheckSome(t, func(rt *rapid.T, s *natstest.Server) {
+	natstest.Check(t, func(rt *rapid.T, s *natstest.Server) {
 		log := natstest.Logger(natstest.Output(rt))
 		js, err := stream.New(s.Connect(rt), stream.Config{Logger: log})
 		if err != nil {
