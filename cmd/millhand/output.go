@@ -112,6 +112,17 @@ func (a *app) say(format string, args ...any) error {
 	return err
 }
 
+// printLines prints lines, which may be indented.
+func (a *app) printLines(lines []string) error {
+	for _, l := range lines {
+		indent := l[:len(l)-len(strings.TrimLeft(l, " "))]
+		if _, err := fmt.Fprintln(a.out, indent+cli.OneLine(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // warn prints a line on standard error.
 func (a *app) warn(format string, args ...any) {
 	_, _ = fmt.Fprintln(a.err, "millhand: "+line(format, args...)) // the exit code still tells

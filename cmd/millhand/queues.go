@@ -23,16 +23,17 @@ func queuesCommand(a *app) *cobra.Command {
 		args:     cobra.MaximumNArgs(1),
 		complete: queueNames,
 		run: func(ctx context.Context, s *session, args []string) error {
-			snap, err := s.snapshot(ctx)
+			snap, rates, err := s.look(ctx)
 			if err != nil {
 				return err
 			}
+			queues := rates.queues(snap)
 			if len(args) == 0 {
-				return s.queuesListing(snap).print(s.app, snap.Queues)
+				return s.queuesListing(snap).print(s.app, queues)
 			}
-			for _, q := range snap.Queues {
+			for _, q := range queues {
 				if q.Name == args[0] {
-					return s.showQueue(snap, q)
+					return s.showQueue(snap, q, rates.types(q.Types))
 				}
 			}
 			return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("queue", args[0], "'millhand queues' has those there are")}
@@ -52,16 +53,18 @@ func queueNames(ctx context.Context, s *session) []string {
 	return names
 }
 
-func (s *session) queuesListing(snap *view.Snapshot) *listing[view.Queue] {
-	return &listing[view.Queue]{
+func (s *session) queuesListing(snap *view.Snapshot) *listing[queueNow] {
+	return &listing[queueNow]{
 		key: "queues",
 		columns: []column{
-			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "OLDEST"}, {title: "STATE"},
+			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "/S", right: true}, {title: "OLDEST"}, {title: "STATE"},
 		},
-		row: func(q view.Queue) []cell {
-			return []cell{plain(q.Name), countCell(ready(&q)), countCell(q.Running), countCell(q.Later), plain(s.oldestText(oldest(&q))), s.stateOfQueue(snap, &q)}
+		row: func(q queueNow) []cell {
+			return []cell{plain(q.Name), countCell(ready(&q.Queue)), countCell(q.Running), countCell(q.Later), rateCell(q.Rate),
+				plain(s.oldestText(oldest(&q.Queue))), s.stateOfQueue(snap, &q.Queue),
+			}
 		},
-		name:  func(q view.Queue) string { return q.Name },
+		name:  func(q queueNow) string { return q.Name },
 		empty: "no queues; the first job that is enqueued makes its queue",
 	}
 }
@@ -131,13 +134,13 @@ func (s *session) pauseText(p *registry.Pause) string {
 }
 
 // showQueue prints one queue with its types.
-func (s *session) showQueue(snap *view.Snapshot, q view.Queue) error {
-	l := s.typesListing()
+func (s *session) showQueue(snap *view.Snapshot, q queueNow, types []typeNow) error {
+	l := typesListing(s)
 	switch s.output {
 	case formatJSON:
 		return s.json(q)
 	case formatText:
-		if err := s.queuesListing(snap).print(s.app, []view.Queue{q}); err != nil || len(q.Types) == 0 {
+		if err := s.queuesListing(snap).print(s.app, []queueNow{q}); err != nil || len(q.Types) == 0 {
 			return err
 		}
 		if err := s.say(""); err != nil {
@@ -145,5 +148,5 @@ func (s *session) showQueue(snap *view.Snapshot, q view.Queue) error {
 		}
 	case formatNDJSON, formatName:
 	}
-	return l.print(s.app, q.Types)
+	return l.print(s.app, types)
 }

@@ -94,13 +94,7 @@ func newStatsReport(s *tally.Series, by string) *statsReport {
 }
 
 func countsOf(c *tally.Counts) *statsCounts {
-	quantile := func(m tally.Measure, q float64) *float64 {
-		h := c.Histogram(m)
-		if h.Count() == 0 {
-			return nil
-		}
-		return new(h.Quantile(q).Seconds())
-	}
+	quantile := func(m tally.Measure, q float64) *float64 { return quantileOf(c, m, q) }
 	return &statsCounts{
 		Started: c.N[tally.Started], Succeeded: c.N[tally.Succeeded], Retrying: c.N[tally.Retrying], Dead: c.N[tally.Dead],
 		Cancelled: c.N[tally.Cancelled], Snoozed: c.N[tally.Snoozed], HandedBack: c.N[tally.HandedBack], Lost: c.N[tally.Lost],
@@ -108,6 +102,15 @@ func countsOf(c *tally.Counts) *statsCounts {
 		WaitP50: quantile(tally.Wait, 0.5), WaitP95: quantile(tally.Wait, 0.95), WaitP99: quantile(tally.Wait, 0.99),
 		RunP50: quantile(tally.Run, 0.5), RunP95: quantile(tally.Run, 0.95), RunP99: quantile(tally.Run, 0.99),
 	}
+}
+
+// quantileOf is nil if there was nothing to measure.
+func quantileOf(c *tally.Counts, m tally.Measure, q float64) *float64 {
+	h := c.Histogram(m)
+	if h.Count() == 0 {
+		return nil
+	}
+	return new(h.Quantile(q).Seconds())
 }
 
 func backlogOf(at time.Time, b *tally.Backlog) *statsBacklog {

@@ -19,16 +19,23 @@ func statusCommand(a *app) *cobra.Command {
 			"the same however long the queues are. ≈ is an estimate, > a lower bound, ? not known.",
 		example: "  millhand status\n  millhand status -o json\n  watch -t millhand status --wide",
 		run: func(ctx context.Context, s *session, _ []string) error {
-			snap, err := s.snapshot(ctx)
+			snap, rates, err := s.look(ctx)
 			if err != nil {
 				return err
 			}
 			if s.output == formatJSON {
-				return s.json(snap)
+				return s.json(statusNow{Snapshot: snap, Queues: rates.queues(snap), Rate: rates.of("", "")})
 			}
-			return s.showStatus(snap)
+			return s.showStatus(snap, rates)
 		},
 	})
+}
+
+// A statusNow is what -o json prints: a snapshot, and what ends. Its field names are a contract.
+type statusNow struct {
+	*view.Snapshot
+	Queues []queueNow `json:"queues"`
+	Rate   *rate      `json:"per_second,omitempty"`
 }
 
 // snapshot takes a snapshot, and says what is missing from it.
@@ -47,28 +54,24 @@ func (s *session) snapshot(ctx context.Context) (*view.Snapshot, error) {
 	return snap, nil
 }
 
-func (s *session) showStatus(snap *view.Snapshot) error {
-	if err := s.say("%s", s.headline(snap)); err != nil {
-		return err
+func (s *session) showStatus(snap *view.Snapshot, rates *rates) error {
+	lines := []string{s.headline(snap), "", " " + states(snap)}
+	if r := rates.of("", ""); r != nil {
+		lines = append(lines, fmt.Sprintf(" per second: %s ended (%s succeeded, %s failed, %s dead)", rateText(r.Ended), rateText(r.Succeeded), rateText(r.Failed), rateText(r.Dead)))
 	}
-	if err := s.say(""); err != nil {
-		return err
-	}
-	if err := s.say(" %s", states(snap)); err != nil {
+	lines = append(lines, "")
+	if err := s.printLines(lines); err != nil {
 		return err
 	}
 	if len(snap.Queues) > 0 {
-		if err := s.say(""); err != nil {
+		if err := s.queuesListing(snap).print(s.app, rates.queues(snap)); err != nil {
 			return err
 		}
-		if err := s.queuesListing(snap).print(s.app, snap.Queues); err != nil {
+		if err := s.printLines([]string{""}); err != nil {
 			return err
 		}
 	}
-	if err := s.say(""); err != nil {
-		return err
-	}
-	return s.say(" %s", workersLine(snap.Workers))
+	return s.printLines([]string{" " + workersLine(snap.Workers)})
 }
 
 // headline says what is looked at, and when.

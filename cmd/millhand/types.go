@@ -22,7 +22,7 @@ func typesCommand(a *app) *cobra.Command {
 		args:     cobra.MaximumNArgs(1),
 		complete: typeNames,
 		run: func(ctx context.Context, s *session, args []string) error {
-			snap, err := s.snapshot(ctx)
+			snap, rates, err := s.look(ctx)
 			if err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func typesCommand(a *app) *cobra.Command {
 					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
 				}
 			}
-			return s.typesListing().print(s.app, types)
+			return typesListing(s).print(s.app, rates.types(types))
 		},
 	})
 }
@@ -60,8 +60,8 @@ func typeNames(ctx context.Context, s *session) []string {
 	return slices.Compact(names)
 }
 
-func (s *session) typesListing() *listing[view.Type] {
-	return &listing[view.Type]{
+func typesListing(s *session) *listing[typeNow] {
+	return &listing[typeNow]{
 		key: "types",
 		columns: []column{
 			{title: "TYPE"},
@@ -69,19 +69,19 @@ func (s *session) typesListing() *listing[view.Type] {
 			{title: "READY", right: true},
 			{title: "IN HAND", right: true},
 			{title: "RUNNING", right: true},
-			{title: "OLDEST"},
+			{title: "OLDEST"}, {title: "/S", right: true}, {title: "FAILED", right: true, spare: true}, {title: "RUN p95", right: true, spare: true},
 			{title: "WORKERS", right: true},
 			{title: "LIMITS OF", spare: true},
 			{title: "STATE"},
 		},
-		row: func(t view.Type) []cell {
+		row: func(t typeNow) []cell {
 			return []cell{
 				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
-				plain(s.oldestText(&t.Oldest)), number(t.Workers),
-				plain(keyText(t.Key)), stateOfType(&t),
+				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), runCell(t.Rate), number(t.Workers),
+				plain(keyText(t.Key)), stateOfType(&t.Type),
 			}
 		},
-		name:  func(t view.Type) string { return t.Queue + "/" + t.Name },
+		name:  func(t typeNow) string { return t.Queue + "/" + t.Name },
 		empty: "no types; a worker that serves a type makes it known",
 	}
 }
