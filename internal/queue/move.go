@@ -24,6 +24,9 @@ const (
 // ErrNotScheduled says that a job does not wait for its time, or not for more than a second.
 var ErrNotScheduled = errors.New("job is due")
 
+// ErrChanged says that a job is not as it was seen: it ran meanwhile and waits again, or was moved.
+var ErrChanged = errors.New("job has changed since it was looked at")
+
 // Move changes when a job that waits for its time is due; an empty life is the newest. It returns
 // [ErrNotScheduled], a [*FinishedError] or [ErrNotFound].
 func (s *Store) Move(ctx context.Context, p job.Place, life string, at time.Time) error {
@@ -42,11 +45,19 @@ func (s *Store) RunNow(ctx context.Context, p job.Place, life string) error {
 	return err
 }
 
+// MoveSeen is [Store.Move], or [Store.RunNow] for the zero time, of a job whose message was seen with a
+// sequence, and that waits for its time with that one still. It returns [ErrChanged] if it does not.
+func (s *Store) MoveSeen(ctx context.Context, p job.Place, life string, seen uint64, at time.Time) error {
+	v := &move{store: s, place: p, life: life, seen: seen, at: at, alive: s.patience()}
+	return v.run(ctx)
+}
+
 // A move puts another message in the place of one that waits for its time.
 type move struct {
 	store *Store
 	place job.Place
 	life  string
+	seen  uint64       // sequence that the message has to have; 0: any
 	at    time.Time    // zero: now
 	alive func() error // how long it is tried
 
@@ -94,6 +105,9 @@ func (v *move) find(ctx context.Context) (*Message, error) {
 		return nil, v.ended(ctx)
 	case err != nil:
 		return nil, err
+	}
+	if v.seen > 0 && m.Seq != v.seen && !m.RunAt.IsZero() && !v.isOurs(m) {
+		return nil, ErrChanged
 	}
 	v.life = m.Life
 	return m, nil

@@ -26,6 +26,10 @@ type Config struct {
 	Domain    string       // JetStream domain, if any
 	MaxBytes  int64        // of each stream that is made; 0: as many as the account has
 	Logger    *slog.Logger // never nil
+
+	// Wrote is told how long each write took, be it a message or a removal, until it was answered or given
+	// up. It must not block. nil: nobody is.
+	Wrote func(took time.Duration)
 }
 
 // A Client is JetStream for one namespace over one connection. It is safe for concurrent use.

@@ -24,6 +24,9 @@ func (c *Client) Forget(token uint64) bool { return c.publisher.forget(token) }
 // message. It returns [ErrConflict] if the condition of m does not hold. After
 // [context.DeadlineExceeded] it may be stored or not.
 func (c *Client) Publish(ctx context.Context, m *nats.Msg) (seq uint64, err error) {
+	if c.cfg.Wrote != nil {
+		defer c.wrote(time.Now())
+	}
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx) // and nobody can say that it was stored all the same
 	}
@@ -48,6 +51,8 @@ func (c *Client) Publish(ctx context.Context, m *nats.Msg) (seq uint64, err erro
 	a := <-w.answer // it is there, or about to be
 	return a.seq, a.err
 }
+
+func (c *Client) wrote(began time.Time) { c.cfg.Wrote(time.Since(began)) }
 
 // Pauses between two attempts.
 const (
