@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/millhand/millhand/internal/job"
 )
@@ -10,6 +11,20 @@ import (
 type Part struct {
 	Stream  string
 	Subject string // wildcards allowed
+}
+
+// Covers reports whether a subject is of the part.
+func (p Part) Covers(subject string) bool {
+	want, got := strings.Split(p.Subject, "."), strings.Split(subject, ".")
+	for i, token := range want {
+		switch {
+		case token == ">":
+			return len(got) > i
+		case i >= len(got) || token != "*" && token != got[i]:
+			return false
+		}
+	}
+	return len(got) == len(want)
 }
 
 // AllOf is everything that a stream has.

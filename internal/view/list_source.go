@@ -128,22 +128,26 @@ func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 func (v *View) readyOf(ctx context.Context, part queue.Part, q *Queue, t *Type, behind uint64) ([]*stream.Message, error) {
 	from := max(behind, t.Delivered) + 1
 	known := v.oldest.get(q.Name, t.Name)
-	w, first := wayTo(t, q.Messages, q.LastSeq, known, known.Saw.Add(lookAgain)) // it is read anyway
-	if w == byTable {
+	w, first := wayTo(t, q.LastSeq, known, known.Saw.Add(lookAgain)) // it is read anyway
+	switch {
+	case w == byTable:
 		found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, from, readyAtOnce)
 		if err == nil || !errors.Is(err, stream.ErrTooMany) && !cannotRead(err) {
 			return found, err
 		}
-	}
-	if w == byWalking {
+	case w == byWalking:
 		from = max(from, first)
-	}
-	if w == byIndex && behind == 0 {
-		m, err := v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, 1)
-		if err != nil {
-			return nil, orNone(err)
+	case behind == 0 && (w == byIndex || w == byPeeking):
+		m, err := v.firstOf(ctx, part, t, w, first)
+		if errors.Is(err, queue.ErrNotFound) && t.Ready.Value <= onDemand {
+			m, err = v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, 1)
 		}
-		from = max(from, m.Seq)
+		if orNone(err) != nil {
+			return nil, err
+		}
+		if err == nil {
+			from = max(from, m.Seq)
+		}
 	}
 	return v.forward(ctx, part, from, 0, readyAtOnce)
 }

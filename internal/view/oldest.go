@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/stream"
@@ -23,12 +21,8 @@ type Oldest struct {
 
 // Bounds of what is looked through to find the oldest ready job of a type.
 const (
-	// indexed is up to how many ready jobs the broker is asked by its index of subjects, which costs
-	// by their number, below 10 ms: see docs/decisions/0044-what-a-look-costs.md.
-	indexed = 200_000
-	// rare is how many messages there are for each job of a type that is too rare to be looked for
-	// message by message.
-	rare = 1000
+	// peeked is how many messages behind the last one that was handed out are looked at one by one.
+	peeked = 256
 	// lookAgain is how long the oldest job of a type is believed to be still there while none is
 	// handed out.
 	lookAgain = 10 * time.Second
@@ -66,17 +60,19 @@ func (k *oldestKnown) set(queueName, typ string, l oldestLook) {
 type way int
 
 const (
-	noWay     way = iota // it is not looked for: that would cost too much
+	noWay     way = iota // the counts are not known
 	none                 // there is none
 	asKnown              // what is known is good enough
-	byTable              // the broker makes a list of all that there are: few
-	byIndex              // it goes by its index of subjects
-	byWalking            // it goes through the stream from a sequence on
+	byTable              // the broker makes a table of all that there are: few
+	byIndex              // it goes by its index of subjects, which costs by what is ready
+	byWalking            // it goes through the stream from where it is, or where nothing was
+	byPeeking            // a few messages are looked at, which a type with a good part of the queue is among
 )
 
-// wayTo decides how the oldest ready job of a type is found, and from which sequence on. Whatever is
-// walked through was not looked at before, or jobs of the type are frequent there.
-func wayTo(t *Type, messages Count, lastSeq uint64, known oldestLook, now time.Time) (w way, from uint64) {
+// wayTo decides how the oldest ready job of a type is found, and from which sequence on. None of the
+// ways has the broker go through what it does not know to be short: see
+// docs/decisions/0044-what-a-look-costs.md.
+func wayTo(t *Type, lastSeq uint64, known oldestLook, now time.Time) (w way, from uint64) {
 	ready, inHand := t.Ready.Value, t.InHand.Value
 	switch {
 	case !t.Ready.Known() || !t.InHand.Known():
@@ -84,19 +80,17 @@ func wayTo(t *Type, messages Count, lastSeq uint64, known oldestLook, now time.T
 	case ready == 0:
 		return none, lastSeq
 	case known.Seq > t.Delivered && now.Sub(known.Saw) < lookAgain:
-		return asKnown, 0
+		return asKnown, known.Seq
 	case ready+inHand <= stream.MaxLastMatching/2: // some may have come since
 		return byTable, t.Delivered + 1
 	case known.Seq > t.Delivered:
 		return byWalking, known.Seq
 	case known.nothingTo > 0:
 		return byWalking, max(known.nothingTo, t.Delivered) + 1
-	case inHand == 0 && ready <= indexed:
+	case ready <= countable:
 		return byIndex, 1
-	case messages.Known() && ready >= messages.Value/rare:
-		return byWalking, t.Delivered + 1
 	default:
-		return noWay, 0
+		return byPeeking, t.Delivered + 1
 	}
 }
 
@@ -110,14 +104,14 @@ func (v *View) findOldest(ctx context.Context, s *Snapshot) {
 			t := &q.Types[j]
 			known := v.oldest.get(q.Name, t.Name)
 			t.Oldest = Oldest{How: Unknown}
-			w, from := wayTo(t, q.Messages, q.LastSeq, known, s.At)
+			w, from := wayTo(t, q.LastSeq, known, s.At)
 			switch w {
 			case none:
 				t.Oldest = Oldest{How: Exact, Saw: t.Ready.At}
 				v.oldest.set(q.Name, t.Name, oldestLook{Oldest: t.Oldest, nothingTo: from})
 			case asKnown:
 				t.Oldest = known.Oldest
-			case byTable, byIndex, byWalking:
+			case byTable, byIndex, byWalking, byPeeking:
 				looks = append(looks, look{t, w, from, known.Saw})
 			case noWay:
 			}
@@ -161,32 +155,54 @@ func (v *View) lookFor(ctx context.Context, l look) (Oldest, error) {
 		return Oldest{}, err
 	}
 	part := v.cfg.Store.ReadyOf(name, l.t.Name)
-	m, err := v.firstOf(ctx, part, l)
+	m, err := v.firstOf(ctx, part, l.t, l.way, l.from)
 	switch {
-	case errors.Is(err, queue.ErrNotFound):
+	case errors.Is(err, queue.ErrNotFound) && l.way != byPeeking:
 		return Oldest{How: Exact}, nil
 	case err != nil:
 		return Oldest{}, err
-	case m.Seq <= l.t.Delivered: // it was handed out meanwhile, or before
-		return Oldest{}, errHandedOut
 	}
 	return Oldest{How: Exact, Seq: m.Seq, At: m.Time.UTC()}, nil
 }
 
-var errHandedOut = errors.New("the oldest job was handed out")
+// firstOf finds the first job of a type that was not handed out, or [queue.ErrNotFound].
+func (v *View) firstOf(ctx context.Context, part queue.Part, t *Type, w way, from uint64) (*stream.Message, error) {
+	switch w {
+	case byTable:
+		found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, from, 1)
+		if cannotRead(err) {
+			return v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, from)
+		}
+		if err == nil && len(found) == 0 {
+			err = queue.ErrNotFound
+		}
+		if err != nil {
+			return nil, err
+		}
+		return found[0], nil
+	case byPeeking:
+		return v.peek(ctx, part, from)
+	case byIndex:
+		m, err := v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, from)
+		if err == nil && m.Seq <= t.Delivered { // it is in hand
+			return v.peek(ctx, part, t.Delivered+1)
+		}
+		return m, err
+	case noWay, none, asKnown, byWalking:
+	}
+	return v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, from)
+}
 
-func (v *View) firstOf(ctx context.Context, part queue.Part, l look) (*stream.Message, error) {
-	if l.way != byTable {
-		return v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, l.from)
-	}
-	found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, l.from, 1)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrPermissionViolation):
-		return v.cfg.Client.NextAny(ctx, part.Stream, part.Subject, l.from)
-	case err != nil:
+// peek looks at a few messages from a sequence on for one of a part, or returns [queue.ErrNotFound].
+func (v *View) peek(ctx context.Context, part queue.Part, from uint64) (*stream.Message, error) {
+	next, err := v.forward(ctx, v.cfg.Store.AllOf(part.Stream), from, 0, peeked)
+	if err != nil {
 		return nil, err
-	case len(found) == 0:
-		return nil, queue.ErrNotFound
 	}
-	return found[0], nil
+	for _, m := range next {
+		if part.Covers(m.Subject) {
+			return m, nil
+		}
+	}
+	return nil, queue.ErrNotFound
 }
