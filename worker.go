@@ -7,7 +7,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/millhand/millhand/internal/metrics"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stats"
@@ -55,6 +57,10 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	}
 	return &Worker{id: id, js: js, worker: w}, nil
 }
+
+// Collector returns the worker's metrics for Prometheus, to be registered once. It asks the broker
+// nothing. docs/operations.md describes them.
+func (w *Worker) Collector() prometheus.Collector { return metrics.NewWorker(w.worker.Observe) }
 
 // ID is the worker's id, which is unique to each start.
 func (w *Worker) ID() string { return w.id }

@@ -70,6 +70,7 @@ func (p *process) healthChecks() http.Handler {
 		}
 		answer(rw, http.StatusOK, map[string]string{"status": "ready"})
 	})
+	mux.Handle("GET /metrics", p.metrics())
 	return mux
 }
 

@@ -35,6 +35,7 @@ type Delivery struct {
 	stored     int64  // when the message was, by the broker's clock, in Unix nanoseconds
 	lastEvent  uint64 // sequence of the last event known of the id
 	startedAt  time.Time
+	finishedAt time.Time    // zero: its handler was not called, or runs
 	seenAt     atomic.Int64 // startedAt for other goroutines, in Unix nanoseconds
 	lease      *lease
 	repeated   bool        // the broker has handed it out before, or may have
@@ -188,6 +189,15 @@ func (h *Delivery) StartedAt() time.Time {
 	return time.Unix(0, at)
 }
 
+// SinceFinished is how long ago its handler returned or was given up; false if it was not called. It
+// is for those who have the job after that.
+func (h *Delivery) SinceFinished() (time.Duration, bool) {
+	if h.finishedAt.IsZero() {
+		return 0, false
+	}
+	return time.Since(h.finishedAt), true
+}
+
 // Left reports whether the job is finished: its handler has returned, or was given up.
 func (h *Delivery) Left() bool { return h.left.Load() }
 
@@ -196,6 +206,7 @@ func (h *Delivery) Left() bool { return h.left.Load() }
 func (h *Delivery) Finished() (ran time.Duration) {
 	if !h.startedAt.IsZero() {
 		ran = max(time.Since(h.startedAt), 1)
+		h.finishedAt = h.startedAt.Add(ran)
 	}
 	h.left.Store(true)
 	if p := h.progress.Load(); p != nil {

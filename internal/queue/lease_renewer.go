@@ -24,7 +24,8 @@ type Renewer struct {
 
 	wake chan struct{} // tick became shorter
 
-	astray atomic.Int64 // len(lost)
+	astray  atomic.Int64 // len(lost)
+	renewed renewed
 
 	mu   sync.Mutex
 	held map[*Delivery]struct{}
@@ -125,6 +126,16 @@ type renewals struct {
 	mu      sync.Mutex
 	waiting map[string]renewal // by the last token of its inbox
 	next    int
+
+	*renewed
+}
+
+// renewed counts the renewals of a renewer, by what came of them.
+type renewed struct{ confirmed, failed atomic.Uint64 }
+
+// Renewals returns how many renewals the broker confirmed, and how many not.
+func (r *Renewer) Renewals() (confirmed, failed uint64) {
+	return r.renewed.confirmed.Load(), r.renewed.failed.Load()
 }
 
 func (r *renewals) add(h *Delivery) (token string) {
@@ -142,8 +153,13 @@ func (r *renewals) answered(m *nats.Msg) {
 	asked, ok := r.waiting[token]
 	delete(r.waiting, token)
 	r.mu.Unlock()
-	if ok && m.Header.Get(stream.HeaderStatus) == "" {
+	switch {
+	case !ok:
+	case m.Header.Get(stream.HeaderStatus) == "":
+		r.confirmed.Add(1)
 		asked.held.lease.renewed(asked.sent, time.Now())
+	default:
+		r.failed.Add(1)
 	}
 }
 
@@ -154,6 +170,7 @@ func (r *renewals) forget(now time.Time) {
 	for token, asked := range r.waiting {
 		if slots.Elapsed(asked.sent, now) > asked.held.lease.wait() {
 			delete(r.waiting, token)
+			r.failed.Add(1)
 		}
 	}
 }
@@ -161,7 +178,7 @@ func (r *renewals) forget(now time.Time) {
 // Run renews until ctx ends. What is in hand stays so from one Run to the next.
 func (r *Renewer) Run(ctx context.Context) error {
 	inbox := r.nc.NewInbox()
-	asked := renewals{waiting: make(map[string]renewal)}
+	asked := renewals{waiting: make(map[string]renewal), renewed: &r.renewed}
 	sub, err := r.nc.Subscribe(inbox+".*", asked.answered)
 	if err != nil {
 		return wrap(err, "subscribe to renewals")

@@ -1,6 +1,10 @@
 package slots
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // A Limiter is this node's part of a limit that all nodes share, as whoever speaks with the
 // other nodes sets it. Until its first Allow or Lose there is no limit. Its methods do not
@@ -104,6 +108,33 @@ func (l *limit) Use() (used, need, want int) {
 	defer l.slots.mu.Unlock()
 	now, d := time.Now(), &l.slots.demand
 	return l.used(now), d.need(l, now), d.want(l, now)
+}
+
+// A PermitUse is what this node does with its permits of a limit.
+type PermitUse struct {
+	Key     Key
+	Permits int // that it has; 0 also if it lost them
+	Used    int // of these, or more while those above the limit end
+	Want    int // as [Limiter] has it
+}
+
+// Permits returns what this node does with those of each limit in force, sorted.
+func (s *Slots) Permits() (all []PermitUse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, d := time.Now(), &s.demand
+	for _, l := range d.allLimits {
+		if !l.limited || l.key.Kind == ofQueueHere {
+			continue
+		}
+		use := PermitUse{Key: l.key, Used: l.used(now), Want: d.want(l, now)}
+		if !l.over(now) {
+			use.Permits = l.permits
+		}
+		all = append(all, use)
+	}
+	slices.SortFunc(all, func(a, b PermitUse) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+	return all
 }
 
 // Lift implements [Limiter].

@@ -3,6 +3,7 @@
 //
 //	counter.go    what is counted
 //	live.go       a worker's counters, for all queues and types
+//	timer.go      a histogram that grows
 //	histogram.go  how long something took, in buckets that can be added
 //	counts.go     what was counted of one queue and type in some time
 //	record.go     the form in which it is stored

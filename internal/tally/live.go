@@ -16,23 +16,18 @@ type Pair struct{ Queue, Type string }
 // for the way of every job: they neither block nor allocate. Make it with [Book.Of].
 type Live struct {
 	n   [counters]atomic.Uint64
-	h   [measures]liveHistogram
+	h   [measures]Timer
 	due ring
-}
-
-type liveHistogram struct {
-	counts [buckets]atomic.Uint64
-	nanos  atomic.Uint64
 }
 
 // Started counts a handler that is called now, of a job that was ready for that long.
 func (l *Live) Started(wait time.Duration) {
 	l.n[Started].Add(1)
-	l.observe(Wait, wait)
+	l.h[Wait].Observe(wait)
 }
 
 // Ran counts that a handler took d.
-func (l *Live) Ran(d time.Duration) { l.observe(Run, d) }
+func (l *Live) Ran(d time.Duration) { l.h[Run].Observe(d) }
 
 // Ended counts an end, with the reason of a dead one. One that is no event is not counted.
 func (l *Live) Ended(k job.EventKind, reason string) {
@@ -57,17 +52,11 @@ func (l *Live) Followed(now time.Time, delay time.Duration) {
 // Fired counts the first delivery of a job that waited for its time, which came that late.
 func (l *Live) Fired(late time.Duration) {
 	l.n[Fired].Add(1)
-	l.observe(Late, late)
+	l.h[Late].Observe(late)
 }
 
 // Inc counts one of the rest.
 func (l *Live) Inc(c Counter) { l.n[c].Add(1) }
-
-func (l *Live) observe(m Measure, d time.Duration) {
-	h := &l.h[m]
-	h.counts[BucketOf(d)-FirstBucket].Add(1)
-	h.nanos.Add(uint64(max(d, 0))) //nolint:gosec // it is not negative
-}
 
 // read returns what was counted so far. Busy is the time of the runs that have ended.
 func (l *Live) read(now time.Time) (c Counts) {
@@ -76,24 +65,7 @@ func (l *Live) read(now time.Time) (c Counts) {
 		c.N[i] = l.n[i].Load()
 	}
 	for m := range l.h {
-		h := &l.h[m]
-		var first, last int
-		for i := range h.counts {
-			if h.counts[i].Load() > 0 {
-				if last == 0 {
-					first = i
-				}
-				last = i + 1
-			}
-		}
-		if last == 0 {
-			continue
-		}
-		counts := make([]uint64, last-first)
-		for i := range counts {
-			counts[i] = h.counts[first+i].Load()
-		}
-		c.H[m] = Histogram{first: FirstBucket + first, counts: counts, micros: h.nanos.Load() / uint64(time.Microsecond)}
+		c.H[m] = *l.h[m].Read()
 	}
 	c.N[Busy] = c.H[Run].micros
 	return c

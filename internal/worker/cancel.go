@@ -86,6 +86,7 @@ func (w *Worker) carry(ctx context.Context, o *job.Order) error {
 // settled is told how each run ended.
 func (w *Worker) settled(h *queue.Delivery, o *queue.Outcome) {
 	w.failures.note(h, o)
+	w.counts.settled(h)
 	if o.Kind == job.EventCancelled && !o.ByOther && h.StartedAt().IsZero() {
 		w.orders.Dropped(&h.Record, h)
 	}

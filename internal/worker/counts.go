@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/supervisor"
 	"github.com/millhand/millhand/internal/tally"
 )
 
@@ -12,10 +15,14 @@ import (
 // settler's [queue.Counter] for what is read and written, and the runners count what runs.
 type counts struct {
 	*tally.Book
-	ahead atomic.Int64 // how far this machine's clock is ahead of the broker's, in nanoseconds
+	settle tally.Timer  // from a handler's end until that is acknowledged
+	ahead  atomic.Int64 // how far this machine's clock is ahead of the broker's, in nanoseconds
+
+	mu       sync.Mutex
+	restarts map[string]uint64 // of parts of the tree, by the first word of their names
 }
 
-func newCounts() *counts { return &counts{Book: tally.NewBook()} }
+func newCounts() *counts { return &counts{Book: tally.NewBook(), restarts: make(map[string]uint64)} }
 
 // of returns the counters of a job's queue and type.
 func (c *counts) of(h *queue.Delivery) *tally.Live { return c.Of(h.Queue, h.Type) }
@@ -23,6 +30,25 @@ func (c *counts) of(h *queue.Delivery) *tally.Live { return c.Of(h.Queue, h.Type
 // started counts that a job's handler is called.
 func (c *counts) started(h *queue.Delivery) {
 	c.of(h).Started(h.StartedAt().Sub(h.Stored()) - time.Duration(c.ahead.Load()))
+}
+
+// settled counts how long it took to acknowledge a job after its handler's end.
+func (c *counts) settled(h *queue.Delivery) {
+	if d, ok := h.SinceFinished(); ok {
+		c.settle.Observe(d)
+	}
+}
+
+// restarted counts restarts of parts of the tree. Those that have a queue or a type in their names
+// are counted together.
+func (c *counts) restarted(e supervisor.Event) {
+	if e.Kind != supervisor.ChildRestarting {
+		return
+	}
+	part, _, _ := strings.Cut(e.Child, " ")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.restarts[part]++
 }
 
 // Fired implements [queue.Counter].

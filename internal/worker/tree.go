@@ -124,6 +124,7 @@ func (w *Worker) supervise(s supervisor.Spec) (*supervisor.Supervisor, error) {
 // logEvent keeps the log to what is out of the ordinary: first starts and ordered stops
 // are for debugging.
 func (w *Worker) logEvent(e supervisor.Event) {
+	w.counts.restarted(e)
 	level := e.Level()
 	if e.Kind == supervisor.ChildStopped || e.Kind == supervisor.ChildStarted && e.Restarts == 0 {
 		level = slog.LevelDebug
