@@ -107,7 +107,7 @@ func (s *session) printOutcome(o *outcome) error {
 			return nil
 		}
 		return s.say("%s", refOf(o.Ref))
-	case formatText:
+	case formatText, formatCSV:
 	}
 	if o.code != cli.ExitOK {
 		s.warn("%s: %s", refOf(o.Ref), o.text)

@@ -75,7 +75,7 @@ func (l *listing[T]) print(a *app, entries []T) error {
 			}
 		}
 		return nil
-	case formatText:
+	case formatText, formatCSV:
 	}
 	if len(entries) == 0 {
 		_, err := fmt.Fprintln(a.err, l.empty) // so that a pipe gets nothing

@@ -146,7 +146,7 @@ func (s *session) showQueue(snap *view.Snapshot, q queueNow, types []typeNow) er
 		if err := s.say(""); err != nil {
 			return err
 		}
-	case formatNDJSON, formatName:
+	case formatNDJSON, formatName, formatCSV:
 	}
 	return l.print(s.app, types)
 }

@@ -75,11 +75,11 @@ func statsCommand(a *app) *cobra.Command {
 }
 
 func parseBy(text string) (tally.By, error) {
-	switch by := tally.By(text); by {
-	case tally.ByType, tally.ByQueue, tally.ByPair:
-		return by, nil
-	case byTime:
+	if text == byTime {
 		return tally.ByAll, nil
+	}
+	if by := tally.By(text); by == tally.ByType || by == tally.ByQueue || by == tally.ByPair {
+		return by, nil
 	}
 	return "", cli.Usagef("--by %q: want type, queue, pair or time", text)
 }
@@ -150,9 +150,16 @@ func (s *session) statsByTime(r *statsReport) *listing[*statsPoint] {
 // statsColumns are those of counts.
 func statsColumns() []column {
 	return []column{
-		{title: "STARTED", right: true}, {title: "SUCCEEDED", right: true}, {title: "RETRYING", right: true}, {title: "DEAD", right: true},
-		{title: "OTHER", right: true, spare: true}, {title: "WAIT p50", right: true, spare: true}, {title: "p95", right: true},
-		{title: "RUN p50", right: true, spare: true}, {title: "p95", right: true}, {title: "BUSY", right: true, spare: true},
+		{title: "STARTED", right: true},
+		{title: "SUCCEEDED", right: true},
+		{title: "RETRYING", right: true},
+		{title: "DEAD", right: true},
+		{title: "OTHER", right: true, spare: true},
+		{title: "WAIT p50", right: true, spare: true},
+		{title: "p95", right: true},
+		{title: "RUN p50", right: true, spare: true},
+		{title: "p95", right: true},
+		{title: "BUSY", right: true, spare: true},
 	}
 }
 

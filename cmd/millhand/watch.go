@@ -108,7 +108,7 @@ func (s *session) printEvent(e *millhand.Event) error {
 		return s.jsonLine(e)
 	case formatName:
 		return s.say("%s", r)
-	case formatText:
+	case formatText, formatCSV:
 	}
 	s.now = time.Now()
 	kind := paint(string(e.Kind), eventStyle(e.Kind), s.colors())

@@ -88,7 +88,7 @@ func execute(
 	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker; without HOST, only this host can reach it")
-	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks; without HOST, only this host can reach them; empty turns them off")
+	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks and metrics; without HOST, only this host can reach them; empty turns them off")
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default: as many as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")

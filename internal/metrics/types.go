@@ -37,6 +37,9 @@ func (t *types) shown(typ string) string {
 func (t *types) byPair(all tally.Sums) (byPair tally.Sums, byType map[string]*tally.Counts) {
 	byPair, byType = make(tally.Sums), make(map[string]*tally.Counts)
 	for _, p := range sorted(all) { // so that it does not hang on chance which are the first ones
+		if all[p].IsZero() {
+			continue // most pairs of a worker with many queues and types
+		}
 		shown := tally.Pair{Queue: p.Queue, Type: t.shown(p.Type)}
 		byPair.Add(shown, all[p])
 		if byType[shown.Type] == nil {

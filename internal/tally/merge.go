@@ -11,7 +11,7 @@ type Resolution struct {
 	Keep   time.Duration
 }
 
-// How long a worker's record is kept, which is long enough to be summed up after an outage.
+// KeepNode is how long a worker's record is kept: long enough to be summed up after an outage.
 const KeepNode = 15 * time.Minute
 
 // OfNodes is the subject of all records of workers, below that of statistics.

@@ -461,3 +461,17 @@ func BenchmarkRanParallel(b *testing.B) {
 		}
 	})
 }
+
+// All that is counted of a job.
+func BenchmarkJob(b *testing.B) {
+	book := tally.NewBook()
+	var settle tally.Timer
+	b.ReportAllocs()
+	for b.Loop() {
+		l := book.Of("default", "email")
+		l.Started(12_345)
+		l.Ran(1_234_567)
+		book.Of("default", "email").Ended(job.EventSucceeded, "")
+		settle.Observe(345_678)
+	}
+}

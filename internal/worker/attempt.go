@@ -68,7 +68,7 @@ func (a *attempt) live(ctx context.Context) {
 		a.finish(ending{Outcome: queue.CancelledBy(order)})
 		return
 	}
-	a.runner.worker.counts.started(a.held)
+	a.runner.counts[a.held.Type].Started(a.runner.worker.counts.waited(a.held))
 	var end ending
 	returned := false
 	defer func() {
@@ -255,7 +255,7 @@ func (a *attempt) call(ctx context.Context) (o queue.Outcome) {
 	h := a.held
 	defer func() {
 		if v := recover(); v != nil {
-			a.runner.worker.counts.of(h).Inc(tally.Panics)
+			a.runner.counts[h.Type].Inc(tally.Panics)
 			err := &job.PanicError{Value: v, Stack: string(debug.Stack())}
 			o = outcome(h.Attempt, a.settings, err, context.Cause(ctx))
 		}

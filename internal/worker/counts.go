@@ -27,9 +27,9 @@ func newCounts() *counts { return &counts{Book: tally.NewBook(), restarts: make(
 // of returns the counters of a job's queue and type.
 func (c *counts) of(h *queue.Delivery) *tally.Live { return c.Of(h.Queue, h.Type) }
 
-// started counts that a job's handler is called.
-func (c *counts) started(h *queue.Delivery) {
-	c.of(h).Started(h.StartedAt().Sub(h.Stored()) - time.Duration(c.ahead.Load()))
+// waited is how long a job was ready, by the broker's clock, until its handler's call.
+func (c *counts) waited(h *queue.Delivery) time.Duration {
+	return h.StartedAt().Sub(h.Stored()) - time.Duration(c.ahead.Load())
 }
 
 // settled counts how long it took to acknowledge a job after its handler's end.

@@ -24,6 +24,7 @@ type runner struct {
 	stage   *stages.ConsumerSupervisor[*queue.Delivery]
 	jobs    *supervisor.Dynamic
 	sources map[*stages.Subscription[*queue.Delivery]]*slots.Source // complete before the stage runs
+	counts  map[string]*tally.Live                                  // by type
 
 	mu       sync.Mutex
 	running  map[*attempt]struct{} // those that have started and not finished
@@ -34,6 +35,10 @@ func newRunner(w *Worker, queueName string) (*runner, error) {
 	r := &runner{
 		worker: w, running: make(map[*attempt]struct{}),
 		sources: make(map[*stages.Subscription[*queue.Delivery]]*slots.Source),
+		counts:  make(map[string]*tally.Live),
+	}
+	for _, typ := range w.types {
+		r.counts[typ] = w.counts.Of(queueName, typ)
 	}
 	var err error
 	if r.jobs, err = supervisor.NewDynamic(supervisor.DynamicSpec{Name: "jobs of " + queueName}); err != nil {
@@ -152,7 +157,7 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
 		r.worker.outcomes.add(job.EventLost)
-		r.worker.counts.of(h).Inc(tally.LostLeases)
+		r.counts[h.Type].Inc(tally.LostLeases)
 		r.worker.renewer.Release(h)
 		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
 	} else {
@@ -160,7 +165,7 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
 	if ran := h.Finished(); ran > 0 {
-		r.worker.counts.of(h).Ran(ran)
+		r.counts[h.Type].Ran(ran)
 	}
 	if admitted {
 		r.worker.settler.Take(h, e.Outcome)
