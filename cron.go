@@ -58,7 +58,7 @@ type CronInfo struct {
 	Cron
 	Type, Queue string // of its jobs
 
-	NextTick time.Time // zero if none is to come
+	NextTick time.Time // zero if none is to come, as while it is paused
 	// LastTick is the latest that has come since the entry was put or edited, be it missed or
 	// skipped: zero if there was none.
 	LastTick time.Time
@@ -132,6 +132,9 @@ func (c *Client) Crons(ctx context.Context) ([]CronInfo, error) {
 			return nil, publicError(err)
 		}
 		last, next := e.Around(cursor, now)
+		if e.Paused != nil {
+			next = time.Time{}
+		}
 		infos = append(infos, CronInfo{
 			Cron: cronOf(e), Type: e.Job.Type, Queue: e.Job.Queue,
 			NextTick: next, LastTick: last,

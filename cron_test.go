@@ -2,6 +2,7 @@ package millhand_test
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 	"sync"
 	"testing"
@@ -9,6 +10,10 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/worker"
 )
 
 func TestCronEndToEnd(t *testing.T) {
@@ -65,12 +70,34 @@ func TestCronEndToEnd(t *testing.T) {
 			t.Errorf("ran %v after the entry was put again", ran)
 		}
 		mu.Unlock()
+		// While it is paused nothing comes, and nothing of that comes later.
+		js, err := stream.New(s.Connect(t), stream.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := registry.NewStore(js, slog.New(slog.DiscardHandler))
+		if err := worker.PauseCron(ctx, r, queue.NewStore(js, queue.Config{Logger: slog.New(slog.DiscardHandler)}), "e", "flood"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(20 * time.Minute)
+		if infos, err := c.Crons(ctx); err != nil || len(infos) != 1 || !infos[0].NextTick.IsZero() {
+			t.Errorf("crons while it is paused: %+v, %v", infos, err)
+		}
+		if err := r.ResumeCron(ctx, "e"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(6 * time.Minute)
+		mu.Lock()
+		if len(ran) != 14 {
+			t.Errorf("ran %v after the entry was paused and resumed, want one more", ran)
+		}
+		mu.Unlock()
 		if err := c.DeleteCron(ctx, "e"); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(10 * time.Minute)
 		mu.Lock()
-		if len(ran) != 13 {
+		if len(ran) != 14 {
 			t.Errorf("ran %v after the entry was removed", ran)
 		}
 		mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/registry"
 )
 
 func cronCommand(a *app) *cobra.Command {
@@ -30,7 +31,7 @@ func cronCommand(a *app) *cobra.Command {
 			}
 			return s.cronListing().print(s.app, entries)
 		},
-	}), cronRunCommand(a))
+	}), cronPauseCommand(a), cronResumeCommand(a), cronRunCommand(a))
 }
 
 func cronNames(ctx context.Context, s *session) []string {
@@ -44,15 +45,18 @@ func cronNames(ctx context.Context, s *session) []string {
 
 // A cronEntry is what is printed of an entry. Its JSON is a contract.
 type cronEntry struct {
-	Name      string    `json:"name"`
-	Schedule  string    `json:"schedule"`
-	Zone      string    `json:"zone"`
-	Queue     string    `json:"queue"`
-	Type      string    `json:"type"`
-	Overlap   string    `json:"overlap"`
-	CatchUp   string    `json:"catch_up"`
-	Grace     string    `json:"grace"`
-	NextTick  time.Time `json:"next_tick,omitzero"`
+	Name     string    `json:"name"`
+	Schedule string    `json:"schedule"`
+	Zone     string    `json:"zone"`
+	Queue    string    `json:"queue"`
+	Type     string    `json:"type"`
+	Overlap  string    `json:"overlap"`
+	CatchUp  string    `json:"catch_up"`
+	Grace    string    `json:"grace"`
+	NextTick time.Time `json:"next_tick,omitzero"`
+
+	Paused *registry.Pause `json:"paused,omitempty"`
+
 	LastTick  time.Time `json:"last_tick,omitzero"`
 	LastEnd   string    `json:"last_end,omitempty"` // the kind of the last event of its job, if all have one id
 	LastEndAt time.Time `json:"last_end_at,omitzero"`
@@ -70,6 +74,14 @@ func (s *session) crons(ctx context.Context, names []string) ([]cronEntry, error
 	if err != nil {
 		return nil, err
 	}
+	known, err := s.registry.Crons(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the entries: %w", err)
+	}
+	pauses := make(map[string]*registry.Pause)
+	for i := range known {
+		pauses[known[i].Name] = known[i].Paused
+	}
 	byName := make(map[string]*millhand.CronInfo)
 	var all []string
 	for i := range infos {
@@ -83,13 +95,13 @@ func (s *session) crons(ctx context.Context, names []string) ([]cronEntry, error
 	for _, name := range names {
 		info, ok := byName[name]
 		if !ok {
-			return nil, exitWith(cli.ExitNotFound, notThere("entry", name, "'millhand cron' has those there are"+meant(name, "cron", "run")))
+			return nil, exitWith(cli.ExitNotFound, notThere("entry", name, "'millhand cron' has those there are"+meant(name, "cron", "run", "pause", "resume")))
 		}
 		e := cronEntry{
 			Name: info.Name, Schedule: info.Schedule, Zone: info.Zone, Queue: info.Queue, Type: info.Type,
 			Overlap: string(info.Overlap), CatchUp: string(info.CatchUp), Grace: info.Grace.String(),
 			NextTick: info.NextTick, LastTick: info.LastTick, Missed: info.Missed, MissedAt: info.MissedAt, Skipped: info.Skipped, SkippedAt: info.SkippedAt,
-			entry: info.Cron,
+			Paused: pauses[name], entry: info.Cron,
 		}
 		if err := s.addLastEnd(ctx, &e); err != nil {
 			return nil, err
@@ -124,11 +136,13 @@ func (s *session) cronListing() *listing[cronEntry] {
 	return &listing[cronEntry]{
 		key: "entries",
 		columns: []column{
-			{title: "ENTRY"}, {title: "SCHEDULE"}, {title: "NEXT"}, {title: "LAST"}, {title: "ENDED"}, {title: "MISSED", right: true}, {title: "SKIPPED", right: true}, {title: "JOB"},
+			{title: "ENTRY"}, {title: "SCHEDULE"}, {title: "JOB", spare: true}, {title: "LAST"}, {title: "ENDED"},
+			{title: "MISSED", right: true, spare: true}, {title: "SKIPPED", right: true, spare: true}, {title: "NEXT"},
 		},
 		row: func(e cronEntry) []cell {
 			return []cell{
-				plain(e.Name), plain(scheduleText(&e)), plain(s.nextText(e.NextTick)), plain(s.lastText(e.LastTick)), plain(e.LastEnd), number(e.Missed), number(e.Skipped), plain(e.Queue + "/" + e.Type),
+				plain(e.Name), plain(scheduleText(&e)), plain(e.Queue + "/" + e.Type), plain(s.lastText(e.LastTick)), plain(e.LastEnd),
+				number(e.Missed), number(e.Skipped), s.nextCell(&e),
 			}
 		},
 		name:  func(e cronEntry) string { return e.Name },
@@ -143,11 +157,15 @@ func scheduleText(e *cronEntry) string {
 	return e.Schedule + " " + e.Zone
 }
 
-func (s *session) nextText(t time.Time) string {
-	if t.IsZero() || s.absolute {
-		return s.moment(t)
+func (s *session) nextCell(e *cronEntry) cell {
+	switch t := e.NextTick; {
+	case e.Paused != nil:
+		return cell{text: s.pauseText(e.Paused), style: yellow}
+	case t.IsZero() || s.absolute:
+		return plain(s.moment(t))
+	default:
+		return plain("in " + span(max(t.Sub(s.now), 0)))
 	}
-	return "in " + span(max(t.Sub(s.now), 0))
 }
 
 func (s *session) lastText(t time.Time) string {

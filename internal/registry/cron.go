@@ -16,12 +16,14 @@ import (
 // A Cron is an entry of a schedule: when, and which job. Of a removed one there is no job.
 type Cron struct {
 	cron.Entry
-	Job job.Record // what all its jobs have in common: all but id, life and times
+	Job    job.Record // what all its jobs have in common: all but id, life and times
+	Paused *Pause     // nil: it is not; set by [Store.Crons] alone, since to a node it is removed
 }
 
 // cronValue is an entry as the bucket has it.
 type cronValue struct {
-	Removed bool `json:"removed,omitempty"` // nothing else is there then
+	Removed bool        `json:"removed,omitempty"` // nothing else is there then, but for Paused
+	Paused  *pausedCron `json:"paused,omitempty"`  // it is removed until somebody resumes it
 
 	Schedule string    `json:"schedule,omitempty"`
 	Zone     string    `json:"zone,omitempty"`
@@ -78,13 +80,17 @@ func encodeCron(c Cron, since time.Time) ([]byte, error) {
 		Overlap: c.Overlap, CatchUp: c.CatchUp, Grace: c.Grace.String(),
 	}
 	v.setPayload(c.Job.Payload)
+	return encodeCronValue(v), nil
+}
+
+func encodeCronValue(v cronValue) []byte {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false) // the payload stays as it is
 	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("entry %s: %w", c.Name, err)
+		panic(err) // numbers, strings, times, and JSON that was checked
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
 func encodeDuration(d time.Duration) string {

@@ -123,6 +123,74 @@ func TestCronRefusesWhatBreaksARule(t *testing.T) {
 	})
 }
 
+// A paused entry is removed for all who follow it, and is there as it was for those who look. What is put
+// meanwhile keeps it paused.
+func TestPausedCron(t *testing.T) {
+	inScene(t, func(s *scene) {
+		want := everyMinute(s.t, "e")
+		first := s.putCron(want)
+		listed := func() *Cron {
+			all, err := s.store.Crons(s.ctx)
+			if err != nil || len(all) != 1 {
+				s.t.Fatalf("entries %+v, %v", all, err)
+			}
+			return &all[0]
+		}
+		before, err := s.store.PauseCron(s.ctx, "e", "flood")
+		if err != nil || before.Name != "e" || before.Rev != first.Rev {
+			s.t.Errorf("pause: %+v, %v", before, err)
+		}
+		if c := s.cron("e"); !c.Removed {
+			s.t.Error("those who follow it see it still")
+		}
+		paused := listed()
+		if paused.Paused == nil || paused.Paused.Reason != "flood" || time.Since(paused.Paused.Since) > time.Minute {
+			s.t.Errorf("paused %+v", paused.Paused)
+		}
+		if diff := cmp.Diff(view(first), view(*paused)); diff != "" {
+			s.t.Errorf("while it is paused (-put +listed):\n%s", diff)
+		}
+		time.Sleep(time.Hour)
+		if before, err := s.store.PauseCron(s.ctx, "e", "storm"); err != nil || before.Name != "" {
+			s.t.Errorf("pause again: %+v, %v", before, err)
+		}
+		again := s.putCron(want)
+		if p := listed().Paused; p == nil || p.Reason != "storm" || !p.Since.Equal(paused.Paused.Since) {
+			s.t.Errorf("paused again %+v", p)
+		}
+		if s.putCron(want).Rev != again.Rev {
+			s.t.Error("it was written though it is there as it is")
+		}
+		want.Job.Payload = []byte(`"<other>"`)
+		s.putCron(want)
+		for range 2 {
+			if err := s.store.ResumeCron(s.ctx, "e"); err != nil {
+				s.t.Error(err)
+			}
+		}
+		got := s.cron("e")
+		want.Schedule = first.Schedule // it keeps its pace
+		if diff := cmp.Diff(view(want), view(got)); diff != "" || listed().Paused != nil {
+			s.t.Errorf("resumed (-put +got):\n%s", diff)
+		}
+		// It can be removed while it is paused.
+		if _, err := s.store.PauseCron(s.ctx, "e", ""); err != nil {
+			s.t.Error(err)
+		}
+		if _, err := s.store.RemoveCron(s.ctx, "e"); err != nil {
+			s.t.Error(err)
+		}
+		for name, err := range map[string]error{"resume": s.store.ResumeCron(s.ctx, "e"), "never there": s.store.ResumeCron(s.ctx, "f")} {
+			if !errors.Is(err, ErrNoEntry) {
+				s.t.Errorf("%s: %v, want ErrNoEntry", name, err)
+			}
+		}
+		if _, err := s.store.PauseCron(s.ctx, "e", ""); !errors.Is(err, ErrNoEntry) {
+			s.t.Errorf("pause of a removed one: %v, want ErrNoEntry", err)
+		}
+	})
+}
+
 func TestCronIsFollowed(t *testing.T) {
 	inScene(t, func(s *scene) {
 		if err := s.store.Open(s.ctx); err != nil {

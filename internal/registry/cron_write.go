@@ -32,8 +32,16 @@ func (s *Store) PutCron(ctx context.Context, c Cron) (before Cron, err error) {
 				since = known.Schedule.Since()
 			}
 		}
+		paused, isPaused := readPausedCron(there)
+		if isPaused && paused.Schedule.String() == c.Schedule.String() && paused.Schedule.ZoneName() == c.Schedule.ZoneName() {
+			since = paused.Schedule.Since()
+		}
 		var value []byte
 		value, failed = encodeCron(c, since)
+		if isPaused { // it stays paused
+			value = encodePausedCron(*paused.Paused, value)
+			return value, failed == nil && differs(there, value)
+		}
 		return value, failed == nil && !same(before, value)
 	})
 	return before, cmp.Or(failed, err)
@@ -57,7 +65,7 @@ func (s *Store) RemoveCron(ctx context.Context, name string) (before Cron, err e
 	}
 	err = s.set(ctx, cronSetting(name), func(there stream.Entry) ([]byte, bool) {
 		known, err := decodeCron(there)
-		if there.Value == nil || err == nil && known.Removed {
+		if there.Value == nil || err == nil && known.Removed && pausedOfCron(there) == nil {
 			return nil, false
 		}
 		before = known
@@ -70,7 +78,8 @@ func (s *Store) RemoveCron(ctx context.Context, name string) (before Cron, err e
 	return before, err
 }
 
-// Crons returns all entries that can be read and are not removed, sorted by name.
+// Crons returns all entries that can be read and are not removed, those that are paused included, sorted
+// by name.
 func (s *Store) Crons(ctx context.Context) ([]Cron, error) {
 	entries, err := s.peek(ctx, cronKeys+".*")
 	if err != nil {
@@ -78,7 +87,11 @@ func (s *Store) Crons(ctx context.Context) ([]Cron, error) {
 	}
 	var crons []Cron
 	for _, e := range entries {
-		if c, err := decodeCron(e); err == nil && !c.Removed {
+		c, err := decodeCron(e)
+		if paused, ok := readPausedCron(e); ok {
+			c, err = paused, nil
+		}
+		if err == nil && !c.Removed {
 			crons = append(crons, c)
 		}
 	}

@@ -28,13 +28,23 @@ func RemoveCron(ctx context.Context, r *registry.Store, s *queue.Store, name str
 	return s.LeaveCron(ctx, before.Job.Queue, name, before.Rev+1)
 }
 
+// PauseCron keeps the ticks of an entry from coming, and ends what was published of it ahead. It returns
+// [registry.ErrNoEntry] if there is none.
+func PauseCron(ctx context.Context, r *registry.Store, s *queue.Store, name, reason string) error {
+	before, err := r.PauseCron(ctx, name, reason)
+	if err != nil || before.Name == "" { // it was paused before
+		return err
+	}
+	return s.LeaveCron(ctx, before.Job.Queue, name, before.Rev+1)
+}
+
 // newTicker returns the part that publishes the ticks of all entries that the follower knows.
 func (w *Worker) newTicker() *queue.Ticker {
 	crons := func() []queue.Cron {
 		known := w.crons.All()
 		all := make([]queue.Cron, len(known))
 		for i, c := range known {
-			all[i] = queue.Cron(c)
+			all[i] = queue.Cron{Entry: c.Entry, Job: c.Job}
 		}
 		return all
 	}

@@ -60,7 +60,7 @@ var allowed = map[string][]string{
 	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
 	"cmd/enqueue":  {".", "internal/cli", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "internal/bulk", "internal/cli", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/view"},
+	"cmd/millhand": {".", "internal/bulk", "internal/cli", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/view", "internal/worker"},
 	"examples/*":   {".", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// A user of the public package too, beside the broker that it measures with.
