@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		file, src string
 		want      []string
 	}{
-var mayGo = []string{"internal/supervisor", "internal/natstest", "internal/cli/interruptible.go", "internal/broker/broker.go"}
+		{"worker.go", goes, []string{"worker.go:2:12: go statement outside internal/supervisor, internal/natstest, internal/cli/interruptible.go, internal/broker/broker.go"}},
 		{"internal/supervisor/run.go", goes, nil},
 		{"worker_test.go", goes, nil},
 		{"worker.go", sleeps, []string{"worker.go:3:12: time.Sleep outside a test in a bubble"}},
