@@ -33,6 +33,7 @@ type app struct {
 	utc      bool
 	absolute bool
 	wide     bool
+	debug    bool
 }
 
 // register adds the flags to root, in the order of the help.
@@ -45,13 +46,14 @@ func (a *app) register(root *cobra.Command) {
 	fs.BoolVar(&a.utc, "utc", false, "print times in UTC, not in the local zone")
 	fs.BoolVar(&a.wide, "wide", false, "print tables as wide as they are, not as wide as the terminal")
 	fs.Var(&a.color, "color", "`auto`, always or never; auto is on a terminal, unless NO_COLOR is set")
+	fs.BoolVar(&a.debug, "debug", false, "print each request to the broker on standard error: how long it took, its subject, and sizes")
 	a.conn.Register(fs)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "ndjson", "name"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))         // the flag is there
 }
 
 func isOutputFlag(name string) bool {
-	return slices.Contains([]string{"output", "absolute", "utc", "wide", "color"}, name)
+	return slices.Contains([]string{"output", "absolute", "utc", "wide", "color", "debug"}, name)
 }
 
 // check refuses what a command cannot print.
@@ -89,6 +91,9 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	target, err := a.conn.Target()
 	if err != nil {
 		return nil, err
+	}
+	if a.debug {
+		target.Trace = a.err
 	}
 	s := &session{app: a, target: target}
 	s.nc, err = target.Connect(ctx, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), s.nameConnection)

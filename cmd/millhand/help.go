@@ -39,7 +39,7 @@ func help(c *cobra.Command, width int) string {
 	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n\nExamples:\n%s\n", about, c.UseLine(), c.Example)
 	if c.HasParent() {
 		writeCommands(&b, "Commands", c.Commands())
-		writeFlags(&b, "Flags", shown(c.LocalNonPersistentFlags(), func(string) bool { return true }), width)
+		writeFlags(&b, "Flags", ownFlags(c), width)
 	} else {
 		for _, g := range groups() {
 			writeCommands(&b, g.title, inGroup(c.Commands(), g.id))
@@ -52,10 +52,16 @@ func help(c *cobra.Command, width int) string {
 		return b.String()
 	}
 	writeFlags(&b, "The broker", shown(all, func(name string) bool { return !isOutputFlag(name) }), width)
-	writeFlags(&b, "Other", shown(c.LocalNonPersistentFlags(), func(string) bool { return true }), width)
+	writeFlags(&b, "Other", ownFlags(c), width)
 	b.WriteString("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 timeout, 6 the job failed,\n" +
 		"7 done in part, 8 a check found something, 130 interrupted. 'millhand COMMAND --help' has more.\n")
 	return b.String()
+}
+
+// ownFlags are those of the command alone, in the order in which they were made.
+func ownFlags(c *cobra.Command) *pflag.FlagSet {
+	own := c.LocalNonPersistentFlags() // sorted
+	return shown(c.Flags(), func(name string) bool { return own.Lookup(name) != nil })
 }
 
 func inGroup(all []*cobra.Command, id string) []*cobra.Command {

@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	_ "time/tzdata" // of cron entries, on machines that have none
+
+	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -22,5 +24,6 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		ctx, hungUp = signal.NotifyContext(ctx, syscall.SIGHUP)
 		defer hungUp()
 	}
+	cobra.EnableCommandSorting = false // the table has an order
 	return execute(ctx, args, streams{in: stdin, out: stdout, err: stderr})
 }

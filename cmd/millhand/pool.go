@@ -187,6 +187,8 @@ func (l *limiter) quotaOf(pool string) (millhand.Quota, error) {
 	kind, name, isKind := strings.Cut(pool, "=")
 	q := millhand.Quota{}
 	switch {
+	case pool == "":
+		return q, cli.Usagef("POOL is empty: want TYPE, queue=NAME or key=NAME")
 	case !isKind:
 		q.Type = pool
 	case kind == "type":

@@ -31,10 +31,11 @@ const (
 
 // Target is a server and how to connect to it. One with only a URL is usable.
 type Target struct {
-	URL    string // several are separated by commas; may hold a password, which String hides
-	Domain string // JetStream domain, if any
-	Remote bool   // a server, context, credential or domain was given: do not embed a broker
-	Given  string // the flag or variable that says so, the first of them; empty: none
+	URL    string    // several are separated by commas; may hold a password, which String hides
+	Domain string    // JetStream domain, if any
+	Remote bool      // a server, context, credential or domain was given: do not embed a broker
+	Trace  io.Writer // is told of each request, if not nil
+	Given  string    // the flag or variable that says so, the first of them; empty: none
 
 	options []nats.Option
 }
@@ -61,6 +62,9 @@ func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, e
 		}
 		conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, network, address)
 		dialErr = err
+		if t.Trace != nil && err == nil {
+			conn = traced(conn, t.Trace)
+		}
 		return conn, err
 	})
 

@@ -153,7 +153,7 @@ func TestDuration(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"state", "queue", "type", "id"}
-	for written, want := range map[string]string{"stat": "state", "tpye": "type", "queues": "queue", "elephant": "", "": "", "x": "", "di": "id", "qeueu": "queue"} {
+	for written, want := range map[string]string{"stat": "state", "tpye": "type", "queues": "queue", "elephant": "", "": "", "x": "", "di": "id", "qeueu": "queue", "tye": "type"} {
 		if got := Nearest(written, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", written, got, want)
 		}

@@ -1,11 +1,14 @@
 package filter
 
+import "strings"
+
 // Nearest returns the one of the known words that differs least from what was written, and an empty
-// string if all of them differ too much to be meant.
+// string if all of them differ too much to be meant. Of two it is the one that goes on as it begins.
 func Nearest(written string, known []string) string {
 	nearest, least := "", len(written)/2+1
 	for _, k := range known {
-		if d := distance(written, k, least); d < least {
+		d := distance(written, k, least+1)
+		if d < least || d == least && nearest != "" && strings.HasPrefix(k, written) {
 			nearest, least = k, d
 		}
 	}
