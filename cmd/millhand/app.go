@@ -84,6 +84,8 @@ type session struct {
 
 	store    *queue.Store
 	registry *registry.Store
+
+	wrote func(time.Duration) // is told how long each write took; nil: nobody is
 }
 
 // connect connects to the broker that the flags name.
@@ -105,7 +107,9 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log,
 	})
 	if err == nil {
-		s.js, err = stream.New(s.nc, stream.Config{Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log})
+		s.js, err = stream.New(s.nc, stream.Config{
+			Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log, Wrote: s.noteWrite,
+		})
 	}
 	if err != nil {
 		s.nc.Close()
@@ -116,6 +120,12 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store})
 	s.now = time.Now()
 	return s, nil
+}
+
+func (s *session) noteWrite(took time.Duration) {
+	if s.wrote != nil {
+		s.wrote(took)
+	}
 }
 
 func (s *session) close() {

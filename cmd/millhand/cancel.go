@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/job"
 )
 
 // The outcomes of a cancel.
@@ -27,30 +29,30 @@ type canceller struct {
 	reason string
 	wait   string
 	dryRun bool
-
-	question question
+	bulker bulker
 }
 
 func cancelCommand(a *app) *cobra.Command {
-	c := &canceller{}
+	c := &canceller{bulker: bulker{kind: bulk.Cancel}}
 	cmd := a.command(spec{
-		use:   "cancel REF...",
+		use:   "cancel REF... | --filter FILTER",
 		short: "End jobs that are alive",
 		long: "End jobs that are alive, whatever they wait for. Of one that runs the handler is told to end, and\n" +
 			"its end is waited for. It cannot be undone, so for several jobs it asks.\n\n" +
 			"Outcomes: before_start, while_running, by_broker (a worker did not answer: the order holds when it\n" +
-			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3).",
+			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3)." + bulkHelp + " Of jobs that run the end is not waited for.",
 		example: "  millhand cancel import/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand cancel 0192f3c0-80b1-7f55-b0aa-112233445566 --grace 5s --reason 'wrong file'\n" +
-			"  millhand list type:import state:running -o name | millhand cancel - --yes",
+			"  millhand list type:import state:running -o name | millhand cancel - --yes\n" +
+			"  millhand cancel --filter 'state:ready,scheduled type:import meta.customer:42'",
 		formats: ofList(),
-		args:    cobra.MinimumNArgs(1),
+		args:    cobra.ArbitraryArgs,
 		run:     c.run,
 	})
 	cmd.Flags().StringVar(&c.grace, "grace", "10s", "how long a handler has to return before it is given up: `DURATION`, to 1h")
 	cmd.Flags().StringVar(&c.reason, "reason", "", "`TEXT` that is kept with the job's end")
 	cmd.Flags().StringVar(&c.wait, "wait", "30s", "how long the end of a job that runs is waited for: `DURATION`; 0s: not at all")
 	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which jobs would be cancelled")
-	c.question.register(cmd)
+	c.bulker.register(a, cmd)
 	return cmd
 }
 
@@ -67,12 +69,19 @@ func (c *canceller) run(ctx context.Context, s *session, args []string) error {
 	if c.reason != "" {
 		opts = append(opts, millhand.WithReason(c.reason))
 	}
+	many, err := c.bulker.meant(args)
+	if err != nil {
+		return err
+	}
+	if many {
+		return c.many(ctx, s, grace)
+	}
 	refs, err := parseRefs(ctx, args, s.in)
 	if err != nil {
 		return err
 	}
 	if len(refs) > 1 && !c.dryRun { // who names one job means it
-		if err := c.question.ask(ctx, s.app, len(refs), "cancel "+plural(len(refs), "job", "jobs")); err != nil {
+		if err := c.bulker.question.ask(ctx, s.app, len(refs), "cancel "+plural(len(refs), "job", "jobs")); err != nil {
 			return err
 		}
 	}
@@ -81,6 +90,19 @@ func (c *canceller) run(ctx context.Context, s *session, args []string) error {
 			return s.wouldCancel(ctx, r)
 		}
 		return s.cancel(ctx, r, wait, opts)
+	})
+}
+
+func (c *canceller) many(ctx context.Context, s *session, grace time.Duration) error {
+	switch {
+	case grace < 0 || grace > job.MaxGrace:
+		return cli.Usagef("--grace %s: must be from 0s to %v", c.grace, job.MaxGrace)
+	case len(c.reason) > job.MaxOrderReason:
+		return cli.Usagef("--reason: has %d bytes, and at most %d are kept", len(c.reason), job.MaxOrderReason)
+	}
+	order := job.Order{Grace: grace, Reason: c.reason, By: s.by}
+	return c.bulker.act(ctx, s, nil, c.dryRun, func(time.Time) bulk.Action {
+		return &bulk.Canceller{Store: s.store, Orders: s.registry, Order: order}
 	})
 }
 

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 )
 
 // The outcomes of retry.
@@ -22,26 +26,29 @@ type retrier struct {
 	due         due
 	maxAttempts int
 	dryRun      bool
+
+	bulker bulker
 }
 
 func retryCommand(a *app) *cobra.Command {
-	c := &retrier{}
+	c := &retrier{bulker: bulker{kind: bulk.Retry}}
 	cmd := a.command(spec{
-		use:   "retry REF...",
+		use:   "retry REF... | --filter FILTER",
 		short: "Have dead jobs run again",
 		long: "Have dead jobs run again, under their ids, from their first attempt. To retry a job twice is to\n" +
 			"do it once.\n\n" +
 			"Outcomes: retried, alive (another job has the id, exit 4), not_dead (exit 4), gone (its record was\n" +
-			"deleted, exit 3), not_found (exit 3).",
+			"deleted, exit 3), not_found (exit 3)." + bulkHelp,
 		example: "  millhand retry email/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand retry email/welcome-42 --in 10m\n" +
-			"  millhand dead type:email -o name | millhand retry -",
+			"  millhand retry --filter 'type:email error:\"450 4.7.1\"' --dry-run\n  millhand dead type:email -o name | millhand retry -",
 		formats: ofList(),
-		args:    cobra.MinimumNArgs(1),
+		args:    cobra.ArbitraryArgs,
 		run:     c.run,
 	})
 	c.due.register(cmd)
 	cmd.Flags().IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead again (default as it was)")
 	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
+	c.bulker.register(a, cmd)
 	return cmd
 }
 
@@ -59,6 +66,17 @@ func (c *retrier) run(ctx context.Context, s *session, args []string) error {
 	}
 	if c.maxAttempts != 0 {
 		opts = append(opts, millhand.WithMaxAttempts(c.maxAttempts))
+	}
+	if c.maxAttempts < 0 || c.maxAttempts > job.MaxMaxAttempts {
+		return cli.Usagef("--max-attempts %d: must be from 1 to %d, or 0 for as it was", c.maxAttempts, job.MaxMaxAttempts)
+	}
+	many, err := c.bulker.meant(args)
+	if err != nil {
+		return err
+	}
+	if many {
+		again := &bulk.Retrier{Store: s.store, How: queue.Revival{MaxAttempts: c.maxAttempts, Delay: in, RunAt: at}}
+		return c.bulker.act(ctx, s, nil, c.dryRun, func(time.Time) bulk.Action { return again })
 	}
 	refs, err := parseRefs(ctx, args, s.in)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
@@ -54,24 +55,27 @@ func (d *due) parse() (in time.Duration, at time.Time, err error) {
 type starter struct {
 	due    due
 	dryRun bool
+	bulker bulker
 }
 
 func runCommand(a *app) *cobra.Command {
-	c := &starter{}
+	c := &starter{bulker: bulker{kind: bulk.Start}}
 	cmd := a.command(spec{
-		use:   "run REF...",
+		use:   "run REF... | --filter FILTER",
 		short: "Start jobs that wait for their time now, or move them",
 		long: "Start jobs now that wait for their time or for their next attempt; with --in or --at they wait\n" +
 			"until then. A job that is due already is left as it is.\n\n" +
 			"Outcomes: started_early, moved, already_due, already_ended (exit 4), not_found (exit 3). To move a\n" +
-			"job that is due is refused with already_due (exit 4).",
-		example: "  millhand run report/monday\n  millhand run report/monday --in 1h30m\n  millhand list state:retrying type:import -o name | millhand run -",
+			"job that is due is refused with already_due (exit 4)." + bulkHelp,
+		example: "  millhand run report/monday\n  millhand run report/monday --in 1h30m\n  millhand list state:retrying type:import -o name | millhand run -\n" +
+			"  millhand run --filter 'state:retrying type:import error:timeout'",
 		formats: ofList(),
-		args:    cobra.MinimumNArgs(1),
+		args:    cobra.ArbitraryArgs,
 		run:     c.run,
 	})
 	c.due.register(cmd)
 	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
+	c.bulker.register(a, cmd)
 	return cmd
 }
 
@@ -79,6 +83,18 @@ func (c *starter) run(ctx context.Context, s *session, args []string) error {
 	in, at, err := c.due.parse()
 	if err != nil {
 		return err
+	}
+	many, err := c.bulker.meant(args)
+	if err != nil {
+		return err
+	}
+	if many {
+		return c.bulker.act(ctx, s, nil, c.dryRun, func(now time.Time) bulk.Action {
+			if c.due.in != "" {
+				at = now.Add(in)
+			}
+			return &bulk.Starter{Store: s.store, At: at}
+		})
 	}
 	refs, err := parseRefs(ctx, args, s.in)
 	if err != nil {

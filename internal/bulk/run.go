@@ -99,6 +99,9 @@ func (r *run) read(ctx context.Context, op Operation, from place, steps chan<- s
 			q.N = min(q.N, op.Limit-taken)
 		}
 		page, err := r.lister.List(ctx, q)
+		if err == nil && len(page.Jobs) > q.N { // ids that are named are all on one page
+			page.Jobs = page.Jobs[:q.N]
+		}
 		select {
 		case steps <- step{page, err}:
 		case <-ctx.Done():

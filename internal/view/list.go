@@ -7,6 +7,7 @@ import (
 
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 )
 
 // What one step of a list looks at, at most: for a page, and for a search that somebody waits for.
@@ -82,7 +83,11 @@ func (v *View) List(ctx context.Context, q Query) (*Page, error) {
 func (v *View) listIDs(ctx context.Context, f filter.Filter, ids []string, now time.Time) (*Page, error) {
 	page := &Page{Jobs: []Job{}, Class: filter.Point}
 	for _, id := range ids {
-		found, err := v.Find(ctx, id)
+		find := v.Find
+		if states := f.States(); len(states) == 1 && states[0] == job.Dead {
+			find = v.findDead
+		}
+		found, err := find(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -102,6 +107,17 @@ func (v *View) listIDs(ctx context.Context, f filter.Filter, ids []string, now t
 	page.Looked.Of = page.Total
 	page.Looked.Messages = page.Total.Value
 	return page, nil
+}
+
+// findDead returns what is dead of an id, whatever has become of it since.
+func (v *View) findDead(ctx context.Context, id string) (found []Job, err error) {
+	for d, err := range v.cfg.Store.Dead(ctx, queue.DeadFilter{ID: id}) {
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, deadJob(d))
+	}
+	return found, nil
 }
 
 // askWorkers asks who runs a job that is ready.
