@@ -25,8 +25,8 @@ type Slots interface {
 	Limiter(key slots.Key, period time.Duration) slots.Limiter
 	// SetKey has a type share the limits of a key, or of none any more if that is empty.
 	SetKey(typ, key string)
-	// Pause says whether a queue is paused.
-	Pause(queue string, paused bool)
+	// Pause says whether a queue is paused or, with a type, whether that is in the queue.
+	Pause(queue, typ string, paused bool)
 }
 
 // AgentConfig says for whom an [Agent] speaks, and what it moves. Its functions do not block

@@ -158,9 +158,57 @@ func TestPauseForATime(t *testing.T) {
 	})
 }
 
+// A type is paused in one queue, beside the pause of the queue itself.
+func TestPauseOfAType(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a := s.node("a", nodeConfig{concurrency: 1})
+		if err := s.store.PauseType(s.ctx, "default", "import", "bad feed", 10*time.Minute); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		b := s.node("b", nodeConfig{concurrency: 1})
+		for _, n := range []*node{a, b} {
+			if got := n.pauses(); !got["default/import"] || len(got) != 1 {
+				s.t.Errorf("%s knows of pauses of %v", n.id, got)
+			}
+		}
+		v, err := s.store.Survey(s.ctx)
+		if p := v.PausedTypes["default/import"]; err != nil || len(v.Paused) != 0 || p.Reason != "bad feed" || p.By != s.store.by() || p.Until.IsZero() {
+			s.t.Errorf("survey %+v, %v", v, err)
+		}
+		if queues, err := s.store.Paused(s.ctx); err != nil || len(queues) != 0 {
+			s.t.Errorf("paused queues %v, %v", queues, err)
+		}
+		if err := errors.Join(s.store.Pause(s.ctx, "default"), s.store.Resume(s.ctx, "default")); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := a.pauses(); !got["default/import"] || got["default"] {
+			s.t.Errorf("the pause of the queue has ended, and what is left is %v", got)
+		}
+		if err := s.store.ResumeType(s.ctx, "default", "import"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if a.pauses()["default/import"] || b.pauses()["default/import"] {
+			s.t.Error("the pause has not ended")
+		}
+		if err := s.store.PauseType(s.ctx, "default", "import", "", time.Minute); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Minute + 5*time.Second)
+		if a.pauses()["default/import"] || b.pauses()["default/import"] {
+			s.t.Error("the pause has not ended by itself")
+		}
+	})
+}
+
 func TestBadPause(t *testing.T) {
 	inScene(t, func(s *scene) {
 		for name, err := range map[string]error{
+			"queue of":    s.store.PauseType(s.ctx, "a.b", "t", "", 0),
+			"type":        s.store.PauseType(s.ctx, "default", "*", "", 0),
+			"no type":     s.store.ResumeType(s.ctx, "default", ""),
 			"queue":       s.store.PauseFor(s.ctx, "a.b", "", 0),
 			"short":       s.store.PauseFor(s.ctx, "default", "", time.Millisecond),
 			"negative":    s.store.PauseFor(s.ctx, "default", "", -time.Hour),
@@ -264,7 +312,7 @@ func TestPauseThatCannotBeRead(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.node("a", nodeConfig{concurrency: 5, types: []string{"import"}, jobs: 50 * time.Millisecond})
 		time.Sleep(time.Second)
-		if _, err := s.store.bucket.Put(s.ctx, stream.Write{Key: pauseOf("default"), Value: []byte("garbage")}); err != nil {
+		if _, err := s.store.bucket.Put(s.ctx, stream.Write{Key: pauseOf("default", ""), Value: []byte("garbage")}); err != nil {
 			s.t.Fatal(err)
 		}
 		time.Sleep(time.Second)

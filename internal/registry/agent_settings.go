@@ -30,8 +30,8 @@ func (s *state) apply(ctx context.Context, e stream.Entry) {
 		}
 		s.offer(keySetting(typ), e)
 	}
-	if queue, ok := strings.CutPrefix(e.Key, pauseKeys+"."); ok && slices.Contains(s.cfg.Queues, queue) {
-		s.applyPause(queue, e)
+	if queue, typ, ok := parsePauseKey(e.Key); ok && slices.Contains(s.cfg.Queues, queue) {
+		s.applyPause(queue, typ, e)
 	}
 	if s.known {
 		s.reconcile(ctx)
@@ -74,15 +74,18 @@ func (s *state) takeBack(ctx context.Context) error {
 }
 
 // applyPause takes over a pause. One that cannot be read holds: to pause in vain can be mended.
-func (s *state) applyPause(queue string, e stream.Entry) {
+func (s *state) applyPause(queue, typ string, e stream.Entry) {
 	if _, ok := decodePause(e.Value); e.Value != nil && !ok {
-		s.log.Error("a pause cannot be read: resume the queue, or write or remove its key", slog.String("effect", "the queue is paused"),
+		s.log.Error("a pause cannot be read: resume what it is of, or write or remove its key", slog.String("effect", "it is paused"),
 			slog.String("bucket", s.store.bucket.Name()), slog.String("key", e.Key), slog.String("value", string(e.Value)), slog.String("want", `{"since":"2026-11-22T10:00:00Z"}`))
 	}
-	if e.Value != nil {
+	switch {
+	case e.Value != nil && typ == "":
 		s.log.Info("queue paused", slog.String("queue", queue))
+	case e.Value != nil:
+		s.log.Info("type paused", slog.String("queue", queue), slog.String("type", typ))
 	}
-	s.cfg.Slots.Pause(queue, e.Value != nil)
+	s.cfg.Slots.Pause(queue, typ, e.Value != nil)
 }
 
 func (s *state) applyLimit(k slots.Key, e stream.Entry) {

@@ -143,7 +143,7 @@ func TestManyKeysOfEveryKind(t *testing.T) {
 		}
 		for i := range many {
 			put(limitKey(slots.Key{Kind: slots.OfType, Name: fmt.Sprintf("t%d", i)}), limitValue{Limit: 1})
-			put(pauseOf(fmt.Sprintf("q%d", i)), Pause{})
+			put(pauseOf(fmt.Sprintf("q%d", i), ""), Pause{})
 			put(nodeKey(fmt.Sprintf("n%d", i)), Node{})
 		}
 		time.Sleep(time.Second)

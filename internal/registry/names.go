@@ -36,15 +36,30 @@ const (
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
 )
 
-func keyOf(typ string) string     { return keyKeys + "." + typ }
-func pauseOf(queue string) string { return pauseKeys + "." + queue }
-func nodeKey(id string) string    { return nodeKeys + "." + id }
-func cronKey(name string) string  { return cronKeys + "." + name }
-func bulkKey(name string) string  { return bulkKeys + "." + name }
+func keyOf(typ string) string  { return keyKeys + "." + typ }
+func nodeKey(id string) string { return nodeKeys + "." + id }
+
+// pauseOf is the key of a pause of a queue or, with a type, of that in the queue.
+func pauseOf(queue, typ string) string {
+	if typ == "" {
+		return pauseKeys + "." + queue
+	}
+	return pauseKeys + "." + queue + "." + typ
+}
+
+// parsePauseKey reads what a pause is of.
+func parsePauseKey(key string) (queue, typ string, ok bool) {
+	rest, ok := strings.CutPrefix(key, pauseKeys+".")
+	queue, typ, _ = strings.Cut(rest, ".")
+	return queue, typ, ok
+}
+
+func cronKey(name string) string { return cronKeys + "." + name }
+func bulkKey(name string) string { return bulkKeys + "." + name }
 
 // settingFilters match the keys that a node follows.
 func settingFilters() []string {
-	return []string{grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*"}
+	return []string{grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*", pauseKeys + ".*.*"}
 }
 
 // parseGrantKey reads what a limit or a grant is of, and the last token of its key: limitToken, or

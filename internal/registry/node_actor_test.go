@@ -311,9 +311,12 @@ func (n *node) SetKey(typ, key string) {
 	n.keys[typ] = key
 }
 
-func (n *node) Pause(queue string, on bool) {
+func (n *node) Pause(queue, typ string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if typ != "" {
+		queue = LoadOf(queue, typ)
+	}
 	n.paused[queue] = on
 }
 

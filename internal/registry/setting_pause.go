@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
-// A Pause keeps all nodes from taking jobs of a queue.
+// A Pause keeps all nodes from taking jobs of a queue, or of one type in it.
 type Pause struct {
 	Since  time.Time `json:"since,omitzero"`   // zero: that cannot be read
 	By     string    `json:"by,omitempty"`     // who paused it; empty: not known
@@ -32,7 +33,7 @@ func (s *Store) Pause(ctx context.Context, queue string) error {
 		return err
 	}
 	pause := encode(Pause{Since: time.Now().UTC(), By: s.by()})
-	return s.set(ctx, pauseSetting(queue), func(there stream.Entry) ([]byte, bool) {
+	return s.set(ctx, pauseSetting(queue, ""), func(there stream.Entry) ([]byte, bool) {
 		return pause, there.Value == nil // the first one says since when
 	})
 }
@@ -44,6 +45,19 @@ func (s *Store) PauseFor(ctx context.Context, queue, reason string, d time.Durat
 	if err := job.CheckQueue(queue); err != nil {
 		return err
 	}
+	return s.pauseFor(ctx, pauseSetting(queue, ""), reason, d)
+}
+
+// PauseType is [Store.PauseFor] for one type in a queue. Nodes of earlier versions do not know of such a
+// pause and go on: they are those that do not say what they have in hand by type.
+func (s *Store) PauseType(ctx context.Context, queue, typ, reason string, d time.Duration) error {
+	if err := cmp.Or(job.CheckQueue(queue), job.CheckType(typ)); err != nil {
+		return err
+	}
+	return s.pauseFor(ctx, pauseSetting(queue, typ), reason, d)
+}
+
+func (s *Store) pauseFor(ctx context.Context, what setting, reason string, d time.Duration) error {
 	switch {
 	case len(reason) > MaxPauseReason:
 		return job.Invalid("reason of a pause", len(reason), "bytes: at most %d are kept", MaxPauseReason)
@@ -51,7 +65,6 @@ func (s *Store) PauseFor(ctx context.Context, queue, reason string, d time.Durat
 		return job.Invalid("pause", d, "must be from %v to %v, or 0 for no end", MinPause, MaxPause)
 	}
 	p := Pause{Since: time.Now().UTC(), By: s.by(), Reason: reason}
-	what := pauseSetting(queue)
 	if d > 0 {
 		what.ttl = d.Round(time.Second)
 		p.Until = p.Since.Add(what.ttl)
@@ -64,12 +77,20 @@ func (s *Store) PauseFor(ctx context.Context, queue, reason string, d time.Durat
 	})
 }
 
-// Resume ends a pause.
+// Resume ends the pause of a queue. Types that are paused in it stay so.
 func (s *Store) Resume(ctx context.Context, queue string) error {
 	if err := job.CheckQueue(queue); err != nil {
 		return err
 	}
-	return s.set(ctx, pauseSetting(queue), to(nil))
+	return s.set(ctx, pauseSetting(queue, ""), to(nil))
+}
+
+// ResumeType ends the pause of a type in a queue.
+func (s *Store) ResumeType(ctx context.Context, queue, typ string) error {
+	if err := cmp.Or(job.CheckQueue(queue), job.CheckType(typ)); err != nil {
+		return err
+	}
+	return s.set(ctx, pauseSetting(queue, typ), to(nil))
 }
 
 // by is who writes through this store: connections are named after that.
@@ -81,18 +102,26 @@ func (s *Store) Paused(ctx context.Context) (map[string]Pause, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pausedOf(entries), nil
+	queues, _ := pausedOf(entries)
+	return queues, nil
 }
 
-// pausedOf reads the paused queues from entries, among which may be others.
-func pausedOf(entries []stream.Entry) map[string]Pause {
-	paused := make(map[string]Pause)
+// pausedOf reads the paused queues, and the types by [LoadOf], from entries among which may be others.
+func pausedOf(entries []stream.Entry) (queues, types map[string]Pause) {
+	queues, types = make(map[string]Pause), make(map[string]Pause)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Key, pauseKeys+".") && e.Value != nil {
-			paused[lastToken(e.Key)], _ = decodePause(e.Value)
+		queue, typ, ok := parsePauseKey(e.Key)
+		if !ok || e.Value == nil {
+			continue
+		}
+		p, _ := decodePause(e.Value)
+		if typ == "" {
+			queues[queue] = p
+		} else {
+			types[LoadOf(queue, typ)] = p
 		}
 	}
-	return paused
+	return queues, types
 }
 
 // pauseLeft returns for how long a pause goes on that ends by itself, 0 for any other entry; and

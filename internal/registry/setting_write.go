@@ -59,9 +59,13 @@ type setting struct {
 // old limit must not come after the new one, nor in the same moment.
 func settingOf(k slots.Key) setting { return setting{key: limitKey(k), on: grantsOf(k)} }
 
-func keySetting(typ string) setting     { return setting{key: keyOf(typ), on: keyOf(typ)} }
-func pauseSetting(queue string) setting { return setting{key: pauseOf(queue), on: pauseOf(queue)} }
-func cronSetting(name string) setting   { return setting{key: cronKey(name), on: cronKey(name)} }
+func keySetting(typ string) setting { return setting{key: keyOf(typ), on: keyOf(typ)} }
+
+func pauseSetting(queue, typ string) setting {
+	return setting{key: pauseOf(queue, typ), on: pauseOf(queue, typ)}
+}
+
+func cronSetting(name string) setting { return setting{key: cronKey(name), on: cronKey(name)} }
 
 // An edit decides from what is there, a nil value if nothing is, what a setting becomes: nil to
 // remove it. It may be asked several times, until what it read is still there when it is written.

@@ -4,21 +4,23 @@ import "context"
 
 // A Survey is what the registry has of workers and settings, all of it at one moment.
 type Survey struct {
-	Nodes  []Node            // sorted by id
-	Usages []Usage           // sorted by kind and name
-	Paused map[string]Pause  // queues
-	Keys   map[string]string // whose limits a type shares, by type
+	Nodes       []Node            // sorted by id
+	Usages      []Usage           // sorted by kind and name
+	Paused      map[string]Pause  // queues
+	PausedTypes map[string]Pause  // types that are paused in a queue, by [LoadOf]
+	Keys        map[string]string // whose limits a type shares, by type
 }
 
 // Survey reads the registry with one request, or a few where it has more than a thousand keys. It
 // makes nothing: of a namespace without a registry it is empty. It may lag behind the leader of a
 // cluster.
 func (s *Store) Survey(ctx context.Context) (Survey, error) {
-	entries, err := s.peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".*", grantKeys+".>", rateKeys+".>")
+	entries, err := s.peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".>", grantKeys+".>", rateKeys+".>")
 	if err != nil {
 		return Survey{}, err
 	}
-	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Paused: pausedOf(entries), Keys: make(map[string]string)}
+	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Keys: make(map[string]string)}
+	v.Paused, v.PausedTypes = pausedOf(entries)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {
 			v.Keys[typ] = key

@@ -15,7 +15,7 @@ type Slots struct {
 	sources map[place]*Source
 	limits  map[Key]*limit
 	keys    map[string]string // type to key
-	paused  map[string]bool   // queues
+	paused  map[place]bool    // queues, which have no type, and types of queues
 
 	idle    chan struct{} // closed when nothing is in hand or asked for, and nothing will be
 	alarm   *time.Timer   // for what becomes possible by itself; nil until that is needed
@@ -37,7 +37,7 @@ func New(concurrency int, order Order) *Slots {
 	return &Slots{
 		demand:  demand{concurrency: concurrency, order: order, budget: newBudget()},
 		sources: make(map[place]*Source), limits: make(map[Key]*limit),
-		keys: make(map[string]string), paused: make(map[string]bool),
+		keys: make(map[string]string), paused: make(map[place]bool),
 		idle: make(chan struct{}), wakeWatch: make(chan struct{}, 1),
 	}
 }
@@ -81,17 +81,20 @@ func (s *Slots) Types(queue string) (types []string) {
 	return types
 }
 
-// Pause stops the asking for jobs of a queue, or resumes it. While a queue is paused, jobs that still
+// Pause stops the asking for jobs of a queue or, with a type, for those of the type in the queue, or
+// resumes it. What is paused in both ways has to be resumed in both. While it is paused, jobs that still
 // come or have not started are handed back, and running jobs finish.
-func (s *Slots) Pause(queue string, paused bool) {
+func (s *Slots) Pause(queue, typ string, paused bool) {
 	s.update(func(d *demand) {
-		s.paused[queue] = paused
+		s.paused[place{queue, typ}] = paused
 		for _, source := range d.sources {
-			if source.queue == queue {
-				source.paused = paused
-			}
+			source.paused = s.isPaused(source.queue, source.typ)
 		}
 	})
+}
+
+func (s *Slots) isPaused(queue, typ string) bool {
+	return s.paused[place{queue, ""}] || s.paused[place{queue, typ}]
 }
 
 // Hold stops the asking for jobs of all queues or of these, and resumes it for the others. What was

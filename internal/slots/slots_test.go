@@ -183,7 +183,7 @@ func TestTypeChangesItsKey(t *testing.T) {
 
 func TestPauseOfAQueue(t *testing.T) {
 	g := newScene(t, 4)
-	g.Pause("later", true)
+	g.Pause("later", "", true)
 	paused, other, later := g.source("q", "t"), g.source("other", "t"), g.source("later", "t")
 	g.open(paused, other, later)
 	if g.asked[later] != 0 || g.asked[paused] == 0 {
@@ -194,7 +194,7 @@ func TestPauseOfAQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := g.deliver(paused, 1, 10)[0]
-	g.Pause("q", true)
+	g.Pause("q", "", true)
 	if paused.Admits() || !other.Admits() {
 		t.Error("what comes is admitted of the paused queue, or not of the other")
 	}
@@ -207,10 +207,35 @@ func TestPauseOfAQueue(t *testing.T) {
 	if g.asked[paused] != 0 {
 		t.Errorf("asked for %d in a paused queue", g.asked[paused])
 	}
-	g.Pause("q", false)
+	g.Pause("q", "", false)
 	g.empty(other)
 	if g.asked[paused] == 0 {
 		t.Error("not asked after the pause")
+	}
+}
+
+// A type of a queue is paused beside the queue: it goes on when neither is.
+func TestPauseOfAType(t *testing.T) {
+	g := newScene(t, 4)
+	g.Pause("q", "later", true)
+	paused, other, later := g.source("q", "t"), g.source("q", "other"), g.source("q", "later")
+	elsewhere := g.source("r", "t")
+	g.open(paused, other, later, elsewhere)
+	if g.asked[later] != 0 || g.asked[paused] == 0 {
+		t.Fatalf("asked for %v", g.asked)
+	}
+	g.Pause("q", "t", true)
+	if paused.Admits() || !other.Admits() || !elsewhere.Admits() {
+		t.Error("what comes is admitted of the paused type, or not of the others")
+	}
+	g.Pause("q", "", true)
+	g.Pause("q", "t", false)
+	if paused.Admits() || other.Admits() || !elsewhere.Admits() {
+		t.Error("the queue is paused, and the type alone was resumed")
+	}
+	g.Pause("q", "", false)
+	if !paused.Admits() || !other.Admits() || later.Admits() {
+		t.Error("one that is paused by itself goes on, or the others do not")
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *Slots) Source(weight int, queue, typ string) *Source {
 	defer s.mu.Unlock()
 	source := s.demand.add(weight)
 	source.slots, source.queue, source.typ = s, queue, typ
-	source.paused = s.paused[queue]
+	source.paused = s.isPaused(queue, typ)
 	s.sources[place{queue, typ}] = source
 	for _, l := range s.demand.allLimits {
 		if s.matches(source, l.key) {

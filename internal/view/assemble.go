@@ -134,6 +134,9 @@ func (f *facts) types(queueName string) []Type {
 		t := byName[name]
 		if t == nil {
 			t = &Type{Name: name, Queue: queueName, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(), Running: f.running(queueName, name), Claimed: f.claimed(queueName, name)}
+			if p, paused := f.registry.PausedTypes[registry.LoadOf(queueName, name)]; paused {
+				t.Paused = &p
+			}
 			byName[name] = t
 		}
 		return t
@@ -162,9 +165,14 @@ func (f *facts) types(queueName string) []Type {
 			}
 		}
 	}
+	for at := range f.registry.PausedTypes { // also of a type that nobody serves
+		if queue, name, _ := strings.Cut(at, "/"); queue == queueName {
+			get(name)
+		}
+	}
 	types := make([]Type, 0, len(byName))
 	for _, t := range byName {
-		if listed && !t.Consumer { // its worker is about to make it
+		if listed && !t.Consumer && t.Workers+t.Draining > 0 { // its worker is about to make it
 			t.Ready, t.InHand = Counted(0, Exact, f.at()), Counted(0, Exact, f.at())
 		}
 		types = append(types, *t)

@@ -66,6 +66,8 @@ type Type struct {
 	Queue string `json:"queue"`
 	Key   string `json:"key,omitempty"` // whose limits it shares
 
+	Paused *registry.Pause `json:"paused,omitempty"` // by itself, in this queue
+
 	Ready   Count  `json:"ready"`
 	InHand  Count  `json:"in_hand"`
 	Running Count  `json:"running"`
