@@ -12,7 +12,7 @@ func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
 	inScene(t, func(t *testing.T, s *scene) {
 		st := s.station("n", 2, succeed)
 		s.sleep(100 * time.Millisecond) // its request stands
-		st.slots.Pause(testQueue, true)
+		st.slots.Pause(testQueue, "", true)
 		r := s.enqueue("a")
 		s.sleep(time.Minute)
 		if got := len(st.runs()); got != 0 {
@@ -25,7 +25,7 @@ func TestPullerHandsBackWhatComesInAPause(t *testing.T) {
 		if got := st.store.Rebuilt(); got != 0 {
 			t.Errorf("the subscription was made again %d times: nobody listened", got)
 		}
-		st.slots.Pause(testQueue, false)
+		st.slots.Pause(testQueue, "", false)
 		s.sleep(time.Second)
 		s.checkEnded(r.Life)
 	})
