@@ -11,6 +11,8 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/view"
 )
 
 // A pauser is the command pause or the command resume.
@@ -26,12 +28,12 @@ type pauser struct {
 func pauseCommand(a *app) *cobra.Command {
 	p := &pauser{}
 	cmd := a.pauseCommand(p, spec{
-		use:   "pause QUEUE... | --all",
-		short: "Keep workers from taking jobs of a queue",
-		long: "Keep all workers from taking jobs of a queue, until it is resumed or --for is over: the broker ends\n" +
-			"that, whoever is there. Workers heed it within a second; what runs goes on to its end, and jobs may\n" +
-			"still be enqueued. Of a queue that is paused, reason and end are changed.",
-		example: "  millhand pause default --for 1h --reason 'database move'\n  millhand pause --all",
+		use:   "pause QUEUE[/TYPE]... | --all",
+		short: "Keep workers from taking jobs of a queue, or of a type in it",
+		long: "Keep all workers from taking jobs of a queue, or of a type in it, until it is resumed or --for is\n" +
+			"over: the broker ends that, whoever is there. Workers heed it within a second; what runs goes on to\n" +
+			"its end, and jobs may still be enqueued. Of what is paused, reason and end are changed.",
+		example: "  millhand pause default --for 1h --reason 'database move'\n  millhand pause default/import --reason 'bad feed'\n  millhand pause --all",
 	})
 	cmd.Flags().StringVar(&p.length, "for", "0s", "how long: `DURATION`; 0s: until it is resumed")
 	cmd.Flags().StringVar(&p.reason, "reason", "", "`TEXT` for those who see the pause")
@@ -40,15 +42,15 @@ func pauseCommand(a *app) *cobra.Command {
 
 func resumeCommand(a *app) *cobra.Command {
 	return a.pauseCommand(&pauser{resume: true}, spec{
-		use:     "resume QUEUE... | --all",
-		short:   "End the pause of a queue",
-		long:    "End the pause of a queue. Of one that is not paused it does nothing.",
-		example: "  millhand resume default\n  millhand resume --all",
+		use:     "resume QUEUE[/TYPE]... | --all",
+		short:   "End the pause of a queue, or of a type in it",
+		long:    "End the pause of a queue, or of a type in it. Of what is not paused it does nothing. A type that was\npaused by itself stays so when its queue is resumed; --all resumes it, too.",
+		example: "  millhand resume default\n  millhand resume default/import\n  millhand resume --all",
 	})
 }
 
 func (a *app) pauseCommand(p *pauser, s spec) *cobra.Command {
-	s.args, s.complete, s.run = cobra.ArbitraryArgs, queueNames, p.run
+	s.args, s.complete, s.run = cobra.ArbitraryArgs, partNames, p.run
 	cmd := a.command(s)
 	cmd.Flags().BoolVar(&p.all, "all", false, "all queues")
 	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "only say what would be done")
@@ -60,38 +62,51 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	queues, err := p.queues(ctx, s, args)
+	parts, err := p.parts(ctx, s, args)
 	if err != nil {
 		return err
 	}
-	for _, q := range queues {
+	names := []string{}
+	for _, part := range parts {
+		names = append(names, part.String())
 		if p.dryRun {
 			continue
 		}
-		if err := p.act(ctx, s, q, length); err != nil {
+		if err := p.act(ctx, s, part, length); err != nil {
 			return asUsage(err)
 		}
 	}
 	if s.output == formatJSON {
-		return s.json(map[string]any{p.word(): queues, "dry_run": p.dryRun})
+		return s.json(map[string]any{p.word(): names, "dry_run": p.dryRun})
 	}
-	for _, q := range queues {
+	for _, name := range names {
 		word := p.word()
 		if p.dryRun {
 			word = "would be " + word
 		}
-		if err := s.say("%s: %s", q, word); err != nil {
+		if err := s.say("%s: %s", name, word); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *pauser) act(ctx context.Context, s *session, queue string, length time.Duration) error {
-	if p.resume {
-		return s.client.Resume(ctx, queue)
+// A part is what is paused: a queue, or a type in it.
+type part struct{ queue, typ string }
+
+// String is the part as it is read.
+func (p part) String() string { return strings.TrimSuffix(p.queue+"/"+p.typ, "/") }
+
+func (p *pauser) act(ctx context.Context, s *session, at part, length time.Duration) error {
+	switch {
+	case p.resume && at.typ == "":
+		return s.registry.Resume(ctx, at.queue)
+	case p.resume:
+		return s.registry.ResumeType(ctx, at.queue, at.typ)
+	case at.typ == "":
+		return s.registry.PauseFor(ctx, at.queue, p.reason, length)
 	}
-	return s.registry.PauseFor(ctx, queue, p.reason, length)
+	return s.registry.PauseType(ctx, at.queue, at.typ, p.reason, length)
 }
 
 // duration is what --for says.
@@ -113,31 +128,76 @@ func (p *pauser) word() string {
 	return "paused"
 }
 
-// queues are those that are meant.
-func (p *pauser) queues(ctx context.Context, s *session, args []string) ([]string, error) {
+// parts are those that are meant.
+func (p *pauser) parts(ctx context.Context, s *session, args []string) ([]part, error) {
 	if p.all == (len(args) > 0) {
 		return nil, cli.Usagef("which QUEUE? name some, or give --all")
 	}
-	for _, q := range args {
-		if err := millhand.CheckQueue(q); err != nil {
+	var meant []part
+	for _, arg := range args {
+		queue, typ, hasType := strings.Cut(arg, "/")
+		err := millhand.CheckQueue(queue)
+		if err == nil && hasType {
+			err = job.CheckType(typ)
+		}
+		if err != nil {
 			return nil, asUsage(err)
 		}
+		meant = append(meant, part{queue, typ})
 	}
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if p.all {
+		return p.allParts(snap), nil
+	}
+	if !p.resume {
+		s.warnOfParts(snap, meant)
+	}
+	return meant, nil
+}
+
+// allParts are all queues and, to be resumed, the types that are paused in them.
+func (p *pauser) allParts(snap *view.Snapshot) (all []part) {
+	for i := range snap.Queues {
+		q := &snap.Queues[i]
+		all = append(all, part{queue: q.Name})
+		for j := range q.Types {
+			if p.resume && q.Types[j].Paused != nil {
+				all = append(all, part{q.Name, q.Types[j].Name})
+			}
+		}
+	}
+	return all
+}
+
+// warnOfParts says what pauses of these will not do as one may think.
+func (s *session) warnOfParts(snap *view.Snapshot, meant []part) {
 	there := []string{}
 	for _, q := range snap.Queues {
 		there = append(there, q.Name)
 	}
-	if p.all {
-		return there, nil
-	}
-	for _, q := range args {
-		if !slices.Contains(there, q) && !p.resume {
-			s.warn("there is no queue %s yet, only %s; it is paused from its first job on", q, strings.Join(there, ", "))
+	for _, at := range meant {
+		if !slices.Contains(there, at.queue) {
+			s.warn("there is no queue %s yet, only %s; it is paused from its first job on", at.queue, strings.Join(there, ", "))
+		}
+		for _, n := range snap.Workers {
+			if at.typ != "" && n.ByType == nil && slices.Contains(n.Queues, at.queue) && slices.Contains(n.Types, at.typ) {
+				s.warn("worker %s is of version %s, which does not know of pauses of a type: it goes on; pause the queue, or update it", n.ID, n.Version)
+			}
 		}
 	}
-	return args, nil
+}
+
+func partNames(ctx context.Context, s *session) []string {
+	names := queueNames(ctx, s)
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil {
+		return names // without them no more is completed
+	}
+	for _, t := range typesOf(snap) {
+		names = append(names, part{t.Queue, t.Name}.String())
+	}
+	return names
 }

@@ -78,7 +78,7 @@ func typesListing(s *session) *listing[typeNow] {
 			return []cell{
 				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
 				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), runCell(t.Rate), number(t.Workers),
-				plain(keyText(t.Key)), stateOfType(&t.Type),
+				plain(keyText(t.Key)), s.stateOfType(&t.Type),
 			}
 		},
 		name:  func(t typeNow) string { return t.Queue + "/" + t.Name },
@@ -104,8 +104,10 @@ func keyText(key string) string {
 	return "key=" + key
 }
 
-func stateOfType(t *view.Type) cell {
+func (s *session) stateOfType(t *view.Type) cell {
 	switch {
+	case t.Paused != nil:
+		return cell{text: s.pauseText(t.Paused), style: yellow}
 	case t.Workers == 0 && t.Ready.Value > 0 && t.Draining > 0:
 		return cell{text: "only draining workers serve it", style: red}
 	case t.Workers == 0 && t.Ready.Value > 0:
