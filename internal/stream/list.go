@@ -12,7 +12,8 @@ import (
 // consumer, and waits up to four seconds for one that is silent.
 const listPatience = time.Second
 
-// Names returns the names of the streams that store a subject, wildcards allowed, in no order.
+// Names returns the names of the streams that store a subject, wildcards allowed, in no order; of all
+// streams if that is empty, mirrors included.
 func (c *Client) Names(ctx context.Context, subject string) ([]string, error) {
 	var names []string
 	for {

@@ -1,0 +1,457 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/view"
+)
+
+// Bounds of one look, unless it is deep.
+const (
+	maxStreams   = 512     // of the account
+	sampleOfHead = 500     // jobs of a queue, its oldest
+	sampleOfTail = 500     // and its newest
+	maxEvents    = 100_000 // the newest
+	maxRecords   = 1_000   // of dead jobs, the newest
+	maxBytes     = 64 << 20
+	maxClaims    = 1_000
+	maxInHand    = 1_000 // of a type
+	deepPage     = 1_000
+)
+
+// A gatherer asks for facts.
+type gatherer struct {
+	cfg  Config
+	deep bool
+}
+
+// gather asks for a snapshot, and for what is needed besides.
+func (g *gatherer) gather(ctx context.Context, needs map[fact]bool) (*Facts, error) {
+	snap, err := g.cfg.View.Snapshot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at the broker: %w", err)
+	}
+	f := &Facts{
+		Snapshot: snap, Server: stream.Connected(g.cfg.Conn), MaxPayload: g.cfg.Conn.MaxPayload(),
+		Own: make(map[string]bool), Faults: make(map[string][]string), Consumers: make(map[string][]Consumer), Heads: make(map[string]Head),
+		Ledger: newLedger(snap), failed: make(map[fact]error),
+	}
+	g.describe(f)
+	for _, step := range []struct {
+		fact
+		ask func(context.Context, *Facts) error
+	}{
+		{ofRunning, g.running}, {ofHands, g.hands}, // first, since the snapshot ages
+		{ofEntries, g.entries}, {ofAccount, g.account}, {ofHeads, g.heads},
+		{ofEvents, g.events}, {ofDead, g.records}, {ofWaiting, g.waiting}, {ofCrons, g.crons}, {ofLate, g.late},
+	} {
+		if !needs[step.fact] {
+			continue
+		}
+		if err := step.ask(ctx, f); err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			f.failed[step.fact] = err
+		}
+	}
+	return f, nil
+}
+
+// describe says of what the snapshot has what is wrong with it.
+func (g *gatherer) describe(f *Facts) {
+	prefix := f.Snapshot.Namespace + "-"
+	for i := range f.Snapshot.Streams {
+		s := &f.Snapshot.Streams[i]
+		f.Own[s.Name] = strings.HasPrefix(s.Name, prefix)
+		if name, err := job.QueueName(s.Queue); err == nil && s.Info != nil {
+			f.Faults[s.Name] = g.cfg.Store.QueueFaults(name, s.Info)
+		}
+	}
+	for i := range f.Snapshot.Queues {
+		q := &f.Snapshot.Queues[i]
+		name, err := job.QueueName(q.Name)
+		if err != nil {
+			continue
+		}
+		for k := range q.Types {
+			if info := q.Types[k].Info; info != nil {
+				f.Consumers[q.Name] = append(f.Consumers[q.Name], Consumer{Name: info.Name, Faults: g.cfg.Store.ConsumerFaults(name, info)})
+			}
+		}
+	}
+}
+
+// account asks for all streams, since each may be a mirror of a queue.
+func (g *gatherer) account(ctx context.Context, f *Facts) error {
+	names, err := g.cfg.Client.Names(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, name := range names[:min(len(names), maxStreams)] {
+		info, err := g.cfg.Client.Info(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.Account = append(f.Account, info)
+	}
+	return nil
+}
+
+// eachQueue calls ask with each queue whose stream was read.
+func (g *gatherer) eachQueue(f *Facts, ask func(name job.Name, s *view.Stream) error) error {
+	for i := range f.Snapshot.Streams {
+		s := &f.Snapshot.Streams[i]
+		name, err := job.QueueName(s.Queue)
+		if err != nil || s.Info == nil {
+			continue
+		}
+		if err := ask(name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) heads(ctx context.Context, f *Facts) error {
+	return g.eachQueue(f, func(name job.Name, s *view.Stream) error {
+		m, err := g.cfg.Client.NextAny(ctx, s.Name, ">", 1)
+		if errors.Is(err, stream.ErrNotFound) {
+			f.Heads[s.Queue] = Head{}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f.Heads[s.Queue] = Head{Subject: m.Subject, Seq: m.Seq, Pin: g.cfg.Store.IsPin(name, m)}
+		return nil
+	})
+}
+
+// running asks the workers what they run, and looks for the messages of that.
+func (g *gatherer) running(ctx context.Context, f *Facts) error {
+	running, err := g.cfg.Registry.Running(ctx, "")
+	if err != nil {
+		return err
+	}
+	f.Running = running
+	places := make([]job.Place, 0, min(len(running), maxClaims))
+	of := make(map[job.Place]registry.Running)
+	for _, r := range running[:min(len(running), maxClaims)] { // the oldest
+		p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
+		if err != nil || !r.Since.Before(f.Snapshot.At.Add(-skew)) {
+			continue
+		}
+		places, of[p] = append(places, p), r
+	}
+	messages, err := g.cfg.Store.ReadyMessages(ctx, places)
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		c := Claim{Running: of[p]}
+		c.Progress = nil // its note is the handler's
+		if m := messages[p]; m != nil {
+			c.Message = m.Seq
+		}
+		if t := typeOf(f.Snapshot, c.Queue, c.Type); t != nil {
+			c.Delivered = t.Delivered
+		}
+		f.Claims = append(f.Claims, c)
+	}
+	return nil
+}
+
+func typeOf(s *view.Snapshot, queueName, typ string) *view.Type {
+	for _, t := range typesOf(s) {
+		if t.Queue == queueName && t.Name == typ {
+			return t
+		}
+	}
+	return nil
+}
+
+// hands looks for what is handed out and with nobody, where the numbers say that there is such.
+func (g *gatherer) hands(ctx context.Context, f *Facts) error {
+	type place struct{ queue, typ, id string }
+	running := make(map[place]bool, len(f.Running))
+	for _, r := range f.Running {
+		running[place{r.Queue, r.Type, r.ID}] = true
+	}
+	for _, t := range typesOf(f.Snapshot) {
+		if t.Info == nil || t.Info.NumAckPending == 0 || t.Claimed.Known() && t.Claimed.Value >= int64(t.Info.NumAckPending) {
+			continue
+		}
+		name, err := job.QueueName(t.Queue)
+		if err != nil {
+			continue
+		}
+		found, err := g.cfg.View.Head(ctx, g.cfg.Store.ReadyOf(name, t.Name), t.Info.AckFloor.Stream+1, t.Delivered, min(t.Info.NumAckPending, maxInHand))
+		if err != nil {
+			return err
+		}
+		for _, m := range found {
+			if read, ok := g.cfg.Store.ReadMessage(m); ok && !running[place{read.Queue, read.Type, read.ID}] {
+				f.Hands = append(f.Hands, Hand{Queue: read.Queue, Type: read.Type, ID: read.ID, Seq: m.Seq, Served: t.Workers > 0})
+			}
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) entries(ctx context.Context, f *Facts) (err error) {
+	f.Entries, err = g.cfg.Registry.Bucket().Peek(ctx, "node.*", "grant.*.*", "rate.*.*", "cancel.>", "order.*")
+	if errors.Is(err, stream.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (g *gatherer) crons(ctx context.Context, f *Facts) error {
+	all, err := g.cfg.Registry.Crons(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if f.stream(f.Snapshot.Namespace+"-queue-"+c.Job.Queue) == nil {
+			continue // whoever reads its cursor would make the queue
+		}
+		cursor, now, err := g.cfg.Store.CronCursor(ctx, c.Job.Queue, c.Name)
+		if err != nil {
+			return err
+		}
+		f.Crons = append(f.Crons, Schedule{Cron: c, Cursor: cursor, Now: now})
+	}
+	return nil
+}
+
+// from is where the newest n of a stream begin, so that reading them costs by n: in its newer half,
+// unless it is short.
+func from(s *view.Stream, n int64, deep bool) (seq uint64) {
+	const short = 100_000
+	msgs := s.Messages.Value
+	if deep || msgs <= n && msgs <= short {
+		return max(s.FirstSeq, 1)
+	}
+	if bytes := s.Bytes.Value; msgs > 0 && bytes > 0 {
+		n = min(n, max(maxBytes*msgs/bytes, 1))
+	}
+	if msgs > short {
+		n = min(n, msgs/2)
+	}
+	if uint64(n) > s.LastSeq { //nolint:gosec // a count
+		return 1
+	}
+	return max(s.LastSeq-uint64(n)+1, s.FirstSeq, 1) //nolint:gosec // a count
+}
+
+func (g *gatherer) events(ctx context.Context, f *Facts) error {
+	s := f.events()
+	if s == nil {
+		return nil
+	}
+	f.Ledger.Of = s.Messages.Value
+	return g.read(ctx, s, from(s, maxEvents, g.deep), func(m *stream.Message) {
+		if e, ok := g.cfg.Store.ReadEvent(m); ok {
+			f.Ledger.Add(e, m.Time)
+		}
+	})
+}
+
+// read reads a stream from a sequence up to where it ended when the snapshot was taken.
+func (g *gatherer) read(ctx context.Context, s *view.Stream, from uint64, each func(*stream.Message)) error {
+	if g.deep { // its older half as well
+		return g.walk(ctx, s, from, each)
+	}
+	for m, err := range g.cfg.Client.Scan(ctx, s.Name, stream.Scan{Subject: ">", From: from, UpTo: s.LastSeq}) {
+		if err != nil {
+			return err
+		}
+		each(m)
+	}
+	return nil
+}
+
+// walk reads messages one by one, so that it holds nobody up however many there are.
+func (g *gatherer) walk(ctx context.Context, s *view.Stream, from uint64, each func(*stream.Message)) error {
+	for from <= s.LastSeq {
+		page, err := g.cfg.View.Head(ctx, g.cfg.Store.AllOf(s.Name), from, s.LastSeq, deepPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, m := range page {
+			each(m)
+		}
+		from = page[len(page)-1].Seq + 1
+	}
+	return nil
+}
+
+// records reads those of dead jobs, and the last events of their ids.
+func (g *gatherer) records(ctx context.Context, f *Facts) error {
+	s := f.dead()
+	if s == nil {
+		return nil
+	}
+	var places []job.Place
+	err := g.read(ctx, s, from(s, maxRecords, g.deep), func(m *stream.Message) {
+		d, ok := g.cfg.Store.ReadDead(m)
+		p, err := d.Place()
+		if !ok || err != nil {
+			return
+		}
+		places = append(places, p)
+		f.Dead = append(f.Dead, Record{Queue: d.Queue, Type: d.Type, ID: d.ID, Life: d.Life, Seq: m.Seq, DiedAt: m.Time, Attempt: d.Attempt, MaxAttempts: d.MaxAttempts, Crashes: d.Crashes})
+	})
+	if err != nil {
+		return err
+	}
+	last, err := g.cfg.Store.LastEvents(ctx, places)
+	if err != nil {
+		return err
+	}
+	for i, p := range places {
+		if e := last[p]; e != nil {
+			f.Dead[i].LastLife, f.Dead[i].LastKind = e.Life, e.Kind
+		}
+	}
+	return nil
+}
+
+// waiting reads jobs that are alive, and the last events of their ids.
+func (g *gatherer) waiting(ctx context.Context, f *Facts) error {
+	return g.eachQueue(f, func(_ job.Name, s *view.Stream) error {
+		f.Sampled.Of += max(s.Messages.Value-1, 0)
+		var batch []*queue.Message
+		note := func(m *stream.Message) {
+			if read, ok := g.cfg.Store.ReadMessage(m); ok {
+				read.Payload = nil
+				batch = append(batch, read)
+			}
+		}
+		if g.deep {
+			var err error
+			walked := g.walk(ctx, s, 1, func(m *stream.Message) {
+				note(m)
+				if len(batch) >= deepPage && err == nil {
+					err = g.ends(ctx, f, batch)
+					batch = batch[:0]
+				}
+			})
+			return errors.Join(walked, err, g.ends(ctx, f, batch))
+		}
+		head, err := g.cfg.View.Head(ctx, g.cfg.Store.AllOf(s.Name), max(s.FirstSeq, 1), s.LastSeq, sampleOfHead)
+		if err != nil {
+			return err
+		}
+		for _, m := range head {
+			note(m)
+		}
+		if len(head) == sampleOfHead {
+			if err := g.tail(ctx, s, head[len(head)-1].Seq, note); err != nil {
+				return err
+			}
+		}
+		return g.ends(ctx, f, batch)
+	})
+}
+
+// tail reads the newest messages behind a sequence.
+func (g *gatherer) tail(ctx context.Context, s *view.Stream, behind uint64, each func(*stream.Message)) error {
+	page, _, err := g.cfg.Client.Page(ctx, s.Name, max(behind+1, from(s, sampleOfTail, false)), sampleOfTail)
+	if err != nil {
+		return err
+	}
+	for _, m := range page {
+		if m.Seq <= s.LastSeq {
+			each(m)
+		}
+	}
+	return nil
+}
+
+// ends looks for the last events of jobs, and keeps those that have to be looked at more closely.
+func (g *gatherer) ends(ctx context.Context, f *Facts, batch []*queue.Message) error {
+	places := make([]job.Place, 0, len(batch))
+	for _, m := range batch {
+		if p, err := m.Place(); err == nil {
+			places = append(places, p)
+		}
+	}
+	last, err := g.cfg.Store.LastEvents(ctx, places)
+	if err != nil {
+		return err
+	}
+	for _, m := range batch {
+		f.Sampled.Jobs++
+		p, err := m.Place()
+		if err != nil {
+			continue
+		}
+		w := Waiting{
+			Queue: m.Queue, Type: m.Type, ID: m.ID, Life: m.Life, Seq: m.Seq, Stored: m.Stored, RunAt: m.RunAt,
+			Attempt: m.Attempt, MaxAttempts: m.MaxAttempts, Crashes: m.Crashes,
+		}
+		if e := last[p]; e != nil {
+			w.End = endOf(e, m.Life, e.Time)
+		}
+		if w.suspect() {
+			f.Waiting = append(f.Waiting, w)
+		}
+	}
+	return nil
+}
+
+// suspect reports whether a job is to be looked at more closely.
+func (w *Waiting) suspect() bool {
+	return w.End != nil || w.MaxAttempts > 0 && w.Attempt > w.MaxAttempts || w.Crashes > maxCrashes
+}
+
+// late looks for jobs whose time came a while ago. Without --deep it looks at the oldest ones only.
+func (g *gatherer) late(ctx context.Context, f *Facts) error {
+	return g.eachQueue(f, func(name job.Name, s *view.Stream) error {
+		q := queueOf(f.Snapshot, s.Queue)
+		if q == nil || q.Later.Known() && q.Later.Value == 0 {
+			return nil
+		}
+		note := func(m *stream.Message) {
+			read, ok := g.cfg.Store.ReadMessage(m)
+			if ok && !read.RunAt.IsZero() && f.Snapshot.At.Sub(read.RunAt) > dueLate {
+				f.Late = append(f.Late, Waiting{Queue: read.Queue, Type: read.Type, ID: read.ID, Life: read.Life, Seq: m.Seq, Stored: read.Stored, RunAt: read.RunAt})
+			}
+		}
+		if g.deep {
+			return g.walk(ctx, s, 1, note)
+		}
+		head, err := g.cfg.View.Head(ctx, g.cfg.Store.AllOf(s.Name), max(s.FirstSeq, 1), s.LastSeq, sampleOfHead)
+		for _, m := range head {
+			note(m)
+		}
+		return err
+	})
+}
+
+// dueLate is how late the broker may make a job ready: a worker's sweeper helps it after a minute.
+const dueLate = 2 * time.Minute
+
+func queueOf(s *view.Snapshot, name string) *view.Queue {
+	for i := range s.Queues {
+		if s.Queues[i].Name == name {
+			return &s.Queues[i]
+		}
+	}
+	return nil
+}
