@@ -12,7 +12,7 @@ import (
 	"github.com/millhand/millhand/internal/verify"
 )
 
-var cleanRuns = flag.Int("clean-runs", 25, "how often a namespace under load is verified") //nolint:gochecknoglobals // a flag
+var cleanRuns = flag.Int("clean-runs", 25, "how often a namespace under load is verified")
 
 // A namespace under load passes at whatever moment it is verified: with quotas that are full, rates,
 // retries, deaths, jobs that wait for their time, ticks, and workers that come, go and are killed.

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -138,7 +137,7 @@ func (f *Facts) recordsWhole(at time.Time) bool {
 		return true
 	}
 	from, _ := slices.BinarySearchFunc(f.Dead, at.Add(-around), func(r Record, t time.Time) int { return r.DiedAt.Compare(t) })
-	before := uint64(0) // the sequence before those
+	var before uint64 // the sequence before those
 	switch {
 	case from > 0:
 		before = f.Dead[from-1].Seq
@@ -158,6 +157,3 @@ func (f *Facts) recordsWhole(at time.Time) bool {
 	}
 	return before == s.LastSeq
 }
-
-// byDeath sorts records as they were stored.
-func byDeath(a, b Record) int { return cmp.Compare(a.Seq, b.Seq) }

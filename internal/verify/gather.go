@@ -51,9 +51,16 @@ func (g *gatherer) gather(ctx context.Context, needs map[fact]bool) (*Facts, err
 		fact
 		ask func(context.Context, *Facts) error
 	}{
-		{ofRunning, g.running}, {ofHands, g.hands}, // first, since the snapshot ages
-		{ofEntries, g.entries}, {ofAccount, g.account}, {ofHeads, g.heads},
-		{ofEvents, g.events}, {ofDead, g.records}, {ofWaiting, g.waiting}, {ofCrons, g.crons}, {ofLate, g.late},
+		{ofRunning, g.running},
+		{ofHands, g.hands}, // first, since the snapshot ages
+		{ofEntries, g.entries},
+		{ofAccount, g.account},
+		{ofHeads, g.heads},
+		{ofEvents, g.events},
+		{ofDead, g.records},
+		{ofWaiting, g.waiting},
+		{ofCrons, g.crons},
+		{ofLate, g.late},
 	} {
 		if !needs[step.fact] {
 			continue
@@ -422,7 +429,7 @@ func (w *Waiting) suspect() bool {
 
 // late looks for jobs whose time came a while ago. Without --deep it looks at the oldest ones only.
 func (g *gatherer) late(ctx context.Context, f *Facts) error {
-	return g.eachQueue(f, func(name job.Name, s *view.Stream) error {
+	return g.eachQueue(f, func(_ job.Name, s *view.Stream) error {
 		q := queueOf(f.Snapshot, s.Queue)
 		if q == nil || q.Later.Known() && q.Later.Value == 0 {
 			return nil

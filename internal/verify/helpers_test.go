@@ -3,7 +3,7 @@ package verify_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"testing"
 	"time"
 
@@ -85,7 +85,7 @@ func (m *mill) run(ctx context.Context, typ string) error {
 			return ctx.Err()
 		}
 	case "fail":
-		return fmt.Errorf("as it should")
+		return errors.New("as it should")
 	default:
 		time.Sleep(30 * time.Millisecond)
 		return nil

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -38,12 +39,7 @@ func (p *pool) covers(queueName, typ string) bool {
 	case slots.OfQueue:
 		return p.name == queueName
 	case slots.OfKey:
-		for _, t := range p.Types {
-			if t == typ {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(p.Types, typ)
 	default:
 		return p.name == typ
 	}
