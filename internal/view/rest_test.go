@@ -47,7 +47,7 @@ func TestRestIsToldApart(t *testing.T) {
 		found := false
 		for _, typ := range q.Types {
 			if typ.Name == "nobody" {
-				found = typ.Ready.Value == 5 && !typ.Consumer && typ.Workers == 0
+				found = typ.Ready.Value == 5 && !typ.Consumer && typ.Workers == 0 && typ.Oldest.Seq > 0
 			}
 		}
 		if !found {

@@ -86,8 +86,8 @@ func (v *View) take(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s := f.snapshot()
-	v.findOldest(ctx, s)
 	v.countRest(ctx, s)
+	v.findOldest(ctx, s) // of types that were counted, too
 	s.Namespace, s.Server = v.cfg.Client.Namespace(), v.server()
 	return s, nil
 }
