@@ -42,15 +42,6 @@ func (c Counter) String() string {
 	return names[c]
 }
 
-// Counters returns all counters, in their order.
-func Counters() []Counter {
-	all := make([]Counter, counters)
-	for i := range all {
-		all[i] = Counter(i)
-	}
-	return all
-}
-
 // Outcomes returns the counters of ends by their event.
 func Outcomes() []Counter {
 	return []Counter{Succeeded, Retrying, Dead, Cancelled, Snoozed, HandedBack, Lost}
