@@ -120,6 +120,9 @@ func playLookup(s *scene) {
 	if nodes, err := s.store.Nodes(s.ctx); err != nil || len(nodes) != 1 || nodes[0].ID != again.id {
 		s.t.Errorf("nodes after another start: %v, %v", nodes, err)
 	}
+	if ids, err := s.store.NodeIDs(s.ctx); err != nil || len(ids) != 1 || ids[0] != again.id {
+		s.t.Errorf("their ids: %v, %v", ids, err)
+	}
 }
 
 // Watchers are told of nodes that come, stop and die, also while the broker restarts.

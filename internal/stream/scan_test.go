@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -115,6 +116,30 @@ func TestScanWithoutDirectReads(t *testing.T) {
 			s.t.Errorf("counted: %v", err)
 		}
 	})
+}
+
+// What was stored before a time is left out, whether a replica answers or the leader.
+func TestScanSince(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		inScene(t, func(s *scene) {
+			if _, _, err := s.other.Ensure(s.ctx, jetstream.StreamConfig{Name: "D", Subjects: []string{"d.>"}, AllowDirect: direct}); err != nil {
+				s.t.Fatal(err)
+			}
+			var want []string
+			var last uint64
+			for i := range 5 {
+				last = s.publish(fmt.Sprintf("d.%d", i), "x")
+				want = append(want, fmt.Sprintf("d.%d=x@%d", i, last))
+				time.Sleep(time.Minute)
+			}
+			for ago, n := range map[time.Duration]int{time.Hour: 5, 150 * time.Second: 2, 30 * time.Second: 0, -time.Hour: 0} {
+				found, err := s.scan(Scan{Subject: "d.>", Since: time.Now().Add(-ago), UpTo: last})
+				if err != nil || !slices.Equal(found, want[5-n:]) {
+					s.t.Errorf("direct %v, since %v ago: found %q, %v, want %d", direct, ago, found, err, n)
+				}
+			}
+		})
+	}
 }
 
 // A request that is lost is repeated, and not for ever.
