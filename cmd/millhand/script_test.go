@@ -45,6 +45,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":    clitest.Exits,
 			"secured":  clitest.Secured,
+			"advised":  advised,
 			"enqueue":  enqueueJobs,
 			"jsonkeys": jsonKeys,
 			"putcron":  putCron,
@@ -85,6 +86,20 @@ func TestLimitsAreThoseOfThePackage(t *testing.T) {
 			t.Errorf("ParseLimit(%s) = %d, %v, want an error", text, limit, per)
 		}
 	}
+}
+
+// advised N REF runs the Nth command that why advises about a job.
+func advised(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Exec("millhand", "why", args[1], "-o", "json"))
+	var a struct{ Advice []struct{ Command string } }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &a))
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if n >= len(a.Advice) {
+		ts.Fatalf("there are %d pieces of advice", len(a.Advice))
+	}
+	command := strings.Fields(a.Advice[n].Command)
+	ts.Check(ts.Exec(command[0], command[1:]...))
 }
 
 // putcron NAME SCHEDULE ZONE QUEUE/TYPE puts an entry.

@@ -80,6 +80,18 @@ func (r *Renewer) CountInHand(f func(queue, typ string)) {
 	}
 }
 
+// Has reports whether a job is in hand.
+func (r *Renewer) Has(queue, typ, id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h := range r.held {
+		if h.ID == id && h.Type == typ && h.Queue == queue {
+			return true
+		}
+	}
+	return false
+}
+
 // lose is Release for a job whose lease is lost. This worker must not start the job again until its
 // handler has returned.
 func (r *Renewer) lose(h *Delivery) {

@@ -47,6 +47,12 @@ func (s *Store) StreamInfo(ctx context.Context, name string) (*jetstream.StreamI
 	return info, nil
 }
 
+// Consumer returns the consumer of a type in a queue as its leader knows it, with
+// [jetstream.ErrConsumerNotFound] if there is none.
+func (s *Store) Consumer(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
+	return s.consumerInfo(ctx, queue, typ)
+}
+
 // Consumers returns the consumers of a queue, each named like its type, as their leaders know them.
 // See [stream.Client.Consumers] for what it costs and for its errors.
 func (s *Store) Consumers(ctx context.Context, queue job.Name) (stream.ConsumerList, error) {

@@ -42,8 +42,9 @@ type AgentConfig struct {
 	Keys   map[string]string
 
 	Slots    Slots
-	Snapshot func() Node // what the node is and runs, all of it
-	Doubt    func()      // its presence could not be written; nil: nobody cares
+	Snapshot func() Node                          // what the node is and runs, all of it
+	Doubt    func()                               // its presence could not be written; nil: nobody cares
+	Standing func(queue, typ, id string) Standing // how a job stands with it; nil: it does not tell
 
 	Logger  *slog.Logger           // never nil
 	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares
@@ -148,7 +149,7 @@ func (a *Agent) hear(ctx context.Context, ready func()) error {
 
 func (a *Agent) heard(ctx context.Context, m *nats.Msg) error {
 	if m.Subject == a.store.querySubject() {
-		if err := a.store.reply(m, a.cfg.Snapshot()); err != nil {
+		if err := a.store.reply(m, a.cfg.Snapshot(), a.cfg.Standing); err != nil {
 			a.cfg.Logger.DebugContext(ctx, "cannot say what runs", slog.Any("err", err))
 		}
 		return nil

@@ -117,3 +117,6 @@ func (l Limit) check(k slots.Key) error {
 	}
 	return nil
 }
+
+// IsLost reports whether a grant's node stands for all that was granted in a bucket that was lost.
+func IsLost(node string) bool { return node == lostToken }

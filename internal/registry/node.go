@@ -44,7 +44,12 @@ type Node struct {
 	ByType    map[string]Load `json:"by_type,omitzero"`     // what it has in hand, by "queue/type"; nil: not known
 	SlotsFree *int            `json:"slots_free,omitempty"` // how many more jobs it could run; nil: not known
 
+	// StrictWeights are the weights of its queues if one of more weight goes before the others, as long
+	// as jobs wait there; nil if slots are shared out among them.
+	StrictWeights map[string]int `json:"strict_weights,omitempty"`
+
 	Seen time.Time `json:"-"` // when it wrote last, by the broker's clock
+	Ends time.Time `json:"-"` // when it is not there any more unless it writes again; zero: not known
 }
 
 // A Load is how many jobs of a type in a queue a node has.
@@ -67,6 +72,10 @@ type Running struct {
 	// Left out in the record of the node, which is stored.
 	Life     string        `json:"life,omitempty"`
 	Progress *job.Progress `json:"progress,omitempty"` // nil: the handler has said nothing of it
+	// TimeoutAt is when the handler's time is over, by the node's clock; zero: never, or not known.
+	TimeoutAt time.Time `json:"timeout_at,omitzero"`
+	// Told is why the handler was told to stop, which it has not done yet; empty: it was not.
+	Told string `json:"told,omitempty"`
 }
 
 // bounded is n as it is written: with its oldest jobs only, and what does not change of them.
@@ -75,7 +84,8 @@ func (n Node) bounded() Node {
 	n.RunningTotal = max(n.RunningTotal, len(n.Running))
 	n.Running = n.Running[:min(len(n.Running), MaxRunning)]
 	for i := range n.Running {
-		n.Running[i].Life, n.Running[i].Progress = "", nil
+		r := &n.Running[i]
+		r.Life, r.Progress, r.TimeoutAt, r.Told = "", nil, time.Time{}, ""
 	}
 	return n
 }
@@ -118,6 +128,9 @@ func nodeOf(e stream.Entry) (n Node, ok bool) {
 		return Node{}, false
 	}
 	n.ID, n.Seen = id, e.Time.UTC()
+	if e.TTL > 0 {
+		n.Ends = n.Seen.Add(e.TTL)
+	}
 	return n, true
 }
 

@@ -42,6 +42,16 @@ func (q query) of(all []Running) []Running {
 type answer struct {
 	Node    string    `json:"node"`
 	Running []Running `json:"running"`
+	Standing
+}
+
+// A Standing is how one job stands with a node that was asked for it. Earlier versions say nothing of it.
+type Standing struct {
+	InHand bool `json:"in_hand,omitempty"` // it was handed the job, and has not given it back
+	Free   *int `json:"free,omitempty"`    // how many more jobs of its queue it could take; nil: not known
+
+	// Presence is what the node would write of itself now: its record is some seconds old.
+	Presence *Node `json:"presence,omitempty"`
 }
 
 func (s *Store) querySubject() string { return s.control + "running" }
@@ -64,12 +74,25 @@ func (s *Store) Owner(ctx context.Context, queue, typ, id string) (Running, bool
 // ask collects the answers of all nodes there are.
 func (s *Store) ask(ctx context.Context, q query) ([]Running, error) {
 	nodes, err := s.Nodes(ctx)
-	if err != nil || len(nodes) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	silent := make(map[string][]Running, len(nodes))
-	for _, n := range nodes {
-		silent[n.ID] = n.Running
+	var found []Running
+	silent, err := s.askEach(ctx, nodes, q, func(a *answer) { found = append(found, named(a.Running, a.Node)...) })
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range silent {
+		found = append(found, named(q.of(n.Running), n.ID)...)
+	}
+	slices.SortFunc(found, func(a, b Running) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
+	return found, nil
+}
+
+// askEach asks all nodes at once, has each answer heard, and returns the nodes that gave none in time.
+func (s *Store) askEach(ctx context.Context, nodes []Node, q query, heard func(*answer)) (silent []Node, err error) {
+	if len(nodes) == 0 {
+		return nil, nil
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -85,7 +108,7 @@ func (s *Store) ask(ctx context.Context, q query) ([]Running, error) {
 	}
 	within, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	var found []Running
+	silent = slices.Clone(nodes)
 	for len(silent) > 0 {
 		m, err := sub.NextMsgWithContext(within)
 		if err != nil || m.Header.Get("Status") == "503" {
@@ -95,17 +118,13 @@ func (s *Store) ask(ctx context.Context, q query) ([]Running, error) {
 		if json.Unmarshal(m.Data, &a) != nil {
 			continue
 		}
-		delete(silent, a.Node)
-		found = append(found, named(a.Running, a.Node)...)
+		silent = slices.DeleteFunc(silent, func(n Node) bool { return n.ID == a.Node })
+		heard(&a)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	for node, running := range silent {
-		found = append(found, named(q.of(running), node)...)
-	}
-	slices.SortFunc(found, func(a, b Running) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
-	return found, nil
+	return silent, nil
 }
 
 func named(running []Running, node string) []Running {
@@ -116,13 +135,17 @@ func named(running []Running, node string) []Running {
 }
 
 // reply answers a query of another node or client.
-func (s *Store) reply(m *nats.Msg, n Node) error {
+func (s *Store) reply(m *nats.Msg, n Node, standing func(queue, typ, id string) Standing) error {
 	var q query
 	if err := json.Unmarshal(m.Data, &q); err != nil {
 		return nil //nolint:nilerr // nobody of ours asks so
 	}
 	found := q.of(n.Running)
 	a := answer{Node: n.ID, Running: found[:min(len(found), maxAnswer)]}
+	if q.Queue != "" && q.Type != "" && q.ID != "" && standing != nil {
+		a.Standing = standing(q.Queue, q.Type, q.ID)
+		a.Presence = new(n.bounded())
+	}
 	b, err := json.Marshal(a)
 	if err == nil && int64(len(b)) > s.nc.MaxPayload()/2 { // long notes of very many
 		for i := range a.Running {

@@ -28,6 +28,7 @@ type Usage struct {
 type NodeGrant struct {
 	Node string
 	Grant
+	Ends time.Time // when it is gone unless it is written again, by the broker's clock; zero: not known
 }
 
 // Usages returns all limits, sorted by kind and name. One that cannot be read is of zero jobs.
@@ -57,7 +58,11 @@ func usagesOf(entries []stream.Entry) []Usage {
 			usages[k] = Usage{Key: k, Limit: l, Source: sourceOf(e.Value), By: setterOf(e.Value), Set: e.Time.UTC()}
 		default:
 			if g, ok := decodeGrant(e.Value); ok {
-				grants[k] = append(grants[k], NodeGrant{Node: last, Grant: g})
+				held := NodeGrant{Node: last, Grant: g}
+				if e.TTL > 0 {
+					held.Ends = e.Time.UTC().Add(e.TTL)
+				}
+				grants[k] = append(grants[k], held)
 			}
 		}
 	}

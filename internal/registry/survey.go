@@ -1,6 +1,10 @@
 package registry
 
-import "context"
+import (
+	"context"
+
+	"github.com/millhand/millhand/internal/stream"
+)
 
 // A Survey is what the registry has of workers and settings, all of it at one moment.
 type Survey struct {
@@ -15,10 +19,19 @@ type Survey struct {
 // makes nothing: of a namespace without a registry it is empty. It may lag behind the leader of a
 // cluster.
 func (s *Store) Survey(ctx context.Context) (Survey, error) {
-	entries, err := s.peek(ctx, nodeKeys+".*", keyKeys+".*", pauseKeys+".>", grantKeys+".>", rateKeys+".>")
+	entries, err := s.peek(ctx, surveyed()...)
 	if err != nil {
 		return Survey{}, err
 	}
+	return surveyOf(entries), nil
+}
+
+// surveyed are the keys of a survey.
+func surveyed() []string {
+	return []string{nodeKeys + ".*", keyKeys + ".*", pauseKeys + ".>", grantKeys + ".>", rateKeys + ".>"}
+}
+
+func surveyOf(entries []stream.Entry) Survey {
 	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Keys: make(map[string]string)}
 	v.Paused, v.PausedTypes = pausedOf(entries)
 	for _, e := range entries {
@@ -26,5 +39,5 @@ func (s *Store) Survey(ctx context.Context) (Survey, error) {
 			v.Keys[typ] = key
 		}
 	}
-	return v, nil
+	return v
 }

@@ -29,6 +29,14 @@ type limit struct {
 // over reports whether the permits cannot be used any more: they may be another node's.
 func (l *limit) over(now time.Time) bool { return !l.valid || Elapsed(l.until, now) >= 0 }
 
+// running returns how many jobs hold a permit, those in hand and those whose handlers were given up.
+func (l *limit) running() (n int) {
+	for _, s := range l.members {
+		n += s.inHand + s.stuck
+	}
+	return n
+}
+
 // used returns how many permits are used.
 func (l *limit) used(now time.Time) (n int) {
 	for _, s := range l.members {

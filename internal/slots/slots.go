@@ -68,6 +68,21 @@ func (s *Slots) InHand() int {
 	return s.demand.inHand
 }
 
+// Free returns how many more jobs of a queue could be in hand, by the slots and by the queue's own cap,
+// whatever the limits that all nodes share.
+func (s *Slots) Free(queue string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.demand.stopped {
+		return 0
+	}
+	free := s.demand.freeSlots()
+	if l, capped := s.limits[Key{Kind: ofQueueHere, Name: queue}]; capped {
+		free = min(free, max(0, l.permits-l.running()))
+	}
+	return free
+}
+
 // Types returns the types that are pulled from a queue, sorted.
 func (s *Slots) Types(queue string) (types []string) {
 	s.mu.Lock()

@@ -113,7 +113,13 @@ func (c *Client) page(ctx context.Context, stream string, what Scan, from uint64
 // it: it may lag behind the leader. With the error [nats.ErrNoResponders] the stream is not there, or
 // does not allow direct reads.
 func (c *Client) Count(ctx context.Context, stream, subject string) (uint64, error) {
-	found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": subject, "seq": 1, "batch": 1})
+	return c.CountFrom(ctx, stream, subject, 1)
+}
+
+// CountFrom is [Client.Count] of what has a sequence from or a later one. It costs the broker by all that
+// matches.
+func (c *Client) CountFrom(ctx context.Context, stream, subject string, from uint64) (uint64, error) {
+	found, end, err := c.direct(ctx, stream, map[string]any{"next_by_subj": subject, "seq": from, "batch": 1})
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}

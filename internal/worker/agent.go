@@ -21,7 +21,7 @@ func (w *Worker) newAgent() (*registry.Agent, error) {
 		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Queues: w.queues, Types: w.types,
 		Limits: w.cfg.Limits, Keys: w.cfg.Keys,
 		Slots:    w.slots,
-		Snapshot: w.snapshot, Doubt: w.store.Doubt,
+		Snapshot: w.snapshot, Doubt: w.store.Doubt, Standing: w.standing,
 		Logger: w.log, OnEvent: w.logEvent, Instrument: w.cfg.Instrument,
 	})
 }
@@ -40,11 +40,29 @@ func (w *Worker) snapshot() registry.Node {
 	for _, r := range w.runners {
 		n.Running = append(n.Running, r.snapshot()...)
 	}
+	n.StrictWeights = w.strictWeights()
 	n.ByType, n.SlotsFree = w.loads(n.Running), new(max(0, w.cfg.Concurrency-w.slots.InHand()))
 	slices.SortFunc(n.Running, func(a, b registry.Running) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return n
+}
+
+// standing is how a job stands with the worker.
+func (w *Worker) standing(queue, typ, id string) registry.Standing {
+	return registry.Standing{InHand: w.renewer.Has(queue, typ, id), Free: new(w.slots.Free(queue))}
+}
+
+// strictWeights are the weights of the queues, nil unless they are an order.
+func (w *Worker) strictWeights() map[string]int {
+	if !w.cfg.Strict {
+		return nil
+	}
+	weights := make(map[string]int, len(w.cfg.Queues))
+	for _, q := range w.cfg.Queues {
+		weights[q.Name] = q.Weight
+	}
+	return weights
 }
 
 // loads counts what is in hand, and what of it runs. Each of them is looked at by itself, so a job may
@@ -75,6 +93,12 @@ func (r *runner) snapshot() (running []registry.Running) {
 			r := registry.Running{ID: h.ID, Type: h.Type, Queue: h.Queue, Since: since.UTC(), Life: h.Life}
 			if p, ok := h.LastProgress(); ok {
 				r.Progress = &p
+			}
+			if a.settings.Timeout > 0 {
+				r.TimeoutAt = since.UTC().Add(a.settings.Timeout)
+			}
+			if a.cause != nil {
+				r.Told = a.cause.Error()
 			}
 			running = append(running, r)
 		}
