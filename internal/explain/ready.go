@@ -62,11 +62,13 @@ func (e *explainer) blockers() {
 }
 
 func (e *explainer) paused() {
-	p, paused := e.Registry.Paused[e.answer.Queue]
-	if !paused {
-		return
+	queue, typ := e.answer.Queue, e.answer.Type
+	if p, paused := e.Registry.Paused[queue]; paused {
+		e.pausedBy(QueuePaused, "queue "+queue, queue, p)
 	}
-	e.pausedBy(QueuePaused, "queue "+e.answer.Queue, e.answer.Queue, p)
+	if p, paused := e.Registry.PausedTypes[registry.LoadOf(queue, typ)]; paused {
+		e.pausedBy(TypePaused, "type "+typ+" in queue "+queue, queue+"/"+typ, p)
+	}
 }
 
 // pausedBy says what is paused, who did that and what for, and the name that ends it.
