@@ -15,13 +15,15 @@ import (
 var cleanRuns = flag.Int("clean-runs", 25, "how often a namespace under load is verified")
 
 // A namespace under load passes at whatever moment it is verified: with quotas that are full, rates,
-// retries, deaths, jobs that wait for their time, ticks, and workers that come, go and are killed.
+// retries, deaths, jobs that wait for their time, ticks, and workers that come and are killed.
 func TestCleanNamespacePasses(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		m := newMill(t, s)
 		cfg := millhand.WorkerConfig{Concurrency: 8, Queues: []millhand.Queue{{Name: "default"}, {Name: "low"}}}
 		m.hire(t, cfg, "quick", "wait", "fail", "tick")
 		m.hire(t, cfg, "quick", "wait", "fail", "tick")
+		victim := s.Link()
+		m.hireOver(t, victim.Connect(t), cfg, "quick", "wait", "fail")
 		for _, q := range []millhand.Quota{{Type: "wait", Limit: 3}, {Queue: "low", Limit: 2}, {Type: "fail", Limit: 20, Per: 10 * time.Second}} {
 			if err := m.client.SetQuota(t.Context(), q); err != nil {
 				t.Fatal(err)
@@ -37,6 +39,12 @@ func TestCleanNamespacePasses(t *testing.T) {
 			m.enqueue(t, 2, "fail", millhand.WithMaxAttempts(2))
 			m.enqueue(t, 2, "quick", millhand.WithDelay(7*time.Second))
 			time.Sleep(time.Duration(i%7) * 37 * time.Millisecond)
+			if i == *cleanRuns/3 {
+				victim.Crash()
+			}
+			if i == *cleanRuns/2 {
+				m.hire(t, cfg, "quick", "wait")
+			}
 			began := time.Now()
 			r := m.verify(t, verify.Options{Deep: i%5 == 4})
 			for _, c := range r.Checks {
@@ -58,7 +66,6 @@ func TestCleanNamespacePasses(t *testing.T) {
 				t.Errorf("%s is %s (%s)", c.ID, c.Status, c.Why)
 			}
 		}
-		t.Logf("%d looks, %v", r.Looks, r)
 	})
 }
 

@@ -113,6 +113,7 @@ type Hand struct {
 	Queue, Type, ID string
 	Seq             uint64
 	Served          bool // a worker that is there serves its type
+	Asked           bool // requests of workers wait for jobs of its type
 }
 
 // A Schedule is an entry of cron, with how far it has come.

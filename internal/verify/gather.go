@@ -212,7 +212,7 @@ func (g *gatherer) hands(ctx context.Context, f *Facts) error {
 		}
 		for _, m := range found {
 			if read, ok := g.cfg.Store.ReadMessage(m); ok && !running[place{read.Queue, read.Type, read.ID}] {
-				f.Hands = append(f.Hands, Hand{Queue: read.Queue, Type: read.Type, ID: read.ID, Seq: m.Seq, Served: t.Workers > 0})
+				f.Hands = append(f.Hands, Hand{Queue: read.Queue, Type: read.Type, ID: read.ID, Seq: m.Seq, Served: t.Workers > 0, Asked: t.Pulls > 0})
 			}
 		}
 	}

@@ -50,11 +50,17 @@ func newMill(t *testing.T, s *natstest.Server) *mill {
 // take a moment.
 func (m *mill) hire(t *testing.T, cfg millhand.WorkerConfig, types ...string) {
 	t.Helper()
+	m.hireOver(t, m.server.Connect(t), cfg, types...)
+}
+
+// hireOver starts a worker over a connection.
+func (m *mill) hireOver(t *testing.T, nc *nats.Conn, cfg millhand.WorkerConfig, types ...string) {
+	t.Helper()
 	cfg.Logger, cfg.Mux = natstest.Logger(t.Output()), millhand.NewMux()
 	for _, typ := range types {
 		cfg.Mux.HandleFunc(typ, func(ctx context.Context, _ *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, m.run(ctx, typ) })
 	}
-	w, err := millhand.NewWorker(m.server.Connect(t), cfg)
+	w, err := millhand.NewWorker(nc, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +74,7 @@ func (m *mill) hire(t *testing.T, cfg millhand.WorkerConfig, types ...string) {
 			close(m.quit)
 		}
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-ended; err != nil && !nc.IsClosed() {
 			t.Errorf("worker: %v", err)
 		}
 	})

@@ -21,7 +21,7 @@ func leaseChecks() []Check {
 		},
 		{
 			ID: "C07", Class: Leases, needs: []fact{ofRunning, ofHands}, more: 1, judge: noLostLease,
-			Invariant: "whatever is handed out is with a worker, or is handed out again when its lease ends",
+			Invariant: "whatever is handed out is with a worker, or is handed out again when its lease ends and a worker asks",
 			Advice:    "start a worker that serves the type; if one does and has free slots, restart the broker that leads the queue's stream",
 		},
 	}
@@ -79,7 +79,10 @@ func noLostLease(f *Facts) judgement {
 	j.lookedAt = cmp.Or(j.lookedAt, int64(len(f.Hands)))
 	for i := range f.Hands {
 		h := &f.Hands[i]
-		text := "no worker says that it runs it, and it is not handed out again"
+		if h.Served && !h.Asked { // it waits for a slot or a permit, as what is ready does
+			continue
+		}
+		text := "no worker says that it runs it, workers ask for jobs, and it is not handed out again"
 		if !h.Served {
 			text = "no worker serves it, so it is not handed out again"
 		}

@@ -22,7 +22,7 @@ func progressChecks() []Check {
 
 // whatCanRunRuns is Q01.
 func whatCanRunRuns(f *Facts) judgement {
-	j := judgement{what: "types", why: "there are no types"}
+	j := judgement{what: "types", why: "no type, and nothing that is overdue"}
 	for i := range f.Snapshot.Queues {
 		q := &f.Snapshot.Queues[i]
 		for k := range q.Types {
@@ -39,6 +39,7 @@ func whatCanRunRuns(f *Facts) judgement {
 	}
 	for i := range f.Late {
 		w := &f.Late[i]
+		j.lookedAt++
 		j.find(fmt.Sprintf("%s/%s/%s %d", w.Queue, w.Type, w.ID, w.Seq), fmt.Sprintf("%s/%s/%s was due %v ago and is not ready (message %d)", w.Queue, w.Type, w.ID, f.Snapshot.At.Sub(w.RunAt).Round(time.Second), w.Seq), w, w.Seq)
 	}
 	return j
