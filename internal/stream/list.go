@@ -2,15 +2,23 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
-// listPatience is how long a list of consumers is waited for: the server asks the leader of each
-// consumer, and waits up to four seconds for one that is silent.
-const listPatience = time.Second
+const (
+	// listPatience is how long a list of consumers is waited for: the server asks the leader of each
+	// consumer, and waits up to four seconds for one that is silent.
+	listPatience = time.Second
+	// infoPatience is how long the leader of one consumer is waited for after that.
+	infoPatience = 200 * time.Millisecond
+	// maxInfos is how many are waited for at once.
+	maxInfos = 256
+)
 
 // Names returns the names of the streams that store a subject, wildcards allowed, in no order; of all
 // streams if that is empty, mirrors included.
@@ -42,10 +50,18 @@ type ConsumerList struct {
 	Silent []string // names of those whose leader has not answered, or that have none
 }
 
-// Consumers lists the consumers of a stream with a request for each 256 of them, and waits a second
-// for each answer. It returns [ErrNotFound] if the stream is not there, and
-// [context.DeadlineExceeded] if a leader is silent, so that the server does not answer in time.
+// Consumers lists the consumers of a stream with a request for each 256 of them. If that is not
+// answered within a second, since a leader is silent, each consumer is asked for by itself. It
+// returns [ErrNotFound] if the stream is not there.
 func (c *Client) Consumers(ctx context.Context, stream string) (ConsumerList, error) {
+	list, err := c.consumersAtOnce(ctx, stream)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return c.consumersOneByOne(ctx, stream)
+	}
+	return list, err
+}
+
+func (c *Client) consumersAtOnce(ctx context.Context, stream string) (ConsumerList, error) {
 	var list ConsumerList
 	for offset := 0; ; {
 		var page struct {
@@ -71,4 +87,69 @@ func (c *Client) Consumers(ctx context.Context, stream string) (ConsumerList, er
 			return list, nil
 		}
 	}
+}
+
+// consumersOneByOne asks the leader of each consumer by itself. Their names are known without asking
+// leaders.
+func (c *Client) consumersOneByOne(ctx context.Context, stream string) (ConsumerList, error) {
+	names, err := c.consumerNames(ctx, stream)
+	if err != nil {
+		return ConsumerList{}, err
+	}
+	infos := make([]*jetstream.ConsumerInfo, len(names))
+	var g errgroup.Group
+	g.SetLimit(maxInfos)
+	for i, name := range names {
+		g.Go(func() error {
+			infos[i] = c.consumerInfo(ctx, stream, name)
+			return nil
+		})
+	}
+	_ = g.Wait() // none fails
+	var list ConsumerList
+	for i, info := range infos {
+		if info == nil {
+			list.Silent = append(list.Silent, names[i])
+			continue
+		}
+		list.Infos = append(list.Infos, info)
+	}
+	return list, nil
+}
+
+func (c *Client) consumerNames(ctx context.Context, stream string) (names []string, err error) {
+	for {
+		var page struct {
+			Error     *jetstream.APIError `json:"error"`
+			Total     int                 `json:"total"`
+			Consumers []string            `json:"consumers"`
+		}
+		short, cancel := context.WithTimeout(ctx, listPatience)
+		err := c.Request(short, "CONSUMER.NAMES."+stream, map[string]any{"offset": len(names)}, &page)
+		cancel()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("list consumers of %s: %w", stream, err)
+		case page.Error != nil:
+			return nil, fmt.Errorf("list consumers of %s: %w", stream, page.Error)
+		}
+		names = append(names, page.Consumers...)
+		if len(page.Consumers) == 0 || len(names) >= page.Total {
+			return names, nil
+		}
+	}
+}
+
+// consumerInfo returns what the leader of a consumer says, nil if it says nothing.
+func (c *Client) consumerInfo(ctx context.Context, stream, name string) *jetstream.ConsumerInfo {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		jetstream.ConsumerInfo
+	}
+	short, cancel := context.WithTimeout(ctx, infoPatience)
+	defer cancel()
+	if err := c.Request(short, "CONSUMER.INFO."+stream+"."+name, struct{}{}, &answer); err != nil || answer.Error != nil {
+		return nil
+	}
+	return &answer.ConsumerInfo
 }

@@ -109,11 +109,15 @@ func (f *facts) queue(n queue.StreamName) Queue {
 	return q
 }
 
-// sum adds up a count of all types.
+// sum adds up a count of all types. Those whose leaders are silent are left out.
 func (f *facts) sum(types []Type, of func(Type) Count) Count {
 	total := Counted(0, Exact, f.at())
 	for _, t := range types {
-		total = total.Plus(of(t))
+		if c := of(t); c.Known() {
+			total = total.Plus(c)
+		} else {
+			total.How = AtLeast
+		}
 	}
 	return total
 }
@@ -121,7 +125,7 @@ func (f *facts) sum(types []Type, of func(Type) Count) Count {
 // rest is what a queue has beside its pin and what its consumers cover: the jobs that wait for their
 // time, and whatever else no consumer covers. Stream and consumers were asked at different moments.
 func (f *facts) rest(q Queue) Count {
-	if !q.Messages.Known() || !q.Ready.Known() || !q.InHand.Known() {
+	if q.Messages.How != Exact || q.Ready.How != Exact || q.InHand.How != Exact {
 		return Uncounted()
 	}
 	return Counted(q.Messages.Value-1-q.Ready.Value-q.InHand.Value, About, q.Messages.At)

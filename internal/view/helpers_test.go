@@ -3,6 +3,7 @@ package view_test
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,12 +130,16 @@ func (m *mill) snapshot(t *testing.T) *view.Snapshot {
 type requests struct {
 	mu        sync.Mutex
 	bySubject map[string]int
+	lost      []string // subjects of those that nobody gets
 }
 
 func (r *requests) note(subject string) natstest.Fate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bySubject[subject]++
+	if slices.Contains(r.lost, subject) {
+		return natstest.Lost
+	}
 	return natstest.Pass
 }
 

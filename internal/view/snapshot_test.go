@@ -94,6 +94,38 @@ func TestSnapshotCounts(t *testing.T) {
 	})
 }
 
+// A consumer whose leader is silent does not hold up the others, nor is what it has taken for nothing.
+func TestSnapshotWithASilentLeader(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		m := newMill(t, s)
+		m.hire(t, millhand.WorkerConfig{Concurrency: 1}, m.wait, "email", "import")
+		time.Sleep(time.Second)
+		m.enqueue(t, 3, "email")
+		m.enqueue(t, 4, "import")
+		time.Sleep(time.Second)
+		m.asked.lost = []string{"$JS.API.CONSUMER.LIST.millhand-queue-default", "$JS.API.CONSUMER.INFO.millhand-queue-default.email"}
+		began := time.Now()
+		snap, err := m.view.Snapshot(t.Context())
+		if took := time.Since(began); err != nil || took > 1500*time.Millisecond {
+			t.Fatalf("took %v: %v", took, err)
+		}
+		q := snap.Queues[0]
+		if names := typeNames(q.Types); !slices.Equal(names, []string{"email", "import"}) {
+			t.Fatalf("types %q", names)
+		}
+		if email := q.Types[0]; email.Ready.Known() || email.Workers != 1 || !email.Consumer {
+			t.Errorf("email %+v", email)
+		}
+		imp := q.Types[1]
+		if imp.Ready.How != view.Exact || imp.Ready.Value+imp.InHand.Value != 4 || imp.Oldest.How != view.Exact {
+			t.Errorf("import %+v", imp)
+		}
+		if q.Ready != (view.Count{Value: imp.Ready.Value, How: view.AtLeast, At: q.Ready.At}) || q.Later.Known() {
+			t.Errorf("ready %+v, later %+v", q.Ready, q.Later)
+		}
+	})
+}
+
 func typeNames(types []view.Type) (names []string) {
 	for _, t := range types {
 		names = append(names, t.Name)
