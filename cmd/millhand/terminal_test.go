@@ -165,3 +165,20 @@ func serveDead(t *testing.T, n int) (url string) {
 	}
 	return b.ClientURL()
 }
+
+// A watch ends by being interrupted, and has nothing to say about that.
+func TestWatchEndsWhenItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errs strings.Builder
+	code := execute(ctx, []string{"watch", "--since", "1h", "-o", "name", "-s", serveDead(t, 1)}, streams{
+		in: strings.NewReader(""), out: writerFunc(func(b []byte) (int, error) { cancel(); return out.Write(b) }), err: &errs,
+	})
+	if code != cli.ExitInterrupted || out.String() != "default/doomed/d-1\n" || errs.String() != "" {
+		t.Errorf("exit code %d, out %q, err %q", code, out.String(), errs.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
