@@ -136,8 +136,14 @@ func (s *session) cronListing() *listing[cronEntry] {
 	return &listing[cronEntry]{
 		key: "entries",
 		columns: []column{
-			{title: "ENTRY"}, {title: "SCHEDULE"}, {title: "JOB", spare: true}, {title: "LAST"}, {title: "ENDED"},
-			{title: "MISSED", right: true, spare: true}, {title: "SKIPPED", right: true, spare: true}, {title: "NEXT"},
+			{title: "ENTRY"},
+			{title: "SCHEDULE"},
+			{title: "JOB", spare: true},
+			{title: "LAST"},
+			{title: "ENDED"},
+			{title: "MISSED", right: true, spare: true},
+			{title: "SKIPPED", right: true, spare: true},
+			{title: "NEXT"},
 		},
 		row: func(e cronEntry) []cell {
 			return []cell{

@@ -60,7 +60,8 @@ func (s *session) queuesListing(snap *view.Snapshot) *listing[queueNow] {
 			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "/S", right: true}, {title: "OLDEST"}, {title: "STATE"},
 		},
 		row: func(q queueNow) []cell {
-			return []cell{plain(q.Name), countCell(ready(&q.Queue)), countCell(q.Running), countCell(q.Later), rateCell(q.Rate),
+			return []cell{
+				plain(q.Name), countCell(ready(&q.Queue)), countCell(q.Running), countCell(q.Later), rateCell(q.Rate),
 				plain(s.oldestText(oldest(&q.Queue))), s.stateOfQueue(snap, &q.Queue),
 			}
 		},

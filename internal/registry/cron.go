@@ -72,7 +72,7 @@ func invalidCron(err error) error {
 }
 
 // encodeCron returns the value of an entry whose schedule was first put at a time.
-func encodeCron(c Cron, since time.Time) ([]byte, error) {
+func encodeCron(c Cron, since time.Time) []byte {
 	v := cronValue{
 		Schedule: c.Schedule.String(), Zone: c.Schedule.ZoneName(), Since: since,
 		Queue: c.Job.Queue, Type: c.Job.Type, MaxAttempts: c.Job.MaxAttempts,
@@ -80,7 +80,7 @@ func encodeCron(c Cron, since time.Time) ([]byte, error) {
 		Overlap: c.Overlap, CatchUp: c.CatchUp, Grace: c.Grace.String(),
 	}
 	v.setPayload(c.Job.Payload)
-	return encodeCronValue(v), nil
+	return encodeCronValue(v)
 }
 
 func encodeCronValue(v cronValue) []byte {

@@ -134,16 +134,17 @@ func (w *cronWatcher) Synced(context.Context) error {
 // Failed implements [stream.Watcher]. The agent says that the registry cannot be followed.
 func (w *cronWatcher) Failed(context.Context, error) {}
 
-// Lost implements [stream.Watcher]: the entries are written again, with what they count from.
+// Lost implements [stream.Watcher]: the entries are written again, with what they count from, and those
+// that are paused as they are.
 func (w *cronWatcher) Lost(ctx context.Context, entries []stream.Entry) error {
 	for _, e := range entries {
 		c, err := decodeCron(e)
-		if err != nil || c.Removed {
+		value := e.Value
+		switch {
+		case err != nil || c.Removed && pausedOfCron(e) == nil:
 			continue
-		}
-		value, err := encodeCron(c, c.Schedule.Since())
-		if err != nil {
-			return err
+		case !c.Removed:
+			value = encodeCron(c, c.Schedule.Since())
 		}
 		err = w.store.putFirst(ctx, stream.Write{Key: e.Key, Value: value})
 		if err != nil && !errors.Is(err, stream.ErrConflict) {

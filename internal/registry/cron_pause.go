@@ -47,9 +47,8 @@ func (s *Store) PauseCron(ctx context.Context, name, reason string) (before Cron
 			failed = err
 			return nil, false
 		}
-		value, err := encodeCron(known, known.Schedule.Since())
-		before, failed = known, err
-		return encodePausedCron(pause, value), err == nil
+		before = known
+		return encodePausedCron(pause, encodeCron(known, known.Schedule.Since())), true
 	})
 	return before, cmp.Or(failed, err)
 }

@@ -244,10 +244,14 @@ func TestCronIsFollowed(t *testing.T) {
 	})
 }
 
-// Entries that were lost with the bucket come back, at the pace they had.
+// Entries that were lost with the bucket come back, at the pace they had, and paused if they were.
 func TestCronSurvivesALostBucket(t *testing.T) {
 	inScene(t, func(s *scene) {
 		before := s.putCron(everyMinute(s.t, "e"))
+		s.putCron(everyMinute(s.t, "paused"))
+		if _, err := s.store.PauseCron(s.ctx, "paused", "flood"); err != nil {
+			s.t.Fatal(err)
+		}
 		f := s.open(s.server.Link().Connect(s.t)).FollowCrons()
 		ctx, cancel := context.WithCancel(s.ctx)
 		ended := make(chan struct{})
@@ -263,6 +267,10 @@ func TestCronSurvivesALostBucket(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if after := s.cron("e"); cmp.Diff(view(before), view(after)) != "" || after.Rev <= before.Rev {
 			s.t.Errorf("revision %d after %d, %s", after.Rev, before.Rev, cmp.Diff(view(before), view(after)))
+		}
+		all, err := s.store.Crons(s.ctx)
+		if err != nil || len(all) != 2 || all[1].Name != "paused" || all[1].Paused == nil || all[1].Paused.Reason != "flood" {
+			s.t.Errorf("entries %+v, %v, want one that is paused", all, err)
 		}
 	})
 }

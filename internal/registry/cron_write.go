@@ -22,7 +22,6 @@ func (s *Store) PutCron(ctx context.Context, c Cron) (before Cron, err error) {
 	if err := c.Check(); err != nil {
 		return Cron{}, err
 	}
-	var failed error
 	err = s.set(ctx, cronSetting(c.Name), func(there stream.Entry) ([]byte, bool) {
 		before = Cron{}
 		since := time.Time{}
@@ -36,15 +35,14 @@ func (s *Store) PutCron(ctx context.Context, c Cron) (before Cron, err error) {
 		if isPaused && paused.Schedule.String() == c.Schedule.String() && paused.Schedule.ZoneName() == c.Schedule.ZoneName() {
 			since = paused.Schedule.Since()
 		}
-		var value []byte
-		value, failed = encodeCron(c, since)
+		value := encodeCron(c, since)
 		if isPaused { // it stays paused
 			value = encodePausedCron(*paused.Paused, value)
-			return value, failed == nil && differs(there, value)
+			return value, differs(there, value)
 		}
-		return value, failed == nil && !same(before, value)
+		return value, !same(before, value)
 	})
-	return before, cmp.Or(failed, err)
+	return before, err
 }
 
 // same reports whether an entry is already what a value says.
@@ -52,8 +50,7 @@ func same(there Cron, value []byte) bool {
 	if there.Name == "" {
 		return false
 	}
-	as, err := encodeCron(there, there.Schedule.Since())
-	return err == nil && bytes.Equal(as, value)
+	return bytes.Equal(encodeCron(there, there.Schedule.Since()), value)
 }
 
 // RemoveCron removes an entry, which leaves a word of that: a job of a tick that was published before
