@@ -49,6 +49,15 @@ func (j *Job) place() job.Place {
 	return p
 }
 
+// isMeant reports whether a filter matches j. What group its error is of is found out if it asks.
+func (j *Job) isMeant(f filter.Filter, now time.Time) bool {
+	m := j.matched()
+	if f.Has(filter.Group) {
+		m.Group = GroupOf(j.Error, j.Reason).Code
+	}
+	return f.Match(m, now)
+}
+
 // matched is j as a filter looks at it.
 func (j *Job) matched() *filter.Job {
 	return &filter.Job{

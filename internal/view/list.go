@@ -98,7 +98,7 @@ func (v *View) listIDs(ctx context.Context, f filter.Filter, ids []string, now t
 					return nil, err
 				}
 			}
-			if f.Match(j.matched(), now) {
+			if j.isMeant(f, now) {
 				page.Jobs = append(page.Jobs, *j)
 			}
 		}
@@ -214,7 +214,7 @@ func (l *list) take(page *Page, rows []row) (taken int) {
 		if len(page.Jobs) == l.want {
 			return i
 		}
-		if l.filter.Match(rows[i].matched(), l.now) {
+		if rows[i].isMeant(l.filter, l.now) {
 			page.Jobs = append(page.Jobs, rows[i].Job)
 		}
 	}
