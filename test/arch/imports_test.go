@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/view":    {"internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stream"},
 	"internal/explain": {"internal/job", "internal/registry", "internal/slots", "internal/view"}, // why a job is where it is
 	"internal/verify":  {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/view"},
+	"internal/audit":   {"internal/stats", "internal/stream"}, // who did what
 	"internal/bulk":    {"internal/filter", "internal/job", "internal/queue", "internal/view"},
 
 	"internal/broker": nil,
@@ -62,7 +63,7 @@ var allowed = map[string][]string{
 	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
 	"cmd/enqueue":  {".", "internal/cli", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "internal/bulk", "internal/cli", "internal/explain", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+	"cmd/millhand": {".", "internal/audit", "internal/bulk", "internal/cli", "internal/explain", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
 	"examples/*":   {".", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// A user of the public package too, beside the broker that it measures with.
