@@ -109,13 +109,15 @@ func (f *facts) queue(n queue.StreamName) Queue {
 	return q
 }
 
-// sum adds up a count of all types. Those whose leaders are silent are left out.
+// sum adds up a count of all types that have a consumer. Those whose leaders are silent are left out.
 func (f *facts) sum(types []Type, of func(Type) Count) Count {
 	total := Counted(0, Exact, f.at())
 	for _, t := range types {
-		if c := of(t); c.Known() {
+		switch c := of(t); {
+		case !t.Consumer:
+		case c.Known():
 			total = total.Plus(c)
-		} else {
+		default:
 			total.How = AtLeast
 		}
 	}
@@ -131,51 +133,28 @@ func (f *facts) rest(q Queue) Count {
 	return Counted(q.Messages.Value-1-q.Ready.Value-q.InHand.Value, About, q.Messages.At)
 }
 
-// types are those that have a consumer in a queue, or are served there.
+// types are those that have a consumer in a queue, are served there, or paused.
 func (f *facts) types(queueName string) []Type {
-	byName := make(map[string]*Type)
-	get := func(name string) *Type {
-		t := byName[name]
-		if t == nil {
-			t = &Type{Name: name, Queue: queueName, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(), Running: f.running(queueName, name), Claimed: f.claimed(queueName, name)}
-			if p, paused := f.registry.PausedTypes[registry.LoadOf(queueName, name)]; paused {
-				t.Paused = &p
-			}
-			byName[name] = t
-		}
-		return t
-	}
+	b := typesOfQueue{facts: f, queue: queueName, byName: make(map[string]*Type)}
 	list, listed := f.consumers[queueName]
 	for _, c := range list.Infos {
 		if job.CheckType(c.Name) == nil {
-			get(c.Name).read(c)
+			b.get(c.Name).read(c)
 		}
 	}
 	for _, name := range list.Silent {
 		if job.CheckType(name) == nil {
-			get(name).Consumer = true
+			b.get(name).Consumer = true
 		}
 	}
-	for _, n := range f.registry.Nodes {
-		if !slices.Contains(n.Queues, queueName) {
-			continue
-		}
-		for _, name := range n.Types {
-			t := get(name)
-			if n.State == registry.Draining {
-				t.Draining++
-			} else {
-				t.Workers++
-			}
-		}
-	}
+	b.addServed()
 	for at := range f.registry.PausedTypes { // also of a type that nobody serves
 		if queue, name, _ := strings.Cut(at, "/"); queue == queueName {
-			get(name)
+			b.get(name)
 		}
 	}
-	types := make([]Type, 0, len(byName))
-	for _, t := range byName {
+	types := make([]Type, 0, len(b.byName))
+	for _, t := range b.byName {
 		if listed && !t.Consumer && t.Workers+t.Draining > 0 { // its worker is about to make it
 			t.Ready, t.InHand = Counted(0, Exact, f.at()), Counted(0, Exact, f.at())
 		}
@@ -183,6 +162,47 @@ func (f *facts) types(queueName string) []Type {
 	}
 	slices.SortFunc(types, func(a, b Type) int { return cmp.Compare(a.Name, b.Name) })
 	return types
+}
+
+// typesOfQueue are the types of a queue as they are found.
+type typesOfQueue struct {
+	facts  *facts
+	queue  string
+	byName map[string]*Type
+}
+
+func (b *typesOfQueue) get(name string) *Type {
+	if t := b.byName[name]; t != nil {
+		return t
+	}
+	f := b.facts
+	t := &Type{
+		Name: name, Queue: b.queue, Key: f.registry.Keys[name], Ready: Uncounted(), InHand: Uncounted(),
+		Running: f.running(b.queue, name), Claimed: f.claimed(b.queue, name),
+	}
+	if p, paused := f.registry.PausedTypes[registry.LoadOf(b.queue, name)]; paused {
+		t.Paused = &p
+	}
+	b.byName[name] = t
+	return t
+}
+
+// addServed adds the types that workers serve, and counts those.
+func (b *typesOfQueue) addServed() {
+	for i := range b.facts.registry.Nodes {
+		n := &b.facts.registry.Nodes[i]
+		if !slices.Contains(n.Queues, b.queue) {
+			continue
+		}
+		for _, name := range n.Types {
+			t := b.get(name)
+			if n.State == registry.Draining {
+				t.Draining++
+			} else {
+				t.Workers++
+			}
+		}
+	}
 }
 
 // read takes over what the consumer of a type says.

@@ -88,9 +88,9 @@ func (q *Queue) setRest(r Rest) {
 		i, there := slices.BinarySearchFunc(q.Types, name, func(t Type, name string) int { return cmp.Compare(t.Name, name) })
 		if !there {
 			none := Counted(0, Exact, n.At)
-			q.Types = slices.Insert(q.Types, i, Type{Name: name, Queue: q.Name, InHand: none, Running: none, Claimed: none, Oldest: Oldest{How: Unknown}})
+			q.Types = slices.Insert(q.Types, i, Type{Name: name, Queue: q.Name, Running: none, Claimed: none, Oldest: Oldest{How: Unknown}})
 		}
-		q.Types[i].Ready = n
+		q.Types[i].Ready, q.Types[i].InHand = n, Counted(0, Exact, n.At)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -27,6 +28,9 @@ func TestRestIsToldApart(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Second)
+		if err := registry.NewStore(m.js, natstest.Logger(t.Output())).PauseType(t.Context(), "default", "nobody", "", 0); err != nil { // which changes no count
+			t.Fatal(err)
+		}
 		q := m.snapshot(t).Queues[0]
 		for _, c := range []struct {
 			what string
