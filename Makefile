@@ -6,7 +6,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build worker and enqueue into bin/
+build: ## Build worker, enqueue and millhand into bin/
 	go build -o bin/ ./cmd/...
 
 .PHONY: test

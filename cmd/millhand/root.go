@@ -11,7 +11,7 @@ import (
 
 const examples = `  millhand status                                  is anything wrong?
   millhand list state:ready type:import            the jobs that wait, in order
-  millhand inspect import/0192f3c0-80b1-7f55-b0aa-112233445566
+  millhand why import/0192f3c0-80b1-7f55-b0aa-112233445566
   millhand dead error:"connection refused" -n 10   the newest dead jobs of one cause
   millhand dead type:email -o name | millhand retry -
   millhand pause default --for 1h --reason 'database move'
