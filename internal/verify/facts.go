@@ -26,7 +26,7 @@ const (
 	ofHands   fact = "what is handed out"
 	ofEntries fact = "the registry"
 	ofCrons   fact = "the entries of schedules"
-	ofLate    fact = "what waits for its time"
+	ofLate    fact = "what is overdue or served by nobody"
 )
 
 // Facts are what one look saw.
@@ -53,6 +53,7 @@ type Facts struct {
 	Entries []stream.Entry // of the registry
 	Crons   []Schedule
 	Late    []Waiting // overdue
+	Orphans []Orphan  // of types that the snapshot does not know, since it did not count them
 
 	failed map[fact]error
 }
@@ -114,6 +115,13 @@ type Hand struct {
 	Seq             uint64
 	Served          bool // a worker that is there serves its type
 	Asked           bool // requests of workers wait for jobs of its type
+}
+
+// An Orphan is a type that no worker has ever served, with ready jobs that were seen.
+type Orphan struct {
+	Queue, Type string
+	Seen        int64
+	First       uint64 // the sequence of the first
 }
 
 // A Schedule is an entry of cron, with how far it has come.

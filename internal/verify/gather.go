@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -427,16 +428,21 @@ func (w *Waiting) suspect() bool {
 	return w.End != nil || w.MaxAttempts > 0 && w.Attempt > w.MaxAttempts || w.Crashes > maxCrashes
 }
 
-// late looks for jobs whose time came a while ago. Without --deep it looks at the oldest ones only.
+// late looks for jobs whose time came a while ago, and for ready ones of types that no worker has ever
+// served: where there are many of those, a snapshot does not count them.
 func (g *gatherer) late(ctx context.Context, f *Facts) error {
 	return g.eachQueue(f, func(_ job.Name, s *view.Stream) error {
 		q := queueOf(f.Snapshot, s.Queue)
-		if q == nil || q.Later.Known() && q.Later.Value == 0 {
+		if q == nil || q.Later.Known() && q.Later.Value == 0 && q.Unclaimed.Known() {
 			return nil
 		}
 		note := func(m *stream.Message) {
 			read, ok := g.cfg.Store.ReadMessage(m)
-			if ok && !read.RunAt.IsZero() && f.Snapshot.At.Sub(read.RunAt) > dueLate {
+			switch {
+			case !ok:
+			case read.RunAt.IsZero():
+				f.orphan(read.Queue, read.Type, m.Seq)
+			case f.Snapshot.At.Sub(read.RunAt) > dueLate:
 				f.Late = append(f.Late, Waiting{Queue: read.Queue, Type: read.Type, ID: read.ID, Life: read.Life, Seq: m.Seq, Stored: read.Stored, RunAt: read.RunAt})
 			}
 		}
@@ -444,11 +450,30 @@ func (g *gatherer) late(ctx context.Context, f *Facts) error {
 			return g.walk(ctx, s, 1, note)
 		}
 		head, err := g.cfg.View.Head(ctx, g.cfg.Store.AllOf(s.Name), max(s.FirstSeq, 1), s.LastSeq, sampleOfHead)
+		if err != nil {
+			return err
+		}
 		for _, m := range head {
 			note(m)
 		}
-		return err
+		if len(head) < sampleOfHead {
+			return nil
+		}
+		return g.tail(ctx, s, head[len(head)-1].Seq, note)
 	})
+}
+
+// orphan notes a ready job, unless the snapshot knows its type.
+func (f *Facts) orphan(queueName, typ string, seq uint64) {
+	if typeOf(f.Snapshot, queueName, typ) != nil {
+		return
+	}
+	i := slices.IndexFunc(f.Orphans, func(o Orphan) bool { return o.Queue == queueName && o.Type == typ })
+	if i < 0 {
+		i = len(f.Orphans)
+		f.Orphans = append(f.Orphans, Orphan{Queue: queueName, Type: typ, First: seq})
+	}
+	f.Orphans[i].Seen++
 }
 
 // dueLate is how late the broker may make a job ready: a worker's sweeper helps it after a minute.

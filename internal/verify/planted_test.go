@@ -152,6 +152,10 @@ func plantsOfJobs() []plant {
 			m.hire(t, millhand.WorkerConfig{}, "quick")
 			m.enqueue(t, 3, "resize")
 		}},
+		{"too many jobs that nobody has ever served to be counted", []string{"Q01"}, "999 jobs or more of type resize in queue default: no worker has ever served it", func(t *testing.T, m *mill) {
+			m.hire(t, millhand.WorkerConfig{}, "quick")
+			m.enqueue(t, 20_100, "resize")
+		}},
 		{"a tick that nobody enqueues", []string{"Q02"}, "nightly: its tick of", func(t *testing.T, m *mill) {
 			if err := m.client.PutCron(t.Context(), millhand.Cron{Name: "nightly", Schedule: "@every 1m", Args: millhand.Raw{Name: "quick", Payload: []byte(`{}`)}}); err != nil {
 				t.Fatal(err)

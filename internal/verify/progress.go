@@ -37,6 +37,11 @@ func whatCanRunRuns(f *Facts) judgement {
 			}
 		}
 	}
+	for i := range f.Orphans {
+		o := &f.Orphans[i]
+		j.lookedAt++
+		j.find(fmt.Sprintf("%s/%s unserved", o.Queue, o.Type), fmt.Sprintf("%d jobs or more of type %s in queue %s: no worker has ever served it", o.Seen, o.Type, o.Queue), o, o.First)
+	}
 	for i := range f.Late {
 		w := &f.Late[i]
 		j.lookedAt++
