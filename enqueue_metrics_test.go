@@ -31,7 +31,8 @@ func TestEnqueueMetrics(t *testing.T) {
 		}
 		batch := []millhand.Request{
 			{Args: email, Options: []millhand.EnqueueOption{millhand.WithID("a")}},
-			{Args: email}, {Args: email},
+			{Args: email},
+			{Args: email},
 			{Args: millhand.Raw{Name: "import"}, Options: []millhand.EnqueueOption{millhand.WithQueue("mail")}},
 		}
 		if _, err := c.EnqueueMany(t.Context(), batch); err == nil {
