@@ -117,7 +117,7 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	}
 	s.registry = registry.NewStore(s.js, log)
 	s.store = queue.NewStore(s.js, queue.Config{Registry: s.registry.Bucket(), Logger: log})
-	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store})
+	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store, Starts: s.starts})
 	s.now = time.Now()
 	return s, nil
 }

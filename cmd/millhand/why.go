@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/explain"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/stats"
+	"github.com/millhand/millhand/internal/tally"
 )
 
 // whyAgain is how often --watch looks.
@@ -98,6 +101,11 @@ func (s *session) explain(ctx context.Context, r ref, watch bool) (found bool, e
 		a, err = s.watchAnswer(ctx, p, a, r)
 	}
 	return a.First().Code != explain.NotFound, err
+}
+
+// starts is how many jobs of a queue and type started in a minute lately, 0 if that is not known.
+func (s *session) starts(ctx context.Context, queue, typ string) (float64, error) {
+	return stats.NewStore(s.js, slog.New(slog.DiscardHandler)).StartRate(ctx, tally.Pair{Queue: queue, Type: typ}, time.Now())
 }
 
 func (s *session) why(ctx context.Context, p job.Place) (*explain.Answer, error) {

@@ -63,8 +63,15 @@ func (e *explainer) finish() {
 	a := e.answer
 	for i := range a.Reasons {
 		r := &a.Reasons[i]
-		if r.Code == Behind && slices.ContainsFunc(a.Reasons, func(o Reason) bool { return o.Blocking && o.Code != Behind }) {
+		d, ok := r.Data.(BehindData)
+		switch {
+		case !ok:
+		case slices.ContainsFunc(a.Reasons, func(o Reason) bool { return o.Blocking && !behindMoves(o.Code) }):
 			r.Blocking = false
+		default:
+			r.Blocking = !slices.ContainsFunc(a.Reasons, func(o Reason) bool { return o.Blocking && o.Code != Behind })
+			r.Until = d.turn(a.LookedAt)
+			r.Estimate = !r.Until.IsZero()
 		}
 	}
 	slices.SortStableFunc(a.Reasons, func(x, y Reason) int {
@@ -82,6 +89,9 @@ func (e *explainer) finish() {
 		}
 	}
 }
+
+// behindMoves reports whether those that go first start all the same, one after the other.
+func behindMoves(c Code) bool { return slices.Contains([]Code{Behind, SlotsFull, QuotaFull}, c) }
 
 // order is that of those that block before the others.
 func order(r *Reason) int {

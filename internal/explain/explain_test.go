@@ -1,9 +1,12 @@
 package explain_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/explain"
@@ -86,7 +89,7 @@ func TestWhyPaused(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mill) {
 		m.hire(millhand.WorkerConfig{}, "done")
 		m.must(m.client.Pause(m.ctx, "default"))
-		time.Sleep(time.Second)
+		time.Sleep(time.Minute) // until nobody has asked for jobs before that, which would be handed back
 		m.enqueue("done", "j")
 		m.enqueue("done", "k")
 		m.want("done/k", job.Ready, "queue_paused (behind)", "1 other of its type goes first", "millhand resume default")
@@ -115,9 +118,7 @@ func TestWhyLimited(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		m.enqueue("wait-b", "1")
-		time.Sleep(100 * time.Millisecond)
-		m.want("wait-b/1", job.Ready, "quota_held_idle", "the one permit of key=crm is held", "millhand quota key=crm") // the worker asks for wait-c
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // the worker may ask for wait-c first
 		m.enqueue("wait-c", "1")
 		m.enqueue("wait-a", "m1", millhand.WithQueue("mail"))
 		m.enqueue("done", "1")
@@ -132,6 +133,35 @@ func TestWhyLimited(t *testing.T) {
 		m.want("mail/wait-a/m1", job.Ready, "quota_full")
 		m.want("done/1", job.Succeeded, "(succeeded)")
 		until(t, m.want("done/2", job.Ready, "rate_exhausted", "done allows 1 starts in 1h0m0s", "millhand rate done 2/1h0m0s"), explain.RateExhausted, time.Hour)
+	})
+}
+
+// Permits that nobody uses are in the hands of a worker that stands still, or went with the registry.
+func TestWhyPermitsAreIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mill) {
+		m.must(m.client.SetQuota(m.ctx, millhand.Quota{Key: "crm", Limit: 1, Types: []string{"wait-b", "wait-c"}}))
+		a := m.hire(millhand.WorkerConfig{Name: "a"}, "wait-b")
+		m.hire(millhand.WorkerConfig{Name: "b"}, "wait-c")
+		a.link.Hold()
+		m.enqueue("wait-c", "1")
+		time.Sleep(3 * time.Second)
+		m.want("wait-c/1", job.Ready, "quota_held_idle", "the one permit of key=crm is held", "a-", "millhand quota key=crm")
+		time.Sleep(15 * time.Second)
+		m.want("wait-c/1", job.Running, "(running)")
+		a.link.Release()
+		time.Sleep(15 * time.Second)
+
+		js, err := jetstream.New(m.nc)
+		m.must(err)
+		m.must(js.DeleteStream(m.ctx, "KV_millhand-registry"))
+		time.Sleep(3 * time.Second)
+		m.enqueue("wait-b", "1")
+		time.Sleep(time.Second)
+		r := m.want("wait-b/1", job.Ready, "quota_lost", "in a registry that was lost").First()
+		time.Sleep(time.Until(r.Until) + time.Second)
+		if a := m.why("wait-b/1"); a.First().Code == explain.QuotaLost {
+			t.Errorf("after its end: %s", texts(a))
+		}
 	})
 }
 
@@ -155,6 +185,32 @@ func TestWhySlotsFull(t *testing.T) {
 		if d, ok := a.Reasons[1].Data.(explain.SlotsData); !ok || d.Slots != 1 || d.Used["default/wait"] != 1 || len(d.Workers) != 1 {
 			t.Errorf("%+v", a.Reasons[1].Data)
 		}
+	})
+}
+
+// How fast those before it start comes from what the workers count, once they have.
+func TestWhyBehindSaysWhen(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mill) {
+		m.hire(millhand.WorkerConfig{Concurrency: 1}, "nap")
+		for i := range 100 {
+			m.enqueue("nap", strconv.Itoa(i))
+		}
+		time.Sleep(time.Second)
+		a := m.why("nap/99")
+		if r := reason(t, a, explain.Behind); !r.Until.IsZero() || r.Estimate {
+			t.Errorf("an estimate without statistics: %+v", r)
+		}
+		time.Sleep(150 * time.Second)
+		a = m.why("nap/99")
+		r := reason(t, a, explain.Behind)
+		if !strings.Contains(r.Text, "others of its type go first; 20 start in a minute") {
+			t.Errorf("%q", r.Text)
+		}
+		d, ok := r.Data.(explain.BehindData)
+		if !ok || !r.Estimate || d.How != "exact" || d.Jobs < 40 || d.Jobs > 60 {
+			t.Errorf("%+v", r)
+		}
+		until(t, a, explain.Behind, 3*time.Second*time.Duration(d.Jobs))
 	})
 }
 

@@ -19,7 +19,9 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/tally"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -35,7 +37,7 @@ type mill struct {
 	link     *natstest.Link // of the view
 	quit     chan struct{}  // closed when jobs that wait are to end
 	free     chan struct{}  // closed when handlers that ignore the end of their context are to end
-	end      []func()
+	end      []*worker
 }
 
 func newMill(t natstest.TB, s *natstest.Server) *mill {
@@ -51,7 +53,13 @@ func newMill(t natstest.TB, s *natstest.Server) *mill {
 		t.Fatalf("%v", err)
 	}
 	m.registry = registry.NewStore(js, log)
-	m.view = view.New(view.Config{Client: js, Store: queue.NewStore(js, queue.Config{Logger: log}), Registry: m.registry})
+	counted := stats.NewStore(js, log)
+	m.view = view.New(view.Config{
+		Client: js, Store: queue.NewStore(js, queue.Config{Logger: log}), Registry: m.registry,
+		Starts: func(ctx context.Context, queueName, typ string) (float64, error) {
+			return counted.StartRate(ctx, tally.Pair{Queue: queueName, Type: typ}, time.Now())
+		},
+	})
 	t.Cleanup(m.close)
 	return m
 }
@@ -91,7 +99,7 @@ func (m *mill) hire(cfg millhand.WorkerConfig, types ...string) *worker {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = wk.Run(ctx) })
 	w.quit, w.stop = cancel, func() { cancel(); wg.Wait() }
-	m.end = append(m.end, w.stop)
+	m.end = append(m.end, w)
 	time.Sleep(2 * time.Second)
 	return w
 }
@@ -109,6 +117,8 @@ func (m *mill) run(ctx context.Context, typ string) error {
 	case "ignore":
 		<-m.free
 		return nil
+	case "nap":
+		time.Sleep(3 * time.Second)
 	case "wait":
 		select {
 		case <-m.quit:
@@ -135,8 +145,9 @@ func (m *mill) close() {
 	default:
 		close(m.free)
 	}
-	for _, stop := range m.end {
-		stop()
+	for _, w := range m.end {
+		w.link.Release()
+		w.stop()
 	}
 }
 
@@ -223,15 +234,21 @@ func texts(a *explain.Answer) string {
 	return b.String()
 }
 
-// until wants a reason to end about then from now on.
-func until(t *testing.T, a *explain.Answer, code explain.Code, in time.Duration) {
+// reason returns the reason with a code, which is to be there.
+func reason(t *testing.T, a *explain.Answer, code explain.Code) *explain.Reason {
 	t.Helper()
 	i := slices.IndexFunc(a.Reasons, func(r explain.Reason) bool { return r.Code == code })
 	if i < 0 {
 		t.Errorf("no %s in %s", code, codes(a))
-		return
+		return &explain.Reason{}
 	}
-	if got := a.Reasons[i].Until.Sub(a.LookedAt); got < in-in/10-2*time.Second || got > in+in/10+2*time.Second {
+	return &a.Reasons[i]
+}
+
+// until wants a reason to end about then from now on.
+func until(t *testing.T, a *explain.Answer, code explain.Code, in time.Duration) {
+	t.Helper()
+	if got := reason(t, a, code).Until.Sub(a.LookedAt); got < in-in/10-2*time.Second || got > in+in/10+2*time.Second {
 		t.Errorf("%s ends in %v, want about %v", code, got, in)
 	}
 }

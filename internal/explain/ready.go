@@ -240,7 +240,31 @@ func (e *explainer) behind() {
 	case before.How == view.About:
 		text = "about " + text
 	}
+	data.PerMinute = e.StartsPerMinute
+	if data.PerMinute > 0 {
+		text += "; " + perMinute(data.PerMinute)
+	}
 	e.say(Reason{Code: Behind, Blocking: true, Text: text, Data: data})
+}
+
+// turn is when a job starts that nothing keeps but those before it, if they go on as lately; zero if that
+// is not known.
+func (d *BehindData) turn(now time.Time) time.Time {
+	if d.PerMinute <= 0 || d.Jobs == 0 {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(float64(d.Jobs) / d.PerMinute * float64(time.Minute))).UTC()
+}
+
+// perMinute is a rate in words.
+func perMinute(n float64) string {
+	switch {
+	case n < 1:
+		return fmt.Sprintf("%.1f start in a minute", n)
+	case n < 120:
+		return fmt.Sprintf("%.0f start in a minute", n)
+	}
+	return fmt.Sprintf("%.0f start in a second", n/60)
 }
 
 func count(n int, one, many string) string {

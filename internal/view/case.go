@@ -35,6 +35,8 @@ type Case struct {
 	Before  Count // ready jobs of its type that go first
 	Heavier Count // ready jobs of queues that go first, where all workers of the type have them in order
 
+	StartsPerMinute float64 // of its type in its queue, lately; 0: not known
+
 	Missing []Missing
 }
 
@@ -209,6 +211,9 @@ func (l *caseLook) second(ctx context.Context) {
 	if l.Waits() && l.Consumer != nil && !l.HandedOut() && !asked {
 		g.Go(func() error { l.countBefore(ctx); return nil })
 	}
+	if l.Waits() && l.Consumer != nil && !l.HandedOut() && l.Consumer.NumPending > 1 && l.cfg.Starts != nil {
+		g.Go(func() error { l.askStarts(ctx); return nil })
+	}
 	if heavier := l.heavierQueues(); len(heavier) > 0 && l.Waits() && !l.HandedOut() {
 		g.Go(func() error { l.countHeavier(ctx, heavier); return nil })
 	}
@@ -248,6 +253,15 @@ func (l *caseLook) countBefore(ctx context.Context) {
 		return // it stays unknown: others may not read so
 	}
 	l.note("", nil, func() { l.Before = Counted(ready-int64(from), Exact, l.Consumer.TimeStamp.UTC()) }) //nolint:gosec // likewise
+}
+
+func (l *caseLook) askStarts(ctx context.Context) {
+	rate, err := within(ctx, func(ctx context.Context) (float64, error) {
+		return l.cfg.Starts(ctx, l.Place.Queue.String(), l.Place.Type.String())
+	})
+	if err == nil { // else it stays unknown: nothing hangs on it
+		l.note("", nil, func() { l.StartsPerMinute = rate })
+	}
 }
 
 // estimateBefore is countBefore where that would cost too much: as if the jobs of the type were spread

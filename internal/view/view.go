@@ -23,6 +23,10 @@ type Config struct {
 	// Fresh is how old a snapshot may be that is given to one more who looks; 0: it is taken anew,
 	// unless one is being taken.
 	Fresh time.Duration
+
+	// Starts returns how many jobs of a queue and type started in a minute lately, 0 if that is not known,
+	// with at most one request; nil: nobody counts.
+	Starts func(ctx context.Context, queueName, typ string) (perMinute float64, err error)
 }
 
 // A View looks at a namespace. It is safe for concurrent use, and does nothing while nobody looks.
