@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
@@ -84,6 +85,7 @@ type session struct {
 
 	store    *queue.Store
 	registry *registry.Store
+	audit    *audit.Log
 
 	wrote func(time.Duration) // is told how long each write took; nil: nobody is
 }
@@ -118,6 +120,7 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	s.registry = registry.NewStore(s.js, log)
 	s.store = queue.NewStore(s.js, queue.Config{Registry: s.registry.Bucket(), Logger: log})
 	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store, Starts: s.starts})
+	s.audit = audit.New(s.js, log)
 	s.now = time.Now()
 	return s, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
@@ -117,8 +118,13 @@ func (b *bulker) act(ctx context.Context, s *session, args []string, dryRun bool
 	pace := bulk.NewPace(perSecond)
 	s.wrote = pace.Wrote
 	began, bar := time.Now(), b.progress(s, n)
-	report, err := bulk.Run(ctx, s.view, op, action(snap.At), pace, bar.show)
+	note := b.auditing(ctx, s, f, n)
+	report, err := bulk.Run(ctx, s.view, op, action(snap.At), pace, func(r bulk.Report) {
+		bar.show(r)
+		note.soFar(&r)
+	})
 	bar.end()
+	note.ended(&report, err)
 	result := &bulkResult{Looked: look, Report: report, TookMS: time.Since(began).Milliseconds()}
 	if report.Cursor != "" {
 		result.Cursor = &report.Cursor
@@ -262,6 +268,51 @@ func (b *bulker) outcome(s *session, r *bulk.Report, err error) error {
 		return exitWith(cli.ExitPartial, nil)
 	}
 	return nil
+}
+
+// A note is what the audit has of an operation while it goes on.
+type note struct {
+	keep   func(audit.Record)
+	record audit.Record
+	last   time.Time
+}
+
+// auditing notes that an operation has begun.
+func (b *bulker) auditing(ctx context.Context, s *session, f filter.Filter, n int) *note {
+	action := audit.Action(b.kind) // they have the same names
+	k := &note{
+		keep:   func(r audit.Record) { s.record(ctx, r) },
+		record: audit.Record{Action: action, Filter: f.String(), Op: audit.NewOp()}, last: time.Now(),
+	}
+	begun := k.record
+	begun.Count, begun.Outcome, begun.Detail = n, audit.Begun, "so many were meant"
+	k.keep(begun)
+	return k
+}
+
+// soFar notes now and then how far it has come: its process may die.
+func (k *note) soFar(r *bulk.Report) {
+	if time.Since(k.last) >= soFarEvery {
+		k.last = time.Now()
+		k.keep(k.of(r, audit.SoFar))
+	}
+}
+
+func (k *note) ended(r *bulk.Report, err error) {
+	outcome := audit.Done
+	switch {
+	case errors.Is(err, context.Canceled):
+		outcome = audit.Interrupted
+	case err != nil:
+		outcome = audit.Failed
+	}
+	k.keep(k.of(r, outcome))
+}
+
+func (k *note) of(r *bulk.Report, outcome string) audit.Record {
+	now := k.record
+	now.Count, now.Outcome, now.Refused, now.Failed = r.Done, outcome, r.Refused, r.Failed
+	return now
 }
 
 // A bar shows how far an operation has come: on a terminal as a bar, elsewhere now and then as a line.

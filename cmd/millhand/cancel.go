@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
@@ -85,7 +86,7 @@ func (c *canceller) run(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 	}
-	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome {
+	return s.act(ctx, audit.Cancel, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
 		if c.dryRun {
 			return s.wouldCancel(ctx, r)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
@@ -213,6 +214,7 @@ func (s *session) runEntries(ctx context.Context, names []string, dryRun bool) e
 			if err != nil {
 				return fmt.Errorf("enqueue the job of %s: %w", e.Name, err)
 			}
+			s.record(ctx, audit.Record{Action: audit.RunCron, Ref: e.Name, Count: 1, Detail: "job " + refOf(ref).String()})
 			o = outcome{Ref: ref, Outcome: "enqueued", State: millhand.Ready, text: "enqueued for " + e.Name}
 		}
 		all = append(all, o)

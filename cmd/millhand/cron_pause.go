@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/worker"
@@ -66,6 +67,7 @@ func (p *cronPauser) run(ctx context.Context, s *session, args []string) error {
 		if err != nil {
 			return asUsage(err)
 		}
+		s.record(ctx, p.done(name))
 	}
 	if s.output == formatJSON {
 		return s.json(map[string]any{word: args, "dry_run": p.dryRun})
@@ -79,6 +81,14 @@ func (p *cronPauser) run(ctx context.Context, s *session, args []string) error {
 		}
 	}
 	return nil
+}
+
+// done is what the audit keeps of it.
+func (p *cronPauser) done(name string) audit.Record {
+	if p.resume {
+		return audit.Record{Action: audit.ResumeCron, Ref: name, Count: 1}
+	}
+	return audit.Record{Action: audit.PauseCron, Ref: name, Count: 1, Detail: p.reason}
 }
 
 func (p *cronPauser) act(ctx context.Context, s *session, name string) error {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 )
 
@@ -58,17 +59,18 @@ func failed(r millhand.Ref, err error) outcome {
 // atOnce is how many jobs something is done to at the same time.
 const atOnce = 8
 
-// act does something to each of the jobs that are named, and prints what became of them.
-func (s *session) act(ctx context.Context, refs []ref, do func(context.Context, millhand.Ref) outcome) error {
+// act does something to each of the jobs that are named, prints what became of them and, unless it is a dry
+// run, keeps a record of it.
+func (s *session) act(ctx context.Context, action audit.Action, dryRun bool, refs []ref, do func(context.Context, millhand.Ref) outcome) error {
 	var mu sync.Mutex
 	all := make([]outcome, 0, len(refs))
-	g, ctx := errgroup.WithContext(ctx)
+	g, doing := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, r := range refs {
 		g.Go(func() error {
-			o := s.actOn(ctx, r, do)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			o := s.actOn(doing, r, do)
+			if doing.Err() != nil {
+				return context.Cause(doing)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -77,6 +79,9 @@ func (s *session) act(ctx context.Context, refs []ref, do func(context.Context, 
 		})
 	}
 	err := g.Wait()
+	if !dryRun {
+		s.recordActs(ctx, action, all)
+	}
 	if s.output == formatJSON {
 		err = errors.Join(err, s.json(map[string]any{"results": all}))
 	}

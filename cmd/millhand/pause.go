@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
@@ -75,6 +76,7 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 		if err := p.act(ctx, s, part, length); err != nil {
 			return asUsage(err)
 		}
+		s.record(ctx, p.done(part, length))
 	}
 	if s.output == formatJSON {
 		return s.json(map[string]any{p.word(): names, "dry_run": p.dryRun})
@@ -107,6 +109,18 @@ func (p *pauser) act(ctx context.Context, s *session, at part, length time.Durat
 		return s.registry.PauseFor(ctx, at.queue, p.reason, length)
 	}
 	return s.registry.PauseType(ctx, at.queue, at.typ, p.reason, length)
+}
+
+// done is what the audit keeps of it.
+func (p *pauser) done(at part, length time.Duration) audit.Record {
+	r := audit.Record{Action: audit.Resume, Ref: at.String(), Count: 1}
+	if !p.resume {
+		r.Action, r.Detail = audit.Pause, p.reason
+	}
+	if length > 0 {
+		r.Detail = strings.TrimSuffix("for "+span(length)+": "+p.reason, ": ")
+	}
+	return r
 }
 
 // duration is what --for says.

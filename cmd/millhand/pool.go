@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
@@ -259,6 +260,7 @@ func (l *limiter) set(ctx context.Context, s *session, pool, text string) error 
 		if err := s.client.SetQuota(ctx, q); err != nil {
 			return asUsage(err)
 		}
+		s.record(ctx, audit.Record{Action: audit.SetLimit, Ref: c.Pool, Count: 1, Detail: limitText(c.Limit, c.Per) + ", was " + limitText(c.Was, c.WasPer)})
 	}
 	if s.output == formatJSON {
 		return s.json(c)
@@ -301,6 +303,7 @@ func (l *limiter) handBack(ctx context.Context, s *session, args []string) error
 		if err := s.client.ResetQuota(ctx, q); err != nil {
 			return asUsage(err)
 		}
+		s.record(ctx, audit.Record{Action: audit.SetLimit, Ref: args[0], Count: 1, Detail: "handed back to the workers' configuration"})
 	}
 	if s.output == formatJSON {
 		return s.json(map[string]any{"pool": args[0], "reset": true, "dry_run": l.dryRun})

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
@@ -82,7 +83,7 @@ func (c *retrier) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome { return s.retry(ctx, r, c.dryRun, opts) })
+	return s.act(ctx, audit.Retry, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome { return s.retry(ctx, r, c.dryRun, opts) })
 }
 
 func (s *session) retry(ctx context.Context, r millhand.Ref, dryRun bool, opts []millhand.EnqueueOption) outcome {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
@@ -100,7 +101,7 @@ func (c *starter) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.act(ctx, refs, func(ctx context.Context, r millhand.Ref) outcome {
+	return s.act(ctx, audit.Run, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
 		switch {
 		case c.dryRun:
 			return s.wouldRun(ctx, r)
