@@ -27,6 +27,8 @@ type Slots interface {
 	SetKey(typ, key string)
 	// Pause says whether a queue is paused or, with a type, whether that is in the queue.
 	Pause(queue, typ string, paused bool)
+	// Suspend says whether nothing at all is to be taken.
+	Suspend(on bool)
 }
 
 // AgentConfig says for whom an [Agent] speaks, and what it moves. Its functions do not block

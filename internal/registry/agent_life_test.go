@@ -203,6 +203,49 @@ func TestPauseOfAType(t *testing.T) {
 	})
 }
 
+// A node drains by order, says so at once, and works again when the order ends, at the latest in an hour.
+func TestDrainByOrder(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a, b := s.node("a", nodeConfig{concurrency: 1}), s.node("b", nodeConfig{concurrency: 1})
+		states := func() string {
+			nodes, err := s.store.Nodes(s.ctx)
+			if err != nil || len(nodes) != 2 {
+				s.t.Fatalf("%v, %v", nodes, err)
+			}
+			return nodes[0].State + " " + nodes[1].State
+		}
+		time.Sleep(5 * time.Second)
+		if err := s.store.Drain(s.ctx, "a"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := states(); got != "draining working" || !a.isSuspended() || b.isSuspended() {
+			s.t.Errorf("after the order: %s", got)
+		}
+		if err := s.store.Undrain(s.ctx, "a"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := states(); got != "working working" || a.isSuspended() {
+			s.t.Errorf("after its end: %s", got)
+		}
+		if err := s.store.Drain(s.ctx, "b"); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(59 * time.Minute)
+		if !b.isSuspended() {
+			s.t.Error("the order ended before its time")
+		}
+		time.Sleep(2 * time.Minute)
+		if b.isSuspended() {
+			s.t.Error("the order has not ended")
+		}
+		if err := s.store.Drain(s.ctx, "*"); err == nil {
+			s.t.Error("an order to no node was given")
+		}
+	})
+}
+
 func TestBadPause(t *testing.T) {
 	inScene(t, func(s *scene) {
 		for name, err := range map[string]error{

@@ -17,7 +17,7 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 	defer w.waiting.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := a.store.bucket.Watch(w, settingFilters()...)
+	watch := a.store.bucket.Watch(w, settingFilters(a.cfg.Node)...)
 	if a.settings.Swap(watch) != nil { // one before has crashed: jobs start by what it told
 		watch.Hurry()
 	}
@@ -98,6 +98,9 @@ func (a *Agent) putBack(ctx context.Context, e stream.Entry) error {
 	left, over := pauseLeft(e)
 	if over {
 		return nil
+	}
+	if e.Key == drainKey(a.cfg.Node) {
+		left = drainTTL
 	}
 	err := a.store.putFirst(ctx, stream.Write{Key: e.Key, Value: e.Value, TTL: left})
 	if errors.Is(err, stream.ErrConflict) {

@@ -31,6 +31,7 @@ const (
 	cancelKeys = "cancel"
 	cronKeys   = "cron"
 	bulkKeys   = "bulk"
+	orderKeys  = "order"
 	limitToken = "_limit"
 	manyToken  = "_many" // in the place of a type: an order for all jobs that match
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
@@ -54,12 +55,13 @@ func parsePauseKey(key string) (queue, typ string, ok bool) {
 	return queue, typ, ok
 }
 
-func cronKey(name string) string { return cronKeys + "." + name }
-func bulkKey(name string) string { return bulkKeys + "." + name }
+func cronKey(name string) string  { return cronKeys + "." + name }
+func drainKey(node string) string { return orderKeys + "." + node }
+func bulkKey(name string) string  { return bulkKeys + "." + name }
 
 // settingFilters match the keys that a node follows.
-func settingFilters() []string {
-	return []string{grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*", pauseKeys + ".*.*"}
+func settingFilters(node string) []string {
+	return []string{drainKey(node), grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*", pauseKeys + ".*.*"}
 }
 
 // parseGrantKey reads what a limit or a grant is of, and the last token of its key: limitToken, or

@@ -26,17 +26,18 @@ type node struct {
 	ended chan error
 
 	// Guarded by scene.mu.
-	limiters map[slots.Key]*limiter
-	free     int  // slots
-	idle     bool // there are no jobs at the moment
-	serial   int
-	jobs     map[string]*work
-	paused   map[string]bool
-	keys     map[string]string
-	frozen   chan struct{} // closed when it thaws; nil: it runs
-	since    time.Time     // when it was frozen
-	dead     bool
-	sent     map[string]int // messages by what they begin with
+	limiters  map[slots.Key]*limiter
+	free      int  // slots
+	idle      bool // there are no jobs at the moment
+	serial    int
+	jobs      map[string]*work
+	paused    map[string]bool
+	suspended bool
+	keys      map[string]string
+	frozen    chan struct{} // closed when it thaws; nil: it runs
+	since     time.Time     // when it was frozen
+	dead      bool
+	sent      map[string]int // messages by what they begin with
 }
 
 type nodeConfig struct {
@@ -320,6 +321,18 @@ func (n *node) Pause(queue, typ string, on bool) {
 	n.paused[queue] = on
 }
 
+func (n *node) Suspend(on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.suspended = on
+}
+
+func (n *node) isSuspended() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.suspended
+}
+
 func (n *node) pauses() map[string]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -332,7 +345,10 @@ func (n *node) snapshot() Node {
 	defer n.mu.Unlock()
 	s := Node{
 		ID: n.id, Name: "test", Host: "host", PID: 1, Queues: []string{n.cfg.queue}, Types: n.cfg.types,
-		Concurrency: n.cfg.concurrency,
+		Concurrency: n.cfg.concurrency, State: Working,
+	}
+	if n.suspended {
+		s.State = Draining
 	}
 	for _, w := range n.jobs {
 		s.Running = append(s.Running, w.Running)

@@ -16,6 +16,7 @@ type Slots struct {
 	limits  map[Key]*limit
 	keys    map[string]string // type to key
 	paused  map[place]bool    // queues, which have no type, and types of queues
+	idling  bool              // as if all queues were paused
 
 	idle    chan struct{} // closed when nothing is in hand or asked for, and nothing will be
 	alarm   *time.Timer   // for what becomes possible by itself; nil until that is needed
@@ -108,8 +109,25 @@ func (s *Slots) Pause(queue, typ string, paused bool) {
 	})
 }
 
+// Suspend is [Slots.Pause] of all queues, beside their own pauses.
+func (s *Slots) Suspend(on bool) {
+	s.update(func(d *demand) {
+		s.idling = on
+		for _, source := range d.sources {
+			source.paused = s.isPaused(source.queue, source.typ)
+		}
+	})
+}
+
+// Suspended reports whether nothing is taken by [Slots.Suspend].
+func (s *Slots) Suspended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.idling
+}
+
 func (s *Slots) isPaused(queue, typ string) bool {
-	return s.paused[place{queue, ""}] || s.paused[place{queue, typ}]
+	return s.idling || s.paused[place{queue, ""}] || s.paused[place{queue, typ}]
 }
 
 // Hold stops the asking for jobs of all queues or of these, and resumes it for the others. What was

@@ -214,6 +214,22 @@ func TestPauseOfAQueue(t *testing.T) {
 	}
 }
 
+// What is suspended takes nothing, and then goes on but for what is paused.
+func TestSuspend(t *testing.T) {
+	g := newScene(t, 4)
+	a, b := g.source("q", "a"), g.source("q", "b")
+	g.open(a, b)
+	g.Pause("q", "b", true)
+	g.Suspend(true)
+	if a.Admits() || b.Admits() || !g.Suspended() {
+		t.Error("something is admitted")
+	}
+	g.Suspend(false)
+	if !a.Admits() || b.Admits() || g.Suspended() {
+		t.Error("it does not go on as it was")
+	}
+}
+
 // A type of a queue is paused beside the queue: it goes on when neither is.
 func TestPauseOfAType(t *testing.T) {
 	g := newScene(t, 4)

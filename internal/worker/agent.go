@@ -34,7 +34,7 @@ func (w *Worker) snapshot() registry.Node {
 		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
 		Running: []registry.Running{}, Counters: w.outcomes.read(),
 	}
-	if w.slots.Closed() {
+	if w.slots.Closed() || w.slots.Suspended() {
 		n.State = Draining
 	}
 	for _, r := range w.runners {
