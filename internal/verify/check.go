@@ -48,13 +48,3 @@ func anchor(id string) string {
 func Checks() []Check {
 	return slices.Concat(setupChecks(), conservationChecks(), leaseChecks(), limitChecks(), progressChecks(), brokerChecks())
 }
-
-// Lookup returns the check of an id.
-func Lookup(id string) (Check, bool) {
-	all := Checks()
-	i := slices.IndexFunc(all, func(c Check) bool { return c.ID == id })
-	if i < 0 {
-		return Check{}, false
-	}
-	return all[i], true
-}

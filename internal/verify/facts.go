@@ -46,9 +46,10 @@ type Facts struct {
 	Ledger  *Ledger
 	Dead    []Record // the newest, the oldest first
 
-	Running []registry.Running // as the workers say
-	Claims  []Claim            // of those that run
-	Hands   []Hand             // handed out, where the workers have less in hand than that
+	Running []registry.Running   // as the workers say
+	Claims  []Claim              // of those that run
+	Keyed   map[string]time.Time // when a type got the key that it has
+	Hands   []Hand               // handed out, where the workers have less in hand than that
 
 	Entries []stream.Entry // of the registry
 	Crons   []Schedule

@@ -156,6 +156,14 @@ func (g *gatherer) running(ctx context.Context, f *Facts) error {
 		return err
 	}
 	f.Running = running
+	keys, err := g.cfg.Registry.Bucket().Peek(ctx, "key.*")
+	if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		return err
+	}
+	f.Keyed = make(map[string]time.Time, len(keys))
+	for _, e := range keys {
+		f.Keyed[strings.TrimPrefix(e.Key, "key.")] = e.Time
+	}
 	places := make([]job.Place, 0, min(len(running), maxClaims))
 	of := make(map[job.Place]registry.Running)
 	for _, r := range running[:min(len(running), maxClaims)] { // the oldest

@@ -88,6 +88,11 @@ func TestJudgements(t *testing.T) {
 		}, 0, false},
 		{"jobs that are older than the limit", "L02", quotaOf2(ago(time.Minute), ago(time.Hour), ago(time.Hour), ago(time.Hour)), 0, false},
 		{"jobs that are older than the limit keep their permits", "L01", quotaOf2(ago(time.Minute), ago(time.Hour), ago(time.Hour), ago(time.Hour)), 0, false},
+		{"jobs that are older than their type's key", "L02", func(f *Facts) {
+			quotaOf2(ago(time.Hour), ago(time.Minute), ago(time.Minute), ago(time.Minute))(f)
+			f.Snapshot.Pools[0].Name, f.Snapshot.Pools[0].Kind, f.Snapshot.Pools[0].Types = "key=k", "key", []string{"a"}
+			f.Keyed = map[string]time.Time{"a": ago(30 * time.Second)}
+		}, 0, false},
 		{"a third job after the limit", "L02", quotaOf2(ago(time.Hour), ago(time.Minute), ago(time.Minute), ago(time.Minute)), 1, false},
 		{"a third job that started just now", "L02", quotaOf2(ago(time.Hour), ago(time.Minute), ago(time.Minute), ago(time.Millisecond)), 0, false},
 		{"a grant that should be gone", "L04", func(f *Facts) {
@@ -102,11 +107,8 @@ func TestJudgements(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := factsOfNothing()
 			c.facts(f)
-			check, ok := Lookup(c.id)
-			if !ok {
-				t.Fatalf("no check %s", c.id)
-			}
-			j := judge(&check, f)
+			checks := Checks()
+			j := judge(&checks[slices.IndexFunc(checks, func(check Check) bool { return check.ID == c.id })], f)
 			if len(j.findings) != c.found || (j.lookedAt == 0) != c.skipped {
 				t.Errorf("looked at %d, found %v; want %d, skipped %v", j.lookedAt, j.findings, c.found, c.skipped)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/stream"
 )
 
@@ -54,7 +55,7 @@ func grantsFit(f *Facts) judgement {
 		}
 		older := 0
 		for _, r := range f.runningOf(&p) {
-			if !r.Since.After(p.since()) {
+			if !f.counts(&p, r) {
 				older++
 			}
 		}
@@ -76,7 +77,7 @@ func runsFit(f *Facts) judgement {
 		j.lookedAt++
 		running := f.runningOf(&p)
 		for i, r := range running {
-			if i >= p.Limit && r.Since.After(p.since()) {
+			if i >= p.Limit && f.counts(&p, r) {
 				j.find(fmt.Sprintf("%s limit %d", poolName(&p), p.Limit), fmt.Sprintf("%s: %d jobs run, %d are allowed: %s", poolName(&p), len(running), p.Limit, jobsText(running)), running)
 				break
 			}
@@ -97,7 +98,7 @@ func (f *Facts) heldByEach(j *judgement, p *pool, running []registry.Running) {
 	}
 	of := make(map[string][]registry.Running)
 	for _, r := range running {
-		if r.Since.After(p.since()) && present[r.Node] {
+		if f.counts(p, r) && present[r.Node] {
 			of[r.Node] = append(of[r.Node], r)
 		}
 	}
@@ -118,6 +119,12 @@ func (f *Facts) runningOf(p *pool) (all []registry.Running) {
 	}
 	slices.SortFunc(all, func(a, b registry.Running) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
 	return all
+}
+
+// counts reports whether a job started under the limit as it is now. What ran when its type got the key
+// is counted where it was.
+func (f *Facts) counts(p *pool, r registry.Running) bool {
+	return r.Since.After(p.since()) && (p.Kind != slots.OfKey || r.Since.After(f.Keyed[r.Type].Add(settles)))
 }
 
 // skew is how far clocks may differ: see S07.
