@@ -12,9 +12,9 @@ import (
 )
 
 func workersCommand(a *app) *cobra.Command {
-	return a.command(spec{
+	cmd := a.command(spec{
 		use:   "workers [WORKER]...",
-		short: "The workers, their slots and what they run",
+		short: "The workers, their slots and what they run; drain them",
 		long: "The workers, their slots and how many jobs they run. A worker that was killed is listed for\n" +
 			"another 10 s, one that stopped is not. WORKER is an id or a name.",
 		example:  "  millhand workers\n  millhand workers web-1\n  millhand workers -o json",
@@ -32,6 +32,7 @@ func workersCommand(a *app) *cobra.Command {
 			return s.workersListing().print(s.app, workers)
 		},
 	})
+	return withCommands(cmd, drainCommand(a), undrainCommand(a))
 }
 
 func workerIDs(ctx context.Context, s *session) []string {
