@@ -155,6 +155,9 @@ func (g *gatherer) running(ctx context.Context, f *Facts) error {
 	if err != nil {
 		return err
 	}
+	for i := range running {
+		running[i].Progress = nil // its note is the handler's, and not for a report
+	}
 	f.Running = running
 	keys, err := g.cfg.Registry.Bucket().Peek(ctx, "key.*")
 	if err != nil && !errors.Is(err, stream.ErrNotFound) {
@@ -179,7 +182,6 @@ func (g *gatherer) running(ctx context.Context, f *Facts) error {
 	}
 	for _, p := range places {
 		c := Claim{Running: of[p]}
-		c.Progress = nil // its note is the handler's
 		if m := messages[p]; m != nil {
 			c.Message = m.Seq
 		}
