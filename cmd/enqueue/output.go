@@ -118,8 +118,16 @@ func (c *command) ended(ctx context.Context, ref millhand.Ref, info millhand.Inf
 
 // goOn says how to learn what becomes of a job that is not waited for any more.
 func (c *command) goOn(ref millhand.Ref) string {
-	return fmt.Sprintf("a program reads how it ends with Client.Get, and a person, if there is the nats command, with 'nats stream get %s-events --last-for %s.event.%s.%s.%s'",
-		c.conn.Namespace, c.conn.Namespace, ref.Queue, ref.Type, ref.ID)
+	return fmt.Sprintf("'%s' says how it ends, and '%s' what it waits for", c.operator("inspect", ref), c.operator("why", ref))
+}
+
+// operator is a command of millhand about a job.
+func (c *command) operator(name string, ref millhand.Ref) string {
+	command := fmt.Sprintf("millhand %s %s/%s/%s", name, ref.Queue, ref.Type, ref.ID)
+	if c.conn.Namespace != "millhand" {
+		command += " --namespace " + c.conn.Namespace
+	}
+	return command
 }
 
 var errWaited = errors.New("waited long enough")

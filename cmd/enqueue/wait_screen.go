@@ -25,7 +25,8 @@ type waitScreen struct {
 	client *millhand.Client
 	ref    millhand.Ref
 	start  time.Time
-	redraw bool // the terminal can be drawn over
+	why    string // the command that says what the job waits for
+	redraw bool   // the terminal can be drawn over
 
 	mu   sync.Mutex
 	info millhand.Info // zero: nothing is known yet
@@ -35,7 +36,7 @@ type waitScreen struct {
 // showWait tells that the job is enqueued, and shows how it is doing until stop is called.
 func (c *command) showWait(ctx context.Context, client *millhand.Client, ref millhand.Ref) (stop func()) {
 	c.say("enqueue: job %s is enqueued", ref.ID)
-	s := &waitScreen{out: c.err, client: client, ref: ref, start: time.Now(), redraw: cli.CanRedraw(c.err)}
+	s := &waitScreen{out: c.err, client: client, ref: ref, start: time.Now(), why: c.operator("why", ref), redraw: cli.CanRedraw(c.err)}
 	ctx, cancel := context.WithCancel(ctx)
 	var drawing sync.WaitGroup
 	drawing.Go(func() { s.watch(ctx) })
@@ -98,7 +99,7 @@ func (s *waitScreen) tellUnserved(ctx context.Context) bool {
 	}) {
 		return true
 	}
-	s.say(fmt.Sprintf("no worker serves type %s in queue %s: the job waits until one does", s.ref.Type, s.ref.Queue))
+	s.say(fmt.Sprintf("no worker serves type %s in queue %s: the job waits until one does; '%s' says who comes near", s.ref.Type, s.ref.Queue, s.why))
 	return true
 }
 
