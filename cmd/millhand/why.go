@@ -167,6 +167,7 @@ func (s *session) showAnswer(a *explain.Answer, asked ref) error {
 		return s.json(a)
 	case formatNDJSON:
 		return s.jsonLine(a)
+	case formatText, formatName, formatCSV: // the latter two were refused
 	}
 	head := cmp.Or(string(a.State), refOf(millhand.Ref{Queue: a.Queue, Type: a.Type, ID: a.ID}).String())
 	if !a.Since.IsZero() {
@@ -224,7 +225,7 @@ func (s *session) showReason(r *explain.Reason) error {
 // untilText says when a reason ends by itself.
 func (s *session) untilText(r *explain.Reason) string {
 	at := fmt.Sprintf("%s (in %s)", s.moment(r.Until), span(max(r.Until.Sub(s.now), 0)))
-	switch r.Code {
+	switch r.Code { //nolint:exhaustive // the others end like each other
 	case explain.NotDue, explain.Backoff:
 		return "at " + at
 	case explain.RateExhausted:

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -10,7 +11,7 @@ import (
 
 // broker says what of the broker does not answer or has no leader. Nothing moves there.
 func (e *explainer) broker() {
-	what := ""
+	var what string
 	switch {
 	case e.Lacks(view.MissingMessage), e.Lacks(view.MissingStream):
 		what = "the stream of queue " + e.answer.Queue + " does not answer"
@@ -21,11 +22,11 @@ func (e *explainer) broker() {
 	default:
 		return
 	}
-	for _, m := range e.Missing {
-		if m.What == view.MissingMessage || m.What == view.MissingStream || m.What == view.MissingConsumer {
-			what += " (" + m.Why + ")"
-			break
-		}
+	silent := func(m view.Missing) bool {
+		return slices.Contains([]string{view.MissingMessage, view.MissingStream, view.MissingConsumer}, m.What)
+	}
+	if i := slices.IndexFunc(e.Missing, silent); i >= 0 {
+		what += " (" + e.Missing[i].Why + ")"
 	}
 	e.say(Reason{Code: BrokerUnready, Blocking: true, Text: "the broker is not ready: " + what})
 	e.advise("see what the broker says of itself", "millhand status")
@@ -35,7 +36,7 @@ func (e *explainer) broker() {
 func (e *explainer) ended() {
 	ev, dead := e.Event, e.Dead
 	switch {
-	case ev != nil && ev.Kind.Final() && !(dead != nil && dead.DiedAt.After(ev.Time) && dead.Life != ev.Life):
+	case ev != nil && ev.Kind.Final() && (dead == nil || dead.Life == ev.Life || !dead.DiedAt.After(ev.Time)):
 		e.at(ev.Kind.State(), ev.Time)
 		e.answer.Life = ev.Life
 		e.say(Reason{

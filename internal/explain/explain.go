@@ -107,7 +107,7 @@ const someJob = time.Minute
 
 // lasts is for how long a reason keeps the job, as far as that can be said.
 func lasts(r *Reason, now time.Time) time.Duration {
-	switch r.Code {
+	switch r.Code { //nolint:exhaustive // of the others the time is known
 	case BrokerUnready, NoWorker, Expired, Unexplained:
 		return math.MaxInt64 // until somebody does something
 	case QuotaFull, QuotaHeldIdle, Outranked, SlotsFull:

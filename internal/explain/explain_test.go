@@ -21,7 +21,7 @@ func bubble(t *testing.T, f func(t *testing.T, m *mill)) {
 }
 
 func TestWhyEnded(t *testing.T) {
-	bubble(t, func(t *testing.T, m *mill) {
+	bubble(t, func(_ *testing.T, m *mill) {
 		m.want("die/nothing", "", "(not_found)", "no trace", "millhand list id:nothing")
 		m.hire(millhand.WorkerConfig{}, "die", "done", "wait")
 		m.enqueue("die", "d")
@@ -60,7 +60,7 @@ func TestWhyLater(t *testing.T) {
 }
 
 func TestWhyNobodyServes(t *testing.T) {
-	bubble(t, func(t *testing.T, m *mill) {
+	bubble(t, func(_ *testing.T, m *mill) {
 		m.enqueue("done", "j")
 		m.enqueue("done", "e", millhand.WithExpires(time.Minute))
 		m.want("done/j", job.Ready, "no_worker", "there are no workers")

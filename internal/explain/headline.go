@@ -29,7 +29,7 @@ func (a *Answer) Headline() string {
 }
 
 func (d PoolData) headline(c Code) string {
-	switch c {
+	switch c { //nolint:exhaustive // those of pools
 	case RateExhausted:
 		return fmt.Sprintf("waits for the rate of %s (%d of %d in %s used)", d.Pool, max(d.Used, d.Held), d.Limit, d.Per)
 	case QuotaFull:

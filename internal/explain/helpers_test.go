@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/explain"
@@ -28,7 +29,7 @@ import (
 // A mill is a namespace with a client, and with a view over a connection of its own.
 type mill struct {
 	natstest.TB
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // of the test, which rapid's has none of
 	server   *natstest.Server
 	client   *millhand.Client
 	nc       *nats.Conn
@@ -167,7 +168,7 @@ func (m *mill) why(ref string) *explain.Answer {
 }
 
 // check holds an answer to what is true of each.
-func check(t natstest.TB, a *explain.Answer) {
+func check(t rapid.TB, a *explain.Answer) {
 	t.Helper()
 	if len(a.Reasons) == 0 {
 		t.Fatalf("no reason: %+v", a)

@@ -21,7 +21,7 @@ func (e *explainer) ready() {
 	e.at(job.Ready, m.Stored)
 	e.cancelling()
 	e.blockers()
-	if len(e.answer.Reasons) > 0 && !(len(e.answer.Reasons) == 1 && e.said(Cancelling)) {
+	if n := len(e.answer.Reasons); n > 1 || n == 1 && !e.said(Cancelling) {
 		return
 	}
 	switch age := e.At.Sub(m.Stored); {

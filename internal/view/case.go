@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,20 +81,11 @@ func (c *Case) Waits() bool { return c.Message != nil && c.Message.RunAt.IsZero(
 // Serving returns the workers that take jobs of its type from its queue, or that do so until they stop.
 func (c *Case) Serving() (nodes []registry.Node) {
 	for _, n := range c.Registry.Nodes {
-		if has(n.Queues, c.Place.Queue.String()) && has(n.Types, c.Place.Type.String()) {
+		if slices.Contains(n.Queues, c.Place.Queue.String()) && slices.Contains(n.Types, c.Place.Type.String()) {
 			nodes = append(nodes, n)
 		}
 	}
 	return nodes
-}
-
-func has(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // MaxCaseRequests is how many requests a case costs at most, in strict order one more for each
@@ -284,7 +276,7 @@ func (c *Case) heavierQueues() []string {
 		}
 		var heavier []string
 		for _, q := range n.Queues {
-			if n.StrictWeights[q] > n.StrictWeights[c.Place.Queue.String()] && (i == 0 || has(queues, q)) {
+			if n.StrictWeights[q] > n.StrictWeights[c.Place.Queue.String()] && (i == 0 || slices.Contains(queues, q)) {
 				heavier = append(heavier, q)
 			}
 		}
@@ -321,7 +313,7 @@ func (l *caseLook) countHeavier(ctx context.Context, queues []string) {
 // served reports whether a worker that serves the job's type serves this one of another queue.
 func (c *Case) served(queueName, typ string) bool {
 	for _, n := range c.Serving() {
-		if has(n.Queues, queueName) && has(n.Types, typ) {
+		if slices.Contains(n.Queues, queueName) && slices.Contains(n.Types, typ) {
 			return true
 		}
 	}
