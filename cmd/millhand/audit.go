@@ -76,14 +76,14 @@ func (c *auditor) run(ctx context.Context, s *session, _ []string) error {
 }
 
 func outcomeText(r *audit.Record) string {
-	text := strings.ReplaceAll(r.Outcome, "_", " ")
+	parts := []string{strings.ReplaceAll(r.Outcome, "_", " ")}
 	for _, reason := range slices.Sorted(maps.Keys(r.Refused)) {
-		text += fmt.Sprintf(", %s %d", reason, r.Refused[reason])
+		parts = append(parts, fmt.Sprintf("%s %d", reason, r.Refused[reason]))
 	}
 	if r.Failed > 0 {
-		text += fmt.Sprintf(", failed %d", r.Failed)
+		parts = append(parts, fmt.Sprintf("failed %d", r.Failed))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 func ofText(r *audit.Record) string {

@@ -31,7 +31,7 @@ const (
 	Invalid      = "invalid" // it cannot run as it is
 )
 
-// refusal returns an error of the broker's as a [*Refusal] if it is one.
+// refusal returns an error of the broker's as a [*RefusedError] if it is one.
 func refusal(err error) error {
 	_, duplicate := errors.AsType[*queue.DuplicateError](err)
 	_, ended := errors.AsType[*queue.FinishedError](err)
@@ -40,17 +40,17 @@ func refusal(err error) error {
 	case err == nil:
 		return nil
 	case duplicate:
-		return &Refusal{Alive}
+		return &RefusedError{Alive}
 	case ended:
-		return &Refusal{AlreadyEnded}
+		return &RefusedError{AlreadyEnded}
 	case invalid:
-		return &Refusal{Invalid}
+		return &RefusedError{Invalid}
 	case errors.Is(err, queue.ErrNotFound):
-		return &Refusal{Gone}
+		return &RefusedError{Gone}
 	case errors.Is(err, queue.ErrChanged):
-		return &Refusal{Changed}
+		return &RefusedError{Changed}
 	case errors.Is(err, queue.ErrNotScheduled):
-		return &Refusal{AlreadyDue}
+		return &RefusedError{AlreadyDue}
 	}
 	return err
 }
@@ -119,7 +119,7 @@ func (c *Canceller) Act(ctx context.Context, j *view.Job) (string, error) {
 	case err != nil:
 		return "", err
 	case j.Seq > 0 && m.Seq != j.Seq:
-		return "", &Refusal{Changed}
+		return "", &RefusedError{Changed}
 	}
 	o := c.Order
 	o.Queue, o.Type, o.ID, o.Lives, o.At = j.Queue, j.Type, j.ID, []string{j.Life}, time.Now().UTC()

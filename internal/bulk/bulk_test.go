@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func TestNextRate(t *testing.T) {
 	if got := p99(of); got != 0 {
 		t.Errorf("p99 with one in a hundred slow: %v", got)
 	}
-	of = append(of, time.Second)
+	of[2] = time.Second
 	if got := p99(of); got != time.Second {
 		t.Errorf("p99 with more slow ones: %v", got)
 	}
@@ -108,7 +109,7 @@ func (s *shelf) List(_ context.Context, q view.Query) (*view.Page, error) {
 func shelfOf(n, most int) *shelf {
 	s := &shelf{most: most}
 	for i := range n {
-		s.jobs = append(s.jobs, view.Job{Queue: "default", Type: "echo", ID: fmt.Sprint(i), State: job.Dead, Since: time.Unix(int64(i), 0)})
+		s.jobs = append(s.jobs, view.Job{Queue: "default", Type: "echo", ID: strconv.Itoa(i), State: job.Dead, Since: time.Unix(int64(i), 0)})
 	}
 	return s
 }
@@ -221,7 +222,7 @@ func TestHopeless(t *testing.T) {
 		broken := errors.New("disk full")
 		a := &clerk{do: func(_ context.Context, j *view.Job) error {
 			if len(j.ID) < 3 {
-				return &Refusal{Gone}
+				return &RefusedError{Gone}
 			}
 			return broken
 		}}

@@ -1,6 +1,7 @@
 package bulk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func (k Kind) states() []job.State {
 // that, unless all of the state are meant. The error says what is missing.
 func (k Kind) Meant(f filter.Filter, all bool) (filter.Filter, error) {
 	if f.Has(filter.Word) {
-		return f, fmt.Errorf("a word by itself may be an id or a part of the payload; write id: or payload: before it")
+		return f, errors.New("a word by itself may be an id or a part of the payload; write id: or payload: before it")
 	}
 	states := k.states()
 	if !f.Has(filter.State) && len(states) == 1 {
@@ -53,9 +54,9 @@ func (k Kind) Meant(f filter.Filter, all bool) (filter.Filter, error) {
 	says := slices.ContainsFunc(f.Terms, func(t filter.Term) bool { return t.Key != filter.State })
 	switch {
 	case !says && !all:
-		return f, fmt.Errorf("which jobs? want a filter with more than a state, or --all without one")
+		return f, errors.New("which jobs? want a filter with more than a state, or --all without one")
 	case says && all:
-		return f, fmt.Errorf("--all, and a filter that means less: use one")
+		return f, errors.New("--all, and a filter that means less: use one")
 	}
 	return f, nil
 }

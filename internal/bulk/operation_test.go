@@ -226,7 +226,7 @@ func TestChangedSince(t *testing.T) {
 		} {
 			for i := range seen.Jobs {
 				_, err := a.Act(t.Context(), &seen.Jobs[i])
-				if r, ok := errors.AsType[*bulk.Refusal](err); !ok || r.Reason != bulk.Changed {
+				if r, ok := errors.AsType[*bulk.RefusedError](err); !ok || r.Reason != bulk.Changed {
 					t.Errorf("%T: %v", a, err)
 				}
 			}

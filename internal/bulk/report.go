@@ -37,11 +37,11 @@ func (r *Report) RefusedTotal() (n int) {
 	return n
 }
 
-// A Refusal says why a job was not acted on.
-type Refusal struct{ Reason string }
+// A RefusedError says why a job was not acted on.
+type RefusedError struct{ Reason string }
 
 // Error implements error.
-func (r *Refusal) Error() string { return "refused: " + r.Reason }
+func (r *RefusedError) Error() string { return "refused: " + r.Reason }
 
 // failuresInARow are so many that the rest would fail, too.
 const failuresInARow = 32
@@ -66,7 +66,7 @@ func newTally(tell func(Report)) *tally {
 func (t *tally) note(j *view.Job, outcome string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	refusal, refused := errors.AsType[*Refusal](err)
+	refusal, refused := errors.AsType[*RefusedError](err)
 	switch {
 	case err == nil:
 		t.sum.Done++

@@ -1,8 +1,8 @@
 package bulk
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -11,7 +11,7 @@ import (
 
 // An Action is done to jobs.
 type Action interface {
-	// Act does it to a job that is still as it was seen, and returns what became of it. A [*Refusal]
+	// Act does it to a job that is still as it was seen, and returns what became of it. A [*RefusedError]
 	// says that nothing was done, any other error that it may have been.
 	Act(ctx context.Context, j *view.Job) (outcome string, err error)
 }
@@ -121,7 +121,7 @@ func (r *run) next(ctx context.Context) error {
 		return err
 	}
 	if err := r.pace.wait(ctx); err != nil {
-		return errors.Join(context.Cause(ctx))
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	select {
 	case r.inFlight <- struct{}{}:

@@ -118,7 +118,7 @@ func (n *normaliser) mark(word string) string {
 	switch {
 	case !strings.ContainsAny(core, `0123456789/\@`):
 		return word
-	case first && isStatus(core), saysStatus(n.word) && isStatus(core), isStatus(n.word) && isMailStatus(core):
+	case first && isStatus(core), saysStatus(n.word) && len(core) <= len("404"), isStatus(n.word) && isMailStatus(core):
 		return word // that is what it is about
 	case isPath(core):
 		return "<path>" + rest
@@ -133,6 +133,7 @@ func isStatus(word string) bool {
 	return len(word) == 3 && word[0] >= '1' && word[0] <= '5' && strings.Trim(word, "0123456789") == ""
 }
 
+// saysStatus reports whether the word behind this one is a status, of HTTP or of a process.
 func saysStatus(word string) bool {
 	return slices.Contains([]string{"status", "code", "http"}, strings.ToLower(strings.TrimRight(word, ":")))
 }

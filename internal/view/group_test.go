@@ -2,7 +2,6 @@ package view_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -64,7 +63,7 @@ func TestDeadGroups(t *testing.T) {
 		fail := func(format string) func(context.Context) error {
 			return func(context.Context) error {
 				n++
-				return millhand.Permanent(errors.New(fmt.Sprintf(format, n)))
+				return millhand.Permanent(fmt.Errorf(format, n))
 			}
 		}
 		m.hireEach(t, millhand.WorkerConfig{Concurrency: 1}, map[string]func(context.Context) error{
