@@ -29,7 +29,7 @@ func leaseChecks() []Check {
 
 // claimsAreHandedOut is C05.
 func claimsAreHandedOut(f *Facts) judgement {
-	j := judgement{lookedAt: int64(len(f.Claims)), of: int64(len(f.Running)), what: "running jobs", why: "nothing runs"}
+	j := judgement{lookedAt: int64(len(f.Claims)), of: int64(len(f.Running)), what: "running jobs", why: "nothing has run for a second"}
 	for i := range f.Claims {
 		c := &f.Claims[i]
 		about := fmt.Sprintf("%s/%s/%s %s %s %d", c.Queue, c.Type, c.ID, c.Life, c.Node, c.Since.UnixNano())
