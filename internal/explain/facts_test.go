@@ -254,6 +254,18 @@ func TestReasonsOfFacts(t *testing.T) {
 	}
 }
 
+func TestManyAreReadable(t *testing.T) {
+	for n, want := range map[int64]string{
+		1: "1 other of its type goes first", 999: "999 others of its type go first", 1000: "1,000 others of its type go first", 1_234_056: "1,234,056 others of its type go first",
+	} {
+		c := readyCase(t)
+		c.Before = view.Counted(n, view.Exact, now)
+		if got := explain.Explain(c).First().Text; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // All that keeps a job is told, whatever comes together, in the order of how long it does.
 func TestAllReasonsAreTold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
