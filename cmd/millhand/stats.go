@@ -156,9 +156,9 @@ func statsColumns() []column {
 		{title: "DEAD", right: true},
 		{title: "OTHER", right: true, spare: true},
 		{title: "WAIT p50", right: true, spare: true},
-		{title: "p95", right: true},
+		{title: "WAIT p95", right: true},
 		{title: "RUN p50", right: true, spare: true},
-		{title: "p95", right: true},
+		{title: "RUN p95", right: true},
 		{title: "BUSY", right: true, spare: true},
 	}
 }
