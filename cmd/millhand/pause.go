@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -63,12 +66,20 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	parts, err := p.parts(ctx, s, args)
+	paused, err := s.pausedParts(ctx)
 	if err != nil {
 		return err
 	}
-	names := []string{}
+	parts, err := p.parts(ctx, s, args, paused)
+	if err != nil {
+		return err
+	}
+	names, idle := []string{}, []string{}
 	for _, part := range parts {
+		if p.resume && !paused[part] {
+			idle = append(idle, part.String())
+			continue
+		}
 		names = append(names, part.String())
 		if p.dryRun {
 			continue
@@ -78,19 +89,53 @@ func (p *pauser) run(ctx context.Context, s *session, args []string) error {
 		}
 		s.record(ctx, p.done(part, length))
 	}
+	return p.report(s, names, idle)
+}
+
+// report says what was done, and to what there was nothing to do.
+func (p *pauser) report(s *session, names, idle []string) error {
 	if s.output == formatJSON {
-		return s.json(map[string]any{p.word(): names, "dry_run": p.dryRun})
+		out := map[string]any{p.word(): names, "dry_run": p.dryRun}
+		if p.resume {
+			out["not_paused"] = idle
+		}
+		return s.json(out)
+	}
+	if p.all && p.resume && len(names) == 0 {
+		return s.say("nothing is paused")
+	}
+	word := p.word()
+	if p.dryRun {
+		word = "would be " + word
 	}
 	for _, name := range names {
-		word := p.word()
-		if p.dryRun {
-			word = "would be " + word
-		}
 		if err := s.say("%s: %s", name, word); err != nil {
 			return err
 		}
 	}
+	for _, name := range idle {
+		if err := s.say("%s: was not paused; 'millhand status' has what is", name); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// pausedParts are all queues and types that are paused now, those included that have no job yet.
+func (s *session) pausedParts(ctx context.Context) (map[part]bool, error) {
+	queues, types, err := s.registry.PausedParts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at what is paused: %w", err)
+	}
+	all := make(map[part]bool)
+	for q := range queues {
+		all[part{queue: q}] = true
+	}
+	for name := range types {
+		queue, typ, _ := strings.Cut(name, "/")
+		all[part{queue, typ}] = true
+	}
+	return all, nil
 }
 
 // A part is what is paused: a queue, or a type in it.
@@ -143,7 +188,7 @@ func (p *pauser) word() string {
 }
 
 // parts are those that are meant.
-func (p *pauser) parts(ctx context.Context, s *session, args []string) ([]part, error) {
+func (p *pauser) parts(ctx context.Context, s *session, args []string, paused map[part]bool) ([]part, error) {
 	if p.all == (len(args) > 0) {
 		return nil, cli.Usagef("which QUEUE? name some, or give --all")
 	}
@@ -159,31 +204,24 @@ func (p *pauser) parts(ctx context.Context, s *session, args []string) ([]part, 
 		}
 		meant = append(meant, part{queue, typ})
 	}
+	if p.resume {
+		if p.all {
+			meant = slices.SortedFunc(maps.Keys(paused), func(a, b part) int { return cmp.Compare(a.String(), b.String()) })
+		}
+		return meant, nil
+	}
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if p.all {
-		return p.allParts(snap), nil
-	}
-	if !p.resume {
-		s.warnOfParts(snap, meant)
-	}
-	return meant, nil
-}
-
-// allParts are all queues and, to be resumed, the types that are paused in them.
-func (p *pauser) allParts(snap *view.Snapshot) (all []part) {
-	for i := range snap.Queues {
-		q := &snap.Queues[i]
-		all = append(all, part{queue: q.Name})
-		for j := range q.Types {
-			if p.resume && q.Types[j].Paused != nil {
-				all = append(all, part{q.Name, q.Types[j].Name})
-			}
+		for _, q := range snap.Queues {
+			meant = append(meant, part{queue: q.Name})
 		}
+		return meant, nil
 	}
-	return all
+	s.warnOfParts(snap, meant)
+	return meant, nil
 }
 
 // warnOfParts says what pauses of these will not do as one may think.

@@ -98,12 +98,18 @@ func (s *Store) by() string { return s.nc.Opts.Name }
 
 // Paused returns the paused queues.
 func (s *Store) Paused(ctx context.Context) (map[string]Pause, error) {
-	entries, err := s.peek(ctx, pauseKeys+".*")
+	queues, _, err := s.PausedParts(ctx)
+	return queues, err
+}
+
+// PausedParts returns the paused queues, and the types that are paused by themselves, by [LoadOf].
+func (s *Store) PausedParts(ctx context.Context) (queues, types map[string]Pause, err error) {
+	entries, err := s.peek(ctx, pauseKeys+".*", pauseKeys+".*.*")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	queues, _ := pausedOf(entries)
-	return queues, nil
+	queues, types = pausedOf(entries)
+	return queues, types, nil
 }
 
 // pausedOf reads the paused queues, and the types by [LoadOf], from entries among which may be others.
