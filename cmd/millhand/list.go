@@ -90,7 +90,13 @@ func (c *lister) run(ctx context.Context, s *session, args []string) error {
 		}
 	}
 	q.Filter = f.As(filter.Payload)
-	return c.pages(ctx, s, q)
+	if err := c.pages(ctx, s, q); err != nil || !c.dead || len(args) != 1 {
+		return err
+	}
+	if hint := meant(args[0], "dead", "groups", "export", "delete"); hint != "" {
+		s.warn("%q was looked for in payloads%s", args[0], hint)
+	}
+	return nil
 }
 
 func (c *lister) order() view.Order {

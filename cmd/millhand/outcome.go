@@ -95,6 +95,9 @@ func (s *session) actOn(ctx context.Context, r ref, do func(context.Context, mil
 	found, err := s.lookUp(ctx, r)
 	if err != nil {
 		o := failed(millhand.Ref{Queue: r.queue, Type: r.typ, ID: r.id}, err)
+		if o.Outcome == notFound {
+			o.text = "not found: " + s.noJob(ctx, r)
+		}
 		return o
 	}
 	return do(ctx, found)

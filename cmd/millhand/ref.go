@@ -11,6 +11,7 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/view"
 )
 
 // A ref names a job as people do: by its id, and by type and queue as far as they are known.
@@ -103,11 +104,31 @@ func (s *session) lookUp(ctx context.Context, r ref) (millhand.Ref, error) {
 	}
 	switch len(found) {
 	case 0:
-		return millhand.Ref{}, &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("job", r.String(), "nothing of that name is in any queue, among the dead, or in the events that are kept")}
+		return millhand.Ref{}, &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("job", r.String(), s.noJob(ctx, r))}
 	case 1:
 		return found[0], nil
 	}
 	return millhand.Ref{}, cli.Usagef("%s names several jobs: %s; which one?", r, strings.Join(names, ", "))
+}
+
+// noneNamed is why no job is found by a name.
+const noneNamed = "nothing of that name is in any queue, among the dead, or in the events that are kept"
+
+// noJob says why no job is found, and what was meant if a type or a queue has the name.
+func (s *session) noJob(ctx context.Context, r ref) string {
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil || r.typ != "" {
+		return noneNamed
+	}
+	for _, q := range snap.Queues {
+		if slices.ContainsFunc(q.Types, func(t view.Type) bool { return t.Name == r.id }) {
+			return "it is a type: 'millhand list type:" + r.id + "' has its jobs"
+		}
+		if q.Name == r.id {
+			return "it is a queue: 'millhand list queue:" + r.id + "' has its jobs"
+		}
+	}
+	return noneNamed
 }
 
 // notThere says that there is none of a kind with a name, and what to do about it.
