@@ -22,7 +22,7 @@ works when all workers are down, and it never starts a broker.
 
 A job is named as ID, TYPE/ID or QUEUE/TYPE/ID; - reads such names from standard input. A
 filter is a list of terms such as state:dead type:email,sms error:"connection refused"
-age:<24h -meta.customer:42; its keys are in docs/millhand.md. Durations are as in 90s, 1h30m
+age:..24h -meta.customer:42; its keys are in docs/millhand.md. Durations are as in 90s, 1h30m
 or 7d, times as in 2026-12-24T18:00:00+01:00.`
 
 type streams struct {
