@@ -31,7 +31,9 @@ func quotaCommand(a *app) *cobra.Command {
 		short: "The limits of what runs at once; set one",
 		long: "The limits of how many jobs run at once, across all workers; with N, one is set. POOL is a TYPE,\n" +
 			"queue=NAME, or key=NAME, which several types share. 0 removes a limit. What a person sets stays\n" +
-			"until a person removes it, or hands it back to the workers' configuration with --reset.",
+			"until a person removes it, or hands it back to the workers' configuration with --reset.\n\n" +
+			"HELD are the permits that workers have; USED those of them that jobs have, or may have that workers\n" +
+			"have asked for; WANTED how many the workers could use.",
 		example: "  millhand quota\n  millhand quota import 5\n  millhand quota key=crm-api 10 --types import,export\n" +
 			"  millhand quota queue=mail 0\n  millhand quota import --reset",
 	})
@@ -101,7 +103,7 @@ func (l *limiter) show(ctx context.Context, s *session, args []string) error {
 		}
 		return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere(l.word(), args[0], "it has none; 'millhand "+l.word()+"' has those there are")}
 	}
-	if err := l.listing(s).print(s.app, pools); err != nil || len(args) == 0 || s.output != formatText {
+	if err := l.listing(s, snap).print(s.app, pools); err != nil || len(args) == 0 || s.output != formatText {
 		return err
 	}
 	if err := s.say(""); err != nil {
@@ -110,14 +112,24 @@ func (l *limiter) show(ctx context.Context, s *session, args []string) error {
 	return s.grantsListing().print(s.app, pools[0].Grants)
 }
 
-func (l *limiter) listing(s *session) *listing[view.Pool] {
+func (l *limiter) listing(s *session, snap *view.Snapshot) *listing[view.Pool] {
 	return &listing[view.Pool]{
 		key: l.word() + "s",
 		columns: []column{
-			{title: "POOL"}, {title: "LIMIT", right: true}, {title: "HELD", right: true}, {title: "USED", right: true}, {title: "WANTED", right: true}, {title: "SET BY"}, {title: "TYPES"},
+			{title: "POOL"},
+			{title: "LIMIT", right: true},
+			{title: "RUNNING", right: true},
+			{title: "READY", right: true},
+			{title: "HELD", right: true, spare: true},
+			{title: "USED", right: true, spare: !l.rate},
+			{title: "WANTED", right: true, spare: true},
+			{title: "SET BY"},
+			{title: "TYPES"},
 		},
 		row: func(p view.Pool) []cell {
-			return []cell{plain(p.Name), limitCell(&p), number(p.Held), usedCell(&p), number(p.Want), plain(s.setBy(&p)), plain(strings.Join(p.Types, ","))}
+			return []cell{
+				plain(p.Name), limitCell(&p), runningCell(snap, &p), countCell(readyOf(snap, &p)), number(p.Held), usedCell(&p), number(p.Want), plain(s.setBy(&p)), plain(strings.Join(p.Types, ",")),
+			}
 		},
 		name:  func(p view.Pool) string { return p.Name },
 		empty: "no " + l.word() + "s; 'millhand " + l.word() + " TYPE " + l.exampleOf() + "' sets one",
@@ -148,7 +160,16 @@ func limitCell(p *view.Pool) cell {
 	return number(p.Limit)
 }
 
-// usedCell stands out where all that may run does, and more is wanted.
+// runningCell stands out where all that may run does, and more is ready.
+func runningCell(snap *view.Snapshot, p *view.Pool) cell {
+	c := countCell(running(snap, p))
+	if !p.Rate && full(snap, p) && readyOf(snap, p).Value > 0 {
+		c.style = yellow
+	}
+	return c
+}
+
+// usedCell stands out where all permits are used, and more are wanted.
 func usedCell(p *view.Pool) cell {
 	c := number(p.Used)
 	if p.Used >= p.Limit && p.Want > p.Used {

@@ -95,17 +95,17 @@ func (s *session) stateOfQueue(snap *view.Snapshot, q *view.Queue) cell {
 	if q.Paused != nil {
 		parts, look = append(parts, s.pauseText(q.Paused)), yellow
 	}
-	unserved := 0
+	n := 0
 	for i := range q.Types {
-		if t := &q.Types[i]; t.Ready.Value > 0 && t.Workers == 0 {
-			unserved++
+		if unserved(&q.Types[i]) {
+			n++
 		}
 	}
 	switch {
 	case len(snap.Workers) == 0 && ready(q).Value > 0:
 		parts, look = append(parts, "no workers"), red
-	case unserved > 0:
-		parts, look = append(parts, plural(unserved, "type", "types")+" unserved"), red
+	case n > 0:
+		parts, look = append(parts, plural(n, "type", "types")+" unserved"), red
 	case q.Unclaimed.Value > 0:
 		parts, look = append(parts, countText(q.Unclaimed)+" of types never served"), red
 	}
@@ -136,7 +136,7 @@ func (s *session) pauseText(p *registry.Pause) string {
 
 // showQueue prints one queue with its types.
 func (s *session) showQueue(snap *view.Snapshot, q queueNow, types []typeNow) error {
-	l := typesListing(s)
+	l := typesListing(s, snap)
 	switch s.output {
 	case formatJSON:
 		return s.json(q)

@@ -15,8 +15,9 @@ func statusCommand(a *app) *cobra.Command {
 	return a.command(spec{
 		use:   "status",
 		short: "One screen: states, queues and workers",
-		long: "One screen: how many jobs are in which state, the queues and the workers. It costs the broker\n" +
-			"the same however long the queues are. ≈ is an estimate, > a lower bound, ? not known.",
+		long: "One screen: how many jobs are in which state, the queues and the workers, what keeps\n" +
+			"jobs waiting, and the commands that go on from there. It costs the broker the same however long\n" +
+			"the queues are. ≈ is an estimate, > a lower bound, ? not known.",
 		example: "  millhand status\n  millhand status -o json\n  watch -t millhand status --wide",
 		run: func(ctx context.Context, s *session, _ []string) error {
 			snap, rates, err := s.look(ctx)
@@ -71,7 +72,10 @@ func (s *session) showStatus(snap *view.Snapshot, rates *rates) error {
 			return err
 		}
 	}
-	return s.printLines([]string{" " + workersLine(snap.Workers)})
+	if err := s.printLines([]string{" " + workersLine(snap.Workers)}); err != nil {
+		return err
+	}
+	return s.showHints(s.hints(snap))
 }
 
 // headline says what is looked at, and when.

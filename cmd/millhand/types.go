@@ -33,7 +33,7 @@ func typesCommand(a *app) *cobra.Command {
 					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
 				}
 			}
-			return typesListing(s).print(s.app, rates.types(types))
+			return typesListing(s, snap).print(s.app, rates.types(types))
 		},
 	})
 }
@@ -60,14 +60,14 @@ func typeNames(ctx context.Context, s *session) []string {
 	return slices.Compact(names)
 }
 
-func typesListing(s *session) *listing[typeNow] {
+func typesListing(s *session, snap *view.Snapshot) *listing[typeNow] {
 	return &listing[typeNow]{
 		key: "types",
 		columns: []column{
 			{title: "TYPE"},
 			{title: "QUEUE"},
 			{title: "READY", right: true},
-			{title: "IN HAND", right: true},
+			{title: "IN HAND", right: true, spare: true},
 			{title: "RUNNING", right: true},
 			{title: "OLDEST"},
 			{title: "/S", right: true},
@@ -81,7 +81,7 @@ func typesListing(s *session) *listing[typeNow] {
 			return []cell{
 				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
 				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), runCell(t.Rate), number(t.Workers),
-				plain(keyText(t.Key)), s.stateOfType(&t.Type),
+				plain(keyText(t.Key)), s.stateOfType(snap, &t.Type),
 			}
 		},
 		name:  func(t typeNow) string { return t.Queue + "/" + t.Name },
@@ -107,16 +107,23 @@ func keyText(key string) string {
 	return "key=" + key
 }
 
-func (s *session) stateOfType(t *view.Type) cell {
+// stateOfType is why the jobs of a type that are ready do not start, as far as that shows in a snapshot.
+func (s *session) stateOfType(snap *view.Snapshot, t *view.Type) cell {
 	switch {
 	case t.Paused != nil:
 		return cell{text: s.pauseText(t.Paused), style: yellow}
-	case t.Workers == 0 && t.Ready.Value > 0 && t.Draining > 0:
-		return cell{text: "only draining workers serve it", style: red}
-	case t.Workers == 0 && t.Ready.Value > 0:
-		return cell{text: "no worker serves it", style: red}
+	case unserved(t):
+		return cell{text: unservedText(t), style: red}
 	case t.Workers == 0:
 		return cell{text: "not served", style: faint}
+	case t.Ready.Value > 0 && pausedQueue(snap, t.Queue):
+		return cell{text: "queue paused", style: yellow}
+	}
+	for i := range snap.Pools {
+		p := &snap.Pools[i]
+		if t.Ready.Value > 0 && limits(p, t) && full(snap, p) {
+			return cell{text: commandOf(p) + " full: " + p.Name, style: yellow}
+		}
 	}
 	return cell{}
 }

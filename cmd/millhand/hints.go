@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/rivo/uniseg"
+
+	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/view"
+)
+
+// A hint is something that keeps jobs waiting or is left of them, and the command that goes on from there.
+type hint struct{ command, text string }
+
+// mostHints is how many there are on one screen.
+const mostHints = 12
+
+// hints are what somebody who asks whether anything is wrong is to know.
+func (s *session) hints(snap *view.Snapshot) (all []hint) {
+	for i := range snap.Queues {
+		all = append(all, s.queueHints(snap, &snap.Queues[i])...)
+	}
+	for i := range snap.Pools {
+		p := &snap.Pools[i]
+		if waiting := waitingFor(snap, p); waiting.Value > 0 {
+			all = append(all, hint{"millhand " + commandOf(p) + " " + p.Name, countText(waiting) + " ready, and " + fullText(p)})
+		}
+	}
+	if snap.Dead.Value > 0 {
+		all = append(all, hint{"millhand dead groups", countText(snap.Dead) + " dead, by their errors"})
+	}
+	return all
+}
+
+func (s *session) queueHints(snap *view.Snapshot, q *view.Queue) (all []hint) {
+	if q.Paused != nil {
+		all = append(all, hint{"millhand resume " + q.Name, s.pauseText(q.Paused)})
+	}
+	for i := range q.Types {
+		t := &q.Types[i]
+		if t.Paused != nil {
+			all = append(all, hint{"millhand resume " + q.Name + "/" + t.Name, s.pauseText(t.Paused)})
+		}
+		if unserved(t) && len(snap.Workers) > 0 { // without any, that is what is said
+			all = append(all, hint{"millhand types " + t.Name, countText(t.Ready) + " ready in " + q.Name + ", and " + unservedText(t) + ": start one that does"})
+		}
+	}
+	if n := unclaimed(q); n > 0 && len(snap.Workers) > 0 {
+		all = append(all, hint{"millhand list state:ready queue:" + q.Name, thousands(n) + " ready of types that no worker has ever served"})
+	}
+	return all
+}
+
+// unclaimed is how many jobs are ready of types that no worker has ever served, besides those of the types that
+// are known by name.
+func unclaimed(q *view.Queue) int64 {
+	n := q.Unclaimed.Value
+	for i := range q.Types {
+		if t := &q.Types[i]; !t.Consumer {
+			n -= t.Ready.Value
+		}
+	}
+	return n
+}
+
+// unserved reports whether jobs of a type wait that no worker takes.
+func unserved(t *view.Type) bool { return t.Workers == 0 && t.Ready.Value > 0 }
+
+func unservedText(t *view.Type) string {
+	if t.Draining > 0 {
+		return "only draining workers serve it"
+	}
+	return "no worker serves it"
+}
+
+// limits reports whether a limit holds for a type.
+func limits(p *view.Pool, t *view.Type) bool {
+	switch p.Kind {
+	case "key":
+		return p.Name == "key="+t.Key
+	case "queue":
+		return p.Name == "queue="+t.Queue
+	}
+	return p.Name == t.Name
+}
+
+// full reports whether all that a limit lets start has started. What is used of a quota is no measure of
+// that: it includes jobs that workers have asked for, should one come.
+func full(snap *view.Snapshot, p *view.Pool) bool {
+	if p.Limit == 0 || p.Rate {
+		return p.Limit > 0 && p.Used >= p.Limit
+	}
+	return running(snap, p).Value >= int64(p.Limit)
+}
+
+// running is how many jobs run under a limit.
+func running(snap *view.Snapshot, p *view.Pool) view.Count {
+	return sumOf(snap, func(t *view.Type) bool { return limits(p, t) }, func(t *view.Type) view.Count { return t.Running })
+}
+
+// readyOf is how many jobs are ready under a limit.
+func readyOf(snap *view.Snapshot, p *view.Pool) view.Count {
+	return sumOf(snap, func(t *view.Type) bool { return limits(p, t) }, func(t *view.Type) view.Count { return t.Ready })
+}
+
+// waitingFor is how many jobs are ready that would start if a limit were higher: none while it is not full,
+// and none that are paused or that nobody serves.
+func waitingFor(snap *view.Snapshot, p *view.Pool) view.Count {
+	if !full(snap, p) {
+		return view.Count{}
+	}
+	return sumOf(snap, func(t *view.Type) bool {
+		return limits(p, t) && t.Workers > 0 && t.Paused == nil && !pausedQueue(snap, t.Queue)
+	},
+		func(t *view.Type) view.Count { return t.Ready })
+}
+
+// sumOf adds up a count of some types of all queues.
+func sumOf(snap *view.Snapshot, which func(*view.Type) bool, of func(*view.Type) view.Count) view.Count {
+	total := view.Counted(0, view.Exact, snap.At)
+	for i := range snap.Queues {
+		for j := range snap.Queues[i].Types {
+			if t := &snap.Queues[i].Types[j]; which(t) {
+				total = total.Plus(of(t))
+			}
+		}
+	}
+	return total
+}
+
+func pausedQueue(snap *view.Snapshot, name string) bool {
+	return slices.ContainsFunc(snap.Queues, func(q view.Queue) bool { return q.Name == name && q.Paused != nil })
+}
+
+func commandOf(p *view.Pool) string {
+	if p.Rate {
+		return "rate"
+	}
+	return "quota"
+}
+
+func fullText(p *view.Pool) string {
+	if p.Rate {
+		return "the rate is used up: " + limitText(p.Limit, p.Per)
+	}
+	return "the quota is full: " + limitText(p.Limit, "")
+}
+
+// showHints prints what is to know below a screen, whole: the table above cuts it.
+func (s *session) showHints(all []hint) error {
+	if len(all) == 0 {
+		return nil
+	}
+	width := 0
+	for _, n := range all[:min(len(all), mostHints)] {
+		width = max(width, uniseg.StringWidth(n.command))
+	}
+	lines := []string{"", " to look at:"}
+	for _, n := range all[:min(len(all), mostHints)] {
+		command := n.command
+		for _, text := range s.wrap(n.text, len("   ")+width+len("   ")) {
+			lines = append(lines, fmt.Sprintf("   %-*s   %s", width, command, cli.OneLine(text)))
+			command = ""
+		}
+	}
+	if more := len(all) - mostHints; more > 0 {
+		lines = append(lines, fmt.Sprintf("   and %d more: millhand types", more))
+	}
+	return s.printLines(lines)
+}
