@@ -136,7 +136,7 @@ func (s *session) showVerified(r *verify.Report) error {
 	if err := s.say(""); err != nil {
 		return err
 	}
-	return s.say("%d checks: %d ok, %d violated, %d skipped, %.1f s", len(r.Checks), r.OK, r.Violated, r.Skipped, r.Took)
+	return s.say("%s: %d ok, %d violated, %d skipped, %.1f s", plural(len(r.Checks), "check", "checks"), r.OK, r.Violated, r.Skipped, r.Took)
 }
 
 // verifyWidth is how wide the lines of checks are, if they fit at all.
@@ -210,5 +210,15 @@ func (s *session) showFindings(c *verify.Result) error {
 			return err
 		}
 	}
-	return s.say("     what to do: %s; see %s", c.Advice, c.Doc)
+	return s.printLines(s.indented("what to do: " + c.Advice + "; see " + c.Doc))
+}
+
+// indented is a text below a finding, in as many lines as it takes.
+func (s *session) indented(text string) []string {
+	const indent = "     "
+	lines := s.wrap(text, len(indent))
+	for i := range lines {
+		lines[i] = indent + lines[i]
+	}
+	return lines
 }
