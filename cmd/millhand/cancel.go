@@ -41,7 +41,9 @@ func cancelCommand(a *app) *cobra.Command {
 		long: "End jobs that are alive, whatever they wait for. Of one that runs the handler is told to end, and\n" +
 			"its end is waited for. It cannot be undone, so for several jobs it asks.\n\n" +
 			"Outcomes: before_start, while_running, by_broker (a worker did not answer: the order holds when it\n" +
-			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3)." + bulkHelp + " Of jobs that run the end is not waited for.",
+			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3)." + bulkHelp + " Of jobs that run the end is not waited for.\n" +
+			"Those that run are the first: what waits for their room may start before it is its turn. To have\n" +
+			"none of it start, pause the queue or the type before.",
 		example: "  millhand cancel import/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand cancel 0192f3c0-80b1-7f55-b0aa-112233445566 --grace 5s --reason 'wrong file'\n" +
 			"  millhand list type:import state:running -o name | millhand cancel - --yes\n" +
 			"  millhand cancel --filter 'state:ready,scheduled type:import meta.customer:42'",
