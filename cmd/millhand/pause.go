@@ -227,12 +227,19 @@ func (p *pauser) parts(ctx context.Context, s *session, args []string, paused ma
 // warnOfParts says what pauses of these will not do as one may think.
 func (s *session) warnOfParts(snap *view.Snapshot, meant []part) {
 	there := []string{}
+	types := make(map[part]bool)
 	for _, q := range snap.Queues {
 		there = append(there, q.Name)
+		for i := range q.Types {
+			types[part{q.Name, q.Types[i].Name}] = true
+		}
 	}
 	for _, at := range meant {
-		if !slices.Contains(there, at.queue) {
+		switch {
+		case !slices.Contains(there, at.queue):
 			s.warn("there is no queue %s yet, only %s; it is paused from its first job on", at.queue, strings.Join(there, ", "))
+		case at.typ != "" && !types[at]:
+			s.warn("there is no type %s in queue %s yet; it is paused from its first job on; 'millhand types' has those there are", at.typ, at.queue)
 		}
 		for _, n := range snap.Workers {
 			if at.typ != "" && n.ByType == nil && slices.Contains(n.Queues, at.queue) && slices.Contains(n.Types, at.typ) {
