@@ -66,7 +66,8 @@ func (s *session) printGroups(g *view.DeadGroups) error {
 	if g.Partial {
 		more = "; looked at the newest " + thousands(g.Looked) + " of " + countText(g.Of) + ", --all looks at the others"
 	}
-	_, _ = fmt.Fprintln(s.err, plural(g.Count, "dead job", "dead jobs")+", "+plural(len(g.Groups), "group", "groups")+more+"; millhand retry --filter group:"+g.Groups[0].Group) // for people
+	group := "group:" + g.Groups[0].Group
+	_, _ = fmt.Fprintln(s.err, plural(g.Count, "dead job", "dead jobs")+", "+plural(len(g.Groups), "group", "groups")+more+"; millhand dead "+group+"; millhand retry --filter "+group) // for people
 	return nil
 }
 
