@@ -242,6 +242,7 @@ func TestCancelOutlivesItsCaller(t *testing.T) {
 	inCanceller(t, nil, func(t *testing.T, c *canceller) {
 		c.work(millhand.WorkerConfig{})
 		ref := c.enqueue("a", millhand.WithDelay(time.Hour))
+		time.Sleep(time.Second) // the registry is there by then: who gives the first order may not live to make it
 		link := c.server.Link()
 		dying := client(t, link.Connect(t))
 		link.Watch(func(subject string) natstest.Fate {
