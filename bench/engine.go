@@ -37,6 +37,7 @@ const (
 	atomically = "atomic"          // EnqueueAtomic for EnqueueMany
 	withIDs    = "chosen ids"      // of Millhand: the same ones in each process
 	keepingIDs = "kept ids"        // these stay taken
+	scheduling = "scheduled"       // of Millhand: jobs for tomorrow
 )
 
 // How many messages contestants have in hand, for no-op jobs.
@@ -50,7 +51,7 @@ const concurrency = 100
 
 func newEngine(name string, nc *nats.Conn) (engine, error) {
 	switch name {
-	case mill, atomically, withIDs, keepingIDs:
+	case mill, atomically, withIDs, keepingIDs, scheduling:
 		return newMillhandEngine(nc, name)
 	case raw:
 		return newRawEngine(nc, false)
@@ -65,7 +66,7 @@ func newEngine(name string, nc *nats.Conn) (engine, error) {
 // streamOf returns the stream of a queue, and how many messages it has when it is empty.
 func streamOf(engine, queue string) (stream string, empty uint64) {
 	switch engine {
-	case mill, atomically, withIDs, keepingIDs:
+	case mill, atomically, withIDs, keepingIDs, scheduling:
 		return "millhand-queue-" + queue, 1 // the pin
 	}
 	return rawStream(queue), 0

@@ -31,6 +31,8 @@ func newMillhandEngine(nc *nats.Conn, name string) (*millhandEngine, error) {
 func (e *millhandEngine) options(queue string) []millhand.EnqueueOption {
 	options := []millhand.EnqueueOption{millhand.WithQueue(queue)}
 	switch e.name {
+	case scheduling:
+		options = append(options, millhand.WithDelay(24*time.Hour))
 	case keepingIDs:
 		options = append(options, millhand.WithUniqueFor(time.Hour))
 		fallthrough

@@ -22,6 +22,7 @@ type drainPlan struct {
 	silent  bool           // Millhand writes no event of a success
 	workers int            // processes; default 1
 	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
+	later   int            // jobs of the queue that are there for tomorrow
 }
 
 func (p drainPlan) withDefaults() drainPlan {
@@ -135,6 +136,7 @@ func (p drainPlan) awaitEmpty(ctx context.Context, s *testbed, url string) error
 		if err != nil {
 			return err
 		}
+		empty += uint64(p.later)
 		if p.engine == keepingIDs {
 			// Each job is stored, and then its hold.
 			if err := awaitStored(ctx, stream, uint64(2*p.jobs/len(p.queues)), every); err != nil {

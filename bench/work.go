@@ -51,6 +51,7 @@ func works(o options) []work {
 		processesWork(o),
 		mixedWork(o),
 		backlogWork(o),
+		scheduledWork(o),
 		clusterWork(o),
 		idleWork(o),
 		cronWork(o),
