@@ -196,6 +196,7 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
 		Config: millhand.Config{Logger: slog.New(slog.NewTextHandler(log, nil))},
 		Mux:    mux, Name: args[0], Queues: queues, Concurrency: 4, DrainTimeout: -1,
+		AckWait: 6 * time.Second, // between two looks verify waits for two thirds of it
 	})
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
