@@ -20,9 +20,10 @@ import (
 func TestMemoryOfLargeJobs(t *testing.T) {
 	const (
 		container = 96 << 20
-		jobs      = 300
+		jobs      = 200
 		size      = 900_000
 	)
+	t.Parallel()
 	b := startBroker(t)
 	line := `{"payload":"` + strings.Repeat("x", size) + `"}` + "\n"
 	refs := enqueue(t, b.URL, "--from", writeFile(t, "jobs.ndjson", strings.Repeat(line, jobs)), "echo")
