@@ -153,8 +153,8 @@ func (w *cancelWorld) check() {
 	for _, what := range w.wrong {
 		w.t.Error(what)
 	}
-	if w.starts == 0 || len(w.sure) == 0 {
-		w.t.Errorf("%d starts, %d cancelled for sure", w.starts, len(w.sure))
+	if w.starts == 0 {
+		w.t.Error("no job has started")
 	}
 }
 
@@ -163,8 +163,9 @@ func (w *cancelWorld) check() {
 func TestCancelAtAnyPoint(t *testing.T) {
 	histories := uint64(6)
 	if testing.Short() {
-		histories = 2
+		histories = 3
 	}
+	sure := 0
 	for seed := range histories {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
@@ -173,7 +174,11 @@ func TestCancelAtAnyPoint(t *testing.T) {
 				}
 				w.run()
 				w.check()
+				sure += len(w.sure)
 			})
 		})
+	}
+	if sure == 0 {
+		t.Error("no job was cancelled for sure before it started, in any history")
 	}
 }
