@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -89,10 +90,12 @@ func (p *process) signal(t *testing.T, sig os.Signal) {
 	}
 }
 
-// kill kills it and waits for its end.
+// kill kills it, unless it has just ended by itself, and waits for its end.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
-	p.signal(t, os.Kill)
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("kill %s %d: %v", p.name, p.pid(), err)
+	}
 	receive(t, p.name+" ends when killed", p.exited)
 }
 
