@@ -262,6 +262,10 @@ func TestBadPause(t *testing.T) {
 				s.t.Errorf("%s: %v, want an InvalidError", name, err)
 			}
 		}
+		err := s.store.PauseFor(s.ctx, "default", strings.Repeat("x", MaxPauseReason+1), 0)
+		if want := "reason of a pause has 1025 bytes, and at most 1024 are kept"; err.Error() != want {
+			s.t.Errorf("%v, want %s", err, want)
+		}
 	})
 }
 

@@ -28,7 +28,7 @@ func (s *Store) PauseCron(ctx context.Context, name, reason string) (before Cron
 		return Cron{}, err
 	}
 	if len(reason) > MaxPauseReason {
-		return Cron{}, job.Invalid("reason of a pause", len(reason), "bytes: at most %d are kept", MaxPauseReason)
+		return Cron{}, job.Invalid("reason of a pause", "", "has %d bytes, and at most %d are kept", len(reason), MaxPauseReason)
 	}
 	var failed error
 	err = s.set(ctx, cronSetting(name), func(there stream.Entry) ([]byte, bool) {

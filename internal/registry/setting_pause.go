@@ -60,7 +60,7 @@ func (s *Store) PauseType(ctx context.Context, queue, typ, reason string, d time
 func (s *Store) pauseFor(ctx context.Context, what setting, reason string, d time.Duration) error {
 	switch {
 	case len(reason) > MaxPauseReason:
-		return job.Invalid("reason of a pause", len(reason), "bytes: at most %d are kept", MaxPauseReason)
+		return job.Invalid("reason of a pause", "", "has %d bytes, and at most %d are kept", len(reason), MaxPauseReason)
 	case d != 0 && (d < MinPause || d > MaxPause):
 		return job.Invalid("pause", d, "must be from %v to %v, or 0 for no end", MinPause, MaxPause)
 	}
