@@ -25,6 +25,14 @@ lint: ## Run the pinned golangci-lint
 integration: ## Run the tests on real processes, with the race detector
 	go test -race ./test/integration/...
 
+.PHONY: peers
+peers: ## Measure package flow beside others that do the same work
+	cd bench/peers && go test . -run '^$$' -bench . -benchtime 3x -count 7
+
+.PHONY: alerts
+alerts: ## Test the alerts and the Grafana board with Prometheus' own engine
+	cd test/alerts && go test -count=1 ./...
+
 .PHONY: demo
 demo: ## Watch sample jobs of every kind, on a broker of its own
 	go run ./cmd/worker demo

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stream"
 )
 
 // Get returns what is known about a job, [ErrNotFound] if nothing is ([ErrNoRecord] of a ref with
@@ -88,6 +89,12 @@ func (c *Client) Await(ctx context.Context, ref Ref) (Info, error) {
 	ref, place, err := ref.checked()
 	if err != nil {
 		return Info{}, err
+	}
+	if ref.Type == job.WorkflowType {
+		ref, err = stream.RetryRead(ctx, ctx.Err, func(ctx context.Context) (Ref, error) { return c.retried(ctx, ref) })
+		if err != nil {
+			return ref.awaited(ctx, nil, err)
+		}
 	}
 	e, err := c.store.AwaitFinal(ctx, place, ref.Life)
 	return ref.awaited(ctx, e, err)

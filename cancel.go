@@ -20,6 +20,10 @@ type Cancellation struct {
 	// then it is gone.
 	Worker string `json:"worker,omitempty"`
 
+	// Batch says that the worker runs the job in a call with others, which goes on: the job ends with
+	// it, as succeeded or else as cancelled. See [HandleBatch].
+	Batch bool `json:"batch,omitempty"`
+
 	// Unanswered are the workers that did not answer within two seconds. If one of them has the job in
 	// hand, it finds the order when it returns, and what it wrote about the job before does not count.
 	Unanswered []string `json:"unanswered,omitempty"`
@@ -61,6 +65,14 @@ func (c *Client) Cancel(ctx context.Context, ref Ref, opts ...CancelOption) (Can
 	if err != nil {
 		return Cancellation{}, publicError(err)
 	}
+	if ref.Type == job.WorkflowType {
+		switch view, err := c.flows.Look(ctx, ref.ID, ref.Life); {
+		case err == nil:
+			return c.cancelWorkflow(ctx, ref, view)
+		case !errors.Is(err, queue.ErrNotFound): // else only its own job is left of it
+			return Cancellation{}, workflowError(err)
+		}
+	}
 	o.Queue, o.Type, o.ID, o.Lives = ref.Queue, ref.Type, ref.ID, []string{ref.Life}
 	done, err := c.store.Cancel(ctx, o, c.registry)
 	ref.Life = o.Life()
@@ -70,7 +82,7 @@ func (c *Client) Cancel(ctx context.Context, ref Ref, opts ...CancelOption) (Can
 	if err != nil {
 		return Cancellation{}, publicError(err)
 	}
-	return Cancellation{Ref: ref, Worker: done.Worker, Unanswered: done.Unanswered}, nil
+	return Cancellation{Ref: ref, Worker: done.Worker, Batch: done.Batch, Unanswered: done.Unanswered}, nil
 }
 
 // CancelMany cancels the jobs that match and were enqueued before the call. None of them starts any
@@ -96,7 +108,7 @@ func (c *Client) CancelMany(ctx context.Context, f JobFilter, opts ...CancelOpti
 				return
 			}
 			ref := Ref{ID: done.ID, Type: done.Type, Queue: done.Queue, Life: done.Life}
-			if !yield(Cancellation{Ref: ref, Worker: done.Worker, Unanswered: done.Unanswered}, nil) {
+			if !yield(Cancellation{Ref: ref, Worker: done.Worker, Batch: done.Batch, Unanswered: done.Unanswered}, nil) {
 				return
 			}
 		}

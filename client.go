@@ -12,11 +12,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
+	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/slots"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/tally"
+	"github.com/millhand/millhand/internal/view"
 )
 
 // Config is what clients and workers have in common. The zero value is usable.
@@ -51,8 +55,8 @@ func (c Config) logger() *slog.Logger {
 }
 
 // jetStream returns the one client of JetStream that the parts of a client or worker share.
-func (c Config) jetStream(nc *nats.Conn) (*stream.Client, error) {
-	return stream.New(nc, stream.Config{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger()})
+func (c Config) jetStream(nc *nats.Conn, wrote func(subject string, took time.Duration)) (*stream.Client, error) {
+	return stream.New(nc, stream.Config{Namespace: c.Namespace, Domain: c.Domain, MaxBytes: c.MaxBytes, Logger: c.logger(), Wrote: wrote})
 }
 
 // A Client enqueues jobs and asks about them. It is safe for concurrent use. Make it with
@@ -61,8 +65,12 @@ type Client struct {
 	js       *stream.Client
 	store    *queue.Store
 	registry *registry.Store
+	view     *view.View
+	flows    *arrival.Store
 	log      *slog.Logger
+	cfg      Config
 
+	scaling    scaling
 	unlimited  unlimitedTypes
 	middleware []EnqueueMiddleware
 	chain      EnqueueFunc // nil if there is no middleware
@@ -76,18 +84,33 @@ func NewClient(nc *nats.Conn, cfg Config) (*Client, error) {
 	if nc == nil {
 		return nil, noConnection()
 	}
-	js, err := cfg.jetStream(nc)
+	js, err := cfg.jetStream(nc, nil)
 	if err != nil {
 		return nil, publicError(err)
 	}
 	r := registry.NewStore(js, cfg.logger())
 	s := queue.NewStore(js, queue.Config{Registry: r.Bucket(), Patience: cfg.Patience, Logger: cfg.logger()})
-	return &Client{js: js, store: s, registry: r, log: cfg.logger()}, nil
+	cfg.Namespace, cfg.Logger = js.Namespace(), cfg.logger()
+	counted := stats.NewStore(js, cfg.logger())
+	starts := func(ctx context.Context, queue, typ string) (float64, error) {
+		return counted.StartRate(ctx, tally.Pair{Queue: queue, Type: typ}, time.Now())
+	}
+	v := view.New(view.Config{Client: js, Store: s, Registry: r, Starts: starts})
+	return &Client{
+		js: js, store: s, registry: r, view: v, flows: arrival.New(js, s, r, cfg.Logger), log: cfg.Logger, cfg: cfg,
+		scaling: scaling{view: v, stats: counted},
+	}, nil
 }
 
 // Close lets go of what the client keeps on its connection, which stays open. It is for those
 // that make many clients over one connection: others close the connection.
 func (c *Client) Close() { c.js.Close() }
+
+// Conn returns the connection that the client was made with.
+func (c *Client) Conn() *nats.Conn { return c.js.Conn() }
+
+// Config returns what the client was made with, with the default namespace and logger filled in.
+func (c *Client) Config() Config { return c.cfg }
 
 // Enqueue stores a job and returns when the broker has it on its terms of durability.
 //
@@ -224,6 +247,9 @@ func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 	}
 	if err := o.completeID(); err != nil {
 		return nil, err
+	}
+	if o.Type == job.WorkflowType {
+		return nil, &job.InvalidError{What: "type", Name: o.Type, Rule: "is that of workflows themselves: use Client.Start"}
 	}
 	return o, o.Check()
 }

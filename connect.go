@@ -47,7 +47,7 @@ func ConnectOptions(log *slog.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("server found again", slog.String("server", nc.ConnectedAddr())) // not its URL, which may hold a token
+			log.Info("server found again", slog.String("address", nc.ConnectedAddr())) // not its URL, which may hold a token
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			log := log

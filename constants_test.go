@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/explain"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/view"
 	"github.com/millhand/millhand/internal/worker"
 )
 
@@ -40,6 +42,40 @@ func TestWordsOfConstants(t *testing.T) {
 		{string(millhand.WorkerJoined), registry.Joined},
 		{string(millhand.WorkerLeft), registry.Left},
 		{string(millhand.WorkerExpired), registry.Expired},
+		{string(millhand.WhyNotFound), string(explain.NotFound)},
+		{string(millhand.WhySucceeded), string(explain.Succeeded)},
+		{string(millhand.WhyDead), string(explain.Dead)},
+		{string(millhand.WhyCancelled), string(explain.Cancelled)},
+		{string(millhand.WhyHeld), string(explain.Held)},
+		{string(millhand.WhySkipped), string(explain.Skipped)},
+		{string(millhand.WhyWorkflow), string(explain.Workflow)},
+		{string(millhand.WhyNotDue), string(explain.NotDue)},
+		{string(millhand.WhyBackoff), string(explain.Backoff)},
+		{string(millhand.WhyScheduleLate), string(explain.ScheduleLate)},
+		{string(millhand.WhyQueuePaused), string(explain.QueuePaused)},
+		{string(millhand.WhyTypePaused), string(explain.TypePaused)},
+		{string(millhand.WhyNoWorker), string(explain.NoWorker)},
+		{string(millhand.WhyExpired), string(explain.Expired)},
+		{string(millhand.WhyQuotaFull), string(explain.QuotaFull)},
+		{string(millhand.WhyQuotaHeldIdle), string(explain.QuotaHeldIdle)},
+		{string(millhand.WhyQuotaLost), string(explain.QuotaLost)},
+		{string(millhand.WhyRateExhausted), string(explain.RateExhausted)},
+		{string(millhand.WhyOutranked), string(explain.Outranked)},
+		{string(millhand.WhySlotsFull), string(explain.SlotsFull)},
+		{string(millhand.WhyBehind), string(explain.Behind)},
+		{string(millhand.WhyAboutToStart), string(explain.AboutToStart)},
+		{string(millhand.WhyUnexplained), string(explain.Unexplained)},
+		{string(millhand.WhyRunning), string(explain.Running)},
+		{string(millhand.WhyWaitsInHand), string(explain.WaitsInHand)},
+		{string(millhand.WhyWorkerSilent), string(explain.WorkerSilent)},
+		{string(millhand.WhyUnclaimed), string(explain.Unclaimed)},
+		{string(millhand.WhyStuck), string(explain.Stuck)},
+		{string(millhand.WhyCancelling), string(explain.Cancelling)},
+		{string(millhand.WhyBrokerUnready), string(explain.BrokerUnready)},
+		{string(millhand.CountExact), string(view.Exact)},
+		{string(millhand.CountAbout), string(view.About)},
+		{string(millhand.CountAtLeast), string(view.AtLeast)},
+		{string(millhand.CountUnknown), string(view.Unknown)},
 		{string(millhand.TreeSupervisor), string(supervisor.KindSupervisor)},
 		{string(millhand.TreeDynamic), string(supervisor.KindDynamic)},
 		{string(millhand.TreeServer), string(supervisor.KindServer)},

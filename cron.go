@@ -99,7 +99,7 @@ func (c Cron) Check() error {
 // PutCron puts an entry, which replaces the one of that name. An entry that is there as it is stays
 // as it is, so it may be put at every start of a program. Otherwise what was enqueued ahead of the
 // entry as it was does not run any more, unless it is due by now. It returns an [*InvalidError] for an
-// entry that breaks a rule. The entry's jobs are enqueued by the workers that run, of whatever queues
+// entry that breaks a rule, and for a new one where there are 10,000. The entry's jobs are enqueued by the workers that run, of whatever queues
 // and types.
 func (c *Client) PutCron(ctx context.Context, e Cron) error {
 	entry, err := e.entry()

@@ -2,6 +2,8 @@ package millhand_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -242,4 +244,29 @@ func (s *tickScene) lose(then func(s *tickScene, cfg jetstream.StreamConfig)) {
 		s.Fatal(err)
 	}
 	then(s, st.CachedInfo().Config)
+}
+
+// A worker whose entry is one more than there may be says so and ends: nothing that it waits for would help.
+func TestAWorkerEndsWhereThereIsNoRoomForItsEntry(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) {
+		s := newTickScene(t, server)
+		s.put(report("* * * * *", "a"))
+		value := []byte(`{"schedule":"@yearly","type":"report"}`)
+		for i := range 9999 {
+			if _, err := s.js.Publish(t.Context(), fmt.Sprintf("$KV.millhand-registry.cron.e%d", i), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		more := report("* * * * *", "a")
+		more.Name = "more"
+		mux := millhand.NewMux()
+		mux.HandleFunc("report", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil }, millhand.TypeConfig{})
+		w, err := millhand.NewWorker(server.Connect(t), millhand.WorkerConfig{Mux: mux, Crons: []millhand.Cron{more}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Run(t.Context()); !errors.Is(err, millhand.ErrInvalid) || !strings.Contains(err.Error(), "there are 10000") {
+			t.Errorf("ended with %v", err)
+		}
+	})
 }

@@ -89,7 +89,8 @@ func (c *Client) CountDead(ctx context.Context, f DeadFilter) (int, error) {
 //
 // It returns [ErrNotFound] if the job is not among the dead any more and was not requeued either, a
 // [*DuplicateError] if another job has its id, and [ErrInvalid] if it cannot run: its payload was too
-// large to be kept, or it was published on a subject that is no job's.
+// large to be kept, it was published on a subject that is no job's, or it is a step of a workflow. Of a workflow
+// it is [Client.RetryWorkflow], without options.
 func (c *Client) Requeue(ctx context.Context, d DeadJob, opts ...EnqueueOption) (Ref, error) {
 	how, err := revivalOf(opts)
 	if err != nil {
@@ -98,6 +99,12 @@ func (c *Client) Requeue(ctx context.Context, d DeadJob, opts ...EnqueueOption) 
 	ref, place, err := d.checked()
 	if err != nil {
 		return Ref{}, err
+	}
+	if isWorkflow(ref) {
+		if len(opts) > 0 {
+			return Ref{}, publicError(&job.InvalidError{What: "dead job " + d.ID, Rule: "is a workflow, whose retry takes no options"})
+		}
+		return c.RetryWorkflow(ctx, ref)
 	}
 	ref.Life, err = c.store.Requeue(ctx, place, d.Life, d.Seq, how)
 	if err != nil {

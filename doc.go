@@ -67,7 +67,8 @@
 //   - Wait for a job: [Call], [Client.Await], [AwaitResult], [Poll]; for one of each element of
 //     a sequence, [Map]
 //   - Look at jobs: [Client.Get], [Client.Watch]; those that are alive, [Client.Jobs]; what
-//     becomes of all, [Client.Events], for as long as [Client.SetRetention] says
+//     becomes of all, [Client.Events], for as long as [Client.SetRetention] says; what one waits
+//     for, [Client.Why]; how many there are, [Client.Snapshot]
 //   - Change a job: [Client.Move], [Client.RunNow], [Client.Release]; end it, [Client.Cancel],
 //     [Client.CancelMany]
 //   - Dead jobs: [Client.Dead], [Client.CountDead], [Client.Requeue], [Client.RequeueDead],

@@ -244,6 +244,12 @@ func Permanent(err error) error {
 	return &job.PermanentError{Err: err}
 }
 
+// IsPermanent reports whether err is one of [Permanent].
+func IsPermanent(err error) bool {
+	_, ok := errors.AsType[*job.PermanentError](err)
+	return ok
+}
+
 // RetryAfter marks a handler's error as a failed attempt whose next one is to come
 // after d instead of the backoff's delay. It returns nil for a nil err.
 func RetryAfter(d time.Duration, err error) error {

@@ -135,7 +135,7 @@ func TestUnknownValuesAreRefused(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		c := client(t, s.Connect(t))
 		ctx := t.Context()
-		const reasons = "want exhausted, permanent, expired, malformed or crashed"
+		const reasons = "want exhausted, permanent, expired, malformed, crashed, step or undo"
 		dead := millhand.DeadFilter{Reason: "exausted"}
 		_, count := c.CountDead(ctx, dead)
 		_, purge := c.PurgeDead(ctx, dead)

@@ -36,6 +36,7 @@ type Event struct {
 	StartedAt  time.Time `json:"started_at,omitzero"`  // of the run; zero if none is known to have begun
 	EnqueuedAt time.Time `json:"enqueued_at,omitzero"` // by the broker's clock
 	RunAt      time.Time `json:"run_at,omitzero"`      // of the next run, if it has a time
+	Trace      string    `json:"trace,omitempty"`      // the id of the run's trace, if it was traced and sampled
 	Returned             // by the handler of a run that succeeded
 }
 
@@ -57,6 +58,6 @@ func eventOf(e queue.JobEvent) Event {
 		Ref:   Ref{ID: e.ID, Type: e.Type, Queue: e.Queue, Life: e.Life},
 		State: State(e.Kind.State()), Kind: EventKind(e.Kind), Attempt: e.Attempt, Worker: e.Node,
 		Reason: Reason(e.Reason), Error: e.Error, Returned: returnedOf(&e.Event),
-		Time: e.Time, StartedAt: e.StartedAt, EnqueuedAt: e.EnqueuedAt, RunAt: e.RunAt,
+		Time: e.Time, StartedAt: e.StartedAt, EnqueuedAt: e.EnqueuedAt, RunAt: e.RunAt, Trace: e.Trace,
 	}
 }

@@ -77,14 +77,23 @@ func ExampleClient_ResetQuota() {
 	// 10 config
 }
 
-// restart runs a worker until it is there.
+// restart runs a worker until a job of it has ended.
 func restart(nc *nats.Conn, client *millhand.Client, config millhand.WorkerConfig) {
-	defer work(nc, config)()
-	for _, err := range client.WatchWorkers(context.Background()) {
-		if err != nil {
-			log.Fatal(err)
-		}
-		break
+	config.Config = quiet()
+	w, err := millhand.NewWorker(nc, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	ref, err := client.Enqueue(context.Background(), Resize{})
+	if err == nil {
+		_, err = client.Await(context.Background(), ref)
+	}
+	stop()
+	if err = errors.Join(err, <-ended); err != nil {
+		log.Fatal(err)
 	}
 }
 

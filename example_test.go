@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log" //nolint:depguard // as in a program
 	"log/slog"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,6 +23,9 @@ type Resize struct {
 // Type implements millhand.Args.
 func (Resize) Type() string { return "resize" }
 
+// workers are those of the example that runs.
+var workers *sync.WaitGroup
+
 // connect returns a connection to a broker that lives as long as the example; a program
 // would connect to its NATS server.
 func connect() (nc *nats.Conn, stop func()) {
@@ -37,10 +41,16 @@ func connect() (nc *nats.Conn, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
+	own := new(sync.WaitGroup)
+	workers = own
+	// A worker without jobs takes up to a second to stop, for which the next example does not wait.
 	return nc, func() {
-		nc.Close()
-		b.Shutdown()
-		remove()
+		natstest.Aside(func() {
+			own.Wait()
+			nc.Close()
+			b.Shutdown()
+			remove()
+		})
 	}
 }
 
@@ -64,14 +74,12 @@ func work(nc *nats.Conn, cfg millhand.WorkerConfig) (stop func()) {
 		log.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	return func() {
-		cancel()
-		if err := <-done; err != nil {
+	workers.Go(func() {
+		if err := w.Run(ctx); err != nil {
 			log.Fatal(err)
 		}
-	}
+	})
+	return cancel
 }
 
 func Example() {

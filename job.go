@@ -43,9 +43,20 @@ type Job[T any] struct {
 	Tick        time.Time         // of a job of a [Cron], in the entry's zone; else zero
 	Meta        map[string]string // as enqueued; a copy
 	Trace       map[string]string // traceparent and tracestate of W3C Trace Context, as enqueued; a copy
+	RunTrace    string            // traceparent of the run before, if that was traced
 	Args        T
 
 	held *queue.Delivery
+	part *batchPart  // nil: it is of no batch
+	kept *keptResult // nil: it is of no [JobSource]
+}
+
+// SetResult sets what is kept of a job of a [JobSource], as JSON, if it succeeds: see [HandleResult]. A v
+// that cannot be encoded fails it for good. Of other jobs it does nothing: their handlers return it.
+func (j *Job[T]) SetResult(v any) {
+	if j.kept != nil {
+		j.kept.set(v)
+	}
 }
 
 // LeaseUntil is until when the job is surely this worker's. It moves on as the lease is
@@ -77,7 +88,7 @@ func (j *Job[T]) Outcome(ctx context.Context, err error) EventKind {
 func newJob[T any](h *queue.Delivery, maxAttempts int) *Job[T] {
 	return &Job[T]{
 		Ref: refOf(&h.Record), Attempt: h.Attempt, MaxAttempts: maxAttempts, Crashes: h.Crashes,
-		EnqueuedAt: h.EnqueuedAt.UTC(), RunAt: h.Due.UTC(), Tick: tickOf(&h.Record), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), held: h,
+		EnqueuedAt: h.EnqueuedAt.UTC(), RunAt: h.Due.UTC(), Tick: tickOf(&h.Record), Meta: maps.Clone(h.Meta), Trace: maps.Clone(h.Trace), RunTrace: h.RunTrace, held: h,
 	}
 }
 
@@ -92,7 +103,7 @@ func tickOf(r *job.Record) time.Time {
 func jobOf[T any](j *Job[Raw]) *Job[T] {
 	return &Job[T]{
 		Ref: j.Ref, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Crashes: j.Crashes,
-		EnqueuedAt: j.EnqueuedAt, RunAt: j.RunAt, Tick: j.Tick, Meta: j.Meta, Trace: j.Trace, held: j.held,
+		EnqueuedAt: j.EnqueuedAt, RunAt: j.RunAt, Tick: j.Tick, Meta: j.Meta, Trace: j.Trace, RunTrace: j.RunTrace, held: j.held,
 	}
 }
 
@@ -136,6 +147,9 @@ const (
 	ReasonMalformed  Reason = "malformed"  // a header or the payload cannot be read
 	ReasonCrashed    Reason = "crashed"    // it lost its worker too often
 	ReasonSuperseded Reason = "superseded" // a newer job took its id, or the [Cron] that it is of was edited or removed
+	ReasonStep       Reason = "step"       // it is a workflow, and a step of it failed
+	ReasonUndo       Reason = "undo"       // it is a workflow, and a step failed that was to undo another
+	ReasonDeadline   Reason = "deadline"   // it is a workflow and did not end in time
 	ReasonMissed     Reason = "missed"     // it is of a [Cron] and came too late
 	ReasonRequested  Reason = "requested"  // somebody cancelled it: [Client.Cancel]
 )
@@ -170,14 +184,8 @@ type Returned struct {
 // Output returns what the handler returned: of [HandleResult] the JSON of its result, of a
 // [HandlerFunc] its bytes. Only the space between the tokens of JSON is not kept.
 func (r *Returned) Output() []byte {
-	var text string
-	switch {
-	case len(r.ResultBytes) > 0:
-		return r.ResultBytes
-	case r.ResultText && json.Unmarshal(r.Result, &text) == nil:
-		return []byte(text)
-	}
-	return r.Result
+	e := queue.Event{Result: r.Result, ResultText: r.ResultText, ResultBase64: r.ResultBytes}
+	return e.Output()
 }
 
 // LastError is the text of the job's last failure, or empty.

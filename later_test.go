@@ -30,7 +30,7 @@ func TestAHandlerKnowsWhenItsJobWasDue(t *testing.T) {
 			t.Errorf("clock_offset %s, want 30s", got)
 		}
 		c := client(t, s.Connect(t))
-		at := time.Now().Add(time.Hour).UTC()
+		at := time.Now().Add(10 * time.Minute).UTC()
 		ref, err := c.Enqueue(t.Context(), email{}, millhand.WithRunAt(at))
 		if err != nil {
 			t.Fatal(err)

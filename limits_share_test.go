@@ -127,12 +127,12 @@ func TestLimitedTypeBesideABusyOne(t *testing.T) {
 				if tt.name == "beside a rate" {
 					m.set(t, millhand.Quota{Type: "busy", Limit: 30, Per: 5 * time.Second})
 				}
-				m.enqueue(t, 4000, "busy")
+				m.enqueue(t, 800, "busy")
 				for i := range tt.workers {
 					m.hire(t, i, each, millhand.WorkerConfig{Concurrency: tt.concurrency}, "import", "busy")
 				}
 				time.Sleep(25 * time.Second) // all slots are taken, again and again
-				m.enqueue(t, 400, "import")
+				m.enqueue(t, 200, "import")
 				time.Sleep(2*each + 500*time.Millisecond)
 				if len(m.started("import")) == 0 {
 					usage, err := m.client.Quotas(t.Context())

@@ -201,7 +201,7 @@ func TestQuotaIsShared(t *testing.T) {
 		const limit = 12
 		m := newMill(t, s)
 		m.set(t, millhand.Quota{Type: "import", Limit: limit})
-		m.enqueue(t, 20_000, "import")
+		m.enqueue(t, 8000, "import") // more than run within the test, as elsewhere
 		m.hire(t, 0, 50*time.Millisecond, millhand.WorkerConfig{}, "import")
 		m.hire(t, 1, 50*time.Millisecond, millhand.WorkerConfig{}, "import")
 		time.Sleep(3 * time.Second)
@@ -327,7 +327,7 @@ func TestRegistryIsSilent(t *testing.T) {
 		m := newMill(t, s)
 		m.set(t, millhand.Quota{Type: "import", Limit: 5})
 		m.enqueue(t, 5000, "import")
-		m.enqueue(t, 25_000, "email")
+		m.enqueue(t, 13_000, "email")
 		link := m.hire(t, 0, 50*time.Millisecond, millhand.WorkerConfig{}, "import", "email")
 		time.Sleep(2 * time.Second)
 		link.Watch(func(subject string) natstest.Fate {
@@ -365,7 +365,7 @@ func TestPause(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		m := newMill(t, s)
 		m.enqueue(t, 20_000, "import")
-		m.enqueue(t, 20_000, "import", millhand.WithQueue("low"))
+		m.enqueue(t, 6000, "import", millhand.WithQueue("low"))
 		queues := []millhand.Queue{{Name: "default"}, {Name: "low"}}
 		m.hire(t, 0, 50*time.Millisecond, millhand.WorkerConfig{Queues: queues}, "import")
 		m.hire(t, 1, 50*time.Millisecond, millhand.WorkerConfig{Queues: []millhand.Queue{{Name: "low"}}}, "import")

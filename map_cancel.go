@@ -51,7 +51,7 @@ func (c *cancels) try(ref Ref, why error) error {
 func (c *cancels) report() {
 	if c.failed > 0 {
 		c.client.log.WarnContext(c.ctx, "jobs for which a map waits no longer could not be cancelled: they go on",
-			slog.Int("jobs", c.failed), slog.Any("err", c.first))
+			slog.Int("count", c.failed), slog.Any("err", c.first))
 	}
 	c.giveUp()
 }

@@ -24,7 +24,8 @@ import (
 // [*PanicError]. A middleware that panics itself makes the run a failed attempt.
 type Middleware func(next HandlerFunc) HandlerFunc
 
-// Use puts middleware around the handlers of all types, those registered before included. The
+// Use puts middleware around the handlers of all types, those registered before included, but not around
+// those of [HandleBatch], which run many jobs. The
 // first one is the outermost: it is called first and returns last. Further calls add inner ones.
 // For a nil one [NewWorker] returns an [ErrInvalid].
 func (m *Mux) Use(middleware ...Middleware) {

@@ -27,6 +27,8 @@ type registered struct {
 	config TypeConfig
 	direct worker.Handler // the handler without middleware
 	inner  HandlerFunc    // the handler as the innermost middleware calls it
+	batch  *worker.Batch  // the handler of many jobs; nil: it has the others
+	pass   worker.Pass    // what passes its jobs on; nil: likewise
 }
 
 // A HandlerFunc runs one attempt of a job that is known as bytes, and returns its result
@@ -75,6 +77,9 @@ func (m *Mux) add(typ string, config []TypeConfig, r registered) {
 	if err := job.CheckType(typ); err != nil {
 		panic(fmt.Sprintf("millhand: %v", err))
 	}
+	if typ == job.WorkflowType {
+		panic(fmt.Sprintf("millhand: type %s is that of workflows themselves, and every worker runs it", typ))
+	}
 	if _, ok := m.types[typ]; ok {
 		panic(fmt.Sprintf("millhand: type %s has two handlers", typ))
 	}
@@ -107,11 +112,20 @@ func (m *Mux) build() (map[string]worker.Type, error) {
 	}
 	types := make(map[string]worker.Type)
 	for typ, r := range m.types {
+		settings := r.config.settings()
+		if r.batch != nil {
+			types[typ] = worker.Type{Batch: r.batch, Settings: settings}
+			continue
+		}
+		if r.pass != nil {
+			types[typ] = worker.Type{Pass: r.pass, Settings: settings}
+			continue
+		}
 		h, err := m.wrap(r)
 		if err != nil {
 			return nil, err
 		}
-		types[typ] = worker.Type{Handler: h, Settings: r.config.settings()}
+		types[typ] = worker.Type{Handler: h, Settings: settings}
 	}
 	return types, nil
 }
@@ -150,11 +164,8 @@ func HandleResult[T Args, R any](m *Mux, h func(context.Context, *Job[T]) (R, er
 	typ := newArgs[T]().Type()
 	m.check(typ, h == nil)
 	run := func(ctx context.Context, j *Job[T], payload []byte) ([]byte, error) {
-		if err := json.Unmarshal(payload, &j.Args); err != nil {
-			return nil, &job.MalformedError{Err: err}
-		}
-		if isNil(j.Args) { // the payload is null
-			j.Args = newArgs[T]()
+		if err := decode(payload, &j.Args); err != nil {
+			return nil, err
 		}
 		result, err := h(ctx, j)
 		if err != nil {

@@ -17,7 +17,6 @@ type EnqueueOption func(*enqueueOptions)
 // Bounds of what the options take.
 const (
 	minUnique  = time.Second
-	maxUnique  = 366 * 24 * time.Hour
 	minExpires = time.Second // jobs come up to 0.25 s late
 )
 
@@ -87,7 +86,7 @@ func WithUnique() EnqueueOption { return func(o *enqueueOptions) { o.unique = tr
 func WithUniqueFor(d time.Duration) EnqueueOption {
 	return func(o *enqueueOptions) {
 		o.uniqueFor = d
-		o.refuse(d < minUnique || d > maxUnique, "unique for", d, "must be from 1s to 8784h")
+		o.refuse(d < minUnique || d > job.MaxUnique, "unique for", d, "must be from 1s to 8784h")
 	}
 }
 

@@ -156,7 +156,7 @@ func TestWhereJobsCannotRun(t *testing.T) { //nolint:tparallel // as above
 		"a limit of bytes is demanded":  {config: account(`{max_bytes: true, max_store: 1GB}`), want: []string{"limit of bytes", "--max-bytes"}},
 		"no room for the streams":       {config: account(`{max_streams: 2}`), want: []string{"max_streams"}},
 		"a limit over what is there":    {config: account(`{max_store: 1GB}`), cfg: millhand.Config{MaxBytes: 10 << 30}, want: []string{"lower --max-bytes"}},
-		"no permission to make streams": {config: "jetstream: {store_dir: \"%s\"}\nauthorization: {users: [{user: a, password: a, permissions: {publish: {deny: \"$JS.API.STREAM.CREATE.>\"}}}]}\nno_auth_user: a", want: []string{"permissions violation", "$js.api.stream.create"}},
+		"no permission to make streams": {config: "jetstream: {store_dir: \"%s\"}\nauthorization: {users: [{user: a, password: a, permissions: {publish: {deny: \"$JS.API.STREAM.CREATE.>\"}}}]}\nno_auth_user: a", want: []string{"no permission to publish to", "$js.api.stream.create"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package millhand
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -9,7 +10,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/metrics"
+	"github.com/millhand/millhand/internal/notify"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stats"
@@ -30,6 +34,11 @@ type Worker struct {
 // [*InvalidError] for a configuration that breaks a rule, and for a connection that gives up
 // reconnecting or that buffers while it is disconnected: connect with [ConnectOptions].
 func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
+	return newWorker(nc, cfg, func(*worker.Config) {})
+}
+
+// newWorker is [NewWorker] with what complete adds to what the worker itself knows.
+func newWorker(nc *nats.Conn, cfg WorkerConfig, complete func(*worker.Config)) (*Worker, error) {
 	if err := checkConnection(nc); err != nil {
 		return nil, err
 	}
@@ -39,17 +48,26 @@ func NewWorker(nc *nats.Conn, cfg WorkerConfig) (*Worker, error) {
 	}
 	cfg = cfg.withDefaults()
 	id := cfg.Name + "-" + uuid.NewString()[:8]
-	js, err := cfg.jetStream(nc)
+	requests := new(worker.Requests)
+	js, err := cfg.jetStream(nc, requests.Wrote)
 	if err != nil {
 		return nil, publicError(err)
 	}
 	reg := registry.NewStore(js, cfg.logger())
 	store := queue.NewStore(js, queue.Config{Node: id, AckWait: cfg.AckWait, Registry: reg.Bucket(), Retention: queue.Retention(cfg.Retention), Logger: cfg.logger()})
 	internal := cfg.worker(id, types)
+	internal.Requests = requests
 	if !cfg.NoStats {
 		internal.Stats = stats.NewStore(js, cfg.logger())
 		internal.View = view.New(view.Config{Client: js, Store: store, Registry: reg})
+		internal.Problems = problem.NewLooker(js, internal.View, internal.Stats, cfg.Objectives)
+		if cfg.Notify.URL != "" {
+			internal.Notify = notify.New(notify.Config{URL: cfg.Notify.URL, Namespace: js.Namespace(), Worker: id, Logger: cfg.logger()})
+			internal.NotifyLeast = problem.Level(cmp.Or(cfg.Notify.Min, string(problem.Error)))
+		}
 	}
+	internal.Workflows = arrival.New(js, store, reg, cfg.logger())
+	complete(&internal)
 	w, err := worker.New(nc, store, reg, internal)
 	if err != nil {
 		js.Close()
@@ -73,7 +91,8 @@ func (w *Worker) ID() string { return w.id }
 //   - nil after a clean drain,
 //   - [ErrDrainTimeout] if jobs were handed back,
 //   - [ErrAbandoned] if too many handlers ignored the end of their context,
-//   - [ErrInvalid] if it was called before: a worker runs once,
+//   - [ErrInvalid] if it was called before, since a worker runs once, or if there are as many entries of
+//     schedules as there may be, and one of its own is not among them,
 //   - another error if the worker cannot go on, or if the broker did not take the ends of jobs.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {

@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"cmp"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/notify"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/slots"
@@ -72,6 +75,18 @@ type WorkerConfig struct {
 	// By default what it counts goes into a stream of the namespace every ten seconds.
 	NoStats bool
 
+	// Web is the address of a dashboard that the process serves, such as http://web-1:8080/ops, which
+	// [WorkerInfo] has and other dashboards link to. Empty if there is none that others can reach.
+	Web string
+
+	// Objectives say how old the oldest ready job of a queue may be before that is a problem, by queue.
+	// Defaults to 5 minutes each. The worker says them to all who look, such as the command millhand; of
+	// workers that do not agree the one that started last counts.
+	Objectives map[string]time.Duration
+
+	// Notify has somebody told of problems. By default nobody is.
+	Notify Notify
+
 	// OnOverrun is called with jobs whose handlers are still running although their permit is
 	// about to pass to another worker. It should end the process. If nil, such handlers may
 	// exceed the quota.
@@ -85,6 +100,17 @@ type WorkerConfig struct {
 	// DrainTimeout is how long a worker that stops waits for its running jobs before it hands
 	// them back. Defaults to 30 s. Negative means not to wait.
 	DrainTimeout time.Duration
+}
+
+// A Notify says who is told of problems, those of docs/problems.md. The workers that have one take turns: each
+// begin and each end of a problem is told once, at most one of a problem in ten minutes.
+type Notify struct {
+	// URL gets a POST with JSON for each, tried again for ten minutes while it is not taken. It may hold
+	// a secret, which is not logged. Empty: nobody is told.
+	URL string
+
+	// Min is how bad a problem is at least: "error", "warning" or "notice". Defaults to "error".
+	Min string
 }
 
 // A Queue is a queue that a worker takes jobs from.
@@ -130,6 +156,9 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	if c.AckWait != 0 && c.AckWait < MinAckWait {
 		return nil, job.Invalid("ack wait", c.AckWait, "must be at least %v", MinAckWait)
 	}
+	if err := c.checkWaits(types); err != nil {
+		return nil, err
+	}
 	for _, q := range c.Quotas {
 		if err := q.check(); err != nil {
 			return nil, err
@@ -138,7 +167,47 @@ func (c WorkerConfig) check() (map[string]worker.Type, error) {
 	if err := queue.Retention(c.Retention).Check(); err != nil {
 		return nil, err
 	}
+	if err := c.checkSeen(); err != nil {
+		return nil, err
+	}
 	return types, c.checkCrons()
+}
+
+func (c WorkerConfig) checkSeen() error {
+	if u, err := url.Parse(c.Web); c.Web != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		return &job.InvalidError{What: "web", Rule: "must be an address such as http://web-1:8080, without a password"}
+	}
+	for name, d := range c.Objectives {
+		if err := job.CheckQueue(name); err != nil {
+			return about("objective", err)
+		}
+		if d <= 0 {
+			return about("objective", job.Invalid("of queue "+name, d, "must be more than 0"))
+		}
+	}
+	if err := c.Notify.check(c.NoStats); err != nil {
+		return about("notify", err)
+	}
+	return nil
+}
+
+// Check returns an [*InvalidError] if n breaks a rule. [NewWorker] checks the same.
+func (n Notify) Check() error { return publicError(n.check(false)) }
+
+func (n Notify) check(noStats bool) error {
+	if n.Min != "" && !slices.Contains(problem.Levels(), problem.Level(n.Min)) {
+		return job.Invalid("least level", n.Min, "must be error, warning or notice")
+	}
+	switch {
+	case n.URL == "":
+		return nil
+	case noStats:
+		return &job.InvalidError{What: "a URL", Rule: "needs statistics, which remember what was told"}
+	}
+	if err := notify.Check(n.URL); err != nil {
+		return &job.InvalidError{What: "the URL", Rule: err.Error()}
+	}
+	return nil
 }
 
 func (c WorkerConfig) checkCrons() error {
@@ -237,7 +306,7 @@ func (c WorkerConfig) worker(id string, types map[string]worker.Type) worker.Con
 		ID: id, Name: c.Name, Strict: c.Strict, Concurrency: c.Concurrency, Types: types,
 		Limits: make(map[slots.Key]registry.Limit), Keys: make(map[string]string),
 		PermitTTL: c.PermitTTL, MaxAbandoned: c.MaxAbandoned, DrainTimeout: c.DrainTimeout, Logger: c.Logger,
-		Retention: queue.Retention(c.Retention),
+		Retention: queue.Retention(c.Retention), Web: c.Web, Objectives: c.Objectives,
 	}
 	for _, q := range c.Queues {
 		w.Queues = append(w.Queues, worker.Queue(q))

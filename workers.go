@@ -24,7 +24,54 @@ type WorkerInfo struct {
 	RunningTotal int          `json:"running_total"` // all of them
 	// Counters has how many runs ended since the start, by the kind of their [Event].
 	Counters map[EventKind]uint64 `json:"counters"`
-	Seen     time.Time            `json:"seen"` // when it last gave word, by the broker's clock
+	// ByType has the jobs in hand by "queue/type"; nil: a worker of an earlier version does not say.
+	ByType map[string]WorkerLoad `json:"by_type,omitzero"`
+	// SlotsFree is how many more jobs it could run; nil: a worker of an earlier version does not say.
+	SlotsFree *int `json:"slots_free,omitempty"`
+	// Pipelines are those that take their messages through it.
+	Pipelines []PipelineInfo `json:"pipelines,omitempty"`
+	// Web is the address of its dashboard, empty if others can reach none.
+	Web string `json:"web,omitempty"`
+	// Order is the order to drain that it heeds, nil if there is none.
+	Order *WorkerOrder `json:"order,omitempty"`
+	Seen  time.Time    `json:"seen"` // when it last gave word, by the broker's clock
+}
+
+// SlotsUsed is how many of the worker's slots its running jobs take: those that one call of a batch
+// handler runs share one.
+func (w *WorkerInfo) SlotsUsed() int {
+	if w.SlotsFree == nil {
+		return w.RunningTotal
+	}
+	return min(w.RunningTotal, w.Concurrency-*w.SlotsFree)
+}
+
+// PipelineInfo is what the registry knows of a pipeline: see [JobSource].
+type PipelineInfo struct {
+	Name       string              `json:"name"`
+	InHand     int                 `json:"in_hand"`              // messages pulled and not settled
+	Processed  int64               `json:"processed"`            // messages settled as handled, since the pipeline was made
+	Failed     int64               `json:"failed"`               // as failed
+	Lag        *int64              `json:"lag,omitempty"`        // messages that wait in its source; nil: not known
+	Partitions []PipelinePartition `json:"partitions,omitempty"` // that it reads, of a source that has some
+}
+
+// A PipelinePartition is a partition of a stream that a pipeline reads.
+type PipelinePartition struct {
+	Partition int    `json:"partition"`     // from 0
+	Lag       *int64 `json:"lag,omitempty"` // messages behind its cursor; nil: not known
+}
+
+// A WorkerOrder is an order to a worker to take no new jobs.
+type WorkerOrder struct {
+	By string    `json:"by,omitempty"` // who gave it
+	At time.Time `json:"at"`           // UTC, by their clock
+}
+
+// A WorkerLoad is how many jobs of a type in a queue a worker has.
+type WorkerLoad struct {
+	Run  int `json:"run"`  // whose handlers run
+	Hand int `json:"hand"` // those, what is about to start, and whose end is being written
 }
 
 // A WorkerState is where a worker is in its life.
@@ -130,7 +177,19 @@ func workerOf(n registry.Node) WorkerInfo {
 	w := WorkerInfo{
 		ID: n.ID, Name: n.Name, Host: n.Host, PID: n.PID, Version: n.Version, Started: n.Started, State: WorkerState(n.State),
 		Queues: n.Queues, Types: n.Types, Concurrency: n.Concurrency,
-		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: make(map[EventKind]uint64, len(n.Counters)), Seen: n.Seen,
+		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: make(map[EventKind]uint64, len(n.Counters)), SlotsFree: n.SlotsFree, Web: n.Web, Seen: n.Seen,
+	}
+	if n.Order != nil {
+		w.Order = &WorkerOrder{By: n.Order.By, At: n.Order.At}
+	}
+	if n.ByType != nil {
+		w.ByType = make(map[string]WorkerLoad, len(n.ByType))
+		for at, load := range n.ByType {
+			w.ByType[at] = WorkerLoad(load)
+		}
+	}
+	for _, p := range n.Pipelines {
+		w.Pipelines = append(w.Pipelines, pipelineOf(p))
 	}
 	for kind, runs := range n.Counters {
 		w.Counters[EventKind(kind)] = runs
@@ -140,6 +199,14 @@ func workerOf(n registry.Node) WorkerInfo {
 		w.Running = append(w.Running, runningOf(r))
 	}
 	return w
+}
+
+func pipelineOf(p registry.Pipeline) PipelineInfo {
+	i := PipelineInfo{Name: p.Name, InHand: p.InHand, Processed: p.Processed, Failed: p.Failed, Lag: p.Lag}
+	for _, part := range p.Partitions {
+		i.Partitions = append(i.Partitions, PipelinePartition(part))
+	}
+	return i
 }
 
 func runningOf(r registry.Running) RunningJob {

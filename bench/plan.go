@@ -20,6 +20,7 @@ type drainPlan struct {
 	types   []string       // the jobs are of the first; default one
 	quota   int            // of the first type; 0: none
 	silent  bool           // Millhand writes no event of a success
+	batch   int            // Millhand handles so many jobs in one call, and as many in all as without; 0: one
 	workers int            // processes; default 1
 	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
 	later   int            // jobs of the queue that are there for tomorrow
@@ -55,8 +56,11 @@ func (p drainPlan) startWorkers(ctx context.Context, s *testbed, url string) (wo
 
 // slots are how many jobs can run at once on one of its workers.
 func (p drainPlan) slots() int {
-	if p.nodes > 0 {
+	switch {
+	case p.nodes > 0:
 		return nodeConcurrency
+	case p.batch > 0:
+		return millInHand / p.batch
 	}
 	return concurrency
 }
@@ -69,7 +73,7 @@ func (p drainPlan) idealTime() time.Duration {
 func (p drainPlan) workerSpec(url string) workerSpec {
 	return workerSpec{
 		Engine: p.engine, URL: url, Concurrency: p.slots(), InHand: p.inHand,
-		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes, Silent: p.silent,
+		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes, Silent: p.silent, Batch: p.batch,
 	}
 }
 

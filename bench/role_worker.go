@@ -27,6 +27,7 @@ type workerSpec struct {
 	FailOneIn   int                      // one of this many jobs fails its first attempt; 0: none
 	Lease       time.Duration            // of Millhand; 0: the default
 	Silent      bool                     // Millhand writes no event of a success
+	Batch       int                      // jobs of type noop that Millhand handles in one call; 0: one
 	Nodes       int                      // workers in the process, each with a connection; at least 1
 }
 

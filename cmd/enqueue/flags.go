@@ -31,6 +31,7 @@ type command struct {
 	wait        waitFlag
 	output      outputFlag
 	quiet       bool
+	trace       string
 	completion  string
 	given       func(flag string) bool // though it may be empty
 }
@@ -58,6 +59,7 @@ func (c *command) register(fs *pflag.FlagSet) {
 	fs.Lookup("wait").NoOptDefVal = waitForever
 	fs.VarP(&c.output, "output", "o", "print `text` or json")
 	fs.BoolVar(&c.quiet, "quiet", false, "print nothing on standard output")
+	fs.StringVar(&c.trace, "trace", "", "`on|off`: whether it sends spans over OTLP, as the OTEL_* variables say (default on if OTEL_EXPORTER_OTLP_ENDPOINT is set)")
 	c.conn.Register(fs)
 	fs.StringVar(&c.completion, "completion", "", "print the completion script of `SHELL`: bash, zsh, fish or powershell")
 }
@@ -75,6 +77,9 @@ func (c *command) checkFlags() error {
 		if err := checkID(c.id); err != nil {
 			return cli.Usagef("--%w", err)
 		}
+	}
+	if c.trace != "" && c.trace != "on" && c.trace != "off" {
+		return cli.Usagef("--trace %q: want on or off", c.trace)
 	}
 	if c.given("timeout") {
 		if err := checkTimeout(c.timeout); err != nil {

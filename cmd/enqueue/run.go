@@ -17,8 +17,10 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/otlp"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/tracing"
 )
 
 const examples = `  enqueue email '{"to":"a@example.com"}'           one job; its id is printed
@@ -32,6 +34,9 @@ const examples = `  enqueue email '{"to":"a@example.com"}'           one job; it
   enqueue --from jobs.ndjson --resume monday       the same command goes on where it broke off
   enqueue --from jobs.ndjson --atomic              all of them or none
   find . -name '*.go' | jq -R '{payload:{path:.}}' -c | enqueue sum --from -`
+
+// flushSpans is how long spans are waited for at the end, if their collector hangs.
+const flushSpans = time.Second
 
 type streams struct {
 	in       io.Reader
@@ -113,6 +118,15 @@ func (c *command) run(ctx context.Context, args []string) error {
 	})
 	if err != nil {
 		return asUsage(err)
+	}
+	spans, err := otlp.New(ctx, "millhand-enqueue", c.trace, log)
+	if err != nil {
+		return cli.Usagef("--trace: %w", err)
+	}
+	defer spans.Close(ctx, flushSpans)
+	if spans != nil {
+		client.Use(tracing.Enqueues(tracing.Options{Provider: spans.Provider(), Server: nc.ConnectedUrlRedacted}))
+		ctx = otlp.Parent(ctx)
 	}
 	in := cli.Interruptible(ctx, jobs)
 	defer func() { _ = in.Close() }() // only read

@@ -6,14 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,34 +31,21 @@ func TestMain(m *testing.M) {
 // Each script has a broker of its own in NATS_URL. DEAD_URL is one where nothing listens,
 // SILENT_URL one that accepts connections and says nothing.
 func TestScript(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	clitest.Run(t, clitest.Script{
+		URL: "NATS_URL",
 		Setup: func(env *testscript.Env) error {
-			b, err := clitest.Setup(env)
-			if err != nil {
-				return err
-			}
 			silent, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				return err
 			}
 			env.Defer(func() { _ = silent.Close() }) // nothing was ever accepted
-			env.Setenv("NATS_URL", b.ClientURL())
 			env.Setenv("LONG", strings.Repeat("x", 64))
 			env.Setenv("SILENT_URL", "nats://"+silent.Addr().String())
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    clitest.Exits,
-			"fill":     fill,
-			"job":      printJob,
-			"jsonkeys": jsonKeys,
-			"quota":    setQuota,
-			"secured":  clitest.Secured,
-			"work":     work,
+			"fill": fill, "job": printJob, "jsonkeys": jsonKeys, "quota": setQuota, "work": work,
 		},
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
 	})
 }
 
@@ -125,12 +110,7 @@ func jsonKeys(ts *testscript.TestScript, _ bool, args []string) {
 func setQuota(ts *testscript.TestScript, _ bool, args []string) {
 	limit, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
-	ts.Check(err)
-	defer nc.Close()
-	client, err := millhand.NewClient(nc, millhand.Config{})
-	ts.Check(err)
-	ts.Check(client.SetQuota(context.Background(), millhand.Quota{Type: args[0], Limit: limit}))
+	ts.Check(clitest.Client(ts).SetQuota(context.Background(), millhand.Quota{Type: args[0], Limit: limit}))
 }
 
 // steps reports progress until somebody has seen that it is complete.
@@ -150,12 +130,6 @@ func steps(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 
 // work QUEUE... starts a worker of types to wait for, until the end of the script.
 func work(ts *testscript.TestScript, _ bool, args []string) {
-	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
-	ts.Check(err)
-	var queues []millhand.Queue
-	for _, q := range args {
-		queues = append(queues, millhand.Queue{Name: q})
-	}
 	mux := millhand.NewMux()
 	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		return j.Args.Payload, nil
@@ -182,21 +156,5 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	})
-	log := new(bytes.Buffer)
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
-		Config: millhand.Config{Logger: slog.New(slog.NewTextHandler(log, nil))},
-		Mux:    mux, Queues: queues, DrainTimeout: -1,
-	})
-	ts.Check(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { err = w.Run(ctx) })
-	ts.Defer(func() {
-		cancel()
-		wg.Wait()
-		nc.Close()
-		if err != nil && !errors.Is(err, millhand.ErrDrainTimeout) {
-			ts.Logf("worker: %v\n%s", err, log)
-		}
-	})
+	clitest.Work(ts, millhand.WorkerConfig{Mux: mux, Queues: clitest.QueuesOf(args)})
 }

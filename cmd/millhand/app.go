@@ -1,14 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
-	"os/user"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,10 +15,13 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/audit"
+	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/view"
 )
@@ -35,6 +37,7 @@ type app struct {
 	absolute bool
 	wide     bool
 	debug    bool
+	show     bool
 }
 
 // register adds the flags to root, in the order of the help.
@@ -48,13 +51,14 @@ func (a *app) register(root *cobra.Command) {
 	fs.BoolVar(&a.wide, "wide", false, "print tables as wide as they are, not as wide as the terminal")
 	fs.Var(&a.color, "color", "`auto`, always or never; auto is on a terminal, unless NO_COLOR is set")
 	fs.BoolVar(&a.debug, "debug", false, "print each request to the broker on standard error: how long it took, its subject, and sizes")
+	fs.BoolVar(&a.show, "show-request", false, "print each request to the broker on standard error, as a call of nats; it is sent all the same")
 	a.conn.Register(fs)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "ndjson", "name"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))         // the flag is there
 }
 
 func isOutputFlag(name string) bool {
-	return slices.Contains([]string{"output", "absolute", "utc", "wide", "color", "debug"}, name)
+	return slices.Contains([]string{"output", "absolute", "utc", "wide", "color", "debug", "show-request"}, name)
 }
 
 // check refuses what a command cannot print.
@@ -83,15 +87,19 @@ type session struct {
 	by     string    // who acts, as others see it
 	now    time.Time // to which what is printed is relative
 
+	problems *problem.Looker
 	store    *queue.Store
 	registry *registry.Store
 	audit    *audit.Log
 
-	wrote func(time.Duration) // is told how long each write took; nil: nobody is
+	pace *atomic.Pointer[bulk.Pace] // is told how long each write took, if there is one
 }
 
 // connect connects to the broker that the flags name.
 func (a *app) connect(ctx context.Context) (*session, error) {
+	if err := checkBy(os.Getenv(byVariable)); err != nil {
+		return nil, err
+	}
 	target, err := a.conn.Target()
 	if err != nil {
 		return nil, err
@@ -99,59 +107,55 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	if a.debug {
 		target.Trace = a.err
 	}
-	s := &session{app: a, target: target}
-	s.nc, err = target.Connect(ctx, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), s.nameConnection)
+	if a.show {
+		target.Show = a.err
+	}
+	s := &session{app: a, target: target, pace: &atomic.Pointer[bulk.Pace]{}}
+	nc, err := target.Connect(ctx, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), s.nameConnection)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.use(nc); err != nil {
+		nc.Close()
+		return nil, asUsage(err)
+	}
+	return s, nil
+}
+
+// use makes all that works over a connection.
+func (s *session) use(nc *nats.Conn) (err error) {
+	a := s.app
+	s.nc = nc
 	log := slog.New(slog.DiscardHandler)
 	s.client, err = millhand.NewClient(s.nc, millhand.Config{
-		Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log,
+		Namespace: a.conn.Namespace, Domain: s.target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log,
 	})
 	if err == nil {
 		s.js, err = stream.New(s.nc, stream.Config{
-			Namespace: a.conn.Namespace, Domain: target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log, Wrote: s.noteWrite,
+			Namespace: a.conn.Namespace, Domain: s.target.Domain, MaxBytes: int64(a.conn.MaxBytes), Logger: log, Wrote: s.noteWrite,
 		})
 	}
 	if err != nil {
-		s.nc.Close()
-		return nil, asUsage(err)
+		return err
 	}
 	s.registry = registry.NewStore(s.js, log)
 	s.store = queue.NewStore(s.js, queue.Config{Registry: s.registry.Bucket(), Logger: log})
 	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store, Starts: s.starts})
-	s.audit = audit.New(s.js, log)
+	s.problems = problem.NewLooker(s.js, s.view, stats.NewStore(s.js, log), nil)
+	s.audit = audit.New(s.js)
 	s.now = time.Now()
-	return s, nil
+	return nil
 }
 
-func (s *session) noteWrite(took time.Duration) {
-	if s.wrote != nil {
-		s.wrote(took)
+func (s *session) noteWrite(_ string, took time.Duration) {
+	if p := s.pace.Load(); p != nil {
+		p.Wrote(took)
 	}
 }
 
 func (s *session) close() {
 	s.js.Close()
 	s.nc.Close()
-}
-
-// nameConnection names the connection after whoever acts: the user of the broker, else that of this
-// machine.
-func (s *session) nameConnection(o *nats.Options) error {
-	s.by = o.User
-	if s.by == "" {
-		s.by = osUser() + " (cli)"
-	}
-	o.Name = s.by
-	return nil
-}
-
-func osUser() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return cmp.Or(os.Getenv("USER"), "unknown")
 }
 
 // asUsage marks an error of the caller's input as such.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,18 @@ type bulker struct {
 	limit  int
 	rate   string
 	resume string
+	dryRun bool
 
 	question question
+}
+
+// onJobs makes a command that acts on jobs that are named, or on all that a filter means, with flags of its own.
+func (b *bulker) onJobs(a *app, s spec, own func(*cobra.Command)) *cobra.Command {
+	s.formats, s.args = ofList(), cobra.ArbitraryArgs
+	cmd := a.command(s)
+	own(cmd)
+	b.register(a, cmd)
+	return cmd
 }
 
 // The rest of the help of a command that takes --filter.
@@ -44,6 +55,7 @@ func (b *bulker) register(a *app, cmd *cobra.Command, keys ...filter.Key) {
 	fs.IntVar(&b.limit, "limit", 0, "act on `N` of the jobs at most; 0: on all")
 	fs.StringVar(&b.rate, "rate", strconv.Itoa(bulk.DefaultRate)+"/s", fmt.Sprintf("act on `N/s` jobs a second, to %d", bulk.MaxRate))
 	fs.StringVar(&b.resume, "resume", "", "go on where the same command was stopped, which has printed this `CURSOR`")
+	fs.BoolVar(&b.dryRun, "dry-run", false, "only say what would be done")
 	b.question.register(cmd)
 	b.picker.register(a, cmd, keys...)
 }
@@ -88,7 +100,7 @@ type bulkResult struct {
 
 // act has an action done to all jobs that the filter means of arguments and flags. It is made once it is
 // known which those are: those that were in their state at a time.
-func (b *bulker) act(ctx context.Context, s *session, args []string, dryRun bool, action func(at time.Time) bulk.Action) error {
+func (b *bulker) act(ctx context.Context, s *session, args []string, action func(at time.Time) bulk.Action) error {
 	f, perSecond, err := b.check(s, args)
 	if err != nil {
 		return err
@@ -109,14 +121,14 @@ func (b *bulker) act(ctx context.Context, s *session, args []string, dryRun bool
 	if err := b.showLook(s, look); err != nil {
 		return err
 	}
-	if dryRun || n == 0 {
-		return b.say(s, &bulkResult{Looked: look, DryRun: dryRun}, n, perSecond)
+	if b.dryRun || n == 0 {
+		return b.say(s, &bulkResult{Looked: look, DryRun: b.dryRun}, n, perSecond)
 	}
 	if err := b.question.ask(ctx, s.app, n, b.asked(n)); err != nil {
 		return err
 	}
 	pace := bulk.NewPace(perSecond)
-	s.wrote = pace.Wrote
+	s.pace.Store(pace)
 	began, bar := time.Now(), b.progress(s, n)
 	note := b.auditing(ctx, s, f, n)
 	report, err := bulk.Run(ctx, s.view, op, action(snap.At), pace, func(r bulk.Report) {
@@ -232,23 +244,42 @@ func (b *bulker) say(s *session, r *bulkResult, n, perSecond int) error {
 	}
 	text := done + " " + plural(r.Done, one, many)
 	if refused := r.RefusedTotal(); refused > 0 {
-		text += fmt.Sprintf(", refused %s (%s)", thousands(int64(refused)), counted(r.Refused))
+		text += fmt.Sprintf(", refused %s (%s)", thousands(int64(refused)), counted(r.Refused, refusalTexts()))
 	}
 	if r.Failed > 0 {
 		text += ", failed " + thousands(int64(r.Failed))
 	}
 	if len(r.Outcomes) > 1 {
-		text += ": " + counted(r.Outcomes)
+		text += ": " + counted(r.Outcomes, outcomeTexts())
 	}
 	return s.say("%s in %s", text, span(time.Duration(r.TookMS)*time.Millisecond))
 }
 
-func counted(of map[string]int) string {
+// counted is how many there are of each code, in words.
+func counted(of map[string]int, words map[string]string) string {
 	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(of)) {
-		parts = append(parts, k+": "+thousands(int64(of[k])))
+	for _, code := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, thousands(int64(of[code]))+" "+cmp.Or(words[code], code))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// outcomeTexts are the outcomes of operations on many jobs in words.
+func outcomeTexts() map[string]string {
+	return map[string]string{
+		bulk.Retried: "run again", bulk.Deleted: "removed", bulk.StartedEarly: "start now", bulk.Moved: "moved",
+		bulk.BeforeStart:  "before they started",
+		bulk.WhileRunning: "that ran, whose workers have told them to end",
+		bulk.ByBroker:     "of which a worker did not answer, and which end when it returns",
+	}
+}
+
+// refusalTexts are why jobs were refused, in words.
+func refusalTexts() map[string]string {
+	return map[string]string{
+		bulk.Alive: "with an id that another job has", bulk.Gone: "gone", bulk.AlreadyEnded: "ended already", bulk.AlreadyDue: "due already",
+		bulk.Changed: "not as they were seen", bulk.Invalid: "cannot run as they are",
+	}
 }
 
 // outcome is nil if all that was meant is done.
@@ -319,17 +350,31 @@ func (k *note) of(r *bulk.Report, outcome string) audit.Record {
 type bar struct {
 	drawn *progressbar.ProgressBar // nil: on no terminal
 	lines func(format string, args ...any)
+	what  string
 	of    int
+	began time.Time
 	last  time.Time
 }
 
-const barEvery = 10 * time.Second
+const (
+	barEvery  = 10 * time.Second
+	rateAfter = 2 * time.Second // before that it is that of the first few writes
+)
+
+// pace is how fast it goes and how long it may take, once that can be told.
+func (p *bar) pace(at int, took time.Duration) string {
+	if took < rateAfter || at == 0 {
+		return p.what
+	}
+	perSecond := float64(at) / took.Seconds()
+	return fmt.Sprintf("%s, %s/s, about %s more", p.what, rateText(perSecond), span(time.Duration(float64(p.of-at)/perSecond*float64(time.Second))))
+}
 
 func (b *bulker) progress(s *session, n int) *bar {
-	p := &bar{lines: s.warn, of: n, last: time.Now()}
+	p := &bar{what: string(b.kind), lines: s.warn, of: n, began: time.Now(), last: time.Now()}
 	if cli.IsTerminal(s.err) {
-		p.drawn = progressbar.NewOptions(n, progressbar.OptionSetWriter(s.err), progressbar.OptionSetDescription(string(b.kind)),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("jobs"),
+		p.drawn = progressbar.NewOptions(n, progressbar.OptionSetWriter(s.err), progressbar.OptionSetDescription(p.what),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), // its rates are those of the first instants
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 	}
 	return p
@@ -339,6 +384,7 @@ func (p *bar) show(r bulk.Report) {
 	at := r.Done + r.RefusedTotal() + r.Failed
 	switch {
 	case p.drawn != nil:
+		p.drawn.Describe(p.pace(at, time.Since(p.began)))
 		_ = p.drawn.Set(at) // drawing is for show
 	case time.Since(p.last) >= barEvery:
 		p.last = time.Now()

@@ -29,34 +29,31 @@ type canceller struct {
 	grace  string
 	reason string
 	wait   string
-	dryRun bool
 	bulker bulker
 }
 
 func cancelCommand(a *app) *cobra.Command {
 	c := &canceller{bulker: bulker{kind: bulk.Cancel}}
-	cmd := a.command(spec{
+	return c.bulker.onJobs(a, spec{
 		use:   "cancel REF... | --filter FILTER",
 		short: "End jobs that are alive",
 		long: "End jobs that are alive, whatever they wait for. Of one that runs the handler is told to end, and\n" +
 			"its end is waited for. It cannot be undone, so for several jobs it asks.\n\n" +
 			"Outcomes: before_start, while_running, by_broker (a worker did not answer: the order holds when it\n" +
 			"returns), not_ended (exit 5), already_ended (exit 4), not_found (exit 3)." + bulkHelp + " Of jobs that run the end is not waited for.\n" +
-			"Those that run are the first: what waits for their room may start before it is its turn. To have\n" +
-			"none of it start, pause the queue or the type before.",
+			"Those that wait come first, so that none of them starts in the room of one that ran. What starts before\n" +
+			"its turn is told to end, too; to have none of it start, pause the queue or the type before.",
 		example: "  millhand cancel import/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand cancel 0192f3c0-80b1-7f55-b0aa-112233445566 --grace 5s --reason 'wrong file'\n" +
 			"  millhand list type:import state:running -o name | millhand cancel - --yes\n" +
 			"  millhand cancel --filter 'state:ready,scheduled type:import meta.customer:42'",
-		formats: ofList(),
-		args:    cobra.ArbitraryArgs,
-		run:     c.run,
-	})
+		run: c.run,
+	}, c.flags)
+}
+
+func (c *canceller) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.grace, "grace", "10s", "how long a handler has to return before it is given up: `DURATION`, to 1h")
 	cmd.Flags().StringVar(&c.reason, "reason", "", "`TEXT` that is kept with the job's end")
 	cmd.Flags().StringVar(&c.wait, "wait", "30s", "how long the end of a job that runs is waited for: `DURATION`; 0s: not at all")
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say which jobs would be cancelled")
-	c.bulker.register(a, cmd)
-	return cmd
 }
 
 func (c *canceller) run(ctx context.Context, s *session, args []string) error {
@@ -83,13 +80,13 @@ func (c *canceller) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(refs) > 1 && !c.dryRun { // who names one job means it
+	if len(refs) > 1 && !c.bulker.dryRun { // who names one job means it
 		if err := c.bulker.question.ask(ctx, s.app, len(refs), "cancel "+plural(len(refs), "job", "jobs")); err != nil {
 			return err
 		}
 	}
-	return s.act(ctx, audit.Cancel, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
-		if c.dryRun {
+	return s.act(ctx, audit.Cancel, c.bulker.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
+		if c.bulker.dryRun {
 			return s.wouldCancel(ctx, r)
 		}
 		return s.cancel(ctx, r, wait, opts)
@@ -104,7 +101,7 @@ func (c *canceller) many(ctx context.Context, s *session, grace time.Duration) e
 		return cli.Usagef("--reason: has %d bytes, and at most %d are kept", len(c.reason), job.MaxOrderReason)
 	}
 	order := job.Order{Grace: grace, Reason: c.reason, By: s.by}
-	return c.bulker.act(ctx, s, nil, c.dryRun, func(time.Time) bulk.Action {
+	return c.bulker.act(ctx, s, nil, func(time.Time) bulk.Action {
 		return &bulk.Canceller{Store: s.store, Orders: s.registry, Order: order}
 	})
 }
@@ -126,11 +123,14 @@ func (s *session) cancel(ctx context.Context, r millhand.Ref, wait time.Duration
 	if err != nil {
 		return failed(r, err)
 	}
-	o := outcome{Ref: told.Ref, Outcome: beforeStart, State: millhand.Cancelled, Worker: told.Worker, text: "cancelled before it started"}
+	o := outcome{Ref: told.Ref, Outcome: beforeStart, State: millhand.Cancelled, Worker: told.Worker, Batch: told.Batch, text: "cancelled before it started"}
 	switch {
 	case told.Worker != "" && wait == 0:
 		o.Outcome, o.State = whileRunning, millhand.Running
 		o.text = told.Worker + " has told it to end"
+		if told.Batch {
+			o.text = inBatch(told.Worker)
+		}
 	case told.Worker != "":
 		return s.awaitCancelled(ctx, o, began, wait)
 	case len(told.Unanswered) > 0:
@@ -140,7 +140,11 @@ func (s *session) cancel(ctx context.Context, r millhand.Ref, wait time.Duration
 	return o
 }
 
-// awaitCancelled waits for the end of a job that was told to end.
+func inBatch(worker string) string {
+	return worker + " runs it in a batch: it ends with that, and is not retried"
+}
+
+// awaitCancelled waits for the end of a job that was told to end, or that ends with its batch.
 func (s *session) awaitCancelled(ctx context.Context, o outcome, began time.Time, wait time.Duration) outcome {
 	bounded, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -150,13 +154,20 @@ func (s *session) awaitCancelled(ctx context.Context, o outcome, began time.Time
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		o.Outcome, o.State, o.code = notEnded, millhand.Running, cli.ExitTimeout
 		o.text = o.Worker + " has told it to end, and it has not within " + span(wait) + "; it is given up after its grace"
+		if o.Batch { // whose other jobs go on, so nobody was told and no grace runs
+			o.text = inBatch(o.Worker) + "; it has not ended within " + span(wait)
+		}
 		return o
 	case info.State == "":
 		return failed(o.Ref, err)
 	}
 	o.Outcome, o.State, o.TookMS = whileRunning, info.State, took.Milliseconds()
 	o.text = "cancelled on " + o.Worker + " after " + span(took)
-	if info.State != millhand.Cancelled {
+	switch {
+	case info.State == millhand.Cancelled:
+	case o.Batch:
+		o.text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", with the batch that it ran in"
+	default:
 		o.text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", though it was told to end"
 	}
 	return o

@@ -22,10 +22,10 @@ const (
 // commands is the table of all commands: each is a file of its own.
 func commands(a *app) map[string][]*cobra.Command {
 	return map[string][]*cobra.Command{
-		looking:  {statusCommand(a), queuesCommand(a), typesCommand(a), listCommand(a), deadCommand(a), inspectCommand(a), whyCommand(a), workersCommand(a), runningCommand(a), statsCommand(a), verifyCommand(a), watchCommand(a), cronCommand(a), auditCommand(a)},
+		looking:  {statusCommand(a), topCommand(a), queuesCommand(a), typesCommand(a), listCommand(a), deadCommand(a), inspectCommand(a), whyCommand(a), workersCommand(a), runningCommand(a), statsCommand(a), autoscaleCommand(a), checkCommand(a), verifyCommand(a), watchCommand(a), cronCommand(a), workflowCommand(a), auditCommand(a)},
 		acting:   {retryCommand(a), runCommand(a), cancelCommand(a)},
 		limiting: {pauseCommand(a), resumeCommand(a), quotaCommand(a), rateCommand(a)},
-		others:   {completionCommand(a), versionCommand(a)},
+		others:   {webCommand(a), backupCommand(a), restoreCommand(a), completionCommand(a), versionCommand(a), drillWorkerCommand(a)},
 	}
 }
 

@@ -19,14 +19,6 @@ func countText(c view.Count) string {
 
 func countCell(c view.Count) cell { return plain(countText(c)) }
 
-// ready is all that a queue has for workers to start, those of types that nobody has ever served included.
-func ready(q *view.Queue) view.Count {
-	if q.Unclaimed.Known() {
-		return q.Ready.Plus(q.Unclaimed)
-	}
-	return q.Ready
-}
-
 // sum adds up a count of all queues.
 func sum(s *view.Snapshot, of func(*view.Queue) view.Count) view.Count {
 	total := view.Counted(0, view.Exact, s.At)

@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
 )
 
@@ -44,27 +44,9 @@ func cronNames(ctx context.Context, s *session) []string {
 	return names
 }
 
-// A cronEntry is what is printed of an entry. Its JSON is a contract.
+// A cronEntry is what is printed of an entry.
 type cronEntry struct {
-	Name     string    `json:"name"`
-	Schedule string    `json:"schedule"`
-	Zone     string    `json:"zone"`
-	Queue    string    `json:"queue"`
-	Type     string    `json:"type"`
-	Overlap  string    `json:"overlap"`
-	CatchUp  string    `json:"catch_up"`
-	Grace    string    `json:"grace"`
-	NextTick time.Time `json:"next_tick,omitzero"`
-
-	Paused *registry.Pause `json:"paused,omitempty"`
-
-	LastTick  time.Time `json:"last_tick,omitzero"`
-	LastEnd   string    `json:"last_end,omitempty"` // the kind of the last event of its job, if all have one id
-	LastEndAt time.Time `json:"last_end_at,omitzero"`
-	Missed    int       `json:"missed"`
-	MissedAt  time.Time `json:"missed_at,omitzero"`
-	Skipped   int       `json:"skipped"`
-	SkippedAt time.Time `json:"skipped_at,omitzero"`
+	answer.CronEntry
 
 	entry millhand.Cron
 }
@@ -98,39 +80,13 @@ func (s *session) crons(ctx context.Context, names []string) ([]cronEntry, error
 		if !ok {
 			return nil, exitWith(cli.ExitNotFound, notThere("entry", name, "'millhand cron' has those there are"+meant(name, "cron", "run", "pause", "resume")))
 		}
-		e := cronEntry{
-			Name: info.Name, Schedule: info.Schedule, Zone: info.Zone, Queue: info.Queue, Type: info.Type,
-			Overlap: string(info.Overlap), CatchUp: string(info.CatchUp), Grace: info.Grace.String(),
-			NextTick: info.NextTick, LastTick: info.LastTick, Missed: info.Missed, MissedAt: info.MissedAt, Skipped: info.Skipped, SkippedAt: info.SkippedAt,
-			Paused: pauses[name], entry: info.Cron,
-		}
-		if err := s.addLastEnd(ctx, &e); err != nil {
+		e := cronEntry{answer.CronEntryOf(info, pauses[name]), info.Cron}
+		if err := e.ReadLastEnd(ctx, s.store); err != nil {
 			return nil, err
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
-}
-
-// addLastEnd says how the last job of an entry ended whose jobs all have its name as id.
-func (s *session) addLastEnd(ctx context.Context, e *cronEntry) error {
-	if e.Overlap != string(millhand.SkipOverlap) {
-		return nil
-	}
-	id, err := job.IDName(e.Name)
-	if err != nil {
-		return err
-	}
-	events, err := s.store.EventsOf(ctx, id)
-	if err != nil {
-		return fmt.Errorf("read the events of entry %s: %w", e.Name, err)
-	}
-	for _, event := range events {
-		if event.Queue == e.Queue && event.Type == e.Type {
-			e.LastEnd, e.LastEndAt = string(event.Kind), event.Time.UTC()
-		}
-	}
-	return nil
 }
 
 func (s *session) cronListing() *listing[cronEntry] {

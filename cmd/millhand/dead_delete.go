@@ -10,10 +10,7 @@ import (
 )
 
 // A remover is the command dead delete.
-type remover struct {
-	dryRun bool
-	bulker bulker
-}
+type remover struct{ bulker bulker }
 
 func deadDeleteCommand(a *app) *cobra.Command {
 	c := &remover{bulker: bulker{kind: bulk.Delete}}
@@ -29,11 +26,10 @@ func deadDeleteCommand(a *app) *cobra.Command {
 		complete: termNames,
 		run:      c.run,
 	})
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say how many would be removed")
 	c.bulker.register(a, cmd, deadKeys()...)
 	return cmd
 }
 
 func (c *remover) run(ctx context.Context, s *session, args []string) error {
-	return c.bulker.act(ctx, s, args, c.dryRun, func(time.Time) bulk.Action { return &bulk.Deleter{Store: s.store} })
+	return c.bulker.act(ctx, s, args, func(time.Time) bulk.Action { return &bulk.Deleter{Store: s.store} })
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
-	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -35,8 +34,7 @@ func deadGroupsCommand(a *app) *cobra.Command {
 			if err := refuseKeys(f, "write id: or payload: before it", filter.Word); err != nil {
 				return err
 			}
-			f = f.With(filter.Term{Key: filter.State, Values: []filter.Value{{Text: string(job.Dead)}}})
-			groups, err := s.view.DeadGroups(ctx, f, all)
+			groups, err := s.view.DeadGroups(ctx, view.Query{Filter: thatAreDead(f)}, all)
 			if err != nil {
 				return err
 			}
@@ -48,17 +46,21 @@ func deadGroupsCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (s *session) printGroups(g *view.DeadGroups) error {
-	l := &listing[view.DeadGroup]{
+func (s *session) groupsListing() *listing[view.DeadGroup] {
+	return &listing[view.DeadGroup]{
 		key:     "groups",
 		columns: []column{{title: "GROUP"}, {title: "DEAD", right: true}, {title: "SINCE"}, {title: "TYPE"}, {title: "REASON", spare: true}, {title: "ERROR"}},
 		row: func(g view.DeadGroup) []cell {
 			return []cell{plain(g.Group), number(g.Count), plain(s.times(&g)), plain(strings.Join(g.Types, ",")), plain(strings.Join(g.Reasons, ",")), plain(g.Error)}
 		},
-		name:   func(g view.DeadGroup) string { return g.Group },
-		object: func([]view.DeadGroup) any { return g },
-		empty:  "no dead job matches",
+		name:  func(g view.DeadGroup) string { return g.Group },
+		empty: "no dead job matches",
 	}
+}
+
+func (s *session) printGroups(g *view.DeadGroups) error {
+	l := s.groupsListing()
+	l.object = func([]view.DeadGroup) any { return g }
 	if err := l.print(s.app, g.Groups); err != nil || s.output != formatText || len(g.Groups) == 0 {
 		return err
 	}

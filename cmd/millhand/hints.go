@@ -7,6 +7,7 @@ import (
 	"github.com/rivo/uniseg"
 
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -16,10 +17,10 @@ type hint struct{ command, text string }
 // mostHints is how many there are on one screen.
 const mostHints = 12
 
-// hints are what somebody who asks whether anything is wrong is to know.
-func (s *session) hints(snap *view.Snapshot) (all []hint) {
+// hints are what somebody is to know who asks why jobs wait, beside what is a problem and said already.
+func (s *session) hints(snap *view.Snapshot, report *problem.Report) (all []hint) {
 	for i := range snap.Queues {
-		all = append(all, s.queueHints(snap, &snap.Queues[i])...)
+		all = append(all, s.queueHints(snap, report, &snap.Queues[i])...)
 	}
 	for i := range snap.Pools {
 		p := &snap.Pools[i]
@@ -33,20 +34,26 @@ func (s *session) hints(snap *view.Snapshot) (all []hint) {
 	return all
 }
 
-func (s *session) queueHints(snap *view.Snapshot, q *view.Queue) (all []hint) {
-	if q.Paused != nil {
+// isProblem reports whether there is a problem of a code with a subject.
+func isProblem(r *problem.Report, c problem.Code, subject string) bool {
+	return slices.ContainsFunc(r.Problems, func(p problem.Problem) bool { return p.Code == c && p.Subject == subject })
+}
+
+func (s *session) queueHints(snap *view.Snapshot, report *problem.Report, q *view.Queue) (all []hint) {
+	if q.Paused != nil && !isProblem(report, problem.PausedLong, q.Name) {
 		all = append(all, hint{"millhand resume " + q.Name, s.pauseText(q.Paused)})
 	}
 	for i := range q.Types {
 		t := &q.Types[i]
-		if t.Paused != nil {
-			all = append(all, hint{"millhand resume " + q.Name + "/" + t.Name, s.pauseText(t.Paused)})
+		subject := q.Name + "/" + t.Name
+		if t.Paused != nil && !isProblem(report, problem.PausedLong, subject) {
+			all = append(all, hint{"millhand resume " + subject, s.pauseText(t.Paused)})
 		}
-		if unserved(t) && len(snap.Workers) > 0 { // without any, that is what is said
+		if unserved(t) && len(snap.Workers) > 0 && !isProblem(report, problem.NoWorker, subject) { // without any, that is what is said
 			all = append(all, hint{"millhand types " + t.Name, countText(t.Ready) + " ready in " + q.Name + ", and " + unservedText(t) + ": start one that does"})
 		}
 	}
-	if n := unclaimed(q); n > 0 && len(snap.Workers) > 0 {
+	if n := unclaimed(q); n > 0 && len(snap.Workers) > 0 && !isProblem(report, problem.NoWorker, q.Name) {
 		all = append(all, hint{"millhand list state:ready queue:" + q.Name, thousands(n) + " ready of types that no worker has ever served"})
 	}
 	return all

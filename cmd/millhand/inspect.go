@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
@@ -91,35 +92,14 @@ func (c *inspector) inspect(ctx context.Context, s *session, r millhand.Ref) err
 	case c.payload != "":
 		return s.writePayload(d, c.payload)
 	case s.output == formatJSON:
-		return s.json(detailOf(d))
+		return s.json(answer.DetailOf(d, d.Payload))
 	case s.output == formatNDJSON:
-		return s.jsonLine(detailOf(d))
+		return s.jsonLine(answer.DetailOf(d, d.Payload))
 	}
 	if err := c.show(s, d); err != nil || !c.watch {
 		return err
 	}
 	return s.watchJob(ctx, millhand.Ref{Queue: r.Queue, Type: r.Type, ID: r.ID, Life: d.Life})
-}
-
-// A detail is what -o json prints of a job: that which is known, with the payload as it is.
-type detail struct {
-	*view.Detail
-	Payload       json.RawMessage `json:"payload,omitempty"`
-	PayloadBase64 []byte          `json:"payload_base64,omitempty"` // of what is no JSON
-	HeldUntil     string          `json:"held_until,omitempty"`     // the id is taken until then
-}
-
-func detailOf(d *view.Detail) detail {
-	out := detail{Detail: d}
-	if json.Valid(d.Payload) && utf8.Valid(d.Payload) {
-		out.Payload = d.Payload
-	} else {
-		out.PayloadBase64 = d.Payload
-	}
-	if d.Hold != nil && !d.Hold.Until.IsZero() {
-		out.HeldUntil = d.Hold.Until.UTC().Format("2006-01-02T15:04:05.999Z07:00")
-	}
-	return out
 }
 
 // writePayload prints the payload by itself, or writes it to a file.
@@ -163,7 +143,7 @@ func (c *inspector) show(s *session, d *view.Detail) error {
 		add("due", "%s (in %s)", s.moment(d.RunAt), span(max(d.RunAt.Sub(s.now), 0)))
 	}
 	if d.Payload != nil {
-		add("payload", "%s   %s B", shorten(payloadText(d.Payload), shownPayload), thousands(int64(d.Size)))
+		add("payload", "%s   %s B", cli.Shorten(payloadText(d.Payload), shownPayload), thousands(int64(d.Size)))
 	}
 	for i, k := range slices.Sorted(maps.Keys(d.Meta)) {
 		add(once("meta", i), "%s=%s", k, d.Meta[k])
@@ -252,6 +232,9 @@ func (s *session) attempts(d *view.Detail) []string {
 			text += ": " + e.Error
 		}
 		runs = append(runs, text)
+		if e.Trace != "" {
+			runs = append(runs, "   trace "+e.Trace)
+		}
 	}
 	if len(runs) > 0 || d.Dead == nil {
 		return runs
@@ -270,7 +253,7 @@ func resultOf(d *view.Detail) string {
 	}
 	switch e := d.Events[n-1]; {
 	case len(e.Result) > 0:
-		return shorten(string(e.Result), shownPayload)
+		return cli.Shorten(string(e.Result), shownPayload)
 	case len(e.ResultBase64) > 0:
 		return fmt.Sprintf("%d bytes that are no text; -o json has them", len(e.ResultBase64))
 	}
@@ -280,13 +263,16 @@ func resultOf(d *view.Detail) string {
 // nowText is what the job does, and the command that goes on from there.
 func (s *session) nowText(d *view.Detail) string {
 	r := ref{d.Queue, d.Type, d.ID}
+	if d.Type == job.WorkflowType && !strings.Contains(d.ID, "--") { // which a retry or run does not move on
+		return string(d.State) + ": millhand workflow show " + d.ID + " has its steps"
+	}
 	switch d.State {
 	case job.Running:
 		text := fmt.Sprintf("runs on %s for %s", d.Worker, span(max(s.now.Sub(d.Since), 0)))
 		if p := d.Running; p != nil && p.Progress != nil {
 			text += ", " + progressText(millhand.Progress(*p.Progress))
 		}
-		return text
+		return text + ": millhand why " + r.String() + ", or millhand cancel " + r.String() + " ends it"
 	case job.Ready:
 		return "waits for a worker: millhand why " + r.String()
 	case job.Scheduled, job.Retrying:

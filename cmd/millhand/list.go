@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
@@ -26,7 +26,8 @@ type lister struct {
 	all     bool
 	payload bool
 
-	dead bool // these alone
+	dead  bool // these alone
+	meant filter.Filter
 }
 
 func listCommand(a *app) *cobra.Command {
@@ -73,8 +74,9 @@ func (c *lister) run(ctx context.Context, s *session, args []string) error {
 	case c.dead && f.Has(filter.State):
 		return cli.Usagef("state: these are dead all; 'millhand list' has the others")
 	case c.dead:
-		f = f.With(filter.Term{Key: filter.State, Values: []filter.Value{{Text: string(job.Dead)}}})
+		f = thatAreDead(f)
 	}
+	c.meant = f
 	q := view.Query{Filter: f, Cursor: c.cursor, N: c.most, Order: c.order(), Search: f.Class() == filter.Scan}
 	if !f.Has(filter.Word) {
 		return c.pages(ctx, s, q)
@@ -86,7 +88,7 @@ func (c *lister) run(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 		if len(page.Jobs) > 0 {
-			return c.print(s, page)
+			return c.print(ctx, s, page)
 		}
 	}
 	q.Filter = f.As(filter.Payload)
@@ -116,7 +118,7 @@ func (c *lister) pages(ctx context.Context, s *session, q view.Query) error {
 		if err != nil {
 			return err
 		}
-		return c.print(s, page)
+		return c.print(ctx, s, page)
 	}
 	var whole *view.Page // of -o json, which is one object
 	for {
@@ -128,13 +130,14 @@ func (c *lister) pages(ctx context.Context, s *session, q view.Query) error {
 		switch {
 		case s.output != formatJSON:
 			if len(page.Jobs) > 0 || q.Cursor == "" {
-				err = c.print(s, page)
+				err = c.print(ctx, s, page)
 			}
 		case whole == nil:
 			whole = page
 		default:
 			whole.Jobs = append(whole.Jobs, page.Jobs...)
 			page.Looked.Messages += whole.Looked.Messages
+			page.Looked.Of.Value = max(page.Looked.Of.Value, page.Looked.Messages)
 			whole.Looked = page.Looked
 		}
 		if err != nil {
@@ -147,7 +150,7 @@ func (c *lister) pages(ctx context.Context, s *session, q view.Query) error {
 	if whole == nil {
 		return nil
 	}
-	return c.print(s, whole)
+	return c.print(ctx, s, whole)
 }
 
 // list reads a page. What is wrong with a cursor is the caller's.
@@ -162,42 +165,22 @@ func (s *session) list(ctx context.Context, q view.Query) (*view.Page, error) {
 	return page, nil
 }
 
-// A listed job is what -o json and ndjson print of it.
-type listed struct {
-	view.Job
-	Payload       json.RawMessage `json:"payload,omitempty"`
-	PayloadBase64 []byte          `json:"payload_base64,omitempty"` // of what is no JSON
-}
-
-// A listedPage is what -o json prints. Its field names are a contract.
-type listedPage struct {
-	Jobs   []listed     `json:"jobs"`
-	Class  filter.Class `json:"class"`
-	Total  view.Count   `json:"total"`
-	Looked view.Looked  `json:"looked"`
-	Cursor string       `json:"cursor,omitempty"`
-}
-
-func (c *lister) print(s *session, page *view.Page) error {
-	jobs := make([]listed, 0, len(page.Jobs))
+func (c *lister) print(ctx context.Context, s *session, page *view.Page) error {
+	jobs := make([]answer.Listed, 0, len(page.Jobs))
 	for _, j := range page.Jobs {
-		l := listed{Job: j}
-		switch {
-		case !c.payload:
-		case json.Valid(j.Payload) && utf8.Valid(j.Payload):
-			l.Payload = j.Payload
-		default:
-			l.PayloadBase64 = j.Payload
+		l := answer.Listed{Job: j}
+		if c.payload {
+			l.Payload = answer.PayloadOf(j.Payload)
 		}
 		jobs = append(jobs, l)
 	}
-	l := &listing[listed]{
+	l := &listing[answer.Listed]{
 		key: "jobs", columns: c.columns(),
-		row:   func(j listed) []cell { return c.row(s, &j.Job) },
-		name:  func(j listed) string { return ref{j.Queue, j.Type, j.ID}.String() },
+		row:   func(j answer.Listed) []cell { return c.row(s, &j.Job) },
+		name:  func(j answer.Listed) string { return ref{j.Queue, j.Type, j.ID}.String() },
 		empty: none,
-		object: func(jobs []listed) any {
-			return listedPage{Jobs: jobs, Class: page.Class, Total: page.Total, Looked: page.Looked, Cursor: page.Cursor}
+		object: func(jobs []answer.Listed) any {
+			return answer.ListedPage{Jobs: jobs, Class: page.Class, Total: page.Total, Looked: page.Looked, Cursor: page.Cursor}
 		},
 	}
 	if len(jobs) > 0 || s.output == formatJSON {
@@ -209,28 +192,66 @@ func (c *lister) print(s *session, page *view.Page) error {
 		return nil
 	}
 	s.note(page)
+	if len(jobs) == 0 {
+		s.warnOfNames(ctx, c.meant)
+	}
 	return nil
+}
+
+// warnOfNames says which queues and types of a filter there are none of: they may be misspelt. Jobs that have
+// ended may be of types that there are not any more.
+func (s *session) warnOfNames(ctx context.Context, f filter.Filter) {
+	snap, err := s.view.Snapshot(ctx)
+	if err != nil {
+		return // what was found is told
+	}
+	var queues, types []string
+	for i := range snap.Queues {
+		queues = append(queues, snap.Queues[i].Name)
+	}
+	for _, t := range typesOf(snap) {
+		types = append(types, t.Name)
+	}
+	for _, k := range []struct {
+		key   filter.Key
+		known []string
+	}{{filter.Queue, queues}, {filter.Type, types}} {
+		names, _ := f.Names(k.key)
+		for _, name := range names {
+			if slices.Contains(k.known, name) {
+				continue
+			}
+			hint := "; 'millhand " + string(k.key) + "s' has those there are"
+			if near := filter.Nearest(name, k.known); near != "" {
+				hint = "; did you mean " + string(k.key) + ":" + near + "?"
+			}
+			s.warn("no %s %s is known%s", k.key, name, hint)
+		}
+	}
 }
 
 // note says below a list what it is a part of, and how to go on. It is no part of the list: a pipe does
 // not get it.
 func (s *session) note(page *view.Page) {
-	var parts []string
+	text := noteText(s, page)
+	if page.Cursor != "" {
+		text += "; more: --cursor " + page.Cursor
+	}
+	_, _ = fmt.Fprintln(s.err, cli.OneLine(text)) // for people
+}
+
+// noteText says what a list is a part of.
+func noteText(s *session, page *view.Page) string {
 	n := thousands(int64(len(page.Jobs)))
 	switch {
 	case page.Class == filter.Scan || page.Cursor != "" && !page.Total.Known():
-		parts = append(parts, fmt.Sprintf("%s found; looked at %s of %s%s%s", n, thousands(page.Looked.Messages), countText(page.Looked.Of), orderText(page.Looked.Order), s.backText(page)))
+		return fmt.Sprintf("%s found; looked at %s of %s%s%s", n, thousands(page.Looked.Messages), countText(page.Looked.Of), orderText(page.Looked.Order), s.backText(page))
 	case page.Cursor != "":
-		parts = append(parts, n+" of "+countText(page.Total)+orderText(page.Looked.Order))
+		return n + " of " + countText(page.Total) + orderText(page.Looked.Order)
 	case len(page.Jobs) == 0:
-		parts = append(parts, "no job matches")
-	default:
-		parts = append(parts, plural(len(page.Jobs), "job", "jobs")+orderText(page.Looked.Order))
+		return "no job matches"
 	}
-	if page.Cursor != "" {
-		parts = append(parts, "more: --cursor "+page.Cursor)
-	}
-	_, _ = fmt.Fprintln(s.err, cli.OneLine(strings.Join(parts, "; "))) // for people
+	return plural(len(page.Jobs), "job", "jobs") + orderText(page.Looked.Order)
 }
 
 func orderText(o view.Order) string {
@@ -258,7 +279,7 @@ func (c *lister) columns() []column {
 	if c.dead {
 		return []column{{title: "JOB"}, {title: "QUEUE", spare: true}, {title: "TYPE"}, {title: "DIED"}, {title: "ATTEMPT", right: true, spare: true}, {title: "REASON"}, {title: "ERROR"}}
 	}
-	return []column{{title: "JOB"}, {title: "QUEUE", spare: true}, {title: "TYPE"}, {title: "STATE"}, {title: "AGE"}, {title: "ATTEMPT", right: true, spare: true}, {title: "INFO"}}
+	return []column{{title: "JOB", short: shortID}, {title: "QUEUE", spare: true}, {title: "TYPE"}, {title: "STATE"}, {title: "AGE"}, {title: "ATTEMPT", right: true, spare: true}, {title: "INFO"}}
 }
 
 func (c *lister) row(s *session, j *view.Job) []cell {

@@ -27,3 +27,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cobra.EnableCommandSorting = false // the table has an order
 	return execute(ctx, args, streams{in: stdin, out: stdout, err: stderr})
 }
+
+// outlivePipes has a write to a pipe that nobody reads fail, which else ends the process: what is under way, such
+// as a pause, is to be ended by this process.
+func outlivePipes() { signal.Ignore(syscall.SIGPIPE) }

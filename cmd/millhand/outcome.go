@@ -21,6 +21,7 @@ type outcome struct {
 	Outcome string         `json:"outcome"` // a code of the command's
 	State   millhand.State `json:"state,omitempty"`
 	Worker  string         `json:"worker,omitempty"`
+	Batch   bool           `json:"batch,omitempty"`   // that worker runs it in a call with others, with which it ends
 	TookMS  int64          `json:"took_ms,omitempty"` // until a job that ran had ended
 	Error   string         `json:"error,omitempty"`
 

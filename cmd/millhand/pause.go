@@ -25,8 +25,9 @@ type pauser struct {
 	all    bool
 	dryRun bool
 
-	length string
-	reason string
+	length  string
+	limited func() bool // a length is given
+	reason  string
 }
 
 func pauseCommand(a *app) *cobra.Command {
@@ -39,7 +40,8 @@ func pauseCommand(a *app) *cobra.Command {
 			"its end, and jobs may still be enqueued. Of what is paused, reason and end are changed.",
 		example: "  millhand pause default --for 1h --reason 'database move'\n  millhand pause default/import --reason 'bad feed'\n  millhand pause --all",
 	})
-	cmd.Flags().StringVar(&p.length, "for", "0s", "how long: `DURATION`; 0s: until it is resumed")
+	cmd.Flags().StringVar(&p.length, "for", "", "how long: `DURATION`; without it, until it is resumed")
+	p.limited = func() bool { return cmd.Flags().Changed("for") }
 	cmd.Flags().StringVar(&p.reason, "reason", "", "`TEXT` for those who see the pause")
 	return cmd
 }
@@ -170,12 +172,15 @@ func (p *pauser) done(at part, length time.Duration) audit.Record {
 
 // duration is what --for says.
 func (p *pauser) duration() (time.Duration, error) {
-	if p.resume {
+	if p.resume || !p.limited() {
 		return 0, nil
 	}
 	d, err := filter.Duration(p.length)
-	if err != nil || d < 0 {
-		return 0, cli.Usagef("--for %s: want a duration, such as 90s, 1h30m or 7d", p.length)
+	switch {
+	case err != nil || d < 0:
+		return 0, cli.Usagef("--for %q: want a duration, such as 90s, 1h30m or 7d", p.length)
+	case d == 0:
+		return 0, cli.Usagef("--for %s: a pause of no length; leave --for out to pause until 'millhand resume', or say how long, such as 1h", p.length)
 	}
 	return d, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
@@ -232,17 +233,6 @@ func (l *limiter) quotaOf(pool string) (millhand.Quota, error) {
 	return q, nil
 }
 
-// change is what is printed of a limit that was set. Its JSON is a contract.
-type change struct {
-	Pool   string `json:"pool"`
-	Limit  int    `json:"limit"`
-	Per    string `json:"per,omitempty"`
-	Was    int    `json:"was"`
-	WasPer string `json:"was_per,omitempty"`
-	Used   int    `json:"used"`
-	DryRun bool   `json:"dry_run,omitempty"`
-}
-
 // set sets a limit, and says what it was.
 func (l *limiter) set(ctx context.Context, s *session, pool, text string) error {
 	q, err := l.quotaOf(pool)
@@ -261,7 +251,7 @@ func (l *limiter) set(ctx context.Context, s *session, pool, text string) error 
 		q.Per = per
 	}
 	q.Limit = limit
-	c := change{Pool: pool, Limit: limit, DryRun: l.dryRun}
+	c := answer.Change{Pool: pool, Limit: limit, DryRun: l.dryRun}
 	if per != 0 {
 		c.Per = per.String()
 	}
@@ -286,10 +276,10 @@ func (l *limiter) set(ctx context.Context, s *session, pool, text string) error 
 	if s.output == formatJSON {
 		return s.json(c)
 	}
-	return s.say("%s", c.String())
+	return s.say("%s", changeText(&c))
 }
 
-func (c *change) String() string {
+func changeText(c *answer.Change) string {
 	did := ""
 	if c.DryRun {
 		did = "would set "

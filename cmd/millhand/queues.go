@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
@@ -27,13 +28,13 @@ func queuesCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			queues := rates.queues(snap)
+			queues := rates.Queues(snap)
 			if len(args) == 0 {
 				return s.queuesListing(snap).print(s.app, queues)
 			}
 			for _, q := range queues {
 				if q.Name == args[0] {
-					return s.showQueue(snap, q, rates.types(q.Types))
+					return s.showQueue(snap, q, rates.Types(snap, q.Types))
 				}
 			}
 			return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("queue", args[0], "'millhand queues' has those there are")}
@@ -53,19 +54,19 @@ func queueNames(ctx context.Context, s *session) []string {
 	return names
 }
 
-func (s *session) queuesListing(snap *view.Snapshot) *listing[queueNow] {
-	return &listing[queueNow]{
+func (s *session) queuesListing(snap *view.Snapshot) *listing[answer.Queue] {
+	return &listing[answer.Queue]{
 		key: "queues",
 		columns: []column{
-			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "/S", right: true}, {title: "OLDEST"}, {title: "STATE"},
+			{title: "QUEUE"}, {title: "READY", right: true}, {title: "RUNNING", right: true}, {title: "LATER", right: true}, {title: "/S", right: true}, {title: "OLDEST"}, {title: "EMPTY IN"}, {title: "STATE"},
 		},
-		row: func(q queueNow) []cell {
+		row: func(q answer.Queue) []cell {
 			return []cell{
-				plain(q.Name), countCell(ready(&q.Queue)), countCell(q.Running), countCell(q.Later), rateCell(q.Rate),
-				plain(s.oldestText(oldest(&q.Queue))), s.stateOfQueue(snap, &q.Queue),
+				plain(q.Name), countCell(answer.ReadyOf(&q.Queue)), countCell(q.Running), countCell(q.Later), rateCell(q.Rate),
+				plain(s.oldestText(oldest(&q.Queue))), plain(emptyText(q.EmptyIn)), s.stateOfQueue(snap, &q.Queue),
 			}
 		},
-		name:  func(q queueNow) string { return q.Name },
+		name:  func(q answer.Queue) string { return q.Name },
 		empty: "no queues; the first job that is enqueued makes its queue",
 	}
 }
@@ -102,7 +103,7 @@ func (s *session) stateOfQueue(snap *view.Snapshot, q *view.Queue) cell {
 		}
 	}
 	switch {
-	case len(snap.Workers) == 0 && ready(q).Value > 0:
+	case len(snap.Workers) == 0 && answer.ReadyOf(q).Value > 0:
 		parts, look = append(parts, "no workers"), red
 	case n > 0:
 		parts, look = append(parts, plural(n, "type", "types")+" unserved"), red
@@ -135,13 +136,13 @@ func (s *session) pauseText(p *registry.Pause) string {
 }
 
 // showQueue prints one queue with its types.
-func (s *session) showQueue(snap *view.Snapshot, q queueNow, types []typeNow) error {
+func (s *session) showQueue(snap *view.Snapshot, q answer.Queue, types []answer.Type) error {
 	l := typesListing(s, snap)
 	switch s.output {
 	case formatJSON:
 		return s.json(q)
 	case formatText:
-		if err := s.queuesListing(snap).print(s.app, []queueNow{q}); err != nil || len(q.Types) == 0 {
+		if err := s.queuesListing(snap).print(s.app, []answer.Queue{q}); err != nil || len(q.Types) == 0 {
 			return err
 		}
 		if err := s.say(""); err != nil {

@@ -114,8 +114,11 @@ func (s *session) lookUp(ctx context.Context, r ref) (millhand.Ref, error) {
 // noneNamed is why no job is found by a name.
 const noneNamed = "nothing of that name is in any queue, among the dead, or in the events that are kept"
 
-// noJob says why no job is found, and what was meant if a type or a queue has the name.
+// noJob says why no job is found: it is a step of a workflow that is held, or what was meant if a type or a queue has the name.
 func (s *session) noJob(ctx context.Context, r ref) string {
+	if text := s.whyHeld(ctx, r.id); text != "" {
+		return text
+	}
 	snap, err := s.view.Snapshot(ctx)
 	if err != nil || r.typ != "" {
 		return noneNamed

@@ -26,14 +26,13 @@ const (
 type retrier struct {
 	due         due
 	maxAttempts int
-	dryRun      bool
 
 	bulker bulker
 }
 
 func retryCommand(a *app) *cobra.Command {
 	c := &retrier{bulker: bulker{kind: bulk.Retry}}
-	cmd := a.command(spec{
+	return c.bulker.onJobs(a, spec{
 		use:   "retry REF... | --filter FILTER",
 		short: "Have dead jobs run again",
 		long: "Have dead jobs run again, under their ids, from their first attempt. To retry a job twice is to\n" +
@@ -42,15 +41,11 @@ func retryCommand(a *app) *cobra.Command {
 			"deleted, exit 3), not_found (exit 3)." + bulkHelp,
 		example: "  millhand retry email/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand retry email/welcome-42 --in 10m\n" +
 			"  millhand retry --filter 'type:email error:\"450 4.7.1\"' --dry-run\n  millhand dead type:email -o name | millhand retry -",
-		formats: ofList(),
-		args:    cobra.ArbitraryArgs,
-		run:     c.run,
+		run: c.run,
+	}, func(cmd *cobra.Command) {
+		c.due.register(cmd)
+		cmd.Flags().IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead again (default as it was)")
 	})
-	c.due.register(cmd)
-	cmd.Flags().IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead again (default as it was)")
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
-	c.bulker.register(a, cmd)
-	return cmd
 }
 
 func (c *retrier) run(ctx context.Context, s *session, args []string) error {
@@ -77,13 +72,13 @@ func (c *retrier) run(ctx context.Context, s *session, args []string) error {
 	}
 	if many {
 		again := &bulk.Retrier{Store: s.store, How: queue.Revival{MaxAttempts: c.maxAttempts, Delay: in, RunAt: at}}
-		return c.bulker.act(ctx, s, nil, c.dryRun, func(time.Time) bulk.Action { return again })
+		return c.bulker.act(ctx, s, nil, func(time.Time) bulk.Action { return again })
 	}
 	refs, err := parseRefs(ctx, args, s.in)
 	if err != nil {
 		return err
 	}
-	return s.act(ctx, audit.Retry, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome { return s.retry(ctx, r, c.dryRun, opts) })
+	return s.act(ctx, audit.Retry, c.bulker.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome { return s.retry(ctx, r, c.bulker.dryRun, opts) })
 }
 
 func (s *session) retry(ctx context.Context, r millhand.Ref, dryRun bool, opts []millhand.EnqueueOption) outcome {

@@ -55,13 +55,12 @@ func (d *due) parse() (in time.Duration, at time.Time, err error) {
 // A starter is the command run.
 type starter struct {
 	due    due
-	dryRun bool
 	bulker bulker
 }
 
 func runCommand(a *app) *cobra.Command {
 	c := &starter{bulker: bulker{kind: bulk.Start}}
-	cmd := a.command(spec{
+	return c.bulker.onJobs(a, spec{
 		use:   "run REF... | --filter FILTER",
 		short: "Start jobs that wait for their time now, or move them",
 		long: "Start jobs now that wait for their time or for their next attempt; with --in or --at they wait\n" +
@@ -70,14 +69,8 @@ func runCommand(a *app) *cobra.Command {
 			"job that is due is refused with already_due (exit 4)." + bulkHelp,
 		example: "  millhand run report/monday\n  millhand run report/monday --in 1h30m\n  millhand list state:retrying type:import -o name | millhand run -\n" +
 			"  millhand run --filter 'state:retrying type:import error:timeout'",
-		formats: ofList(),
-		args:    cobra.ArbitraryArgs,
-		run:     c.run,
-	})
-	c.due.register(cmd)
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "only say what would be done")
-	c.bulker.register(a, cmd)
-	return cmd
+		run: c.run,
+	}, c.due.register)
 }
 
 func (c *starter) run(ctx context.Context, s *session, args []string) error {
@@ -90,7 +83,7 @@ func (c *starter) run(ctx context.Context, s *session, args []string) error {
 		return err
 	}
 	if many {
-		return c.bulker.act(ctx, s, nil, c.dryRun, func(now time.Time) bulk.Action {
+		return c.bulker.act(ctx, s, nil, func(now time.Time) bulk.Action {
 			if c.due.in != "" {
 				at = now.Add(in)
 			}
@@ -101,9 +94,9 @@ func (c *starter) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.act(ctx, audit.Run, c.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
+	return s.act(ctx, audit.Run, c.bulker.dryRun, refs, func(ctx context.Context, r millhand.Ref) outcome {
 		switch {
-		case c.dryRun:
+		case c.bulker.dryRun:
 			return s.wouldRun(ctx, r)
 		case c.due.given():
 			return s.move(ctx, r, in, at)

@@ -1,21 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/millhand/millhand"
@@ -25,45 +25,43 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(natstest.Waiting{M: m}, map[string]func(){"millhand": main})
+	testscript.Main(natstest.Waiting{M: m}, map[string]func(){"millhand": checkedMain})
 }
 
 // Each script has a broker of its own in NATS_URL. DEAD_URL is one where nothing listens.
 func TestScript(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	schema, err := filepath.Abs(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	met := filepath.Join(t.TempDir(), "met")
+	if !strings.Contains(flag.Lookup("test.run").Value.String(), "/") { // all scripts run
+		t.Cleanup(func() { checkMet(t, met) })
+	}
+	clitest.Run(t, clitest.Script{
+		URL: "NATS_URL",
 		Setup: func(env *testscript.Env) error {
-			b, err := clitest.Setup(env)
-			if err != nil {
-				return err
-			}
-			env.Setenv("NATS_URL", b.ClientURL())
 			env.Setenv("TZ", "Europe/Amsterdam")
+			env.Setenv(schemaVar, schema)
+			env.Setenv(metVar, met)
 			env.Values[stopsKey{}] = make(map[string]func())
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    clitest.Exits,
-			"secured":  clitest.Secured,
-			"advised":  advised,
-			"enqueue":  enqueueJobs,
-			"jsonkeys": jsonKeys,
-			"putcron":  putCron,
-			"until":    until,
-			"work":     work,
-			"stop":     stop,
+			"advised": advised, "enqueue": enqueueJobs, "jsonkeys": jsonKeys, "nothingof": nothingOf, "present": present, "putcron": putCron, "until": until, "work": work, "halt": halt,
 		},
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
 	})
 }
 
-// enqueue QUEUE/TYPE/ID [in DURATION] enqueues a job, whose payload says which it is.
+// enqueue QUEUE/TYPE/ID [in DURATION | traced by TRACEPARENT] enqueues a job, whose payload says which it is.
 func enqueueJobs(ts *testscript.TestScript, _ bool, args []string) {
-	client := clientOf(ts)
+	client := clitest.Client(ts)
 	parts := strings.Split(args[0], "/")
 	opts := []millhand.EnqueueOption{millhand.WithQueue(parts[0]), millhand.WithID(parts[2]), millhand.WithMeta("customer", "42")}
-	if len(args) > 1 {
+	switch {
+	case len(args) > 1 && args[1] == "traced":
+		opts = append(opts, millhand.WithTrace(map[string]string{"traceparent": args[3]}))
+	case len(args) > 1:
 		d, err := time.ParseDuration(args[2])
 		ts.Check(err)
 		opts = append(opts, millhand.WithDelay(d))
@@ -105,19 +103,49 @@ func advised(ts *testscript.TestScript, _ bool, args []string) {
 // putcron NAME SCHEDULE ZONE QUEUE/TYPE puts an entry.
 func putCron(ts *testscript.TestScript, _ bool, args []string) {
 	queue, typ, _ := strings.Cut(args[3], "/")
-	ts.Check(clientOf(ts).PutCron(context.Background(), millhand.Cron{
+	ts.Check(clitest.Client(ts).PutCron(context.Background(), millhand.Cron{
 		Name: args[0], Schedule: args[1], Zone: args[2], Args: millhand.Raw{Name: typ, Payload: []byte("{}")},
 		Options: []millhand.EnqueueOption{millhand.WithQueue(queue)},
 	}))
 }
 
-func clientOf(ts *testscript.TestScript) *millhand.Client {
+// present NAME FIELDS writes the presence of a worker that is not there, with more fields of JSON.
+func present(ts *testscript.TestScript, _ bool, args []string) {
 	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
 	ts.Check(err)
-	ts.Defer(nc.Close)
-	client, err := millhand.NewClient(nc, millhand.Config{})
+	defer nc.Close()
+	js, err := jetstream.New(nc)
 	ts.Check(err)
-	return client
+	kv, err := js.KeyValue(context.Background(), "millhand-registry")
+	ts.Check(err)
+	_, err = kv.PutString(context.Background(), "node."+args[0], fmt.Sprintf(`{"name":%q,"host":"host-9","state":"working","by_type":{},%s}`, args[0], args[1]))
+	ts.Check(err)
+}
+
+// nothingof WORD wants no stream, and no message or key that is there, to be called like this.
+func nothingOf(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	for info := range js.ListStreams(context.Background()).Info() {
+		s, err := js.Stream(context.Background(), info.Config.Name)
+		ts.Check(err)
+		all, err := s.Info(context.Background(), jetstream.WithSubjectFilter(">"))
+		ts.Check(err)
+		for subject := range all.State.Subjects {
+			m, err := s.GetLastMsgForSubject(context.Background(), subject)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				continue // it has expired meanwhile
+			}
+			ts.Check(err)
+			removed := m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != ""
+			if strings.Contains(info.Config.Name+subject, args[0]) && !removed {
+				ts.Fatalf("%s has %s", info.Config.Name, subject)
+			}
+		}
+	}
 }
 
 // jsonkeys PATH KEY... wants the object at a path of the last standard output, such as . or
@@ -166,19 +194,18 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 type stopsKey struct{}
 
 // stop NAME stops a worker.
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+func halt(ts *testscript.TestScript, _ bool, args []string) {
 	stops, _ := ts.Value(stopsKey{}).(map[string]func())
 	stops[args[0]]()
 }
 
+// together is a job of which two run in one call.
+type together struct{}
+
+func (together) Type() string { return "together" }
+
 // work NAME QUEUE... starts a worker with a name, until it is stopped or the script ends.
 func work(ts *testscript.TestScript, _ bool, args []string) {
-	nc, err := nats.Connect(ts.Getenv("NATS_URL"), millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
-	ts.Check(err)
-	var queues []millhand.Queue
-	for _, q := range args[1:] {
-		queues = append(queues, millhand.Queue{Name: q})
-	}
 	mux := millhand.NewMux()
 	mux.HandleFunc("echo", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return j.Args.Payload, nil })
 	mux.HandleFunc("doomed", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
@@ -192,26 +219,13 @@ func work(ts *testscript.TestScript, _ bool, args []string) {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	})
-	log := new(bytes.Buffer)
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{
-		Config: millhand.Config{Logger: slog.New(slog.NewTextHandler(log, nil))},
-		Mux:    mux, Name: args[0], Queues: queues, Concurrency: 4, DrainTimeout: -1,
-		AckWait: 6 * time.Second, // between two looks verify waits for two thirds of it
+	millhand.HandleBatch(mux, millhand.BatchConfig[together]{Size: 2, Wait: 3 * time.Second}, func(ctx context.Context, _ *millhand.JobBatch[together]) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
 	})
-	ts.Check(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { err = w.Run(ctx) })
 	stops, _ := ts.Value(stopsKey{}).(map[string]func())
-	stops[args[0]] = func() {
-		cancel()
-		wg.Wait()
-	}
-	ts.Defer(func() {
-		stops[args[0]]()
-		nc.Close()
-		if err != nil && !errors.Is(err, millhand.ErrDrainTimeout) {
-			ts.Logf("worker: %v\n%s", err, log)
-		}
+	stops[args[0]] = clitest.Work(ts, millhand.WorkerConfig{
+		Mux: mux, Name: args[0], Queues: clitest.QueuesOf(args[1:]), Concurrency: 4,
+		AckWait: 6 * time.Second, // between two looks verify waits for two thirds of it
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
@@ -61,7 +62,7 @@ func statsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.showStats(newStatsReport(series, by))
+			return s.showStats(answer.StatsOf(series, by))
 		},
 	})
 	cmd.Flags().StringVar(&span, "range", "1h", "how far back, a `DURATION` such as 30m, 24h or 7d")
@@ -85,36 +86,38 @@ func parseBy(text string) (tally.By, error) {
 }
 
 // showStats prints a report as -o has it.
-func (s *session) showStats(r *statsReport) error {
+func (s *session) showStats(r *answer.Stats) error {
 	switch {
 	case s.output == formatCSV:
-		return r.csv(s.out)
+		return statsCSV(s.out, r)
 	case r.By == byTime && s.output == formatText:
-		return s.statsByTime(r).print(s.app, r.points())
+		return s.statsByTime(r).print(s.app, pointsOf(r))
 	}
 	return s.statsByLine(r).print(s.app, r.Lines)
 }
 
-func (s *session) statsByLine(r *statsReport) *listing[*statsLine] {
-	name := func(l *statsLine) string {
+func (s *session) statsByLine(r *answer.Stats) *listing[*answer.StatsLine] {
+	name := func(l *answer.StatsLine) string {
 		if l.Queue != "" && l.Type != "" {
 			return l.Queue + "/" + l.Type
 		}
 		return cmp.Or(l.Type, l.Queue)
 	}
-	l := &listing[*statsLine]{
+	l := &listing[*answer.StatsLine]{
 		key:     "lines",
 		columns: append([]column{{title: titleOf(r.By)}}, statsColumns()...),
-		row:     func(l *statsLine) []cell { return append([]cell{plain(name(l))}, l.Total.cells()...) },
+		row:     func(l *answer.StatsLine) []cell { return append([]cell{plain(name(l))}, statsCells(l.Total)...) },
 		name:    name,
-		object:  func([]*statsLine) any { return r },
+		object:  func([]*answer.StatsLine) any { return r },
 		foot:    s.statsFoot(r),
 		empty:   statsEmpty,
 	}
 	if cli.IsTerminal(s.out) {
 		row := l.row
 		l.columns = append(l.columns, column{title: "ENDED", spare: true})
-		l.row = func(line *statsLine) []cell { return append(row(line), plain(sparkline(line.ended(), sparkWidth))) }
+		l.row = func(line *answer.StatsLine) []cell {
+			return append(row(line), plain(sparkline(endsBySteps(line), sparkWidth)))
+		}
 	}
 	return l
 }
@@ -132,15 +135,15 @@ func titleOf(by string) string {
 	return "TYPE"
 }
 
-func (s *session) statsByTime(r *statsReport) *listing[*statsPoint] {
-	return &listing[*statsPoint]{
+func (s *session) statsByTime(r *answer.Stats) *listing[*answer.StatsPoint] {
+	return &listing[*answer.StatsPoint]{
 		columns: append(append([]column{{title: "FROM"}}, statsColumns()...), column{title: "READY", right: true}),
-		row: func(p *statsPoint) []cell {
+		row: func(p *answer.StatsPoint) []cell {
 			waits := plain(none)
 			if p.Ready != nil {
 				waits = number(*p.Ready)
 			}
-			return append(append([]cell{plain(s.moment(p.At))}, p.cells()...), waits)
+			return append(append([]cell{plain(s.moment(p.At))}, statsCells(p.StatsCounts)...), waits)
 		},
 		foot:  s.statsFoot(r),
 		empty: statsEmpty,
@@ -163,7 +166,7 @@ func statsColumns() []column {
 	}
 }
 
-func (c *statsCounts) cells() []cell {
+func statsCells(c *answer.StatsCounts) []cell {
 	dead := number(c.Dead)
 	if c.Dead > 0 {
 		dead.style = red
@@ -182,9 +185,9 @@ func seconds(s *float64) cell {
 }
 
 // statsFoot sums up what is shown.
-func (s *session) statsFoot(r *statsReport) func(io.Writer) error {
+func (s *session) statsFoot(r *answer.Stats) func(io.Writer) error {
 	return func(w io.Writer) error {
-		all := r.all()
+		all := endsOfAll(r)
 		text := fmt.Sprintf("%s to %s, in steps of %s: %s ended, %s a second",
 			s.moment(r.From), s.moment(r.Until), span(time.Duration(r.Step)*time.Second), thousands(int64(all)), perSecond(all, r.Until.Sub(r.From))) //nolint:gosec // far below
 		_, err := fmt.Fprintln(w, text)

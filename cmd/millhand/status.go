@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/answer"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
 )
@@ -14,29 +16,23 @@ import (
 func statusCommand(a *app) *cobra.Command {
 	return a.command(spec{
 		use:   "status",
-		short: "One screen: states, queues and workers",
-		long: "One screen: how many jobs are in which state, the queues and the workers, what keeps\n" +
-			"jobs waiting, and the commands that go on from there. It costs the broker the same however long\n" +
-			"the queues are. ≈ is an estimate, > a lower bound, ? not known.",
+		short: "One screen: problems, states, queues and workers",
+		long: "One screen: what is wrong and for how long, how many jobs are in which state, the queues and\n" +
+			"the workers, what else keeps jobs waiting, and the commands that go on from there. It costs the\n" +
+			"broker the same however long the queues are. ≈ is an estimate, > a lower bound, ? not known.",
 		example: "  millhand status\n  millhand status -o json\n  watch -t millhand status --wide",
 		run: func(ctx context.Context, s *session, _ []string) error {
 			snap, rates, err := s.look(ctx)
 			if err != nil {
 				return err
 			}
+			report := s.judge(ctx, snap)
 			if s.output == formatJSON {
-				return s.json(statusNow{Snapshot: snap, Queues: rates.queues(snap), Rate: rates.of("", "")})
+				return s.json(answer.StatusOf(snap, rates, report))
 			}
-			return s.showStatus(snap, rates)
+			return s.showStatus(snap, rates, report)
 		},
 	})
-}
-
-// A statusNow is what -o json prints: a snapshot, and what ends. Its field names are a contract.
-type statusNow struct {
-	*view.Snapshot
-	Queues []queueNow `json:"queues"`
-	Rate   *rate      `json:"per_second,omitempty"`
 }
 
 // snapshot takes a snapshot, and says what is missing from it.
@@ -55,17 +51,27 @@ func (s *session) snapshot(ctx context.Context) (*view.Snapshot, error) {
 	return snap, nil
 }
 
-func (s *session) showStatus(snap *view.Snapshot, rates *rates) error {
-	lines := []string{s.headline(snap), "", " " + states(snap)}
-	if r := rates.of("", ""); r != nil {
-		lines = append(lines, fmt.Sprintf(" per second: %s ended (%s succeeded, %s failed, %s dead)", rateText(r.Ended), rateText(r.Succeeded), rateText(r.Failed), rateText(r.Dead)))
+func (s *session) showStatus(snap *view.Snapshot, rates *answer.Rates, report *problem.Report) error {
+	if err := s.printLines([]string{s.headline(snap)}); err != nil {
+		return err
+	}
+	if err := s.showProblems(report); err != nil {
+		return err
+	}
+	lines := []string{"", " " + states(snap)}
+	if r := rates.Of("", ""); r != nil {
+		line := fmt.Sprintf(" per second: %s ended (%s succeeded, %s failed, %s dead)", rateText(r.Ended), rateText(r.Succeeded), rateText(r.Failed), rateText(r.Dead))
+		if r.Arrived != nil {
+			line += "   arrived " + rateText(*r.Arrived)
+		}
+		lines = append(lines, line)
 	}
 	lines = append(lines, "")
 	if err := s.printLines(lines); err != nil {
 		return err
 	}
 	if len(snap.Queues) > 0 {
-		if err := s.queuesListing(snap).print(s.app, rates.queues(snap)); err != nil {
+		if err := s.queuesListing(snap).print(s.app, rates.Queues(snap)); err != nil {
 			return err
 		}
 		if err := s.printLines([]string{""}); err != nil {
@@ -75,7 +81,7 @@ func (s *session) showStatus(snap *view.Snapshot, rates *rates) error {
 	if err := s.printLines([]string{" " + workersLine(snap.Workers)}); err != nil {
 		return err
 	}
-	return s.showHints(s.hints(snap))
+	return s.showHints(s.hints(snap, report))
 }
 
 // headline says what is looked at, and when.
@@ -98,7 +104,7 @@ func states(snap *view.Snapshot) string {
 		later = []string{"later " + countText(sum(snap, func(q *view.Queue) view.Count { return q.Later }))}
 	}
 	all := []string{
-		later[0], "ready " + countText(sum(snap, ready)), "running " + countText(sum(snap, func(q *view.Queue) view.Count { return q.Running })),
+		later[0], "ready " + countText(sum(snap, answer.ReadyOf)), "running " + countText(sum(snap, func(q *view.Queue) view.Count { return q.Running })),
 	}
 	all = append(append(all, later[1:]...), "dead "+countText(snap.Dead))
 	return strings.Join(all, "   ")
@@ -112,7 +118,7 @@ func workersLine(workers []registry.Node) string {
 	slots, used, draining := 0, 0, 0
 	for i := range workers {
 		w := &workers[i]
-		used += w.RunningTotal
+		used += w.SlotsUsed()
 		if w.State == registry.Draining {
 			draining++
 		} else {

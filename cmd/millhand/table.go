@@ -15,6 +15,7 @@ type column struct {
 	title string
 	right bool // of numbers
 	spare bool // left out where there is not room for all columns
+	short int  // of the console: how narrow it is where there is not; 0: as wide as what is in it
 }
 
 // A cell is a text of one line, and how it looks.
@@ -124,7 +125,7 @@ func (t *table) line(row []cell, shown, widths []int) string {
 		if n > 0 {
 			b.WriteString(gap)
 		}
-		text := shorten(row[i].text, widths[i])
+		text := cli.Shorten(row[i].text, widths[i])
 		space := strings.Repeat(" ", widths[i]-uniseg.StringWidth(text))
 		if t.columns[i].right {
 			b.WriteString(space)
@@ -135,18 +136,4 @@ func (t *table) line(row []cell, shown, widths []int) string {
 		}
 	}
 	return strings.TrimRight(b.String(), " ")
-}
-
-// shorten cuts a text to a width, and says so with its last character.
-func shorten(text string, width int) string {
-	if uniseg.StringWidth(text) <= width {
-		return text
-	}
-	var b strings.Builder
-	room := width - 1
-	for g := uniseg.NewGraphemes(text); g.Next() && g.Width() <= room; {
-		b.WriteString(g.Str())
-		room -= g.Width()
-	}
-	return b.String() + "…"
 }

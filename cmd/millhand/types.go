@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/view"
 )
@@ -33,7 +34,7 @@ func typesCommand(a *app) *cobra.Command {
 					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
 				}
 			}
-			return typesListing(s, snap).print(s.app, rates.types(types))
+			return typesListing(s, snap).print(s.app, rates.Types(snap, types))
 		},
 	})
 }
@@ -60,8 +61,8 @@ func typeNames(ctx context.Context, s *session) []string {
 	return slices.Compact(names)
 }
 
-func typesListing(s *session, snap *view.Snapshot) *listing[typeNow] {
-	return &listing[typeNow]{
+func typesListing(s *session, snap *view.Snapshot) *listing[answer.Type] {
+	return &listing[answer.Type]{
 		key: "types",
 		columns: []column{
 			{title: "TYPE"},
@@ -72,19 +73,21 @@ func typesListing(s *session, snap *view.Snapshot) *listing[typeNow] {
 			{title: "OLDEST"},
 			{title: "/S", right: true},
 			{title: "FAILED", right: true, spare: true},
+			{title: "WAIT p95", right: true, spare: true},
 			{title: "RUN p95", right: true, spare: true},
 			{title: "WORKERS", right: true},
 			{title: "LIMITS OF", spare: true},
 			{title: "STATE"},
 		},
-		row: func(t typeNow) []cell {
+		row: func(t answer.Type) []cell {
+			slow := slowCells(t.Rate)
 			return []cell{
 				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
-				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), runCell(t.Rate), number(t.Workers),
+				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), slow[0], slow[1], number(t.Workers),
 				plain(keyText(t.Key)), s.stateOfType(snap, &t.Type),
 			}
 		},
-		name:  func(t typeNow) string { return t.Queue + "/" + t.Name },
+		name:  func(t answer.Type) string { return t.Queue + "/" + t.Name },
 		empty: "no types; a worker that serves a type makes it known",
 	}
 }

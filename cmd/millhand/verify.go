@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/drill"
 	"github.com/millhand/millhand/internal/verify"
 )
 
@@ -22,17 +23,28 @@ func verifyCommand(a *app) *cobra.Command {
 	var o verify.Options
 	var only []string
 	var report string
-	cmd := a.command(spec{
+	var d drillFlags
+	var cmd *cobra.Command
+	cmd = a.command(spec{
 		use:   "verify",
 		short: "Are the promises kept: no job lost, none twice, no limit exceeded?",
 		long: "Look whether what Millhand promises is true of the jobs, leases, limits and streams there are.\n" +
 			"It reads bounded samples and writes nothing, so it may run at any time. What looks wrong is looked\n" +
 			"at again two thirds of a lease later, mostly 20 seconds, and reported only if it is still the same.\n" +
 			"A check that had nothing to look at is a skip. docs/verify.md says what each check means and what\n" +
-			"to do. Exits with 8 if something is violated.",
-		example: "  millhand verify\n  millhand verify --only S02,L02 --looks 3\n  millhand verify --deep --report verify.json   reads all jobs and events, one by one",
+			"to do. Exits with 8 if something is violated.\n\n" +
+			"--drill rehearses instead: it enqueues jobs to a queue of its own, and kills, freezes and drains\n" +
+			"workers of its own, which are processes of this machine. Afterwards it removes what it made.",
+		example: "  millhand verify\n  millhand verify --only S02,L02 --looks 3\n  millhand verify --deep --report verify.json   reads all jobs and events, one by one\n" +
+			"  millhand verify --drill --jobs 500 --duration 20s",
 		run: func(ctx context.Context, s *session, _ []string) error {
-			var err error
+			err := d.check(cmd.Flags())
+			switch {
+			case err != nil:
+				return err
+			case d.do:
+				return s.drill(ctx, d.Options, report)
+			}
 			if o.Checks, err = checksNamed(only); err != nil {
 				return err
 			}
@@ -47,6 +59,7 @@ func verifyCommand(a *app) *cobra.Command {
 	fs.StringSliceVar(&only, "only", nil, "make these `CHECKS` only, such as C01,L02, or whole classes, such as limits")
 	fs.IntVar(&o.Looks, "looks", 2, "report what so `MANY` looks saw; C07 takes one more")
 	fs.StringVar(&report, "report", "", "write the facts behind each finding to a `FILE`, without payloads, errors and results")
+	d.register(fs)
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(namesOfChecks(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return cmd
 }
@@ -91,13 +104,18 @@ func (s *session) verify(ctx context.Context, o verify.Options, report string) e
 	if err != nil {
 		return err
 	}
-	if report != "" {
-		if err := writeReport(report, r); err != nil {
+	return s.showReport(r, r, report)
+}
+
+// showReport prints a report, as which JSON has it, and writes it to a file if there is to be one.
+func (s *session) showReport(r *verify.Report, asJSON any, file string) (err error) {
+	if file != "" {
+		if err := writeReport(file, asJSON); err != nil {
 			return err
 		}
 	}
 	if s.output == formatJSON {
-		err = s.json(r)
+		err = s.json(asJSON)
 	} else {
 		err = s.showVerified(r)
 	}
@@ -111,7 +129,7 @@ func (s *session) verify(ctx context.Context, o verify.Options, report string) e
 }
 
 // writeReport writes a report whole, or not at all.
-func writeReport(path string, r *verify.Report) error {
+func writeReport(path string, r any) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
 		err = os.WriteFile(path, append(b, '\n'), 0o600)
@@ -123,7 +141,7 @@ func writeReport(path string, r *verify.Report) error {
 }
 
 func (s *session) showVerified(r *verify.Report) error {
-	for _, class := range verify.Classes() {
+	for _, class := range append(verify.Classes(), drill.Class) {
 		if err := s.showClass(r, class); err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func (c *watcher) run(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseKeys(f, "an event has none", filter.Word, filter.Payload, filter.Meta, filter.Trace, filter.By, filter.Wait); err != nil {
+	if err := refuseKeys(f, "an event has none", noneOfEvents()...); err != nil {
 		return err
 	}
 	since, err := c.begin()

@@ -84,7 +84,11 @@ func (s *session) explainAll(ctx context.Context, refs []ref, watch bool) error 
 func (s *session) explain(ctx context.Context, r ref, watch bool) (found bool, err error) {
 	ref, err := s.lookUp(ctx, r)
 	if err != nil {
-		return false, err
+		step, ok := s.stepOf(ctx, r.id)
+		if !ok || step.Kind == "group" { // which has many jobs
+			return false, err
+		}
+		ref = step.Ref // it has no job yet
 	}
 	p, err := job.PlaceOf(ref.Queue, ref.Type, ref.ID)
 	if err != nil {
@@ -93,6 +97,11 @@ func (s *session) explain(ctx context.Context, r ref, watch bool) (found bool, e
 	a, err := s.why(ctx, p)
 	if err != nil {
 		return false, fmt.Errorf("look at job %s: %w", refOf(ref), err)
+	}
+	if a.First().Code == explain.NotFound { // of a job of a group no more is known than of the group
+		if text := s.whyHeld(ctx, r.id); text != "" {
+			return false, exitWith(cli.ExitNotFound, notThere("job", r.String(), text))
+		}
 	}
 	if err := s.showAnswer(a, r); err != nil {
 		return false, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func workersCommand(a *app) *cobra.Command {
 			if workers, err = chosen(workers, args); err != nil {
 				return err
 			}
-			return s.workersListing().print(s.app, workers)
+			return s.workersListing(workers).print(s.app, workers)
 		},
 	})
 	return withCommands(cmd, drainCommand(a), undrainCommand(a))
@@ -64,8 +65,8 @@ func chosen(workers []millhand.WorkerInfo, names []string) ([]millhand.WorkerInf
 	return found, nil
 }
 
-func (s *session) workersListing() *listing[millhand.WorkerInfo] {
-	return &listing[millhand.WorkerInfo]{
+func (s *session) workersListing(workers []millhand.WorkerInfo) *listing[millhand.WorkerInfo] {
+	l := &listing[millhand.WorkerInfo]{
 		key: "workers",
 		columns: []column{
 			{title: "WORKER"},
@@ -79,19 +80,46 @@ func (s *session) workersListing() *listing[millhand.WorkerInfo] {
 		},
 		row: func(w millhand.WorkerInfo) []cell {
 			return []cell{
-				plain(w.ID), stateOfWorker(w.State), number(w.Concurrency), number(w.RunningTotal),
+				plain(w.ID), stateOfWorker(w), number(w.Concurrency), number(w.RunningTotal),
 				plain(s.age(w.Started)), plain(s.age(w.Seen)), plain(w.Version), plain(strings.Join(slices.Sorted(slices.Values(w.Queues)), ",")),
 			}
 		},
 		name:  func(w millhand.WorkerInfo) string { return w.ID },
 		empty: "no workers; start one with 'worker', and jobs that wait will run",
 	}
+	if slices.ContainsFunc(workers, func(w millhand.WorkerInfo) bool { return len(w.Pipelines) > 0 }) {
+		rest := l.row
+		l.columns = append(l.columns, column{title: "PIPELINES"})
+		l.row = func(w millhand.WorkerInfo) []cell { return append(rest(w), plain(pipelinesOf(w))) }
+	}
+	if slices.ContainsFunc(workers, func(w millhand.WorkerInfo) bool { return w.Web != "" }) {
+		rest := l.row
+		l.columns = append(l.columns, column{title: "DASHBOARD", spare: true})
+		l.row = func(w millhand.WorkerInfo) []cell { return append(rest(w), plain(w.Web)) }
+	}
+	return l
 }
 
-func stateOfWorker(state millhand.WorkerState) cell {
-	c := cell{text: string(state)}
-	if state != millhand.WorkerWorking {
+// pipelinesOf says what the pipelines do that take their messages through a worker.
+func pipelinesOf(w millhand.WorkerInfo) string {
+	var all []string
+	for _, p := range w.Pipelines {
+		text := fmt.Sprintf("%s: %d in hand, %d handled, %d failed", p.Name, p.InHand, p.Processed, p.Failed)
+		if p.Lag != nil {
+			text += fmt.Sprintf(", %d wait", *p.Lag)
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, "; ")
+}
+
+func stateOfWorker(w millhand.WorkerInfo) cell {
+	c := cell{text: string(w.State)}
+	if w.State != millhand.WorkerWorking {
 		c.style = yellow
+	}
+	if w.Order != nil && w.Order.By != "" {
+		c.text += " by " + w.Order.By
 	}
 	return c
 }

@@ -32,8 +32,8 @@ func (sleepArgs) Type() string { return "sleep" }
 
 func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
 	d, err := time.ParseDuration(j.Args.For)
-	if err != nil {
-		return millhand.Permanent(errors.New(`want {"for":"50ms"}, with a duration`)) // err quotes the payload
+	if err != nil || d < 0 {
+		return millhand.Permanent(errors.New(`want {"for":"50ms"}, with a duration of 0 or more`)) // err quotes the payload
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -52,6 +52,9 @@ func (c *config) check() error {
 			return fmt.Errorf("cron %s: %w", name, err)
 		}
 	}
+	if err := c.Web.check(); err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
 	return nil
 }
 
@@ -63,6 +66,8 @@ func (t typeConfig) check(name string) error {
 		return errors.New("wants either exec or http")
 	case t.HTTP != nil && t.Env != nil:
 		return errors.New("env: is for exec; a header takes a variable as env:NAME")
+	case t.HTTP != nil && t.Batch != nil:
+		return errors.New("batch: is for exec")
 	case valueOr(t.MaxAttempts, 1) == 0:
 		return errors.New("max_attempts: 0 must be at least 1; leave it out for the default")
 	}
@@ -77,6 +82,11 @@ func (t typeConfig) check(name string) error {
 	}
 	if err := t.Backoff.check(); err != nil {
 		return fmt.Errorf("backoff: %w", err)
+	}
+	if t.Batch != nil {
+		if err := t.Batch.check(); err != nil {
+			return fmt.Errorf("batch: %w", err)
+		}
 	}
 	return asInFile(t.settings().Check(name))
 }

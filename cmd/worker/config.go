@@ -24,10 +24,11 @@ import (
 type config struct {
 	Concurrency *count                 `yaml:"concurrency"`
 	Queues      map[string]queueConfig `yaml:"queues"`
-	Strict      bool                   `yaml:"strict"`
+	Strict      boolean                `yaml:"strict"`
 	MaxStuck    *count                 `yaml:"max_stuck"`
 	Types       map[string]typeConfig  `yaml:"types"`
 	Cron        map[string]cronConfig  `yaml:"cron"`
+	Web         dashboardConfig        `yaml:"web"`
 
 	flags []millhand.Quota // of --quota and --rate
 }
@@ -36,18 +37,19 @@ type typeConfig struct {
 	Exec        []string      `yaml:"exec"`
 	Env         []string      `yaml:"env"` // of exec; nil: all but secrets
 	HTTP        *httpConfig   `yaml:"http"`
+	Batch       *batchConfig  `yaml:"batch"`   // of exec; nil: a command for each job
 	Timeout     *duration     `yaml:"timeout"` // nil: httpTimeout, or none of exec
 	MaxAttempts *count        `yaml:"max_attempts"`
 	Backoff     backoffConfig `yaml:"backoff"`
 	Quota       limitConfig   `yaml:"quota"`
 	Rate        limitConfig   `yaml:"rate"`
-	Silent      bool          `yaml:"silent_success"`
+	Silent      boolean       `yaml:"silent_success"`
 }
 
 type httpConfig struct {
 	URL       string            `yaml:"url"`
 	Headers   map[string]string `yaml:"headers"`
-	Redirects *bool             `yaml:"redirects"` // nil: true
+	Redirects *boolean          `yaml:"redirects"` // nil: true
 }
 
 // backoffConfig tells what was left out, which means a default, from what is zero.
@@ -156,9 +158,12 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		return millhand.WorkerConfig{}, cli.Usagef("--config: %w", err)
 	}
 	w := millhand.WorkerConfig{
-		Mux: millhand.NewMux(), Quotas: quotas, Strict: c.Strict, Concurrency: int(valueOr(c.Concurrency, 0)),
+		Mux: millhand.NewMux(), Quotas: quotas, Strict: bool(c.Strict), Concurrency: int(valueOr(c.Concurrency, 0)),
 	}
 	w.Crons, w.RemovedCrons = c.crons()
+	if err := c.Web.problems(&w); err != nil {
+		return w, err
+	}
 	for name, q := range c.Queues {
 		w.Queues = append(w.Queues, millhand.Queue{Name: name, Weight: int(q.Weight), Concurrency: int(valueOr(q.Concurrency, 0))})
 	}
@@ -171,33 +176,37 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 	own, secret := newTrouble(log), c.secretVariables()
 	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
 		t := c.Types[name]
-		h, err := t.handler(m, own, secret)
-		if err != nil {
+		if err := t.register(w.Mux, name, m, own, secret); err != nil {
 			return w, cli.Usagef("type %s: %w", name, err)
 		}
-		w.Mux.HandleFunc(name, h, t.settings())
 	}
 	return w, nil
 }
 
-func (t typeConfig) handler(m *minder.Minder, own *trouble, secret func(string) bool) (millhand.HandlerFunc, error) {
+// register gives a type its handler.
+func (t typeConfig) register(mux *millhand.Mux, name string, m *minder.Minder, own *trouble, secret func(string) bool) error {
 	if t.HTTP != nil {
 		h, err := newHTTPType(*t.HTTP, own)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			mux.HandleFunc(name, h.handle, t.settings())
 		}
-		return h.handle, nil
+		return err
 	}
 	if err := checkCommand(t.Exec); err != nil {
-		return nil, fmt.Errorf("exec: %w", err)
+		return fmt.Errorf("exec: %w", err)
 	}
 	c := &commandType{minder: m, trouble: own, argv: t.Exec, env: t.inherited(os.Environ(), secret)}
-	return c.handle, nil
+	if t.Batch != nil {
+		mux.HandleBatchFunc(name, t.Batch.settings(), c.handleBatch, t.settings())
+	} else {
+		mux.HandleFunc(name, c.handle, t.settings())
+	}
+	return nil
 }
 
 func (t typeConfig) settings() millhand.TypeConfig {
 	return millhand.TypeConfig{
-		Timeout: t.timeout(), MaxAttempts: int(valueOr(t.MaxAttempts, 0)), Backoff: t.Backoff.backoff(), SilentSuccess: t.Silent,
+		Timeout: t.timeout(), MaxAttempts: int(valueOr(t.MaxAttempts, 0)), Backoff: t.Backoff.backoff(), SilentSuccess: bool(t.Silent),
 	}
 }
 

@@ -306,6 +306,17 @@ func (c *count) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// boolean is true or false. As for [count], words that only some readers take for that are errors, such as yes.
+type boolean bool
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (b *boolean) UnmarshalYAML(n *yaml.Node) error {
+	if n.ShortTag() != "!!bool" {
+		return at(n, fmt.Errorf("%s: want true or false", shownValue(n)))
+	}
+	return n.Load((*bool)(b))
+}
+
 // fraction is a number that need not be whole. As for [count], notations that other readers
 // take for other numbers are errors.
 type fraction float64

@@ -75,7 +75,7 @@ queues:
 		"before": {6 * seconds, 3, false}, "list": {30 * seconds, 9, true},
 	} {
 		got := c.Types[name]
-		if valueOr(got.Timeout, 0) != want.timeout || valueOr(got.MaxAttempts, 0) != want.attempts || got.Silent != want.silent || len(got.Exec) != 2 {
+		if valueOr(got.Timeout, 0) != want.timeout || valueOr(got.MaxAttempts, 0) != want.attempts || bool(got.Silent) != want.silent || len(got.Exec) != 2 {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 	}

@@ -27,16 +27,18 @@ const (
 )
 
 func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
-	verbose := false
+	verbose, stay := false, false
 	cmd := &cobra.Command{
 		Use:     "demo",
 		Short:   "See jobs of every kind run, on a broker in a temporary directory",
-		Example: "  worker demo",
+		Long:    "See jobs of every kind run, on a broker in a temporary directory, for less than a minute. With --stay\nit runs on, with several workers and a dashboard, for something to look at and to try commands on.",
+		Example: "  worker demo\n  worker demo --stay",
 		Args:    cobra.NoArgs,
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the worker's log as well")
+	cmd.Flags().BoolVar(&stay, "stay", false, "run jobs without an end, and a dashboard, until Ctrl-C")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		d := &demo{screen: newScreen(stdout), log: slog.New(slog.DiscardHandler), plans: demoPlans()}
+		d := &demo{screen: newScreen(stdout), log: slog.New(slog.DiscardHandler), plans: demoPlans(), stays: stay}
 		if verbose {
 			d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			d.screen.live = false // the log would be drawn over
@@ -46,11 +48,12 @@ func demoCommand(stdout io.Writer, signals <-chan os.Signal) *cobra.Command {
 	return cmd
 }
 
-// demo is a whole installation in one process, for a minute.
+// demo is a whole installation in one process, for a minute unless it stays.
 type demo struct {
 	screen *screen
 	log    *slog.Logger
 	plans  []demoPlan
+	stays  bool          // until it is interrupted
 	counts *demoCounts   // from the burst on
 	alone  time.Duration // half of the jobs that come one at a time take at most this long, from enqueue to start
 }
@@ -88,18 +91,19 @@ func (d *demo) runUntil(ctx context.Context, signals <-chan os.Signal) error {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoMost, errors.New("the demo took too long for this machine"))
-	defer cancel()
-	dir, err := os.MkdirTemp("", "millhand-demo-")
+	if !d.stays {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, demoMost, errors.New("the demo took too long for this machine"))
+		defer cancel()
+	}
+	b, stop, err := broker.StartTemporary("demo", broker.Config{Logger: d.log})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b, err := broker.Start(broker.Config{Store: dir, Port: -1, Logger: d.log})
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, stop()) }()
+	if d.stays {
+		return d.stay(ctx, b)
 	}
-	defer b.Shutdown()
 	nc, err := nats.Connect("", append(millhand.ConnectOptions(d.log), nats.InProcessServer(b))...)
 	if err != nil {
 		return err

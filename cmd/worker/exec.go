@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -50,7 +49,7 @@ type commandType struct {
 
 func (c *commandType) handle(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 	return c.trouble.patiently(ctx, func() ([]byte, error) {
-		said := &control{log: c.trouble.log.With(slog.String("job_id", j.ID), slog.String("type", j.Type)), progress: j.Progress}
+		said := &control{log: j.Logger(), progress: j.Progress}
 		res, err := c.minder.Run(ctx, minder.Command{
 			Argv: c.argv, Env: environment(c.env, j), Stdin: j.Args.Payload, Until: j.LeaseUntil, Control: said,
 			Stopped: func() time.Duration { return min(millhand.Grace(ctx), minder.DefaultGrace) },
@@ -137,9 +136,9 @@ func (t typeConfig) inherited(all []string, secret func(name string) bool) []str
 	})
 }
 
-// environment is base with what a command may know of its job. Of two meta keys with one
+// environment is base with what a command may know of its job, but for these. Of two meta keys with one
 // name, as a-b and a_b, the last in order counts.
-func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
+func environment(base []string, j *millhand.Job[millhand.Raw], but ...string) []string {
 	env := slices.DeleteFunc(slices.Clone(base), func(entry string) bool { // this worker may be a job itself
 		switch name, _, _ := strings.Cut(entry, "="); name {
 		case envID, envType, envQueue, envAttempt, envTick, envControl, envTraceParent, envTraceState:
@@ -166,7 +165,10 @@ func environment(base []string, j *millhand.Job[millhand.Raw]) []string {
 	for _, name := range slices.Sorted(maps.Keys(meta)) {
 		env = append(env, name+"="+meta[name])
 	}
-	return env
+	return slices.DeleteFunc(env, func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(but, name)
+	})
 }
 
 // failure is the text of a command's failure: what it said, or else how it ended. A signal

@@ -58,7 +58,7 @@ func TestHealthChecksAreServedAgainAfterARestart(t *testing.T) {
 	if p.tree, err = supervisor.New(supervisor.Spec{Name: "process"}); err != nil {
 		t.Fatal(err)
 	}
-	w := &web{process: p, address: "127.0.0.1:0"}
+	w := &webPart{process: p, address: "127.0.0.1:0"}
 	for i, last := 0, ""; i < 2; i, last = i+1, w.address {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, ended := make(chan struct{}), make(chan error, 1)

@@ -62,7 +62,7 @@ func newHTTPType(cfg httpConfig, t *trouble) (*httpType, error) {
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = idlePerHost, 0
 	return &httpType{
 		url: u, headers: headers, conceal: concealer(slices.Concat(secrets, urlSecrets(u), proxySecrets())), trouble: t,
-		client: &http.Client{Transport: transport, CheckRedirect: redirectPolicy(headers, cfg.Redirects == nil || *cfg.Redirects)},
+		client: &http.Client{Transport: transport, CheckRedirect: redirectPolicy(headers, cfg.Redirects == nil || bool(*cfg.Redirects))},
 	}, nil
 }
 

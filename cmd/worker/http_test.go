@@ -326,7 +326,7 @@ func TestHTTPRedirectsTurnedOff(t *testing.T) {
 	})
 	s := httptest.NewServer(mux)
 	defer s.Close()
-	_, err := httpHandler(t, httpConfig{URL: s.URL + "/import", Redirects: new(bool)})(t.Context(), newJob("{}"))
+	_, err := httpHandler(t, httpConfig{URL: s.URL + "/import", Redirects: new(boolean)})(t.Context(), newJob("{}"))
 	if err == nil || permanent(err) || reached || !strings.HasSuffix(err.Error(), ": not followed to "+s.URL+"/target") {
 		t.Errorf("err = %v, followed: %v, want a retry that says where it did not go", err, reached)
 	}

@@ -15,8 +15,13 @@ import (
 // metrics serves those of the process: of Go, of the operating system and, once there is one, of the
 // worker. No request goes to the broker.
 func (p *process) metrics() http.Handler {
+	return p.exposition(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &workerMetrics{process: p})
+}
+
+// exposition serves what collectors have.
+func (p *process) exposition(all ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &workerMetrics{process: p})
+	registry.MustRegister(all...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),

@@ -18,7 +18,11 @@ import (
 // connectOwn connects to the broker of this process, or to that of another worker on this host.
 func (p *process) connectOwn(ctx context.Context) (*nats.Conn, error) {
 	if b := p.broker.Load(); b != nil {
-		return nats.Connect("", append(millhand.ConnectOptions(p.log), nats.InProcessServer(b))...)
+		opts := append(millhand.ConnectOptions(p.log), nats.InProcessServer(b))
+		if user, password := p.access.Login(); user != "" {
+			opts = append(opts, nats.UserInfo(user, password))
+		}
+		return nats.Connect("", opts...)
 	}
 	nc, err := p.connectShared(ctx)
 	if err != nil {
@@ -83,7 +87,7 @@ func (p *process) startBroker() (*broker.Broker, error) {
 			return nil, err
 		}
 	}
-	b, err := broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: p.log})
+	b, err := broker.Start(broker.Config{Store: store, Host: host, Port: port, Logger: p.log, Access: p.access})
 	if err == nil {
 		p.checkMemory(debug.SetMemoryLimit(-1))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/millhand/millhand/internal/broker"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/web"
 )
 
 // A process is the parts of the command that run. They start in this order, each once the
@@ -23,7 +24,7 @@ import (
 //	signals      the first stops the others, so that the worker drains
 //	broker       not if a server was given, or if another worker's broker is used
 //	connection   to the broker; the process ends with it
-//	http         health checks, unless they are turned off
+//	http         health checks and the dashboard, unless they are turned off
 //	worker       supervises itself; the process ends with it
 type process struct {
 	log     *slog.Logger
@@ -33,8 +34,15 @@ type process struct {
 	remote    bool // no broker of its own
 	store     string
 	listen    string
-	http      string // empty: no health checks
-	httpGiven bool   // and is no default
+	access    broker.Access // of its own broker
+	http      string        // empty: no health checks
+	httpGiven bool          // and is no default
+	web       web.Options   // of the dashboard
+	webFlags  web.Flags
+
+	noDashboard bool // but what programs ask of it
+
+	brokerOnly bool // nothing else runs, such as while a backup is restored
 
 	connect    func(context.Context) (*nats.Conn, error) // to the broker
 	instrument func(supervisor.Child) supervisor.Child   // every part passes through it: tests make them fail; nil: none
@@ -43,7 +51,8 @@ type process struct {
 	stop       context.CancelFunc // of the tree
 	broker     atomic.Pointer[broker.Broker]
 	shared     error      // why another worker's broker is to be used; nil: it is not
-	conn       *nats.Conn // once the part has started
+	conn       *nats.Conn // once the part has started, as is client
+	client     *millhand.Client
 	worker     atomic.Pointer[millhand.Worker]
 	lost       error       // why the connection ended, nil: it was told to; as ended
 	ended      error       // how the worker ended; to be read when the tree has ended
@@ -68,15 +77,22 @@ func (p *process) parts() []supervisor.Child {
 	if !p.remote {
 		parts = append(parts, supervisor.Child{Name: brokerPart, RunReady: p.runBroker, StopTimeout: brokerStop})
 	}
+	if p.brokerOnly {
+		return p.instrumented(parts)
+	}
 	parts = append(parts, supervisor.Child{
 		Name: connectionPart, RunReady: p.runConnection, Restart: supervisor.Temporary, Significant: true,
 	})
 	if p.http != "" {
-		parts = append(parts, supervisor.Child{Name: httpPart, RunReady: (&web{process: p, address: withHost(p.http)}).run})
+		parts = append(parts, supervisor.Child{Name: httpPart, RunReady: (&webPart{process: p, address: withHost(p.http)}).run})
 	}
 	parts = append(parts, supervisor.Child{
 		Name: workerPart, RunReady: p.runWorker, Restart: supervisor.Temporary, Significant: true, StopTimeout: supervisor.Forever,
 	})
+	return p.instrumented(parts)
+}
+
+func (p *process) instrumented(parts []supervisor.Child) []supervisor.Child {
 	if p.instrument != nil {
 		for i, c := range parts {
 			parts[i] = p.instrument(c)
@@ -143,7 +159,7 @@ func (p *process) runBroker(ctx context.Context, ready func()) error {
 	if b == nil {
 		var err error
 		b, err = p.shareBroker(ctx)
-		if p.store == "" && errors.Is(err, broker.ErrAddressInUse) {
+		if p.store == "" && !p.brokerOnly && errors.Is(err, broker.ErrAddressInUse) {
 			p.shared = err
 			return supervisor.ErrIgnore
 		}
@@ -172,6 +188,10 @@ func (p *process) runConnection(ctx context.Context, ready func()) error {
 	closed := make(chan struct{})
 	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
 	p.conn = nc
+	if p.client, err = millhand.NewClient(nc, p.config.Config); err != nil {
+		nc.Close()
+		return err
+	}
 	ready()
 	select {
 	case <-ctx.Done():
@@ -182,6 +202,9 @@ func (p *process) runConnection(ctx context.Context, ready func()) error {
 		return p.lost
 	}
 }
+
+// brokerURL is where the broker is to which the process is connected, without a password.
+func (p *process) brokerURL() string { return p.conn.ConnectedUrlRedacted() }
 
 // runWorker works until the worker has drained.
 func (p *process) runWorker(ctx context.Context, ready func()) error {

@@ -12,16 +12,21 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/minder"
+	"github.com/millhand/millhand/internal/otlp"
+	"github.com/millhand/millhand/tracing"
+	"github.com/millhand/millhand/web"
 )
 
 const (
 	defaultListen = "127.0.0.1:4222"
 	defaultHTTP   = "127.0.0.1:8080"
 	drainTimeout  = 30 * time.Second
+	flushSpans    = 2 * time.Second // at the end, for a collector that hangs
 )
 
 const examples = `  worker                                            built-in types, a broker of its own
@@ -43,7 +48,9 @@ type command struct {
 	exec         []string
 	store        string
 	listen       string
+	access       accessFlags
 	http         string
+	brokerOnly   bool
 	quotas       []string
 	rates        []string
 	permitTTL    time.Duration
@@ -52,6 +59,10 @@ type command struct {
 	maxStuck     int
 	keep         millhand.Retention
 	stats        string
+	web          string // on or off
+	webFlags     web.Flags
+	notify       notifyConfig
+	trace        string
 	given        func(flag string) bool // though it may be empty
 
 	builtin func(*millhand.Mux) // adds the types of a worker that is told of none
@@ -74,7 +85,7 @@ func execute(
 			if err := cli.CheckNotEmpty(cmd.Flags(), "store", "config", "listen"); err != nil {
 				return err
 			}
-			return c.run(cmd.Context())
+			return c.run(cmd.Context(), cmd.Flags())
 		},
 	}
 	root.SetOut(stdout)
@@ -88,7 +99,12 @@ func execute(
 	fs.StringArrayVar(&c.exec, "exec", nil, "`TYPE=COMMAND`: a job type that runs a command, never a shell; repeatable")
 	fs.StringVar(&c.store, "store", "", "`DIR` of the embedded broker's data (default $XDG_DATA_HOME/millhand)")
 	fs.StringVar(&c.listen, "listen", defaultListen, "`HOST:PORT` of the embedded broker; without HOST, only this host can reach it")
-	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of health checks and metrics; without HOST, only this host can reach them; empty turns them off")
+	fs.BoolVar(&c.brokerOnly, "broker-only", false, "run the embedded broker and no jobs, as for 'millhand restore'")
+	c.access.register(fs)
+	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of the dashboard, health checks and metrics; without HOST, only this host can reach them; empty turns them off")
+	fs.StringVar(&c.web, "web", "on", "`on|off`: the dashboard on --http")
+	c.webFlags.Register(fs)
+	c.notify.register(fs)
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default: as many as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
@@ -97,12 +113,14 @@ func execute(
 	fs.Int64Var(&c.keep.Events, "keep-events", 0, "how many events it keeps, from 1000; about 200 B of its memory each (default as it is: 2000000 of new streams)")
 	fs.DurationVar(&c.keep.Dead, "keep-dead", 0, "how long it keeps dead jobs, from 1h (default as it is: 720h of new streams)")
 	fs.StringVar(&c.stats, "stats", "on", "`on|off`: whether it writes what it counts into the broker, for millhand stats")
+	fs.StringVar(&c.trace, "trace", "", "`on|off`: whether it sends spans over OTLP, as the OTEL_* variables say (default on if OTEL_EXPORTER_OTLP_ENDPOINT is set)")
 	c.conn.Register(fs)
 	c.logs.Register(fs)
 	cli.AddVersion(root)
 	cli.GroupFlags(root,
 		cli.FlagGroup{Title: "What it runs", First: "config"},
 		cli.FlagGroup{Title: "Its own broker and health checks", First: "store"},
+		cli.FlagGroup{Title: "The dashboard", First: "web"},
 		cli.FlagGroup{Title: "When jobs hang, workers vanish or stop", First: "ack-wait"},
 		cli.FlagGroup{Title: "What the broker keeps", First: "keep-results"},
 		cli.FlagGroup{Title: "The broker", First: "server"},
@@ -113,7 +131,7 @@ func execute(
 }
 
 // run turns the flags into a process, and runs it until it is told to stop.
-func (c *command) run(ctx context.Context) error {
+func (c *command) run(ctx context.Context, fs *pflag.FlagSet) error {
 	log := c.logs.Logger(c.stderr)
 	cfg, err := c.readConfig()
 	if err != nil {
@@ -129,6 +147,17 @@ func (c *command) run(ctx context.Context) error {
 	if target.Remote && c.store != "" {
 		return cli.Usagef("--store is for the embedded broker; with a server given there is none (%s is set)", target.Given)
 	}
+	if target.Remote && c.brokerOnly {
+		return cli.Usagef("--broker-only is for the embedded broker; with a server given there is none (%s is set)", target.Given)
+	}
+	host, _, err := splitAddress(withHost(c.listen))
+	if err != nil {
+		return cli.Usagef("--listen: %w", err)
+	}
+	own, err := c.access.read(fs, target.Remote, target.Given, host, c.conn.Namespace)
+	if err != nil {
+		return err
+	}
 	m := minder.New(log)
 	defer m.Close()
 	worker, err := c.workerConfig(cfg, m, log)
@@ -136,10 +165,20 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	worker.Domain = target.Domain
+	dashboard, err := c.webOptions(&cfg.Web)
+	if err != nil {
+		return err
+	}
+	spans, err := otlp.New(ctx, "millhand-worker", c.trace, log)
+	if err != nil {
+		return cli.Usagef("--trace: %w", err)
+	}
+	defer spans.Close(ctx, flushSpans)
 	cfg.checkDescriptors(log, descriptorLimit())
 	p := &process{
-		log: log, signals: c.signals, config: worker,
-		store: c.store, listen: c.listen, http: c.http, httpGiven: c.given("http"),
+		log: log, signals: c.signals, config: worker, brokerOnly: c.brokerOnly,
+		store: c.store, listen: c.listen, access: own, http: c.http, httpGiven: c.given("http"), web: dashboard, webFlags: c.webFlags,
+		noDashboard: c.web == "off",
 	}
 	p.connect = p.connectOwn
 	if target.Remote {
@@ -147,6 +186,9 @@ func (c *command) run(ctx context.Context) error {
 			return target.ConnectWorker(ctx, log, millhand.ConnectOptions(log)...)
 		}
 		p.remote = true
+	}
+	if spans != nil {
+		worker.Mux.Use(tracing.Runs(tracing.Options{Provider: spans.Provider(), Server: p.brokerURL}))
 	}
 	return p.run(ctx)
 }
@@ -196,6 +238,9 @@ func (c *command) readConfig() (config, error) {
 	if err := cfg.addExec(c.exec); err != nil {
 		return cfg, err
 	}
+	if err := c.addNotify(&cfg.Web.Notify); err != nil {
+		return cfg, err
+	}
 	return cfg, cfg.addLimits(c.quotas, c.rates)
 }
 
@@ -215,6 +260,12 @@ func (c *command) checkFlags() error {
 	}
 	if c.stats != "on" && c.stats != "off" {
 		return cli.Usagef("--stats %q: want on or off", c.stats)
+	}
+	if c.web != "on" && c.web != "off" {
+		return cli.Usagef("--web %q: want on or off", c.web)
+	}
+	if c.trace != "" && c.trace != "on" && c.trace != "off" {
+		return cli.Usagef("--trace %q: want on or off", c.trace)
 	}
 	if name := c.conn.Namespace; name != "" { // that is the default
 		if err := checkName(name); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/millhand/millhand"
@@ -28,37 +26,22 @@ const scriptPatience = time.Minute
 // Each script has a broker of its own in URL, at ADDRESS. DEAD_URL is one where nothing listens, and
 // SITE answers the paths /ok, /busy and /bad.
 func TestScript(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	clitest.Run(t, clitest.Script{
+		URL: "URL",
 		Setup: func(env *testscript.Env) error {
-			b, err := clitest.Setup(env)
-			if err != nil {
-				return err
-			}
 			site, err := serveSite(env)
 			if err != nil {
 				return err
 			}
 			env.Values["workers"] = make(workers)
-			env.Setenv("URL", b.ClientURL())
-			env.Setenv("ADDRESS", strings.TrimPrefix(b.ClientURL(), "nats://"))
+			env.Setenv("ADDRESS", strings.TrimPrefix(env.Getenv("URL"), "nats://"))
 			env.Setenv("SITE", site)
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"ends":    ends,
-			"exits":   clitest.Exits,
-			"get":     get,
-			"job":     runJob,
-			"put":     putJob,
-			"says":    says,
-			"secured": startSecured,
-			"signal":  sendSignal,
-			"work":    startWork,
+			"end": awaitJob, "ends": ends, "get": get, "job": runJob, "put": putJob, "says": says, "secured": startSecured, "signal": sendSignal, "work": startWork,
 		},
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
 	})
 }
 
@@ -213,11 +196,8 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 // put QUEUE TYPE ID PAYLOAD [TIMEOUT] enqueues a job.
 func putJob(ts *testscript.TestScript, _ bool, args []string) { put(ts, args) }
 
-func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.Ref, func()) {
-	nc, err := nats.Connect(ts.Getenv("URL"))
-	ts.Check(err)
-	c, err := millhand.NewClient(nc, millhand.Config{Logger: slog.New(slog.DiscardHandler)})
-	ts.Check(err)
+func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.Ref) {
+	c := clitest.Client(ts)
 	options := []millhand.EnqueueOption{millhand.WithQueue(args[0]), millhand.WithID(args[2]), millhand.WithMeta("lang", "de")}
 	if len(args) > 4 {
 		timeout, err := time.ParseDuration(args[4])
@@ -226,13 +206,21 @@ func put(ts *testscript.TestScript, args []string) (*millhand.Client, millhand.R
 	}
 	ref, err := c.Enqueue(context.Background(), millhand.Raw{Name: args[1], Payload: []byte(args[3])}, options...)
 	ts.Check(err)
-	return c, ref, nc.Close
+	return c, ref
 }
 
 // job QUEUE TYPE ID PAYLOAD enqueues a job, waits for its end and prints it.
 func runJob(ts *testscript.TestScript, _ bool, args []string) {
-	c, ref, done := put(ts, args)
-	defer done()
+	c, ref := put(ts, args)
+	printEnd(ts, c, ref)
+}
+
+// end QUEUE TYPE ID waits for the end of a job that was put and prints it.
+func awaitJob(ts *testscript.TestScript, _ bool, args []string) {
+	printEnd(ts, clitest.Client(ts), millhand.Ref{Queue: args[0], Type: args[1], ID: args[2]})
+}
+
+func printEnd(ts *testscript.TestScript, c *millhand.Client, ref millhand.Ref) {
 	ctx, cancel := context.WithTimeout(context.Background(), scriptPatience)
 	defer cancel()
 	info, err := c.Await(ctx, ref)

@@ -8,18 +8,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/web"
 )
 
 const probeTimeout = 2 * time.Second
 
-// web serves the health checks of a process.
-type web struct {
+// A webPart serves what is to be known of a process, what it knows of the others, and the dashboard.
+type webPart struct {
 	process *process
 	address string // once it has listened, where it did
 }
@@ -27,7 +29,7 @@ type web struct {
 // run listens and serves. It may be called again after it returned, and listens where it did
 // before. If the default address is taken, there are no health checks: a second worker on a
 // host is no reason to stop.
-func (w *web) run(ctx context.Context, ready func()) error {
+func (w *webPart) run(ctx context.Context, ready func()) error {
 	p := w.process
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", w.address)
 	if errors.Is(err, syscall.EADDRINUSE) && !p.httpGiven {
@@ -41,17 +43,74 @@ func (w *web) run(ctx context.Context, ready func()) error {
 		p.log.WarnContext(ctx, "health checks can be read by anyone who reaches this address: they have no password", slog.String("address", w.address))
 	}
 	w.address = withPort(w.address, l.Addr())
-	p.log.InfoContext(ctx, "serving health checks", slog.String("url", "http://"+broker.Reachable(w.address)))
+	checks := p.healthChecks()
+	closeDashboard, err := p.addDashboard(checks)
+	if err != nil {
+		return err
+	}
+	defer closeDashboard()
+	if !p.noDashboard {
+		host, _ := os.Hostname() // without it there is no address for others
+		p.config.Web = p.dashboardFor(w.address, host)
+		p.log.InfoContext(ctx, "serving the dashboard", slog.String("url", p.scheme()+"://"+broker.Reachable(w.address)+p.web.Base+"/"))
+	}
+	p.log.InfoContext(ctx, "serving health checks", slog.String("url", p.scheme()+"://"+broker.Reachable(w.address)))
 	ready()
-	server := newWebServer(p.healthChecks())
+	server := newWebServer(checks)
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(bound(l, webConns)); !errors.Is(err, http.ErrServerClosed) {
+	if err := p.webFlags.Serve(server, bound(l, webConns)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-func (p *process) healthChecks() http.Handler {
+// dashboardFor is where others find the dashboard that is served at an address of a host, empty if they do not.
+func (p *process) dashboardFor(address, host string) string {
+	if p.web.Origin != "" {
+		return p.web.Origin + p.web.Base + "/"
+	}
+	listens, port, err := net.SplitHostPort(address)
+	if err != nil || !exposed(address) {
+		return ""
+	}
+	if ip := net.ParseIP(listens); listens == "" || ip != nil && ip.IsUnspecified() {
+		if listens = host; host == "" {
+			return ""
+		}
+	}
+	return p.scheme() + "://" + net.JoinHostPort(listens, port) + p.web.Base + "/"
+}
+
+func (p *process) scheme() string {
+	if p.webFlags.TLS() {
+		return "https"
+	}
+	return "http"
+}
+
+// addDashboard adds the dashboard to what is served, with the paths that nothing else has. Where there is to be
+// none, what programs ask of it stays.
+func (p *process) addDashboard(mux *http.ServeMux) (end func(), err error) {
+	if p.client == nil {
+		return func() {}, nil // without a broker there is nothing to be seen
+	}
+	opts := p.web
+	opts.Logger = p.log
+	h, err := web.New(p.client, opts)
+	if err != nil {
+		return nil, fmt.Errorf("the dashboard: %w", err)
+	}
+	paths := []string{"/"}
+	if p.noDashboard {
+		paths = []string{web.MetricsPath, web.AutoscalePath}
+	}
+	for _, path := range paths {
+		mux.Handle(path, h)
+	}
+	return h.Close, nil
+}
+
+func (p *process) healthChecks() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
 		h := p.health()

@@ -13,7 +13,7 @@ import (
 // Bounds of what clients of the health checks can take up. The broker and the jobs of the
 // same process need descriptors as well.
 const (
-	webConns     = 64
+	webConns     = 256
 	webHeader    = 5 * time.Second // for the head of a request
 	webRequest   = 5 * time.Second
 	webAnswer    = 30 * time.Second

@@ -19,6 +19,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/broker"
+	"github.com/millhand/millhand/web"
 )
 
 // logBuffer is what a command writes to standard error.
@@ -225,4 +226,25 @@ func TestReadyzWhileTheBrokerIsAway(t *testing.T) {
 	}
 	startTestBroker(t, store, port)
 	until(t, "ready again", func() bool { status, _ := ready(); return status == http.StatusOK })
+}
+
+// What other dashboards link to is an address that others can reach.
+func TestDashboardForOthers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		address, origin, base, cert string
+		want                        string
+	}{
+		{"127.0.0.1:8080", "", "", "", ""},
+		{"localhost:8080", "", "", "", ""},
+		{"0.0.0.0:8080", "", "", "", "http://web-1:8080/"},
+		{"[::]:8080", "", "/ops", "", "http://web-1:8080/ops/"},
+		{"10.1.2.3:8080", "", "", "cert.pem", "https://10.1.2.3:8080/"},
+		{"127.0.0.1:8080", "https://jobs.example.com", "/ops", "", "https://jobs.example.com/ops/"},
+	} {
+		p := &process{web: web.Options{Origin: tt.origin, Base: tt.base}, webFlags: web.Flags{CertFile: tt.cert}}
+		if got := p.dashboardFor(tt.address, "web-1"); got != tt.want {
+			t.Errorf("%s, origin %q: %q, want %q", tt.address, tt.origin, got, tt.want)
+		}
+	}
 }

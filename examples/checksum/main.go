@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,16 +48,11 @@ func run(ctx context.Context, out io.Writer, limit int) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "millhand-checksum-")
+	b, stopBroker, err := broker.StartTemporary("checksum", broker.Config{})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // temporary anyway
-	b, err := broker.Start(broker.Config{Store: dir, Port: -1})
-	if err != nil {
-		return err
-	}
-	defer b.Shutdown()
+	defer func() { err = errors.Join(err, stopBroker()) }()
 	nc, err := nats.Connect("", nats.InProcessServer(b))
 	if err != nil {
 		return err

@@ -34,16 +34,11 @@ func main() {
 
 // run starts a broker and two workers, and plays the book's session.
 func run(ctx context.Context, out io.Writer) (err error) {
-	dir, err := os.MkdirTemp("", "millhand-jobber-")
+	b, stopBroker, err := broker.StartTemporary("jobber", broker.Config{})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // temporary anyway
-	b, err := broker.Start(broker.Config{Store: dir, Port: -1})
-	if err != nil {
-		return err
-	}
-	defer b.Shutdown()
+	defer func() { err = errors.Join(err, stopBroker()) }()
 	nc, err := nats.Connect("", append(millhand.ConnectOptions(nil), nats.InProcessServer(b))...)
 	if err != nil {
 		return err

@@ -27,6 +27,8 @@ const (
 	Run        Action = "run"
 	Cancel     Action = "cancel"
 	Delete     Action = "delete"
+	Reschedule Action = "reschedule"
+	Enqueue    Action = "enqueue"
 	Pause      Action = "pause"
 	Resume     Action = "resume"
 	SetLimit   Action = "limit"
@@ -35,17 +37,25 @@ const (
 	PauseCron  Action = "pause_cron"
 	ResumeCron Action = "resume_cron"
 	RunCron    Action = "run_cron"
+	Backup     Action = "backup"
+	Restore    Action = "restore"
+
+	StartWorkflow  Action = "start_workflow"
+	SignalWorkflow Action = "signal_workflow"
+	CancelWorkflow Action = "cancel_workflow"
+	RetryWorkflow  Action = "retry_workflow"
+	RepairWorkflow Action = "repair_workflow"
 )
 
 // A Record says what somebody did. The names of its fields as JSON are a contract.
 type Record struct {
 	Time   time.Time `json:"time"`           // by the broker's clock
-	By     string    `json:"by"`             // a user of the broker or, with "(cli)" behind, of the machine
+	By     string    `json:"by"`             // who did it: the user of the broker or, with "(cli)" behind, who they say they are
 	From   string    `json:"from,omitempty"` // the machine
 	Action Action    `json:"action"`
 	Filter string    `json:"filter,omitempty"` // of what was meant, or else
 	Ref    string    `json:"ref,omitempty"`    // what it was done to
-	Count  int       `json:"count"`            // of jobs, queues, limits or workers
+	Count  int       `json:"count"`            // of jobs, queues, limits, workers or workflows
 	// Outcome is what became of it: "begun" and then "so far" of an operation on many jobs that is not over,
 	// or whose process died.
 	Outcome string         `json:"outcome"`
@@ -73,13 +83,11 @@ const (
 type Log struct {
 	client *stream.Client
 	stats  *stats.Store
-	log    *slog.Logger
 }
 
-// New returns a log over a client, which stays the caller's. Records are written to log as well. It does
-// no I/O.
-func New(c *stream.Client, log *slog.Logger) *Log {
-	return &Log{client: c, stats: stats.NewStore(c, log), log: log}
+// New returns a log over a client, which stays the caller's. It does no I/O.
+func New(c *stream.Client) *Log {
+	return &Log{client: c, stats: stats.NewStore(c, slog.New(slog.DiscardHandler))}
 }
 
 func (l *Log) subject(a string) string { return l.client.Namespace() + ".stats.audit." + a }
@@ -97,8 +105,6 @@ func (l *Log) Write(ctx context.Context, r Record) error {
 	if r.Time = time.Now().UTC(); r.Op == "" {
 		r.Op = NewOp()
 	}
-	l.log.InfoContext(ctx, "operation", slog.String("action", string(r.Action)), slog.String("by", r.By), slog.String("from", r.From),
-		slog.String("filter", r.Filter), slog.String("ref", r.Ref), slog.Int("count", r.Count), slog.String("outcome", r.Outcome), slog.String("op", r.Op))
 	body, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -111,7 +117,7 @@ func (l *Log) Write(ctx context.Context, r Record) error {
 			_, err = l.client.Publish(ctx, m)
 		}
 	}
-	return l.client.Denied(m.Subject, err)
+	return err
 }
 
 // Since yields the records since a time, oldest first, each operation's last one alone, and the error

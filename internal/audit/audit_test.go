@@ -19,7 +19,7 @@ func TestAudit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := audit.New(js, log)
+		l := audit.New(js)
 		read := func(since time.Time) (all []audit.Record) {
 			t.Helper()
 			for r, err := range l.Since(t.Context(), since) {
@@ -58,4 +58,35 @@ func TestAudit(t *testing.T) {
 			t.Errorf("as it is stored: %+v, %v", m, err)
 		}
 	})
+}
+
+// A record is there for 90 days.
+func TestAuditIsKept(t *testing.T) {
+	dir := t.TempDir()
+	begin := time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+	for _, day := range []int{0, 89, 91} {
+		natstest.BubbleOn(t, dir, begin.AddDate(0, 0, day), func(t *testing.T, s *natstest.Server) {
+			js, err := stream.New(s.Connect(t), stream.Config{Logger: natstest.Logger(t.Output())})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := audit.New(js)
+			if day == 0 {
+				if err := l.Write(t.Context(), audit.Record{By: "ann", Action: audit.Pause, Outcome: audit.Done}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+			n := 0
+			for _, err := range l.Since(t.Context(), time.Time{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if is := n == 1; is != (day < 90) {
+				t.Errorf("after %d days: %d records", day, n)
+			}
+		})
+	}
 }

@@ -51,8 +51,8 @@ func inUse(host string, port int) error {
 		ErrAddressInUse, address(host, port))
 }
 
-// loopback reports whether only this host can reach the address.
-func loopback(host string) bool {
+// Loopback reports whether only this host can reach the address.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

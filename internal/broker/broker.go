@@ -69,6 +69,7 @@ type Config struct {
 	Host   string       // address to listen on; empty: 127.0.0.1
 	Port   int          // 0 or -1: any free port, see [Broker.ClientURL]
 	Logger *slog.Logger // nil: nothing is logged
+	Access Access       // who may do what; the zero value lets everybody in
 }
 
 // Broker is a running nats-server and the lock on its store. Run and Shutdown are for its
@@ -83,6 +84,9 @@ type Broker struct {
 	disk     disk                          // what the store is on
 	shutdown sync.Once
 	closed   atomic.Bool // Shutdown was called
+
+	opts  *server.Options // that the server was started with
+	users version         // of their file, as they are known
 }
 
 // Start locks the store, starts the server and returns when it accepts connections.
@@ -122,7 +126,7 @@ func Start(cfg Config) (*Broker, error) {
 		_ = b.lock.Close() // as above
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	if !loopback(cfg.Host) {
+	if !Loopback(cfg.Host) && !cfg.Access.Guarded() {
 		b.log.Warn("the broker has no authentication and other hosts can reach it: let only hosts that you trust do so",
 			slog.String("address", address(b.cfg.Host, b.cfg.Port)))
 	}
@@ -158,7 +162,7 @@ func (b *Broker) Shutdown() {
 		if b.health() == nil {
 			clients := b.ForeignClients()
 			if clients > 0 {
-				b.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("clients", clients))
+				b.log.Warn("the broker stops with this worker, and others are connected to it", slog.Int("count", clients))
 			}
 			b.takeLastStock(clients)
 		}
@@ -174,7 +178,11 @@ func (b *Broker) Shutdown() {
 
 // ClientURL is where clients on this host reach the broker.
 func (b *Broker) ClientURL() string {
-	return "nats://" + Reachable(address(b.cfg.Host, b.cfg.Port))
+	scheme := "nats://"
+	if b.cfg.Access.tls != nil {
+		scheme = "tls://"
+	}
+	return scheme + Reachable(address(b.cfg.Host, b.cfg.Port))
 }
 
 // InProcessConn returns a connection that uses no socket: to the server started last, so
@@ -216,6 +224,9 @@ func (b *Broker) watch(ctx context.Context) error {
 			}
 		case now := <-tick.C:
 			err := b.health()
+			if err == nil {
+				b.reload()
+			}
 			if err != nil && (errors.Is(err, errStopped) || b.disk.takesWrites(ctx, now)) {
 				return err
 			}
@@ -254,7 +265,7 @@ func (b *Broker) serve() error {
 	if port == 0 {
 		port = server.RANDOM_PORT // to the server, 0 means 4222
 	}
-	srv, err := server.NewServer(&server.Options{
+	opts := &server.Options{
 		ServerName:             serverName,
 		Host:                   b.cfg.Host,
 		Port:                   port,
@@ -267,7 +278,10 @@ func (b *Broker) serve() error {
 		MaxPingsOut:            maxPingsOut,
 		// SyncInterval stays at the server's two minutes: the page cache outlives the
 		// process, so only a crash of the host can cost what was not yet synced.
-	})
+	}
+	b.cfg.Access.apply(opts)
+	b.opts, b.users = opts.Clone(), versionOf(b.cfg.Access.file)
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
@@ -67,13 +66,4 @@ func listed(states []job.State) string {
 		names[i] = string(s)
 	}
 	return strings.Join(names, ", ")
-}
-
-// upTo leaves out what came into its state at a time or later.
-func upTo(f filter.Filter, at time.Time) filter.Filter {
-	bound, err := filter.Parse(string(filter.Until) + ":" + at.UTC().Format(time.RFC3339Nano))
-	if err != nil {
-		panic(err) // a time in the form that is parsed
-	}
-	return f.With(bound.Terms[0])
 }

@@ -45,7 +45,7 @@ func Look(ctx context.Context, l Lister, op Operation) (*Looked, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := view.Query{Filter: upTo(op.Filter, from.before), Cursor: from.cursor, N: lookAtOnce, Search: true}
+	q := view.Query{Filter: op.Filter, Before: from.before, Cursor: from.cursor, N: lookAtOnce, Search: true}
 	looked := &Looked{Sample: []view.Job{}, Types: []string{}}
 	for {
 		page, err := l.List(ctx, q)

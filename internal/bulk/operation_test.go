@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +204,31 @@ func TestCancelRaces(t *testing.T) {
 		kinds := m.oneEnd(t)
 		if kinds[millhand.EventCancelled] == 0 || kinds[millhand.EventCancelled] > r.Done || m.count(t, "state:scheduled,ready,running,retrying") != 0 {
 			t.Errorf("report %+v, ends %v", r, kinds)
+		}
+	})
+}
+
+// Jobs that wait are cancelled before those that run, so that none of them starts in their room. One that has
+// started meanwhile is meant all the same.
+func TestWhatWaitsIsCancelledFirst(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		const slots, jobs = 20, 50
+		m := newMill(t, s)
+		var started atomic.Int32
+		m.hire(t, "import", func(ctx context.Context) error {
+			started.Add(1)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		m.enqueue(t, jobs, "import")
+		op := m.operation(t, bulk.Cancel, "state:ready,running type:import")
+		action := &bulk.Canceller{Store: m.store, Orders: m.registry, Order: job.Order{Grace: time.Second}}
+		if _, err := m.client.Cancel(t.Context(), millhand.Ref{Queue: "default", Type: "import", ID: "import-0"}); err != nil { // the next one starts
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if r := m.run(t, op, action); r.Done != jobs-1 || started.Load() != slots+1 {
+			t.Errorf("%d were started; %+v", started.Load(), r)
 		}
 	})
 }

@@ -92,7 +92,7 @@ func (r *run) pages(ctx context.Context, op Operation) error {
 // read sends pages until there are no more, or as many jobs as are wanted.
 func (r *run) read(ctx context.Context, op Operation, from place, steps chan<- step) {
 	defer close(steps)
-	q := view.Query{Filter: upTo(op.Filter, from.before), Cursor: from.cursor, Search: true}
+	q := view.Query{Filter: op.Filter, Before: from.before, Cursor: from.cursor, Search: true}
 	for taken := 0; op.Limit == 0 || taken < op.Limit; {
 		q.N = actAtOnce
 		if op.Limit > 0 {

@@ -66,6 +66,15 @@ func (f *ConnFlags) Register(fs *pflag.FlagSet) {
 	fs.Var(&f.MaxBytes, "max-bytes", "`SIZE` limit of each stream that is made, where an account demands one; a queue that reaches it loses its oldest jobs")
 }
 
+// VisitGiven calls visit with the flags that were given, for a process that is to connect likewise.
+func (f *ConnFlags) VisitGiven(visit func(name, value string)) {
+	f.flags.VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed {
+			visit(flag.Name, flag.Value.String())
+		}
+	})
+}
+
 // Target resolves flags, environment and context. Its errors are usage errors that name
 // the flag or variable at fault; files have been read once, so a typo ends the command
 // rather than the first reconnect.

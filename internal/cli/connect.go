@@ -35,6 +35,7 @@ type Target struct {
 	Domain string    // JetStream domain, if any
 	Remote bool      // a server, context, credential or domain was given: do not embed a broker
 	Trace  io.Writer // is told of each request, if not nil
+	Show   io.Writer // is told each request as a call of nats, if not nil
 	Given  string    // the flag or variable that says so, the first of them; empty: none
 
 	options []nats.Option
@@ -43,15 +44,19 @@ type Target struct {
 // String is the URL without users, passwords and tokens, for logs and errors.
 func (t Target) String() string { return Redact(t.URL) }
 
-// Connect connects once, within 5 seconds, to the first server that answers. The error
+// Connect connects once, within 5 seconds or until the deadline of ctx, to the first server that answers. The error
 // says on one line what failed and what to do. The end of ctx stops the attempt, but does
 // not harm the connection later.
 func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, error) {
 	if err := checkURL(t.URL); err != nil { // nats.go's error would quote it
 		return nil, &badURLError{err}
 	}
+	budget := connectBudget
+	if end, ok := ctx.Deadline(); ok {
+		budget = max(min(budget, time.Until(end)), time.Millisecond)
+	}
 	// A server may take this long twice: to accept, and to say hello.
-	timeout := connectBudget / time.Duration(2*(strings.Count(t.URL, ",")+1))
+	timeout := budget / time.Duration(2*(strings.Count(t.URL, ",")+1))
 
 	var connected atomic.Bool
 	var dialErr error // nats.go drops a refused connection's; written by one goroutine at a time
@@ -64,6 +69,9 @@ func (t Target) Connect(ctx context.Context, opts ...nats.Option) (*nats.Conn, e
 		dialErr = err
 		if t.Trace != nil && err == nil {
 			conn = traced(conn, t.Trace)
+		}
+		if t.Show != nil && err == nil {
+			conn = shown(conn, t.Show)
 		}
 		return conn, err
 	})

@@ -113,6 +113,21 @@ func TestConnectFailsOnOneLineWithinFiveSeconds(t *testing.T) {
 	}
 }
 
+// A caller with less time than that gets its error, which says what failed, within its own.
+func TestConnectFailsBeforeADeadline(t *testing.T) {
+	isolate(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	nc, err := Target{URL: "nats://" + listen(t).Addr().String()}.Connect(ctx)
+	if err == nil {
+		nc.Close()
+		t.Fatal("connected")
+	}
+	if !strings.Contains(err.Error(), "no answer") || ctx.Err() != nil {
+		t.Errorf("Connect = %v, and the context's end is %v; want an answer before that", err, ctx.Err())
+	}
+}
+
 func TestConnectEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

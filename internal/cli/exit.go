@@ -57,6 +57,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stderr io.
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
 	root.SetErr(stderr)
+	root.SetFlagErrorFunc(flagError)
 
 	// cobra reports a bad flag, a bad argument and a missing flag by four different ways
 	// and as plain errors. They have in common that no RunE was reached.

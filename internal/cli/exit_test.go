@@ -34,7 +34,7 @@ func TestExecute(t *testing.T) {
 		"unknown flag":    {args: []string{"--nope"}, code: ExitUsage, stderr: "mill: unknown flag: --nope (see 'mill --help')\n"},
 		"bad flag value": {
 			args: []string{"-n", "x"}, code: ExitUsage,
-			stderr: "mill: invalid argument \"x\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"x\": invalid syntax (see 'mill --help')\n",
+			stderr: "mill: invalid argument \"x\" for \"-n, --number\" flag: want a whole number (see 'mill --help')\n",
 		},
 		"too many arguments": {args: []string{"a", "b"}, code: ExitUsage, stderr: "mill: accepts at most 1 arg(s), received 2 (see 'mill --help')\n"},
 		"flags that exclude each other": {
@@ -47,15 +47,15 @@ func TestExecute(t *testing.T) {
 		},
 		"password in a wrong flag": {
 			args: []string{"--number=u:hunter2@h:1"}, code: ExitUsage,
-			stderr: "mill: invalid argument \"xxxxx@h:1\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"xxxxx@h:1\": invalid syntax (see 'mill --help')\n",
+			stderr: "mill: invalid argument \"xxxxx@h:1\" for \"-n, --number\" flag: want a whole number (see 'mill --help')\n",
 		},
 		"password within an argument": {
 			args: []string{"--number", "get https://u:hunter\"2@h/ there"}, code: ExitUsage,
-			stderr: "mill: invalid argument \"xxxxx@xxxxx\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"xxxxx@xxxxx\": invalid syntax (see 'mill --help')\n",
+			stderr: "mill: invalid argument \"xxxxx@xxxxx\" for \"-n, --number\" flag: want a whole number (see 'mill --help')\n",
 		},
 		"an address": {
 			args: []string{"--number=me@example.com"}, code: ExitUsage,
-			stderr: "mill: invalid argument \"me@example.com\" for \"-n, --number\" flag: strconv.ParseInt: parsing \"me@example.com\": invalid syntax (see 'mill --help')\n",
+			stderr: "mill: invalid argument \"me@example.com\" for \"-n, --number\" flag: want a whole number (see 'mill --help')\n",
 		},
 		"subcommand": {args: []string{"sub", "--nope"}, code: ExitUsage, stderr: "mill: unknown flag: --nope (see 'mill sub --help')\n"},
 	}

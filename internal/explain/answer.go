@@ -16,6 +16,10 @@ const (
 	Dead      Code = "dead"
 	Cancelled Code = "cancelled"
 
+	Held     Code = "held"     // it is a step of a workflow, and not released
+	Skipped  Code = "skipped"  // it is one that never will be
+	Workflow Code = "workflow" // it is one itself
+
 	NotDue       Code = "not_due"
 	Backoff      Code = "backoff"
 	ScheduleLate Code = "schedule_late"
@@ -88,6 +92,20 @@ type (
 		Attempt int    `json:"attempt,omitempty"`
 		Reason  string `json:"reason,omitempty"`
 		Error   string `json:"error,omitempty"`
+	}
+	// StepData goes with Held and Skipped.
+	StepData struct {
+		Workflow string   `json:"workflow"`
+		Step     string   `json:"step"`
+		Waits    []string `json:"waits,omitempty"`
+	}
+	// WorkflowData goes with Workflow.
+	WorkflowData struct {
+		Phase    string   `json:"phase"`
+		Steps    int      `json:"steps"`
+		Ended    int      `json:"ended"`
+		UnderWay []string `json:"under_way,omitempty"` // steps that run, or may
+		Signals  []string `json:"signals,omitempty"`   // steps that wait for somebody to signal
 	}
 	// DueData goes with NotDue and ScheduleLate.
 	DueData struct {

@@ -92,18 +92,20 @@ func (e *explainer) notFound() {
 // lateAfter is how late the broker may be with a schedule before that is a fault.
 const lateAfter = 5 * time.Second
 
+// overdue reports whether the broker has not made the job ready that was due.
+func (e *explainer) overdue() bool { return e.At.Sub(e.Message.RunAt) > lateAfter }
+
 // later says what a job waits for whose time has not come.
 func (e *explainer) later() {
 	m, ev := e.Message, e.Event
 	e.at(m.State(), m.Stored)
 	due := m.RunAt.UTC()
-	if late := e.At.Sub(due); late > lateAfter {
+	if e.overdue() {
 		e.say(Reason{
 			Code: ScheduleLate, Blocking: true, Since: due, Data: e.dueBy(),
-			Text: "it was due, and the broker has not made it ready: it is overloaded, or its stream has no leader",
+			Text: "it was due, and the broker has not made it ready: it is overloaded, a limit of its stream or account refused the message, or the stream has no leader",
 		})
-		e.advise("see what the broker says of itself", "millhand status")
-		e.advise("have it run now", "millhand run "+e.ref())
+		e.advise("see what the broker says of itself, and find a stream with a limit; a worker makes the job ready within a few minutes of its end", "millhand verify --only S02")
 		return
 	}
 	e.cancelling()

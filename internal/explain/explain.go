@@ -8,6 +8,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/view"
+	"github.com/millhand/millhand/internal/workflow"
 )
 
 // Explain says why the job of a case is where it is. It always gives a reason.
@@ -20,8 +21,12 @@ func Explain(c *view.Case) *Answer {
 	switch m := c.Message; {
 	case c.Lacks(view.MissingMessage):
 		// That is said already: nothing else is known for certain.
+	case c.Part != nil && c.Part.Step != "" && (c.Part.Held() || c.Part.State == workflow.Skipped):
+		e.held()
 	case c.Ended():
 		e.ended()
+	case c.Part != nil && c.Part.Step == "" && !m.RunAt.IsZero() && !e.overdue():
+		e.workflow()
 	case !m.RunAt.IsZero():
 		e.later()
 	case c.HandedOut():
@@ -124,7 +129,7 @@ func lasts(r *Reason, now time.Time) time.Duration {
 // rank is the order of reasons that last as long as each other.
 func rank(c Code) int {
 	return slices.Index([]Code{
-		BrokerUnready, Expired, NoWorker, QueuePaused, TypePaused, QuotaFull, QuotaLost, QuotaHeldIdle, RateExhausted, Outranked, SlotsFull, Behind,
+		BrokerUnready, Held, Workflow, Expired, NoWorker, QueuePaused, TypePaused, QuotaFull, QuotaLost, QuotaHeldIdle, RateExhausted, Outranked, SlotsFull, Behind,
 		Stuck, Cancelling, WorkerSilent, WaitsInHand, Running, Unclaimed,
 	}, c)
 }

@@ -38,7 +38,7 @@ func (e *explainer) inHand() {
 // running says how a job runs.
 func (e *explainer) running(r *registry.Running) {
 	e.at(job.Running, r.Since)
-	data := RunData{Worker: r.Node, Attempt: e.Message.Attempt, TimeoutAt: r.TimeoutAt, Progress: r.Progress, Told: r.Told, Trace: traceOf(e.Message.Trace)}
+	data := RunData{Worker: r.Node, Attempt: e.Message.Attempt, TimeoutAt: r.TimeoutAt, Progress: r.Progress, Told: r.Told, Trace: job.TraceID(e.Message.Trace["traceparent"])}
 	if r.Told != "" && !e.said(Cancelling) {
 		e.say(Reason{
 			Code: Stuck, Since: r.Since.UTC(), Data: data,
@@ -135,13 +135,4 @@ func (e *explainer) cancelling() {
 		e.say(Reason{Code: Cancelling, Text: text, Since: o.At.UTC(), Data: data})
 		return
 	}
-}
-
-// traceOf is the second field of a traceparent, empty if that is none.
-func traceOf(trace map[string]string) string {
-	parts := strings.Split(trace["traceparent"], "-")
-	if len(parts) < 3 {
-		return ""
-	}
-	return parts[1]
 }

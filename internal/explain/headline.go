@@ -1,6 +1,9 @@
 package explain
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Headline says in a few words what the first reason is.
 func (a *Answer) Headline() string {
@@ -12,6 +15,13 @@ func (a *Answer) Headline() string {
 		if r.Code == Running {
 			return "worker " + d.Worker + " runs it"
 		}
+	case StepData:
+		if r.Code == Held {
+			return "waits for " + strings.Join(d.Waits, "; ")
+		}
+		return "it is skipped"
+	case WorkflowData:
+		return fmt.Sprintf("%d of %d steps have ended", d.Ended, d.Steps)
 	case BehindData:
 		return "waits for its turn"
 	}

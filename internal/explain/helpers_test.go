@@ -72,6 +72,8 @@ func (m *mill) must(err error) {
 	}
 }
 
+func (*mill) sleep(d time.Duration) { time.Sleep(d) }
+
 // enqueue enqueues a job with a chosen id.
 func (m *mill) enqueue(typ, id string, opts ...millhand.EnqueueOption) {
 	m.Helper()

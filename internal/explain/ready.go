@@ -193,8 +193,26 @@ func (e *explainer) slots() {
 	if by := mostly(data.Used); by != "" {
 		text += ": " + by
 	}
+	if of := e.pipelines(); of != "" {
+		text += "; jobs go to " + of + ", and no more than it asks for"
+	}
 	e.say(Reason{Code: SlotsFull, Blocking: true, Text: text, Data: data})
 	e.advise("see what runs, the longest first", "millhand running")
+}
+
+// pipelines names those that the workers which could take the job pass it to, and what they have in hand.
+func (e *explainer) pipelines() string {
+	inHand := make(map[string]int)
+	for _, n := range e.takers() {
+		for _, p := range n.Pipelines {
+			inHand[p.Name] += p.InHand
+		}
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(inHand)) {
+		all = append(all, fmt.Sprintf("the pipeline %s (%d in hand)", name, inHand[name]))
+	}
+	return strings.Join(all, " and ")
 }
 
 // free is how many jobs a worker could take: as it says when it is asked, else as it wrote last.

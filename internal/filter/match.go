@@ -72,33 +72,25 @@ func (t *Term) match(j *Job, now time.Time) bool {
 			return !j.Since.Before(v.time(now))
 		case Until:
 			return j.Since.Before(v.time(now))
-		case Age, Due, Wait, Run:
-			d, ok := j.length(t.Key, now)
-			return ok && v.holds(int64(d))
+		case Age:
+			return v.lasts(j.Since, now)
+		case Due:
+			return !j.DueAt.IsZero() && v.holds(int64(j.DueAt.Sub(now)))
+		case Wait:
+			return v.lasts(j.ReadyAt, orNow(j.StartedAt, now))
+		case Run:
+			return v.lasts(j.StartedAt, orNow(j.EndedAt, now))
 		}
 		return false
 	})
 }
 
-// length is one of the job's durations, and false if it has none.
-func (j *Job) length(k Key, now time.Time) (time.Duration, bool) {
-	switch k { //nolint:exhaustive // of the keys these alone are durations
-	case Age:
-		return now.Sub(j.Since), !j.Since.IsZero()
-	case Due:
-		return j.DueAt.Sub(now), !j.DueAt.IsZero()
-	case Wait:
-		if j.StartedAt.IsZero() {
-			return now.Sub(j.ReadyAt), !j.ReadyAt.IsZero()
-		}
-		return j.StartedAt.Sub(j.ReadyAt), !j.ReadyAt.IsZero()
-	case Run:
-		if j.EndedAt.IsZero() {
-			return now.Sub(j.StartedAt), !j.StartedAt.IsZero()
-		}
-		return j.EndedAt.Sub(j.StartedAt), !j.StartedAt.IsZero()
+// orNow is a time, or now if it has not come.
+func orNow(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return now
 	}
-	return 0, false
+	return at
 }
 
 // is compares a name.
@@ -120,3 +112,6 @@ func (v *Value) isIn(text string) bool {
 
 // holds compares a number.
 func (v *Value) holds(n int64) bool { return v.low <= n && n <= v.high }
+
+// lasts compares how long it was from one time to another. What has not begun lasts for no time at all.
+func (v *Value) lasts(from, to time.Time) bool { return !from.IsZero() && v.holds(int64(to.Sub(from))) }

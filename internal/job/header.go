@@ -25,10 +25,12 @@ const (
 	HeaderUniqueUntil = "Millhand-Unique-Until"
 	HeaderOnce        = "Millhand-Once"
 	HeaderAwait       = "Millhand-Await"
+	HeaderRunTrace    = "Millhand-Run-Trace"
 	HeaderRetryOf     = "Millhand-Retry-Of"
 	HeaderCron        = "Millhand-Cron"
 	HeaderCronRev     = "Millhand-Cron-Rev"
 	HeaderTick        = "Millhand-Tick"
+	HeaderWorkflow    = "Millhand-Workflow"
 	HeaderMeta        = "Millhand-Meta-" // prefix
 	headerTraceParent = "traceparent"
 	headerTraceState  = "tracestate"
@@ -38,6 +40,7 @@ const (
 const (
 	MaxMaxAttempts = 1_000_000 // that a job or a type may ask for
 	maxLife        = 64
+	maxWorkflow    = 160
 	maxMetaKey     = 64
 	maxMeta        = 16 << 10 // bytes, keys and values together
 	maxTrace       = 8 << 10  // bytes, both headers together
@@ -91,6 +94,8 @@ func (r *Record) SetHeader(h map[string][]string) {
 	set(HeaderOnce, flag(r.Reused))
 	set(HeaderAwait, flag(r.Awaited))
 	set(HeaderRetryOf, r.RetryOf)
+	set(HeaderRunTrace, r.RunTrace)
+	set(HeaderWorkflow, r.Workflow)
 	if t := r.Tick; t != nil {
 		set(HeaderCron, t.Entry)
 		set(HeaderCronRev, sequence(t.Rev))
@@ -160,6 +165,10 @@ func (r *Record) readHeader(d *decoder) {
 		r.Awaited = d.flag()
 	case HeaderRetryOf:
 		r.RetryOf = d.text(maxLife)
+	case HeaderRunTrace:
+		r.RunTrace = d.text(maxLife)
+	case HeaderWorkflow:
+		r.Workflow = d.text(maxWorkflow)
 	case HeaderCron, HeaderCronRev, HeaderTick:
 		r.readTick(d)
 	case headerTraceParent, headerTraceState:

@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Longest names, in characters.
@@ -28,8 +29,13 @@ func CheckQueue(name string) error {
 	return check("queue", name, maxName)
 }
 
-// CheckType returns an [*InvalidError] if name cannot be a job type.
-func CheckType(name string) error { return check("type", name, maxName) }
+// CheckType returns an [*InvalidError] if name cannot be a job type. Those that begin with _ are Millhand's own.
+func CheckType(name string) error {
+	if strings.HasPrefix(name, "_") && name != WorkflowType {
+		return &InvalidError{What: "type", Name: name, Rule: "begins with _, which is reserved"}
+	}
+	return check("type", name, maxName)
+}
 
 // CheckKey returns an [*InvalidError] if name cannot be a key that types share.
 func CheckKey(name string) error { return check("key", name, maxName) }

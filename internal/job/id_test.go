@@ -57,6 +57,15 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestReservedTypes(t *testing.T) {
+	for name, good := range map[string]bool{"_workflow": true, "_": false, "_mine": false, "mine_": true, "-_": true} {
+		err := CheckType(name)
+		if e, ok := errors.AsType[*InvalidError](err); ok == good || ok && e.Rule != "begins with _, which is reserved" {
+			t.Errorf("type %q: %v", name, err)
+		}
+	}
+}
+
 func TestReservedQueues(t *testing.T) {
 	for _, name := range []string{
 		"event", "dead", "control", "stats", "state", "workflow", "ready", "later", "pin", "once", "cron", "spent", "retry",

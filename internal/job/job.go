@@ -46,11 +46,21 @@ type Record struct {
 	Awaited     bool      // somebody waits for the end, which is written even of a type that ends in silence
 	RetryOf     string    // the life that died, of a dead job that was requeued
 	Tick        *Tick     // of a job of cron; nil: another one
+	Workflow    string    // which step of which workflow it is; empty: of none
 
-	Meta    map[string]string
-	Trace   map[string]string // traceparent and tracestate, passed through
-	Payload []byte
+	Meta  map[string]string
+	Trace map[string]string // traceparent and tracestate, passed through
+	// RunTrace is the traceparent of the last run before, of those that were traced.
+	RunTrace string
+	Payload  []byte
 }
+
+// WorkflowType is the type of the jobs by which workflows drive themselves. Types that begin like it are
+// reserved.
+const WorkflowType = "_workflow"
+
+// InWorkflow reports whether the end of r concerns a workflow.
+func (r *Record) InWorkflow() bool { return r.Workflow != "" || r.Type == WorkflowType }
 
 // A Tick says which one of cron's a job is.
 type Tick struct {

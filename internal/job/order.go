@@ -2,6 +2,7 @@ package job
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,6 +11,9 @@ const (
 	DefaultGrace = 10 * time.Second
 	MaxGrace     = time.Hour
 )
+
+// MaxUnique is for how long the id of a job may stay taken.
+const MaxUnique = 366 * 24 * time.Hour
 
 // MaxOrderReason is how long the text of an order may be, bytes.
 const MaxOrderReason = 1 << 10
@@ -25,6 +29,7 @@ type Order struct {
 	Before time.Time // those enqueued later do not match, by the broker's clock
 	States []State   // in which the jobs were then; empty: all
 	DueBy  time.Time // of those that waited for their time; zero: any
+	Group  string    // what the headers Millhand-Workflow of those of a group begin with; empty: any
 
 	Grace  time.Duration // that a running handler has before it is given up
 	Reason string        // a text, for the event
@@ -60,7 +65,9 @@ func (o *Order) Matches(r *Record, state State) bool {
 }
 
 // matchesAll reports whether r is old enough for an order of many.
-func (o *Order) matchesAll(r *Record) bool { return !r.EnqueuedAt.After(o.Before) }
+func (o *Order) matchesAll(r *Record) bool {
+	return !r.EnqueuedAt.After(o.Before) && strings.HasPrefix(r.Workflow, o.Group)
+}
 
 // StateThen returns the state that a job which is ready now was in when an order of many was given:
 // it waited for its time if its message was stored after that.
@@ -94,6 +101,7 @@ type Held struct {
 
 	// What becomes of it; if neither is set it runs on, since the order is not about running jobs.
 	Told    bool `json:"told,omitempty"`    // it runs, and is to end
+	Batch   bool `json:"batch,omitempty"`   // with others in one call, which goes on: the job ends with it
 	Dropped bool `json:"dropped,omitempty"` // it did not start, and has ended
 }
 

@@ -65,4 +65,7 @@ const (
 	ReasonSuperseded = "superseded" // a newer job took its id, or cron's entry was edited
 	ReasonMissed     = "missed"     // a tick of cron that came too late
 	ReasonRequested  = "requested"  // somebody cancelled it
+	ReasonStep       = "step"       // a step of the workflow failed
+	ReasonUndo       = "undo"       // so did one that was to undo another
+	ReasonDeadline   = "deadline"   // the workflow did not end in time
 )

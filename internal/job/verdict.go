@@ -31,6 +31,9 @@ type PermanentError struct{ Err error }
 func (e *PermanentError) Error() string { return e.Err.Error() }
 func (e *PermanentError) Unwrap() error { return e.Err }
 
+// Permanent tells pipelines, which do not import this package.
+func (e *PermanentError) Permanent() bool { return true }
+
 // A MalformedError says that a payload is not what the type's handler decodes.
 type MalformedError struct{ Err error }
 
@@ -52,6 +55,9 @@ type LaterError struct {
 
 func (e *LaterError) Error() string { return e.Err.Error() }
 func (e *LaterError) Unwrap() error { return e.Err }
+
+// RetryAfter tells pipelines, which do not import this package.
+func (e *LaterError) RetryAfter() time.Duration { return e.Delay }
 
 // A PanicError is a handler's panic.
 type PanicError struct {

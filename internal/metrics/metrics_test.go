@@ -41,13 +41,14 @@ func observed() *worker.Observation {
 	settle.Observe(5 * time.Millisecond)
 	return &worker.Observation{
 		Health:  worker.Health{State: worker.Working, Unsettled: 3, Abandoned: 1, Rebuilt: 2, ClockOffset: 1500 * time.Millisecond},
-		Version: "v1.2.3", Concurrency: 16, Running: map[tally.Pair]int{{Queue: "default", Type: "email"}: 4},
+		Version: "v1.2.3", Concurrency: 16, Running: map[tally.Pair]int{{Queue: "default", Type: "email"}: 4}, SlotsUsed: 4,
 		Counted: book.Read(time.Now(), nil), Settle: settle.Read(),
 		Permits: []slots.PermitUse{
-			{Key: slots.Key{Kind: slots.OfType, Name: "email"}, Permits: 5, Used: 4, Want: 9},
+			{Key: slots.Key{Kind: slots.OfType, Name: "email"}, Permits: 5, Used: 4, Want: 9, Stops: 3},
 			{Key: slots.Key{Rate: true, Kind: slots.OfType, Name: "email"}, Permits: 0, Used: 2, Want: 9},
 			{Key: slots.Key{Kind: slots.OfKey, Name: "crm"}, Permits: 2},
 		},
+		Requests: map[string]*tally.Histogram{"publish": settle.Read(), "registry": settle.Read(), "renew": new(tally.Histogram)},
 		Restarts: map[string]uint64{"puller": 7}, Connected: true, Reconnects: 2,
 		RenewalsConfirmed: 11, RenewalsFailed: 1, RecordsStored: 6, RecordsResent: 1, RecordsDropped: 0,
 	}

@@ -36,6 +36,7 @@ type workerDescs struct {
 	permits, restarts                  *prometheus.Desc
 	connected, reconnects, clock       *prometheus.Desc
 	records                            *prometheus.Desc
+	request, permitStops               *prometheus.Desc
 }
 
 func newWorkerDescs() workerDescs {
@@ -46,7 +47,7 @@ func newWorkerDescs() workerDescs {
 		build:       desc("build_info", "Version of the program and of Go.", "version", "goversion"),
 		state:       desc("worker_state", "Whether the worker is in this state.", "state"),
 		slots:       desc("slots", "Jobs that the worker runs at once at most."),
-		used:        desc("slots_used", "Jobs that it runs."),
+		used:        desc("slots_used", "Slots that its running jobs take."),
 		running:     desc("jobs_running", "Jobs that it runs, by type.", "queue", "type"),
 		started:     desc("runs_started_total", "Handlers called.", "queue", "type"),
 		ended:       desc("runs_ended_total", "Ends of runs, and of jobs that this worker ended without one, by outcome.", "queue", "type", "outcome"),
@@ -67,6 +68,8 @@ func newWorkerDescs() workerDescs {
 		connected:   desc("broker_connected", "Whether there is a connection to the broker."),
 		reconnects:  desc("broker_reconnects_total", "Times that a lost connection came back."),
 		clock:       desc("clock_offset_seconds", "How far this machine's clock is ahead of the broker's."),
+		request:     desc("broker_request_duration_seconds", "Time until the broker answered a request, or did not: a write of a job or an event by itself, of the registry, the renewal of a lease.", "op"),
+		permitStops: desc("permit_stops_total", "Jobs that were told to stop since their permit was lost.", "pool"),
 		records:     desc("stats_records_total", "Records of statistics, by what became of them.", "result"),
 	}
 }
@@ -77,6 +80,7 @@ func (w *Worker) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.build, d.state, d.slots, d.used, d.running, d.started, d.ended, d.dead, d.run, d.wait, d.settle, d.busy, d.lostLeases, d.redelivered,
 		d.panics, d.stuck, d.rebuilt, d.settling, d.renewals, d.permits, d.restarts, d.connected, d.reconnects, d.clock, d.records,
+		d.request, d.permitStops,
 	} {
 		to <- desc
 	}
@@ -92,17 +96,18 @@ func (w *Worker) Collect(to chan<- prometheus.Metric) {
 // collectJobs sends what is counted of jobs.
 func (w *Worker) collectJobs(to chan<- prometheus.Metric, o *worker.Observation) {
 	byPair, byType := w.types.byPair(o.Counted)
+	outcomes, reasons := labelsOf("outcome", tally.Outcomes()), labelsOf("reason", tally.Reasons())
 	for _, p := range sorted(byPair) {
-		c := byPair[p]
-		to <- counter(w.d.started, c.N[tally.Started], p.Queue, p.Type)
-		for _, outcome := range tally.Outcomes() {
-			to <- counter(w.d.ended, c.N[outcome], p.Queue, p.Type, outcome.String())
+		c, queue, typ := byPair[p], label("queue", p.Queue), label("type", p.Type)
+		to <- count(w.d.started, c.N[tally.Started], queue, typ)
+		for i, outcome := range tally.Outcomes() {
+			to <- count(w.d.ended, c.N[outcome], outcomes[i], queue, typ)
 		}
 		if c.N[tally.Dead] == 0 {
 			continue // most types have no dead jobs, and need no five series for that
 		}
-		for _, reason := range tally.Reasons() {
-			to <- counter(w.d.dead, c.N[reason], p.Queue, p.Type, reason.String())
+		for i, reason := range tally.Reasons() {
+			to <- count(w.d.dead, c.N[reason], queue, reasons[i], typ)
 		}
 	}
 	for _, typ := range slices.Sorted(maps.Keys(byType)) {
@@ -132,12 +137,8 @@ func (w *Worker) collectWorker(to chan<- prometheus.Metric, o *worker.Observatio
 	for _, state := range []string{worker.Starting, worker.Working, worker.Draining} {
 		to <- gauge(w.d.state, oneIf(o.State == state), state)
 	}
-	used := 0
-	for _, n := range o.Running {
-		used += n
-	}
 	to <- gauge(w.d.slots, o.Concurrency)
-	to <- gauge(w.d.used, used)
+	to <- gauge(w.d.used, o.SlotsUsed)
 	to <- newHistogram(w.d.settle, o.Settle)
 	to <- gauge(w.d.settling, o.Unsettled)
 	to <- gauge(w.d.stuck, o.Abandoned)
@@ -149,9 +150,15 @@ func (w *Worker) collectWorker(to chan<- prometheus.Metric, o *worker.Observatio
 		to <- gauge(w.d.permits, p.Used, pool, "used")
 		to <- gauge(w.d.permits, max(p.Permits-p.Used, 0), pool, "idle")
 		to <- gauge(w.d.permits, p.Want, pool, "wanted")
+		if !p.Key.Rate {
+			to <- counter(w.d.permitStops, p.Stops, pool)
+		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(o.Restarts)) {
 		to <- counter(w.d.restarts, o.Restarts[part], part)
+	}
+	for _, op := range slices.Sorted(maps.Keys(o.Requests)) {
+		to <- newHistogram(w.d.request, o.Requests[op], label("op", op))
 	}
 	to <- gauge(w.d.connected, oneIf(o.Connected))
 	to <- counter(w.d.reconnects, o.Reconnects)
@@ -161,11 +168,14 @@ func (w *Worker) collectWorker(to chan<- prometheus.Metric, o *worker.Observatio
 	to <- counter(w.d.records, o.RecordsDropped, "dropped")
 }
 
+// rateOf begins the label of a rate.
+const rateOf = "rate:"
+
 // Pool returns the value of the label pool of a limit: "import", "key=crm", "queue=default", and of a
 // rate "rate:import".
 func Pool(k slots.Key) string {
 	if k.Rate {
-		return "rate:" + k.String()
+		return rateOf + k.String()
 	}
 	return k.String()
 }

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 	_ "unsafe" // for linkname
@@ -43,3 +44,12 @@ func runClock(t TB) {
 	}()
 	t.Cleanup(func() { close(stop) })
 }
+
+// nats.go keeps timers for later use. One of a bubble must not be used in another.
+//
+//go:linkname timerPool github.com/nats-io/nats%2ego.globalTimerPool
+var timerPool struct{ p sync.Pool } //nolint:gochecknoglobals // the client's
+
+// dropTimers forgets those timers. Two garbage collections, which empty each pool, cost more than many
+// a test.
+func dropTimers() { timerPool.p = sync.Pool{} }

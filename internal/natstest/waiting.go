@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -23,8 +24,15 @@ func (w Waiting) Run() int {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) && !UnderRace() {
 		_ = flag.Set(f.Name, strconv.Itoa(waitingTests)) // the flag takes any number
 	}
+	defer aside.Wait()
 	return w.M.Run()
 }
+
+var aside sync.WaitGroup //nolint:gochecknoglobals // of the process
+
+// Aside runs what ends a test beside those that follow. The next bubble waits for it, and so does
+// [Waiting.Run].
+func Aside(f func()) { aside.Go(f) }
 
 // UnderRace reports whether the tests run with the race detector.
 func UnderRace() bool {

@@ -78,7 +78,7 @@ func BenchmarkDecodeDelivery(b *testing.B) {
 	sent := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.hold(m, p.Queue, p.Type, defaultAckWait, sent); err != nil {
+		if _, err := s.hold(m, p.Queue, p.Type, DefaultAckWait, sent); err != nil {
 			b.Fatal(err)
 		}
 	}

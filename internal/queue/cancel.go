@@ -24,6 +24,7 @@ type Orders interface {
 // Cancelled says what became of a job that was to be cancelled.
 type Cancelled struct {
 	Worker     string   // that runs it, and has told its handler; empty: the job had not started
+	Batch      bool     // the worker runs it with others in one call, and has told nobody
 	Unanswered []string // workers that did not answer
 }
 
@@ -77,7 +78,7 @@ func (s *Store) CarryOut(ctx context.Context, o *job.Order, orders Orders) (Canc
 	}
 	c := Cancelled{Unanswered: answers.Unanswered}
 	if h, ok := answers.Runner(o.Type, o.ID, o.Life()); ok {
-		c.Worker = h.Worker // which notes that the order is done when the job has ended
+		c.Worker, c.Batch = h.Worker, h.Batch // which notes that the order is done when the job has ended
 		return c, nil
 	}
 	removal := &removal{store: s, place: p, life: o.Life(), order: o, unanswered: len(c.Unanswered) > 0}
@@ -171,7 +172,7 @@ type removal struct {
 // run removes until nothing is left. It returns a [*FinishedError] if the life ended otherwise, and
 // [ErrNotFound] if nothing is known of it.
 func (r *removal) run(ctx context.Context) error {
-	for {
+	for conflicts := (stream.Conflicts{}); ; {
 		m, err := r.store.Find(ctx, r.place)
 		switch {
 		case errors.Is(err, ErrNotFound):
@@ -192,8 +193,12 @@ func (r *removal) run(ctx context.Context) error {
 		case end != nil && !requested(end):
 			return &FinishedError{State: end.Kind.State()} // whoever ended it removes the message
 		case end == nil:
-			if ended, err := r.end(ctx, m, last); err != nil || !ended {
-				if err != nil {
+			ended, err := r.end(ctx, m, last)
+			if err != nil {
+				return err
+			}
+			if !ended {
+				if err := conflicts.Wait(ctx); err != nil {
 					return err
 				}
 				continue
@@ -249,6 +254,9 @@ func (r *removal) remove(ctx context.Context, m *Message) error {
 	}
 	if err := r.keepID(ctx, m); err != nil {
 		return err
+	}
+	if err := r.store.arrive(ctx, &m.Record, job.EventCancelled, nil); err != nil {
+		return wrap(err, "count the end of %s in its workflow", r.place.ID)
 	}
 	return wrap(r.store.client.Remove(ctx, r.store.names.queueStream(r.place.Queue), m.Seq), "delete %s", r.place.ID)
 }

@@ -98,7 +98,7 @@ func (s *Store) CarryOutMany(ctx context.Context, o *job.Order, orders ManyOrder
 		}
 		c := newClearance(s, o, &answers)
 		for _, h := range answers.Held {
-			job := CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Worker: h.Worker, Unanswered: answers.Unanswered}}
+			job := CancelledJob{o.Queue, h.Type, h.ID, h.Life, Cancelled{Worker: h.Worker, Batch: h.Batch, Unanswered: answers.Unanswered}}
 			if h.Told && !yield(job, nil) {
 				return
 			}

@@ -8,16 +8,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/job"
 )
 
 const (
-	clockFor    = time.Minute     // a measurement holds, over one connection
-	clockAgain  = 5 * time.Second // after one that failed
-	clockJumped = time.Second     // of this machine's clock, after which it is measured anew
-	clockTold   = time.Second     // how far off a machine's clock is that is told
+	clockFor    = time.Minute           // a measurement holds, over one connection
+	clockAgain  = 5 * time.Second       // after one that failed
+	clockJumped = time.Second           // of this machine's clock, after which it is measured anew
+	clockLook   = 10 * time.Millisecond // between two looks whether the connection is another
+	clockTold   = time.Second           // how far off a machine's clock is that is told
 )
 
 // A clock is how far the broker's is from this machine's, as the leader of one queue's stream has
@@ -32,16 +34,47 @@ type clock struct {
 	reconnects uint64        // of the connection, then
 }
 
+// reconnects is how often a connection was lost and is back. It is asked under the connection's lock, for which
+// each caller would wait while others write: so most go by what was seen lately.
+type reconnects struct {
+	mu    sync.Mutex
+	at    time.Time
+	count uint64
+}
+
+// lately is what it was at most a clockLook before now.
+func (r *reconnects) lately(nc *nats.Conn, now time.Time) uint64 {
+	r.mu.Lock()
+	count, recent := r.count, now.Sub(r.at) < clockLook
+	r.mu.Unlock()
+	if recent {
+		return count
+	}
+	return r.now(nc)
+}
+
+// now asks the connection.
+func (r *reconnects) now(nc *nats.Conn) uint64 {
+	now, count := time.Now(), nc.Stats().Reconnects
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if count >= r.count {
+		r.at, r.count = now, count
+	}
+	return count
+}
+
 // Now returns the time by the clock of the broker that makes the jobs of a queue ready. Whatever
 // is an absolute time in a message is made by it: this machine's clock may be minutes off.
 //
-// It asks the broker where it has not for a minute, or not over this connection. While that fails,
+// It asks the broker where it has not for a minute, or not over this connection, which is seen within
+// 10 ms. While that fails,
 // what was known before goes on. If nothing was, the error says that; it is never this machine's
 // own time instead.
 func (s *Store) Now(ctx context.Context, queue job.Name) (time.Time, error) {
 	c := s.clockOf(queue)
 	now := time.Now()
-	offset, known, stale := c.read(now, s.nc.Stats().Reconnects)
+	offset, known, stale := c.read(now, s.reconnects.lately(s.nc, now))
 	if !stale {
 		return now.Add(offset), nil
 	}
@@ -51,7 +84,7 @@ func (s *Store) Now(ctx context.Context, queue job.Name) (time.Time, error) {
 	case <-ctx.Done():
 		return time.Time{}, context.Cause(ctx)
 	}
-	if offset, _, stale := c.read(time.Now(), s.nc.Stats().Reconnects); !stale { // somebody else was first
+	if offset, _, stale := c.read(time.Now(), s.reconnects.now(s.nc)); !stale { // somebody else was first
 		return time.Now().Add(offset), nil
 	}
 	_, err := s.queueInfo(ctx, queue)
@@ -68,34 +101,29 @@ func (s *Store) Now(ctx context.Context, queue job.Name) (time.Time, error) {
 		c.fail(time.Now())
 		return time.Now().Add(offset), nil
 	}
-	offset, _, _ = c.read(time.Now(), s.nc.Stats().Reconnects)
+	offset, _, _ = c.read(time.Now(), 0)
 	return time.Now().Add(offset), nil
 }
 
 // knownNow is Now without asking the broker. It reports false where that would.
 func (s *Store) knownNow(queue job.Name) (time.Time, bool) {
 	now := time.Now()
-	offset, _, stale := s.clockOf(queue).read(now, s.nc.Stats().Reconnects)
+	offset, _, stale := s.clockOf(queue).read(now, s.reconnects.lately(s.nc, now))
 	return now.Add(offset), !stale
 }
 
 // queueInfo returns what is to be known of a queue's stream, and reads the broker's clock by the way.
 func (s *Store) queueInfo(ctx context.Context, queue job.Name) (*jetstream.StreamInfo, error) {
 	name := s.names.queueStream(queue)
-	reconnects, sent := s.nc.Stats().Reconnects, time.Now()
+	reconnects, sent := s.reconnects.now(s.nc), time.Now()
 	info, err := s.client.Info(ctx, name)
 	if err != nil {
-		return nil, s.deniedInfo(name, err)
+		return nil, err
 	}
 	offset := offsetOf(sent, time.Now(), info.TimeStamp)
 	s.clockOf(queue).set(offset, time.Now(), reconnects)
 	s.tellClock(ctx, offset)
 	return info, nil
-}
-
-// deniedInfo is err or, if it is not allowed to ask, the server's word on that.
-func (s *Store) deniedInfo(name string, err error) error {
-	return s.client.Denied(s.client.API("STREAM.INFO."+name), err)
 }
 
 // offsetOf returns how far the broker's clock is ahead of this machine's: it said what time it was

@@ -94,6 +94,7 @@ func TestTheBrokersClockDecides(t *testing.T) {
 					t.Errorf("run at %v, due %v, enqueued at %v, %v; the broker's time is %v", m.RunAt, m.Due, m.EnqueuedAt, err, broker())
 				}
 				s.sleep(time.Until(m.RunAt) + time.Second)
+				pulled := time.Now()
 				h := n.pull()
 				if err := n.settle(h, Outcome{Kind: job.EventRetrying, Error: "boom", Delay: 20 * time.Minute}); err != nil {
 					t.Fatal(err)
@@ -121,6 +122,12 @@ func TestTheBrokersClockDecides(t *testing.T) {
 				}
 				if got := store.ClockOffset(); got != -shift {
 					t.Errorf("ClockOffset = %v, want %v", got, -shift)
+				}
+				h.store = store          // which knows the clock by now
+				h.stored += int64(shift) // which the link leaves as it is in deliveries
+				h.seenAt.Store(pulled.UnixNano())
+				if got := h.Waited(); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+					t.Errorf("it was ready for %v before it was pulled, want a second", got)
 				}
 			})
 		})

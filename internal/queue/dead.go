@@ -68,11 +68,11 @@ func (f DeadFilter) check() error {
 
 // checkDeadReason returns a [*job.InvalidError] for a reason that no dead job has; none is fine.
 func checkDeadReason(reason string) error {
-	const want = "want exhausted, permanent, expired, malformed or crashed"
+	const want = "want exhausted, permanent, expired, malformed, crashed, step or undo"
 	switch reason {
-	case "", job.ReasonExhausted, job.ReasonPermanent, job.ReasonExpired, job.ReasonMalformed, job.ReasonCrashed:
+	case "", job.ReasonExhausted, job.ReasonPermanent, job.ReasonExpired, job.ReasonMalformed, job.ReasonCrashed, job.ReasonStep, job.ReasonUndo:
 		return nil
-	case job.ReasonSuperseded, job.ReasonMissed, job.ReasonRequested:
+	case job.ReasonSuperseded, job.ReasonMissed, job.ReasonRequested, job.ReasonDeadline:
 		return job.Invalid("reason", reason, "is one of a cancelled job: "+want)
 	}
 	return job.Invalid("reason", reason, want)

@@ -68,6 +68,8 @@ func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
 		return nil, &job.InvalidError{What: name, Rule: "is without its payload, which was too large to be kept: enqueue it anew"}
 	case d.Origin != "":
 		return nil, &job.InvalidError{What: name, Rule: "was published on " + d.Origin + ", which is no job's subject: publish it on a good one"}
+	case d.InWorkflow():
+		return nil, &job.InvalidError{What: name, Rule: "is of a workflow, which has counted its end and would not have it run: retry the workflow (millhand workflow retry)"}
 	}
 	r := d.Record
 	r.Life, r.RetryOf = job.RequeuedLife(d.Life), d.Life

@@ -3,8 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,101 +173,12 @@ func TestRequeueAfterACrash(t *testing.T) {
 	}
 }
 
-// A job with the id of a dead one, or one that keeps it, is in the way.
-func TestRequeueBesideAnother(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		n := s.node("n")
-		d := n.die("a", Outcome{Reason: job.ReasonPermanent})
-		other := s.enqueue("a")
-		refused := func(until time.Time) {
-			t.Helper()
-			_, err := s.store.Requeue(s.ctx, testPlace("a"), d.Life, d.Seq, Revival{})
-			duplicate, ok := errors.AsType[*DuplicateError](err)
-			if !ok || duplicate.Life != other.Life || !duplicate.Until.Equal(until) {
-				t.Errorf("requeued beside another: %v", err)
-			}
-		}
-		refused(time.Time{})
-		n.finishAll(Outcome{Kind: job.EventSucceeded})
-		until := time.Now().Add(time.Hour).UTC()
-		if _, err := s.store.client.Publish(s.ctx, s.store.holdMsg(testPlace("a"), other.Life, until)); err != nil {
-			t.Fatal(err)
-		}
-		refused(until)
-		if got := s.deadIDs(DeadFilter{}); len(got) != 1 {
-			t.Errorf("dead: %q", got)
-		}
-		time.Sleep(time.Hour + time.Second)
-		s.requeue(d, Revival{})
-	})
-}
-
-// A job that keeps its id for a while may be requeued meanwhile: it is the job that keeps it.
-func TestRequeueOfAHeldID(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		n := s.node("n")
-		r := s.record("a")
-		r.UniqueUntil = time.Now().Add(time.Hour).UTC()
-		if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.settle(n.pullStarted(), Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent}); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-		if _, hold, err := s.store.findOrHold(s.ctx, testPlace("a")); err != nil || hold == nil || hold.Life != r.Life {
-			t.Fatalf("hold %+v, %v", hold, err)
-		}
-		d := s.deadOf(r.Life)
-		life := s.requeue(d, Revival{})
-		err := s.store.Enqueue(s.ctx, enqueueOf(s.record("a"), true, 0))
-		if duplicate, ok := errors.AsType[*DuplicateError](err); !ok || duplicate.Life != life {
-			t.Errorf("its id was given away: %v", err)
-		}
-		if err := n.settle(n.pullStarted(), Outcome{Kind: job.EventSucceeded}); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-		if _, hold, err := s.store.findOrHold(s.ctx, testPlace("a")); err != nil || hold == nil || hold.Life != life {
-			t.Errorf("hold %+v, %v", hold, err)
-		}
-		if again := s.requeue(d, Revival{}); again != life {
-			t.Errorf("requeued as %s", again)
-		}
-	})
-}
-
 // pullStarted is pull of a job whose handler starts.
 func (n *node) pullStarted() *Delivery {
 	n.t.Helper()
 	h := n.pull()
 	h.startedAt = time.Now()
 	return h
-}
-
-// The message of the dead life is not acknowledged yet: whoever is handed it next may bury it again.
-func TestRequeueBeforeTheAck(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		n := s.node("n")
-		r := s.enqueue("a")
-		h := n.pull()
-		n.link.Watch(func(subject string) natstest.Fate {
-			if subject == h.reply {
-				return natstest.Lost
-			}
-			return natstest.Pass
-		})
-		if err := n.settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent}); err != nil {
-			t.Fatal(err)
-		}
-		d := s.deadOf(r.Life)
-		_, err := s.store.Requeue(s.ctx, testPlace("a"), d.Life, d.Seq, Revival{})
-		if duplicate, ok := errors.AsType[*DuplicateError](err); !ok || duplicate.Life != r.Life {
-			t.Errorf("requeued before its end was complete: %v", err)
-		}
-		s.node("next").finishAll(Outcome{Kind: job.EventSucceeded})
-		s.requeue(d, Revival{})
-	})
 }
 
 // Records that cannot run as they are, and those that can though they lack something.
@@ -314,73 +223,6 @@ func TestRequeueOfOddRecords(t *testing.T) {
 	})
 }
 
-// Many at a time, up to a limit, and spread over a while. What cannot be requeued is told, and the rest
-// goes on; what dies again meanwhile is left.
-func TestRequeueDead(t *testing.T) {
-	inScene(t, func(t *testing.T, s *scene) {
-		const jobs, limit = 300, 280
-		n := s.nodeOf("n", 50)
-		for i := range jobs {
-			n.kill(fmt.Sprint("j", i), Outcome{Reason: job.ReasonPermanent, Error: "boom"})
-		}
-		other := s.enqueue("j3")
-		begun := time.Now()
-		done, refused := 0, 0
-		for r, err := range s.store.RequeueDead(s.ctx, DeadFilter{Error: "boom"}, Revivals{Limit: limit, Spread: time.Hour}) {
-			_, duplicate := errors.AsType[*DuplicateError](r.Err)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case r.Err == nil:
-				done++
-			case duplicate && r.ID == "j3":
-				refused++
-			default:
-				t.Fatalf("%s: %v", r.ID, r.Err)
-			}
-		}
-		if done != limit || refused != 1 {
-			t.Fatalf("%d requeued, %d refused", done, refused)
-		}
-		if left := len(s.deadIDs(DeadFilter{})); left != jobs-limit {
-			t.Errorf("%d are dead still", left)
-		}
-		quarters := make([]int, 4)
-		for _, m := range s.waiting() {
-			if m.Header.Get(job.HeaderLife) == other.Life {
-				continue
-			}
-			at := begun
-			if due := m.Header.Get(job.HeaderDue); due != "" {
-				at, _ = time.Parse(time.RFC3339Nano, due)
-			}
-			quarters[min(max(int(at.Sub(begun)/(15*time.Minute)), 0), 3)]++
-		}
-		for _, q := range quarters {
-			if q < limit/4-3 || q > limit/4+3 {
-				t.Errorf("due in each quarter of the hour: %v", quarters)
-				break
-			}
-		}
-		again := 0
-		for r, err := range s.store.RequeueDead(s.ctx, DeadFilter{}, Revivals{}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Err != nil {
-				continue
-			}
-			again++
-			if err := n.settle(n.pull(), Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if again != jobs-limit-1 {
-			t.Errorf("%d requeued of %d, which died again meanwhile", again, jobs-limit-1)
-		}
-	})
-}
-
 // A tick that died is late when somebody has it run again, or its entry was edited meanwhile. That is
 // no reason not to.
 func TestRequeueOfATick(t *testing.T) {
@@ -393,60 +235,5 @@ func TestRequeueOfATick(t *testing.T) {
 	})
 	if p := (&Puller{settler: s}); !p.mayTick(t.Context(), h) || asked {
 		t.Error("a requeued tick is judged by its entry")
-	}
-}
-
-// Two workers that were held up bury one job, further apart than the broker knows a message by its id:
-// there are two records of one death, and the job runs again once.
-func TestRequeueOfTwoRecords(t *testing.T) {
-	for _, together := range []bool{false, true} {
-		t.Run(strconv.FormatBool(together), func(t *testing.T) {
-			inScene(t, func(t *testing.T, s *scene) {
-				r := s.enqueue("a")
-				die := func(*Delivery) Outcome { return Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent} }
-				first, dead := s.zombie(die), s.store.names.dead(testPlace("a"))
-				first.link.Watch(func(subject string) natstest.Fate {
-					if subject == dead {
-						first.link.Hold()
-					}
-					return natstest.Pass
-				})
-				first.step()
-				first.expire()
-				finish := func(z *zombie) {
-					z.link.Watch(nil)
-					z.link.Release()
-					<-z.ended
-				}
-				s.node("second").finishAll(Outcome{})
-				time.Sleep(dedupWindow + time.Second)
-				if together {
-					finish(first)
-				}
-				n := s.node("n")
-				requeue := func() {
-					for r, err := range s.store.RequeueDead(s.ctx, DeadFilter{}, Revivals{}) {
-						if err != nil || r.Err != nil || r.Life != job.RequeuedLife("life-1") {
-							t.Errorf("requeued %+v, %v", r, err)
-						}
-					}
-					n.finishAll(Outcome{Kind: job.EventSucceeded})
-				}
-				requeue()
-				if !together {
-					finish(first)
-					if got := s.deadIDs(DeadFilter{}); len(got) != 1 {
-						t.Fatalf("dead: %q", got)
-					}
-					requeue()
-				}
-				if got := len(s.events()); got != 2 || s.kinds(job.RequeuedLife(r.Life)) != "succeeded" {
-					t.Errorf("%d lives", got)
-				}
-				if got := s.deadIDs(DeadFilter{}); got != nil {
-					t.Errorf("still dead: %q", got)
-				}
-			})
-		})
 	}
 }

@@ -42,6 +42,7 @@ type Delivery struct {
 	left       atomic.Bool // its slot is free: the handler has returned, or was given up
 	store      *Store
 	progress   atomic.Pointer[progress] // nil: the handler has said nothing of it
+	traced     atomic.Pointer[traced]   // nil: the run is not
 	settlement settlement               // in the settler's hand
 	weight     int64                    // bytes that it takes there
 	shed       int                      // bytes of the payload, if that was dropped to save memory
@@ -172,6 +173,9 @@ func (h *Delivery) NotStarted() {
 	h.seenAt.Store(0)
 }
 
+// Node is the worker in whose hand it is.
+func (h *Delivery) Node() string { return h.store.cfg.Node }
+
 // Stored is when the message was, by the broker's clock; zero if that is not known.
 func (h *Delivery) Stored() time.Time {
 	if h.stored == 0 {
@@ -189,6 +193,15 @@ func (h *Delivery) StartedAt() time.Time {
 	return time.Unix(0, at)
 }
 
+// Waited is for how long it was ready before its handler was called, by the broker's clock; 0 if it was not.
+func (h *Delivery) Waited() time.Duration {
+	started := h.StartedAt()
+	if started.IsZero() || h.Stored().IsZero() {
+		return 0
+	}
+	return max(started.Sub(h.Stored())-h.store.ClockOffset(), 0)
+}
+
 // SinceFinished is how long ago its handler returned or was given up; false if it was not called. It
 // is for those who have the job after that.
 func (h *Delivery) SinceFinished() (time.Duration, bool) {
@@ -204,14 +217,7 @@ func (h *Delivery) Left() bool { return h.left.Load() }
 // Finished gives the job's slot back, and its permit unless its handler was given up. It returns how
 // long the handler took, 0 if it was not called.
 func (h *Delivery) Finished() (ran time.Duration) {
-	if !h.startedAt.IsZero() {
-		ran = max(time.Since(h.startedAt), 1)
-		h.finishedAt = h.startedAt.Add(ran)
-	}
-	h.left.Store(true)
-	if p := h.progress.Load(); p != nil {
-		p.end()
-	}
+	ran = h.Ran()
 	h.Ticket.Finished(ran)
 	return ran
 }

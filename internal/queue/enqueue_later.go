@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
 )
@@ -101,8 +99,5 @@ func checkDue(due, now time.Time) error {
 
 // errNoClock is what an enqueue ends with that needs the broker's time and does not get it.
 func errNoClock(err error) error {
-	if errors.Is(err, nats.ErrPermissionViolation) {
-		return fmt.Errorf("%w: %w: docs/wire.md lists what a job that waits for its time needs", ErrNotSent, err)
-	}
 	return fmt.Errorf("%w: %w", ErrNotSent, err)
 }

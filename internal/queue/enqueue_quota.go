@@ -99,7 +99,7 @@ func (s *Store) belowLimit(ctx context.Context, p job.Place, limit int, upTo uin
 // roughly returns how many messages of its type are ready or running. A job that is on
 // its way from one message to the next is counted twice.
 func (s *Store) roughly(ctx context.Context, p job.Place) (int, error) {
-	c, err := s.js.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
+	c, err := s.client.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, nil // nobody has ever handled the type
 	}

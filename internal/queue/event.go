@@ -34,6 +34,7 @@ type Event struct {
 	EnqueuedAt time.Time `json:"enqueued_at,omitzero"`
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	RunAt      time.Time `json:"run_at,omitzero"` // the next run, of a retry or snooze
+	Trace      string    `json:"trace,omitempty"` // the id of the run's trace, if that is kept
 	// Overtaken marks what a life says behind the events of a newer one, which a publisher
 	// started without asking whether the id is alive.
 	Overtaken bool `json:"overtaken,omitempty"`
@@ -66,6 +67,18 @@ func (e *Event) SetResult(b []byte) {
 		return
 	}
 	e.ResultBase64 = b
+}
+
+// Output returns what a handler returned. Only the space between the tokens of JSON is not kept.
+func (e *Event) Output() []byte {
+	var text string
+	switch {
+	case len(e.ResultBase64) > 0:
+		return e.ResultBase64
+	case e.ResultText && json.Unmarshal(e.Result, &text) == nil:
+		return []byte(text)
+	}
+	return e.Result
 }
 
 // compact returns b, which is JSON, without the space between its values: itself if it has none.

@@ -67,7 +67,7 @@ func (s *Store) expire(ctx context.Context, p job.Place, m *Message) bool {
 
 // handedOut reports whether a worker may have got the message of this sequence.
 func (s *Store) handedOut(ctx context.Context, p job.Place, seq uint64) (bool, error) {
-	c, err := s.js.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
+	c, err := s.client.Consumer(ctx, s.names.queueStream(p.Queue), p.Type.String())
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound): // no worker has ever served the type
 		return false, nil
@@ -91,7 +91,7 @@ func (t *settlement) endFirst(ctx context.Context) error {
 	case err == nil:
 		t.lastEvent, t.confirmed = seq, true
 	case !errors.Is(err, stream.ErrConflict): // which run looks into
-		return t.store.client.Denied(m.Subject, err)
+		return err
 	}
 	return t.run(ctx)
 }

@@ -130,7 +130,7 @@ func (s *Store) unfollow(ctx context.Context, c jetstream.Consumer) {
 // follow makes the consumer of a feed.
 func (s *Store) follow(ctx context.Context, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
 	return retryTransient(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
-		return s.js.OrderedConsumer(ctx, s.names.eventStream(), cfg)
+		return s.client.OrderedConsumer(ctx, s.names.eventStream(), cfg)
 	})
 }
 

@@ -29,6 +29,7 @@ func appendEvent(b []byte, e *Event) ([]byte, error) {
 	w.timeField(`,"enqueued_at":`, e.EnqueuedAt)
 	w.timeField(`,"started_at":`, e.StartedAt)
 	w.timeField(`,"run_at":`, e.RunAt)
+	w.textField(`,"trace":`, e.Trace)
 	if e.Overtaken {
 		w.b = append(w.b, `,"overtaken":true`...)
 	}

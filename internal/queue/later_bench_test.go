@@ -59,6 +59,28 @@ func BenchmarkDelayedEnqueue(b *testing.B) {
 	})
 }
 
+// BenchmarkKeptID is what an id that stays taken costs an enqueue by 32 callers, beside one of choice, in turns.
+func BenchmarkKeptID(b *testing.B) {
+	s := benchQueue(b)
+	var n atomic.Int64
+	for range 4 {
+		for name, kept := range map[string]time.Duration{"chosen": 0, "kept": time.Hour} {
+			b.Run(name, func(b *testing.B) {
+				b.SetParallelism(16)
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						e := enqueueOf(benchDelayed(fmt.Sprintf("j%d", n.Add(1))), true, 0)
+						e.UniqueFor = kept
+						if err := s.store.Enqueue(s.ctx, e); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
 func benchDelayed(id string) *job.Record {
 	r := benchRecord(id)
 	r.Queue, r.Type, r.Life = testQueue, testType, id

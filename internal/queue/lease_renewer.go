@@ -24,8 +24,8 @@ type Renewer struct {
 
 	wake chan struct{} // tick became shorter
 
-	astray  atomic.Int64 // len(lost)
-	renewed renewed
+	astray atomic.Int64 // len(lost)
+	renewed
 
 	mu   sync.Mutex
 	held map[*Delivery]struct{}
@@ -143,12 +143,18 @@ type renewals struct {
 }
 
 // renewed counts the renewals of a renewer, by what came of them.
-type renewed struct{ confirmed, failed atomic.Uint64 }
+type renewed struct {
+	confirmed, failed atomic.Uint64
+	took              atomic.Pointer[func(time.Duration)] // nil: nobody is told
+}
 
 // Renewals returns how many renewals the broker confirmed, and how many not.
 func (r *Renewer) Renewals() (confirmed, failed uint64) {
 	return r.renewed.confirmed.Load(), r.renewed.failed.Load()
 }
+
+// OnRenewed has f told how long the answer to each renewal took. It must not block.
+func (r *Renewer) OnRenewed(f func(took time.Duration)) { r.took.Store(&f) }
 
 func (r *renewals) add(h *Delivery) (token string) {
 	r.mu.Lock()
@@ -165,6 +171,9 @@ func (r *renewals) answered(m *nats.Msg) {
 	asked, ok := r.waiting[token]
 	delete(r.waiting, token)
 	r.mu.Unlock()
+	if f := r.took.Load(); ok && f != nil {
+		(*f)(time.Since(asked.sent))
+	}
 	switch {
 	case !ok:
 	case m.Header.Get(stream.HeaderStatus) == "":

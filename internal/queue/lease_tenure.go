@@ -55,7 +55,7 @@ func (s *Store) agree(at consumerPlace, has time.Duration) error {
 	switch want := s.cfg.AckWait; {
 	case has < MinAckWait:
 		return fmt.Errorf("%w: type %s in queue %s has %v, at least %v is needed; change it while no job of the type runs, with: %s %v",
-			ErrAckWait, at.typ, at.queue, has, MinAckWait, edit, defaultAckWait)
+			ErrAckWait, at.typ, at.queue, has, MinAckWait, edit, DefaultAckWait)
 	case want != 0 && has != want:
 		return fmt.Errorf("%w: type %s in queue %s has %v, not %v; leave out --ack-wait, or change it while no job of the type runs, with: %s %v",
 			ErrAckWait, at.typ, at.queue, has, want, edit, want)

@@ -99,18 +99,26 @@ func messageOf(p job.Place, got *stream.Message) *Message {
 	return m
 }
 
-// findLife returns a message of this life, which need not be the newest of its id, or [ErrNotFound].
+// findLife returns a message of this life, which need not be the newest of its id, or [ErrNotFound]. It
+// asks for one subject at a time, since with a wildcard the broker goes through all that is stored
+// behind the last message of the id.
 func (s *Store) findLife(ctx context.Context, p job.Place, life string) (*Message, error) {
-	for from := uint64(1); ; {
-		m, err := s.client.Next(ctx, s.names.queueStream(p.Queue), s.names.check(p), from)
-		if err != nil {
-			return nil, err
+	for _, subject := range s.names.alive(p) {
+		for from := uint64(1); ; {
+			m, err := s.client.Next(ctx, s.names.queueStream(p.Queue), subject, from)
+			if errors.Is(err, ErrNotFound) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			if lifeIn(m) == life {
+				return messageOf(p, m), nil
+			}
+			from = m.Seq + 1
 		}
-		if lifeIn(m) == life && !s.names.isHold(m.Subject) {
-			return messageOf(p, m), nil
-		}
-		from = m.Seq + 1
 	}
+	return nil, ErrNotFound
 }
 
 // lifeOf names the life of a job whose publisher gave none.

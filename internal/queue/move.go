@@ -89,7 +89,7 @@ func (v *move) run(ctx context.Context) error {
 			return Refusal(err)
 		}
 		if v.alive() != nil {
-			return v.store.denied(v.store.names.later(v.place), err)
+			return err
 		}
 		if err := stream.Sleep(ctx, pause); err != nil {
 			return err

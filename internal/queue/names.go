@@ -136,11 +136,17 @@ func (n names) placeOf(subject string) job.Place {
 
 // isHold tells the hold of an id from its jobs, by the third token of a subject that its check
 // covers.
-func (n names) isHold(subject string) bool {
+func (n names) isHold(subject string) bool { return n.kindOf(subject) == "once" }
+
+// isReady reports whether a subject of a queue is that of a job that is ready or runs.
+func (n names) isReady(subject string) bool { return n.kindOf(subject) == "ready" }
+
+// kindOf is the third token of a subject.
+func (n names) kindOf(subject string) string {
 	rest, _ := n.cut(subject)
 	_, rest, _ = strings.Cut(rest, ".")
 	kind, _, _ := strings.Cut(rest, ".")
-	return kind == "once"
+	return kind
 }
 
 // cut removes the namespace.

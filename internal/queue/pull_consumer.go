@@ -36,13 +36,13 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 		MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: maxWaitingPulls,
 	}
 	if cfg.AckWait == 0 {
-		cfg.AckWait = defaultAckWait
+		cfg.AckWait = DefaultAckWait
 	}
-	c, err := s.js.Consumer(ctx, name, typ.String())
+	c, err := s.client.Consumer(ctx, name, typ.String())
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		c, err = s.js.CreateConsumer(ctx, name, cfg)
+		c, err = s.client.CreateConsumer(ctx, name, cfg)
 		if stream.Code(err) == stream.CodeConsumerExists { // made meanwhile, with another lease
-			c, err = s.js.Consumer(ctx, name, typ.String())
+			c, err = s.client.Consumer(ctx, name, typ.String())
 		}
 	}
 	if stream.Code(err) == stream.CodeConsumerLimit {
@@ -63,7 +63,7 @@ func (s *Store) ensureConsumer(ctx context.Context, queue, typ job.Name) (*tenur
 func (s *Store) consumerInfo(ctx context.Context, queue, typ job.Name) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
-	c, err := s.js.Consumer(ctx, s.names.queueStream(queue), typ.String())
+	c, err := s.client.Consumer(ctx, s.names.queueStream(queue), typ.String())
 	if err != nil {
 		return nil, err
 	}

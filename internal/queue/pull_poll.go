@@ -39,7 +39,7 @@ func (p *Puller) act(ctx context.Context, a watchAction) error {
 		waiting := info != nil && !info.Paused && info.NumPending > 0 && p.source.Admits()
 		if p.watch.next(watchEvent{what: backlogPolled, at: time.Now(), waiting: waiting}) == resubscribe {
 			p.store.rebuilt.Add(1)
-			p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing again", slog.Uint64("waiting", info.NumPending))
+			p.log.WarnContext(ctx, "pull requests expire although jobs wait: subscribing again", slog.Uint64("count", info.NumPending))
 			return p.reopen(ctx)
 		}
 	}
@@ -81,7 +81,7 @@ func (p *Puller) tellPause(ctx context.Context, info *jetstream.ConsumerInfo) {
 	switch {
 	case info.Paused && !p.isPaused:
 		p.log.WarnContext(ctx, "the broker holds the jobs of this type back: its consumer is paused; nats consumer resume ends that",
-			slog.String("stream", info.Stream), slog.String("consumer", info.Name), slog.Duration("left", info.PauseRemaining.Round(time.Second)))
+			slog.String("stream", info.Stream), slog.String("consumer", info.Name), slog.Duration("duration", info.PauseRemaining.Round(time.Second)))
 	case !info.Paused && p.isPaused:
 		p.log.InfoContext(ctx, "the consumer is not paused any more")
 	}
@@ -121,7 +121,7 @@ func (p *Puller) inHandAlready(h *Delivery) bool {
 	if mine == nil {
 		return false
 	}
-	p.log.Warn("the broker handed out a job that this worker has in hand", slog.String("job_id", h.ID))
+	p.log.Warn("the broker handed out a job that this worker has in hand", slog.String("id", h.ID))
 	switch {
 	case mine.Seq == h.Seq && mine.lease.regain(h.lease.since):
 		return true // it is as good as a renewal

@@ -261,7 +261,7 @@ func (p *Puller) emit(ctx context.Context, run []*Delivery) {
 // mayRun reports whether h may run, and hands it to the settler if not.
 func (p *Puller) mayRun(ctx context.Context, h *Delivery, now time.Time, admitted bool) bool {
 	if h.lease.check(now) != nil {
-		p.log.WarnContext(ctx, "delivery came too late and is left to the next worker", slog.String("job_id", h.ID))
+		p.log.WarnContext(ctx, "delivery came too late and is left to the next worker", slog.String("id", h.ID))
 		return false
 	}
 	p.renewer.Keep(h)
@@ -293,7 +293,7 @@ func (p *Puller) expired(ctx context.Context, h *Delivery) bool {
 	}
 	now, err := p.store.Now(ctx, p.queue)
 	if err != nil {
-		p.log.WarnContext(ctx, "it cannot be told whether a job has expired: it runs", slog.String("job_id", h.ID), slog.Any("err", err))
+		p.log.WarnContext(ctx, "it cannot be told whether a job has expired: it runs", slog.String("id", h.ID), slog.Any("err", err))
 		return false
 	}
 	return h.Expired(now)

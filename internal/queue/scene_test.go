@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -213,7 +214,9 @@ func (n *node) pull() *Delivery {
 }
 
 // settle writes an outcome and returns when that has ended.
+// settle returns when the broker has removed what it has confirmed as settled, which it does on a goroutine of its own.
 func (n *node) settle(h *Delivery, o Outcome) error {
+	defer synctest.Wait()
 	return (&settlement{store: n.store, Delivery: h, Outcome: o}).run(n.ctx)
 }
 

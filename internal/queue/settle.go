@@ -161,11 +161,14 @@ func (s *Settler) Admit(h *Delivery, o *Outcome) bool {
 		return true
 	}
 	s.renewer.Release(h)
+	h.tellTracer(errNoRoom)
 	s.turnedAway.Add(1)
 	s.log.Error("job not settled, since the ends of too many others are not written: it runs again when its lease ends",
-		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt))
+		h.LogAttrs()...)
 	return false
 }
+
+var errNoRoom = errors.New("the ends of too many other jobs are not written")
 
 // Hurry ends all waiting for room [settleWithin] from now. It is for the end of a drain.
 func (s *Settler) Hurry() { time.AfterFunc(settleWithin, s.room.shut) }
@@ -262,6 +265,7 @@ func (s *Settler) Run(ctx context.Context) error {
 }
 
 func (s *Settler) report(t *settlement, err error) {
+	t.tellTracer(err)
 	if err == nil && t.silent() {
 		t.count()
 	}
@@ -283,10 +287,7 @@ func (s *Settler) report(t *settlement, err error) {
 }
 
 func (t *settlement) attrs() []any {
-	return []any{
-		slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
-		slog.Int("attempt", t.Attempt), slog.Any("outcome", t.Kind),
-	}
+	return append(t.LogAttrs(), slog.Any("outcome", t.Kind))
 }
 
 // silent reports whether the end of t is written by its ack alone. A job of which something

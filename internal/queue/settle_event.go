@@ -33,7 +33,7 @@ func (t *settlement) writeEvent(ctx context.Context) error {
 // logUnwritten logs what no event says, since the stream takes none of this job.
 func (t *settlement) logUnwritten(ctx context.Context, err error) {
 	t.store.log.ErrorContext(ctx, "the broker takes no event of this job in any form: what happened to it is only here",
-		append(t.attrs(), slog.String("reason", t.Reason), slog.String("error", head(t.Error, maxErrorText)), slog.Any("err", err))...)
+		append(t.attrs(), slog.String("reason", t.Reason), slog.String("text", head(t.Error, maxErrorText)), slog.Any("err", err))...)
 }
 
 // publishEvent writes e once, on the condition that the last event known is still the last.
@@ -184,6 +184,9 @@ func (t *settlement) event(now time.Time) Event {
 		Attempt: t.Attempt, Crashes: t.Crashes,
 		Reason: head(t.Reason, maxReasonText), Error: head(t.Error, maxErrorText), Stack: head(t.Stack, maxStackText),
 		EnqueuedAt: t.EnqueuedAt.UTC(), StartedAt: t.startedAt.UTC(),
+	}
+	if trace := t.RunTraced(); trace != "" {
+		e.Trace = job.TraceID(trace)
 	}
 	if t.Delay > 0 {
 		e.RunAt = e.Time.Add(t.Delay)

@@ -69,6 +69,10 @@ func (s *Settler) stored(ts []*settlement) {
 			t.confirmed = true
 			t.count()
 		}
+		if t.InWorkflow() { // it is to be counted there first
+			s.tracker.toSlowPath(ts[i : i+1])
+			continue
+		}
 		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.tracker.toSlowPath(ts[i : i+1])
 			continue

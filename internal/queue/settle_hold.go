@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stream"
@@ -20,7 +21,7 @@ func (t *settlement) keepID(ctx context.Context) error {
 	if err != nil || !t.UniqueUntil.After(now) {
 		return err
 	}
-	m := t.store.holdMsg(t.place, t.Life, t.UniqueUntil)
+	m := t.store.holdMsg(t.place, t.Life, t.heldUntil(now))
 	stream.Expect(m, t.Seq, t.store.names.check(t.place))
 	for {
 		_, err := t.write(ctx, m, "hold of the id")
@@ -50,9 +51,18 @@ func (s *Settler) sendHold(t *settlement) (token uint64, err error) {
 	if !known || !s.store.keepsIDs(t.place.Queue) || !t.UniqueUntil.After(now) {
 		return 0, errSlowPath
 	}
-	m := s.store.holdMsg(t.place, t.Life, t.UniqueUntil)
+	m := s.store.holdMsg(t.place, t.Life, t.heldUntil(now))
 	stream.Expect(m, t.Seq, s.store.names.check(t.place))
 	return s.store.client.Send(m, t)
+}
+
+// heldUntil is until when the id stays taken. Whoever publishes without this library may have asked for a
+// time that the broker cannot count to: its schedule would fire at once.
+func (t *settlement) heldUntil(now time.Time) time.Time {
+	if last := now.Add(job.MaxUnique); t.UniqueUntil.After(last) {
+		return last
+	}
+	return t.UniqueUntil
 }
 
 // errSlowPath says that there is more to be done than one write.

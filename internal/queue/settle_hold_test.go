@@ -192,3 +192,24 @@ func TestAnIDIsFreeIfAWorkerDiesThatDidNotStartTheJob(t *testing.T) {
 		s.checkFree("a")
 	})
 }
+
+// A publisher of another kind may ask for a time that the broker cannot count to: the id is kept for as long as
+// any may be, and not for no time at all.
+func TestAnIDIsNotKeptForEver(t *testing.T) {
+	inScene(t, func(t *testing.T, s *scene) {
+		r := s.record("a")
+		r.UniqueUntil = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+		if err := s.store.Enqueue(s.ctx, enqueueOf(r, true, 0)); err != nil {
+			t.Fatal(err)
+		}
+		n := s.node("n")
+		n.settler.Settle(n.pull().start(), Outcome{Kind: job.EventSucceeded})
+		ended := time.Now()
+		s.sleep(time.Second)
+		err := s.store.Enqueue(s.ctx, enqueueOf(s.record("a"), true, 0))
+		d, _ := errors.AsType[*DuplicateError](err)
+		if d == nil || d.Until.Sub(ended.Add(job.MaxUnique)).Abs() > time.Second {
+			t.Errorf("enqueue of its id: %v, want one that is taken for %v", err, job.MaxUnique)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,7 @@ func (t *settlement) successor(ctx context.Context) (*nats.Msg, error) {
 	r := t.Record
 	r.LastEvent = t.lastEvent
 	r.From = t.holder
+	r.RunTrace = cmp.Or(t.RunTraced(), r.RunTrace)
 	r.Started = r.Started || t.Kind != "" // else it is handed back unstarted
 	switch t.Kind {
 	case job.EventRetrying:
@@ -169,7 +171,7 @@ func (t *settlement) superseded(ctx context.Context) error {
 		switch {
 		case err == nil:
 			t.count()
-			return nil
+			return t.arrive(ctx)
 		case errors.Is(err, stream.ErrConflict):
 		case final(err):
 			t.logUnwritten(ctx, err)

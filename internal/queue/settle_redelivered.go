@@ -56,13 +56,16 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 
 // completeEnd does what is left to do after the event of an end, but for the ack.
 func (t *settlement) completeEnd(ctx context.Context, end *Event) error {
-	t.Outcome = Outcome{Kind: end.Kind, Reason: end.Reason, Error: end.Error, Stack: end.Stack}
+	t.Outcome = Outcome{Kind: end.Kind, Result: end.Output(), Reason: end.Reason, Error: end.Error, Stack: end.Stack}
 	t.startedAt = end.StartedAt
 	t.unstarted = end.Kind == job.EventCancelled && end.Holder != "" && end.StartedAt.IsZero()
 	if err := t.completeBurial(ctx, end); err != nil {
 		return err
 	}
-	return t.keepID(ctx)
+	if err := t.keepID(ctx); err != nil {
+		return err
+	}
+	return t.arrive(ctx)
 }
 
 // completeBurial buries a dead job of which there is no record yet. What another message of the life

@@ -43,7 +43,7 @@ func tooLarge(err error) bool {
 // write publishes m until the stream has taken it or refuses it for good, for as long as the lease
 // lives. It returns the sequence, [ErrLeaseLost], [stream.ErrConflict] or an error that is [final].
 func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint64, error) {
-	seq, err := t.store.client.Confirm(ctx, m, &endWrite{settlement: t, subject: m.Subject, what: what}, settlePauseMax)
+	seq, err := t.store.client.Confirm(ctx, m, &endWrite{settlement: t, what: what}, settlePauseMax)
 	if ctx.Err() == nil {
 		t.store.refused.drop(t)
 	}
@@ -54,8 +54,7 @@ func (t *settlement) write(ctx context.Context, m *nats.Msg, what string) (uint6
 // lives, unless the broker will never take it.
 type endWrite struct {
 	*settlement
-	subject string
-	what    string // is written
+	what string // is written
 }
 
 // Final implements [stream.RetryPolicy].
@@ -66,14 +65,14 @@ func (w *endWrite) Restore(ctx context.Context) error { return w.store.restore(c
 
 // Failed implements [stream.RetryPolicy].
 func (w *endWrite) Failed(err error) {
-	w.store.refused.add(w.settlement, w.what, w.store.denied(w.subject, err))
+	w.store.refused.add(w.settlement, w.what, err)
 	w.store.Doubt()
 }
 
 // readFor reads what a settlement has to know, until there is an answer or the lease is lost.
 func readFor[T any](ctx context.Context, t *settlement, what string, read func(context.Context) (T, error)) (T, error) {
 	refused := &t.store.refused
-	v, err := stream.RetryRead(ctx, t.Alive, func(ctx context.Context) (T, error) {
+	v, err := stream.KeepReading(ctx, t.Alive, func(ctx context.Context) (T, error) {
 		v, err := read(ctx)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			refused.add(t, what, err)

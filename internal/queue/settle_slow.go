@@ -86,6 +86,9 @@ func (t *settlement) finishEffect(ctx context.Context) error {
 	if err == nil {
 		err = t.keepID(ctx)
 	}
+	if err == nil {
+		err = t.arrive(ctx)
+	}
 	if err != nil {
 		return err
 	}

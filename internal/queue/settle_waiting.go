@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,8 +60,8 @@ func (r *refusals) add(t *settlement, what string, err error) {
 	}
 	r.said = now
 	s := r.summary()
-	r.log.Warn("ends of jobs do not get through to the broker: trying again", slog.Int("ends", s.Ends), slog.Time("since", s.Since),
-		slog.String("job_id", t.ID), slog.String("type", t.Type), slog.String("queue", t.Queue),
+	r.log.Warn("ends of jobs do not get through to the broker: trying again", slog.Int("count", s.Ends), slog.Time("since", s.Since),
+		slog.String("queue", t.Queue), slog.String("type", t.Type), slog.String("id", t.ID),
 		slog.String("what", what), slog.Any("err", err), slog.String("next", advice(err)))
 }
 
@@ -97,7 +96,7 @@ func (r *refusals) summary() Refused {
 // advice says what there is to do about a refusal.
 func advice(err error) string {
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		return "allow this worker's user to publish it: docs/wire.md lists what a worker needs"
+		return "allow this worker's user to publish it: docs/security.md lists what a worker needs"
 	}
 	switch stream.Code(err) {
 	case 0:
@@ -109,23 +108,6 @@ func advice(err error) string {
 	default:
 		return "see the broker's log: it goes on by itself once the broker takes it"
 	}
-}
-
-// denied is err or, of a write that had no answer because it is not allowed, the reason: the
-// server tells that apart from any request.
-func (s *Store) denied(subject string, err error) error {
-	if stream.Code(err) != 0 || !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	said := s.nc.LastError()
-	if !errors.Is(said, nats.ErrPermissionViolation) {
-		return err
-	}
-	tokens := strings.SplitN(subject, ".", 3) // what is allowed is so by prefix
-	if !strings.Contains(said.Error(), strings.Join(tokens[:min(2, len(tokens))], ".")) {
-		return err
-	}
-	return said
 }
 
 // An UnsettledError says that a settler stopped before it had written the ends of jobs.

@@ -54,7 +54,7 @@ func refusing() map[string]struct {
 					}}}
 				})
 			},
-			func(s *scene) { restart(s, nil) }, "ermissions",
+			func(s *scene) { restart(s, nil) }, "no permission to publish to millhand.event",
 		},
 		"no JetStream": {
 			func(s *scene) { restart(s, func(o *server.Options) { o.JetStream = false }) },

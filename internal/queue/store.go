@@ -28,9 +28,9 @@ const (
 	eventsPerSubject   = 64        // the attempts of one id that stay readable
 	deadMaxAge         = 30 * 24 * time.Hour
 	dedupWindow        = 30 * time.Second
-	maxWaitingPulls    = 4_096 // one per worker and type
-	defaultAckWait     = 30 * time.Second
-	maxHeaderOverhead  = 64 << 10 // what a successor or dead record may add to a payload
+	maxWaitingPulls    = 4_096            // one per worker and type
+	DefaultAckWait     = 30 * time.Second // of a queue whose workers name none
+	maxHeaderOverhead  = 64 << 10         // what a successor or dead record may add to a payload
 	maxErrorText       = 8 << 10
 	maxStackText       = 16 << 10
 	maxErrorsInDeadJob = 32 << 10
@@ -59,6 +59,7 @@ type Store struct {
 	cfg    Config
 	log    *slog.Logger
 
+	steps      Steps    // see CountSteps
 	refused    refusals // ends that do not get through
 	waiters    waiters
 	ackBody    []byte
@@ -82,8 +83,9 @@ type Store struct {
 	paces     map[job.Name]*pace // of bulk enqueues into them
 	mayNotEnd atomic.Bool        // jobs that have expired, for want of a permission
 
-	clocks    map[job.Name]*clock
-	clockTold atomic.Bool // that this machine's is off
+	clocks     map[job.Name]*clock
+	reconnects reconnects
+	clockTold  atomic.Bool // that this machine's is off
 
 	lacking map[string]*stream.LackingError // what streams lack, by their names; nil: nothing
 }

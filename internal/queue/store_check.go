@@ -24,6 +24,7 @@ type StreamCheck struct {
 	store  *Store
 	queue  job.Name
 	warned map[string]time.Time // when, by what about
+	looks  int                  // for types that wait
 }
 
 // NewStreamCheck returns the check of a queue.
@@ -47,6 +48,20 @@ func (c *StreamCheck) Run(ctx context.Context) error {
 	return errors.Join(err, queueErr, eventsErr)
 }
 
+// Waiting returns types of which jobs are ready, as [Store.WaitingTypes] does. A long queue is looked
+// at in one of six calls, and the first.
+func (c *StreamCheck) Waiting(ctx context.Context) ([]string, error) {
+	info, err := c.store.queueInfo(ctx, c.queue)
+	if err != nil {
+		return nil, err
+	}
+	c.looks++
+	if info.State.Msgs > longQueue && c.looks%waitingEvery != 1 {
+		return nil, nil
+	}
+	return c.store.waitingTypes(ctx, c.queue, info)
+}
+
 // due reports whether a warning is to be given now, rather than that it was a short while ago.
 func (c *StreamCheck) due(what string) bool {
 	if at, warned := c.warned[what]; warned && time.Since(at) < warnEvery {
@@ -63,7 +78,7 @@ func (c *StreamCheck) warnFull(ctx context.Context, info *jetstream.StreamInfo) 
 	}
 	c.store.log.WarnContext(ctx, "a queue is nearly as full as its stream may be, and then loses its oldest jobs: raise the limit, with nats stream edit, or add workers",
 		slog.String("queue", c.queue.String()), slog.String("stream", info.Config.Name), slog.Int64("max_bytes", info.Config.MaxBytes), slog.Int64("max_msgs", info.Config.MaxMsgs),
-		slog.Uint64("bytes", info.State.Bytes), slog.Uint64("msgs", info.State.Msgs))
+		slog.Uint64("bytes", info.State.Bytes), slog.Uint64("messages", info.State.Msgs))
 }
 
 // usedOf returns how much of its tightest limit a stream has, from 0 to 1; 0 without limits.

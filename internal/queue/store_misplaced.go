@@ -76,7 +76,7 @@ func (w *Sweeper) buryIfMisplaced(ctx context.Context, m *stream.Message, now ti
 		return true, err
 	}
 	w.log.WarnContext(ctx, "a message in the queue is no job, and nobody would have been handed it: buried",
-		slog.String("subject", head(h.origin, maxSubjectShown)), slog.String("job_id", h.ID), slog.String("type", h.Type), slog.Any("err", why))
+		slog.String("subject", head(h.origin, maxSubjectShown)), slog.String("id", h.ID), slog.String("type", h.Type), slog.Any("err", why))
 	return true, nil
 }
 

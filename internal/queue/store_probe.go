@@ -95,9 +95,6 @@ func (s *Store) probe(ctx context.Context, p probe) error {
 	_, err := s.client.Publish(ctx, &nats.Msg{Subject: p.subject})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), p.subject) {
-			return denied
-		}
 		return fmt.Errorf("%w: the broker is away or overloaded, or cannot write to its disk", errNoAnswer)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: stream %s is not there, or has no leader", err, p.stream)

@@ -100,7 +100,7 @@ func (r *reserve) forget(ctx context.Context) bool {
 	state := info.State
 	from := state.FirstSeq + (state.LastSeq-min(state.FirstSeq, state.LastSeq))/historyShare + 1
 	m, err := s.client.Next(ctx, s.names.eventStream(), ">", from)
-	keep := historyKeep + max(s.cfg.AckWait, defaultAckWait, s.longestLease())
+	keep := historyKeep + max(s.cfg.AckWait, DefaultAckWait, s.longestLease())
 	if err != nil || time.Since(m.Time) < keep {
 		return false
 	}
@@ -109,6 +109,6 @@ func (r *reserve) forget(ctx context.Context) bool {
 		return false
 	}
 	s.log.WarnContext(ctx, "the broker's store is full: removed the oldest events, so that jobs can end; give it more room, or keep history for a shorter time",
-		slog.Uint64("events", n), slog.Time("until", m.Time))
+		slog.Uint64("count", n), slog.Time("until", m.Time))
 	return true
 }

@@ -7,11 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/stream"
 )
 
 // Bounds of sweeping. Every worker sweeps: all writes are on conditions, so that several do no
@@ -41,13 +37,16 @@ type Sweeper struct {
 	types []job.Name
 	log   *slog.Logger
 
-	later    uint64 // sequence where the next look at the waiting jobs begins
-	next     int    // place in types of the next consumer
-	refused  int64  // that of the store, when all waiting jobs were looked at for it
-	thorough bool   // which is going on
+	later    uint64    // sequence where the next look at the waiting jobs begins; 0: a round does
+	laterEnd uint64    // sequence of the last of them when the round began
+	gone     time.Time // when the broker last had to go through a long stretch of the stream, by its clock
+	next     int       // place in types of the next consumer
+	refused  int64     // that of the store, when all waiting jobs were looked at for it
+	thorough bool      // which is going on
 	acked    map[uint64]bool
-	place    uint64 // sequence where the next look for misplaced messages begins
-	odd      bool   // the next pass is to begin there, and not at the head
+	found    map[job.Name]time.Time // when the first message of a type was looked for at a high cost
+	place    uint64                 // sequence where the next look for misplaced messages begins
+	odd      bool                   // the next pass is to begin there, and not at the head
 }
 
 // NewSweeper returns a sweeper of one queue, and of the consumers of the types.
@@ -56,7 +55,7 @@ func NewSweeper(s *Store, queue string, types []string) (*Sweeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Sweeper{store: s, queue: name, log: s.log.With(slog.String("queue", queue))}
+	w := &Sweeper{store: s, queue: name, log: s.log.With(slog.String("queue", queue)), found: make(map[job.Name]time.Time)}
 	for _, t := range types {
 		typ, err := job.TypeName(t)
 		if err != nil {
@@ -108,127 +107,6 @@ func (w *Sweeper) sweep(ctx context.Context) error {
 		w.store.drivePin(ctx, w.queue),
 		w.fireOverdue(ctx, info),
 		w.buryMisplaced(ctx, info.TimeStamp),
-		w.removeAcked(ctx),
+		w.removeAcked(ctx, info),
 	)
 }
-
-// fireOverdue looks at some of the jobs that wait for their time.
-func (w *Sweeper) fireOverdue(ctx context.Context, info *jetstream.StreamInfo) error {
-	reads := sweepReads
-	if at := w.store.refusedAt.Load(); at != w.refused && info.TimeStamp.Sub(time.Unix(0, at)) > sweepOverdue {
-		w.refused, w.thorough, w.later = at, true, 0
-	}
-	if w.thorough {
-		reads = sweepAfter
-	}
-	for range reads {
-		m, err := w.store.client.Next(ctx, info.Config.Name, w.store.names.allLater(w.queue), w.later)
-		if errors.Is(err, ErrNotFound) {
-			w.later, w.thorough = 0, false
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		w.later = m.Seq + 1
-		if buried, err := w.buryIfMisplaced(ctx, m, info.TimeStamp); buried || err != nil {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if !overdue(m, info.TimeStamp) {
-			continue
-		}
-		if err := w.fire(ctx, m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// overdue reports whether a job should have been made ready before now, which is the broker's.
-// Other schedules than those of workers are their publisher's concern.
-func overdue(m *stream.Message, now time.Time) bool {
-	schedule := m.Header.Get(stream.HeaderSchedule)
-	if schedule == "" {
-		return now.Sub(m.Time) > sweepOverdue
-	}
-	at, ok := cutSchedule(schedule)
-	return ok && now.Sub(at) > sweepOverdue
-}
-
-// fire makes a waiting job ready, on the condition that it is the newest message of its id.
-func (w *Sweeper) fire(ctx context.Context, m *stream.Message) error {
-	s := w.store
-	r, ok := s.names.parseJobSubject(m.Subject)
-	if !ok {
-		return nil
-	}
-	p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
-	if err != nil {
-		return nil //nolint:nilerr // nobody could be handed it
-	}
-	ready := &nats.Msg{Subject: s.names.ready(p), Header: nats.Header{}, Data: m.Data}
-	for k, v := range m.Header {
-		if !ofTheBroker(k) {
-			ready.Header[k] = v
-		}
-	}
-	if ready.Header.Get(job.HeaderLife) == "" {
-		ready.Header[job.HeaderLife] = []string{lifeOf(m.Seq)}
-	}
-	stream.Expect(ready, m.Seq, s.names.check(p))
-	scheduled := m.Header.Get(stream.HeaderSchedule) != ""
-	var fired bool
-	if scheduled { // which the broker removes then, in the same write
-		ready.Header[stream.HeaderScheduler] = []string{m.Subject}
-		ready.Header[stream.HeaderScheduleNext] = []string{"purge"}
-		_, err = s.client.Publish(ctx, ready)
-		fired = err == nil
-	} else {
-		fired, err = w.move(ctx, p, m, ready)
-	}
-	if fired {
-		w.log.WarnContext(ctx, "a job's time had come and the broker had not made it ready: made it ready",
-			slog.String("job_id", r.ID), slog.String("type", r.Type), slog.Bool("had_a_time", scheduled))
-	}
-	if errors.Is(err, stream.ErrConflict) {
-		return nil // it was fired meanwhile, or another job has its id
-	}
-	return err
-}
-
-// move makes m, which has no time, ready and removes it. Another sweeper, or an earlier pass,
-// may have done the one and not the other.
-func (w *Sweeper) move(ctx context.Context, p job.Place, m *stream.Message, ready *nats.Msg) (moved bool, err error) {
-	s := w.store
-	over, err := w.hasEnded(ctx, p, m)
-	if err != nil {
-		return false, err
-	}
-	if !over {
-		_, err = s.client.Publish(ctx, ready)
-		moved = err == nil
-	}
-	if errors.Is(err, stream.ErrConflict) {
-		newest, err := s.Find(ctx, p)
-		if err != nil || newest.Seq == m.Seq || newest.Life != lifeIn(m) {
-			return false, err
-		}
-	} else if err != nil {
-		return false, err
-	}
-	return moved, s.client.Remove(ctx, s.names.queueStream(w.queue), m.Seq)
-}
-
-// lifeIn returns the life that a stored message is of.
-func lifeIn(m *stream.Message) string {
-	if life := m.Header.Get(job.HeaderLife); life != "" {
-		return life
-	}
-	return lifeOf(m.Seq)
-}
-
-// ofTheBroker reports whether a header is about the message that has it, and not the job.
-func ofTheBroker(header string) bool { return len(header) > 5 && header[:5] == "Nats-" }

@@ -28,7 +28,7 @@ func (w *plainWrite) Alive() error { return w.alive() }
 // Final implements [stream.RetryPolicy].
 func (w *plainWrite) Final(err error) bool {
 	if missing, ok := errors.AsType[*stream.MissingError](err); ok {
-		return stream.Final(missing.Err)
+		return stream.Final(missing.Err) || errors.Is(missing.Err, nats.ErrPermissionViolation)
 	}
 	return !passing(err)
 }
@@ -41,7 +41,7 @@ func (w *plainWrite) Failed(error) { w.store.Doubt() }
 
 // passing reports whether the same request may succeed soon, for a caller that waits.
 func passing(err error) bool {
-	if final(err) {
+	if final(err) || errors.Is(err, nats.ErrPermissionViolation) {
 		return false
 	}
 	switch stream.Code(err) {

@@ -40,11 +40,7 @@ func (s *Store) Streams(ctx context.Context) ([]StreamName, error) {
 
 // StreamInfo returns the configuration and the state of a stream.
 func (s *Store) StreamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	info, err := s.client.Info(ctx, name)
-	if err != nil {
-		return nil, s.deniedInfo(name, err)
-	}
-	return info, nil
+	return s.client.Info(ctx, name)
 }
 
 // Consumer returns the consumer of a type in a queue as its leader knows it, with

@@ -55,3 +55,13 @@ func (s *Store) AllEvents() Part { return s.AllOf(s.names.eventStream()) }
 
 // AllDead is the records of all dead jobs.
 func (s *Store) AllDead() Part { return s.AllOf(s.names.deadStream()) }
+
+// EventsIn is the events of a queue's jobs.
+func (s *Store) EventsIn(queue string) Part {
+	return Part{Stream: s.names.eventStream(), Subject: s.names.join("event", queue, "*", "*")}
+}
+
+// DeadIn is the records of a queue's dead jobs.
+func (s *Store) DeadIn(queue string) Part {
+	return Part{Stream: s.names.deadStream(), Subject: s.names.join("dead", queue, "*", "*")}
+}

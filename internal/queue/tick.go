@@ -282,7 +282,7 @@ func (t *Ticker) mend(ctx context.Context, e *ticking, c cron.Cursor, now time.T
 		return c, err
 	}
 	t.log.WarnContext(ctx, "how far a schedule has come is not to be believed: its ticks go on from now",
-		slog.String("cron", e.Name), slog.String("why", why), slog.Time("last", c.Last))
+		slog.String("cron", e.Name), slog.String("reason", why), slog.Time("last", c.Last))
 	return e.Mended(c, now.Add(dueGuard)), nil
 }
 

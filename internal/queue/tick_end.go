@@ -87,7 +87,7 @@ func (s *Store) endTick(ctx context.Context, p job.Place, entry string, rev uint
 
 // endWaiting writes the end of a job that waits for its time, unless it is written.
 func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message, now time.Time) error {
-	for {
+	for conflicts := (stream.Conflicts{}); ; {
 		last, err := s.LastEvent(ctx, p)
 		switch {
 		case errors.Is(err, ErrNotFound):
@@ -106,6 +106,9 @@ func (s *Store) endWaiting(ctx context.Context, p job.Place, m *Message, now tim
 		}
 		stream.Expect(msg, last.Sequence, msg.Subject)
 		if _, err = s.client.Publish(ctx, msg); !errors.Is(err, stream.ErrConflict) {
+			return err
+		}
+		if err := conflicts.Wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,7 @@ func (t *Ticker) refused(ctx context.Context, e *ticking, p cron.Plan, now time.
 		e.wake = time.Now().Add(min(max(now.Sub(p.Last), dueSpread), maxLead) + rand.N(dueSpread))
 		return nil
 	}
-	t.log.InfoContext(ctx, "a schedule's tick is skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("job_id", e.ID(p.Last)), slog.Time("tick", p.Last))
+	t.log.InfoContext(ctx, "a schedule's tick is skipped: the job of an earlier one is alive", slog.String("cron", e.Name), slog.String("id", e.ID(p.Last)), slog.Time("tick", p.Last))
 	next := e.after(cron.Plan{Missed: p.Missed, Last: p.Last}, now)
 	next.Skipped, next.SkippedAt = next.Skipped+1, p.Last
 	return t.move(ctx, e, next, now)

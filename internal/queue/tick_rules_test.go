@@ -208,7 +208,7 @@ func (s *cronScene) editAtRandom(r *rand.Rand, queues ...string) {
 		}
 		return s.put(c)
 	}
-	for range 30 {
+	for range campaign(10, 30) {
 		before := current
 		current = next()
 		if before.Rev > 0 && !before.Removed {

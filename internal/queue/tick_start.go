@@ -37,7 +37,7 @@ func (p *Puller) mayTick(ctx context.Context, h *Delivery) bool {
 	case cron.Runs:
 		return true
 	case cron.Missed:
-		p.log.WarnContext(ctx, "a schedule's tick came too late and is missed", slog.String("cron", t.Entry), slog.String("job_id", h.ID), slog.Time("tick", t.Time), slog.Duration("late", late))
+		p.log.WarnContext(ctx, "a schedule's tick came too late and is missed", slog.String("cron", t.Entry), slog.String("id", h.ID), slog.Time("tick", t.Time), slog.Duration("wait", late))
 		p.settler.Settle(h, Outcome{Kind: job.EventCancelled, Reason: job.ReasonMissed, Error: fmt.Sprintf("%v late, with a grace of %v", late, e.Grace)})
 	case cron.Superseded:
 		p.settler.Settle(h, Outcome{Kind: job.EventCancelled, Reason: job.ReasonSuperseded})

@@ -37,16 +37,20 @@ type AgentConfig struct {
 	Node          string        // unique per start
 	TTL           time.Duration // of presence and grants, whole seconds; default 10 s
 	Queues, Types []string      // that the node serves: it takes part in their pools only
+	RateOf        string        // a key whose rate it takes part in, whoever else does; empty: none
 
 	// Limits and Keys, by type, are what the node's configuration says. They are written when
 	// a person hands a setting back; before that, [Store.ConfigureLimit] writes them.
 	Limits map[slots.Key]Limit
 	Keys   map[string]string
 
-	Slots    Slots
-	Snapshot func() Node                          // what the node is and runs, all of it
-	Doubt    func()                               // its presence could not be written; nil: nobody cares
-	Standing func(queue, typ, id string) Standing // how a job stands with it; nil: it does not tell
+	Slots     Slots
+	Snapshot  func() Node                          // what the node is and runs, all of it; nil: nobody is told that it is there
+	Workflows func(queue string)                   // a queue has workflows; nil: nobody cares
+	Doubt     func()                               // its presence could not be written; nil: nobody cares
+	Standing  func(queue, typ, id string) Standing // how a job stands with it; nil: it does not tell
+
+	Tree func() supervisor.Node // the node's supervision tree; nil: it does not tell
 
 	Logger  *slog.Logger           // never nil
 	OnEvent func(supervisor.Event) // what happens in the agent's tree; nil: nobody cares
@@ -151,8 +155,8 @@ func (a *Agent) hear(ctx context.Context, ready func()) error {
 
 func (a *Agent) heard(ctx context.Context, m *nats.Msg) error {
 	if m.Subject == a.store.querySubject() {
-		if err := a.store.reply(m, a.cfg.Snapshot(), a.cfg.Standing); err != nil {
-			a.cfg.Logger.DebugContext(ctx, "cannot say what runs", slog.Any("err", err))
+		if err := a.reply(m); err != nil {
+			a.cfg.Logger.DebugContext(ctx, "cannot answer what was asked", slog.Any("err", err))
 		}
 		return nil
 	}
@@ -199,6 +203,9 @@ func (s *state) serves(p slots.Key) bool {
 		return slices.Contains(s.cfg.Types, p.Name)
 	case slots.OfQueue:
 		return slices.Contains(s.cfg.Queues, p.Name)
+	}
+	if p.Rate && p.Name == s.cfg.RateOf && p.Name != "" {
+		return true
 	}
 	for typ, key := range s.keys {
 		if key == p.Name && slices.Contains(s.cfg.Types, typ) {

@@ -40,7 +40,7 @@ func (s *state) round(ctx context.Context, now time.Time) {
 		due = append(due, back)
 	}
 	var presence *task
-	if !now.Before(s.presentAt) {
+	if s.cfg.Snapshot != nil && !now.Before(s.presentAt) {
 		presence = &task{do: s.present}
 		due = append(due, presence)
 	}
@@ -110,7 +110,7 @@ func (s *state) reportPermits(ctx context.Context) {
 	if first == nil {
 		s.troubles.ended(ctx, withPermits)
 	} else if ctx.Err() == nil || isSilence(first.err) {
-		s.troubles.has(ctx, withPermits, first.err, slog.String("first", prefix(first.key)), slog.Int("limits", failing))
+		s.troubles.has(ctx, withPermits, first.err, slog.String("first", prefix(first.key)), slog.Int("count", failing))
 	}
 }
 
@@ -132,7 +132,9 @@ func (s *state) reportTakenBack(ctx context.Context, t *task) {
 
 // present writes what the node is and runs.
 func (s *state) present(ctx context.Context) error {
-	n := s.cfg.Snapshot().bounded()
+	now := s.cfg.Snapshot()
+	n := now.bounded()
+	n.Order = s.heeds
 	value, err := json.Marshal(n)
 	if err != nil {
 		return err

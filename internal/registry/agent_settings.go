@@ -33,6 +33,9 @@ func (s *state) apply(ctx context.Context, e stream.Entry) {
 	if queue, typ, ok := parsePauseKey(e.Key); ok && slices.Contains(s.cfg.Queues, queue) {
 		s.applyPause(queue, typ, e)
 	}
+	if queue, ok := strings.CutPrefix(e.Key, flowKeys+"."); ok && e.Value != nil && slices.Contains(s.cfg.Queues, queue) && s.cfg.Workflows != nil {
+		s.cfg.Workflows(queue)
+	}
 	if e.Key == drainKey(s.cfg.Node) {
 		s.applyDrain(e)
 	}

@@ -33,6 +33,7 @@ type state struct {
 	offered    map[setting][]byte       // of that, what was handed back and is to be written
 	takeBackAt time.Time                // not before; zero: at once
 
+	heeds     *Order        // nil: none
 	known     bool          // all settings were read once
 	presentAt time.Time     // when presence is to be written again
 	absent    time.Duration // pause after a presence that could not be written
@@ -88,7 +89,10 @@ func (s *state) soon() {
 // next arms the next tick, a little apart from those of other nodes.
 func (s *state) next() {
 	s.cancel()
-	pause := min(idlePoll, max(time.Until(s.presentAt), pollEvery))
+	pause := idlePoll
+	if s.cfg.Snapshot != nil {
+		pause = min(pause, max(time.Until(s.presentAt), pollEvery))
+	}
 	if len(s.holders) > 0 {
 		pause = pollEvery
 	}
@@ -104,6 +108,9 @@ func (s *state) Terminate(reason error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	each(append(s.order, s.left...), func(h *holder) { h.giveBack(ctx) })
+	if s.cfg.Snapshot == nil {
+		return
+	}
 	_, err := s.store.bucket.Put(ctx, stream.Write{Key: nodeKey(s.cfg.Node), Remove: true, TTL: stream.MarkerTTL})
 	if err != nil {
 		s.log.DebugContext(ctx, "presence expires by itself: it could not be removed", slog.Any("err", err))

@@ -47,7 +47,7 @@ func (a *Agent) sweepOnce(ctx context.Context) {
 	removed, err := a.store.removeOverdue(ctx)
 	if removed > 0 {
 		a.cfg.Logger.InfoContext(ctx, "removed what had expired and was there again, as after the end of a broker that was killed",
-			slog.Int("entries", removed))
+			slog.Int("count", removed))
 	}
 	if err != nil && ctx.Err() == nil {
 		a.cfg.Logger.DebugContext(ctx, "cannot look for what has expired in the registry", slog.Any("err", err))

@@ -33,7 +33,7 @@ func TestPermitsThatHaveExpiredDoNotComeBack(t *testing.T) {
 		}
 		s.node("alive", busy)
 		time.Sleep(30 * time.Second)
-		if held := s.held(imports); held["dead"].Held > 0 || held["alive"].Used != 2 {
+		if held := s.held(imports); held["dead"].Held > 0 || held["alive"].Held != 2 {
 			t.Errorf("held: %+v, want all by the node that is alive", held)
 		}
 		if entry, err := s.store.bucket.Get(s.ctx, nodeKey("dead")); err == nil {

@@ -66,7 +66,7 @@ func (t *troubles) has(ctx context.Context, what string, err error, attrs ...slo
 	} else {
 		x.told = now
 	}
-	attrs = append(slices.Clip(attrs), slog.Any("err", err), slog.Duration("since", now.Sub(x.since).Round(time.Second)))
+	attrs = append(slices.Clip(attrs), slog.Any("err", err), slog.Duration("duration", now.Sub(x.since).Round(time.Second)))
 	t.log.LogAttrs(ctx, level, what, attrs...) //nolint:sloglint // one of the constants above
 }
 
@@ -80,7 +80,7 @@ func (t *troubles) ended(ctx context.Context, what string) {
 	}
 	delete(t.all, what)
 	if !x.told.IsZero() {
-		t.log.InfoContext(ctx, "the registry answers again", slog.String("over", what), slog.Duration("lasted", time.Since(x.since).Round(time.Second)))
+		t.log.InfoContext(ctx, "the registry answers again", slog.String("over", what), slog.Duration("duration", time.Since(x.since).Round(time.Second)))
 	}
 }
 

@@ -45,7 +45,8 @@ func (s *Store) OpenBulk(ctx context.Context, name string) (*BulkKeeper, Bulk, e
 	}
 	var b Bulk
 	if err := json.Unmarshal(there.Value, &b); err != nil {
-		return nil, Bulk{}, fmt.Errorf("read %s: %w", k.key, err)
+		return nil, Bulk{}, fmt.Errorf("the registry has something else under %s (%w): use another name, or remove it with 'nats kv del %s %s'",
+			k.key, err, s.bucket.Name(), k.key)
 	}
 	return k, b, nil
 }

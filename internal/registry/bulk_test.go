@@ -109,8 +109,8 @@ func TestBulkThatCannotBeKept(t *testing.T) {
 		if _, err := s.store.Bucket().Put(s.ctx, stream.Write{Key: bulkKey("odd"), Value: []byte("no JSON")}); err != nil {
 			s.t.Fatal(err)
 		}
-		if _, _, err := s.store.OpenBulk(s.ctx, "odd"); err == nil || !strings.Contains(err.Error(), "bulk.odd") {
-			s.t.Errorf("an unreadable value: %v, want an error that names the key", err)
+		if _, _, err := s.store.OpenBulk(s.ctx, "odd"); err == nil || !strings.Contains(err.Error(), "remove it with 'nats kv del millhand-registry bulk.odd'") {
+			s.t.Errorf("an unreadable value: %v, want an error that says what to do", err)
 		}
 		k, _ := s.openBulk("a")
 		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)

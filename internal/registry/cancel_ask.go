@@ -52,10 +52,12 @@ func (s *Store) ShowOrder(ctx context.Context, o *job.Order) (job.Answers, error
 		return job.Answers{}, fmt.Errorf("show order: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	heed, done := s.client.Heed(ctx, s.cancelSubject())
+	defer done()
 	if err := s.nc.PublishRequest(s.cancelSubject(), sub.Subject, body); err != nil {
 		return job.Answers{}, fmt.Errorf("show order: %w", err)
 	}
-	within, cancel := context.WithTimeout(ctx, noteWithin)
+	within, cancel := context.WithTimeout(heed, noteWithin)
 	defer cancel()
 	var a job.Answers
 	for len(silent) > 0 {
@@ -75,8 +77,8 @@ func (s *Store) ShowOrder(ctx context.Context, o *job.Order) (job.Answers, error
 			a.Held = append(a.Held, h)
 		}
 	}
-	if ctx.Err() != nil {
-		return job.Answers{}, context.Cause(ctx)
+	if heed.Err() != nil {
+		return job.Answers{}, context.Cause(heed)
 	}
 	a.Unanswered = slices.Sorted(maps.Keys(silent))
 	return a, nil

@@ -30,6 +30,7 @@ type orderValue struct {
 	Before time.Time   `json:"before,omitzero"`
 	States []job.State `json:"states,omitempty"`
 	DueBy  time.Time   `json:"due_by,omitzero"`
+	Group  string      `json:"group,omitempty"`
 
 	Grace  string    `json:"grace"`
 	Reason string    `json:"reason,omitempty"`
@@ -47,7 +48,7 @@ func orderKey(o *job.Order) string {
 
 func encodeOrder(o *job.Order) []byte {
 	v := orderValue{
-		Lives: o.Lives, Before: o.Before, States: o.States, DueBy: o.DueBy,
+		Lives: o.Lives, Before: o.Before, States: o.States, DueBy: o.DueBy, Group: o.Group,
 		Grace: o.Grace.String(), Reason: o.Reason, By: o.By, At: o.At, Done: o.Done,
 	}
 	if o.Many() {
@@ -67,7 +68,7 @@ func decodeOrder(key string, value []byte, rev uint64) (*job.Order, error) {
 		return nil, errUnreadable
 	}
 	o := &job.Order{
-		Queue: t[1], Lives: v.Lives, Before: v.Before, States: v.States, DueBy: v.DueBy,
+		Queue: t[1], Lives: v.Lives, Before: v.Before, States: v.States, DueBy: v.DueBy, Group: v.Group,
 		Grace: grace, Reason: v.Reason, By: v.By, At: v.At, Done: v.Done, Rev: rev,
 	}
 	switch {

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -271,6 +273,35 @@ func TestCronSurvivesALostBucket(t *testing.T) {
 		all, err := s.store.Crons(s.ctx)
 		if err != nil || len(all) != 2 || all[1].Name != "paused" || all[1].Paused == nil || all[1].Paused.Reason != "flood" {
 			s.t.Errorf("entries %+v, %v, want one that is paused", all, err)
+		}
+	})
+}
+
+// Where there are as many entries as there may be, the next one is refused. One that is there is put
+// again, and one that is removed makes room for another.
+func TestCronsHaveABound(t *testing.T) {
+	inScene(t, func(s *scene) {
+		first := everyMinute(s.t, "e0")
+		s.putCron(first)
+		value := encodeCron(first, first.Schedule.Since())
+		for i := 1; i < maxCrons; i++ {
+			if err := s.store.putFirst(s.ctx, stream.Write{Key: cronKey(fmt.Sprintf("e%d", i)), Value: value}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		for name, full := range map[string]bool{"e0": false, "e9999": false, "more": true} {
+			_, err := s.store.PutCron(s.ctx, everyMinute(s.t, name))
+			invalid, refused := errors.AsType[*job.InvalidError](err)
+			if refused != full || err != nil && !full || full && !strings.Contains(invalid.Error(), `entry "more": one too many: there are 10000`) {
+				s.t.Errorf("put %s: %v", name, err)
+			}
+		}
+		if _, err := s.store.RemoveCron(s.ctx, "e7"); err != nil {
+			s.t.Error(err)
+		}
+		s.putCron(everyMinute(s.t, "more"))
+		if _, err := s.store.PutCron(s.ctx, everyMinute(s.t, "e7")); err == nil {
+			s.t.Error("one that was removed came back where there was no room")
 		}
 	})
 }

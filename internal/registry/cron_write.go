@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -15,15 +16,21 @@ import (
 // ErrNoEntry says that there is no entry of a name.
 var ErrNoEntry = errors.New("no such entry")
 
+// maxCrons is how many entries there may be: every worker keeps them all. Those who put one at the same
+// moment may pass it by one each.
+const maxCrons = 10_000
+
 // PutCron writes an entry, unless it is there as it is: so it keeps its revision, and "@every" its
 // beginning, when each start of a worker puts it again. It returns the entry that was there before,
-// whose queue may be another.
+// whose queue may be another. One more than there may be is refused with an [*job.InvalidError].
 func (s *Store) PutCron(ctx context.Context, c Cron) (before Cron, err error) {
 	if err := c.Check(); err != nil {
 		return Cron{}, err
 	}
+	room := sync.OnceValue(func() error { return s.checkRoomForCron(ctx, c.Name) })
+	var full error
 	err = s.set(ctx, cronSetting(c.Name), func(there stream.Entry) ([]byte, bool) {
-		before = Cron{}
+		before, full = Cron{}, nil
 		since := time.Time{}
 		if known, err := decodeCron(there); err == nil && there.Value != nil && !known.Removed {
 			before = known
@@ -40,9 +47,28 @@ func (s *Store) PutCron(ctx context.Context, c Cron) (before Cron, err error) {
 			value = encodePausedCron(*paused.Paused, value)
 			return value, differs(there, value)
 		}
+		if before.Name == "" {
+			if full = room(); full != nil {
+				return nil, false
+			}
+		}
 		return value, !same(before, value)
 	})
-	return before, err
+	return before, cmp.Or(full, err)
+}
+
+// checkRoomForCron refuses an entry where there are as many as there may be. Removed ones leave a word
+// of that, which is counted first since that is one request, and told apart only where it matters.
+func (s *Store) checkRoomForCron(ctx context.Context, name string) error {
+	written, err := s.bucket.Count(ctx, cronKeys+".*")
+	if err != nil || written < maxCrons {
+		return err
+	}
+	there, err := s.Crons(ctx)
+	if err != nil || len(there) < maxCrons {
+		return err
+	}
+	return job.Invalid("entry", name, "one too many: there are %d, all of which every worker keeps; remove some, or have one job enqueue the others", len(there))
 }
 
 // same reports whether an entry is already what a value says.

@@ -11,11 +11,16 @@ import (
 	"github.com/millhand/millhand/internal/natstest"
 )
 
+// enoughForEachState is how many histories come to each state for certain; with fewer it is chance.
+const enoughForEachState = 50
+
 // Whatever a holder is told and whatever becomes of its requests, its fields agree with its state,
 // and what the limiter may use is covered by what the bucket has.
 func TestHolderKeepsItsInvariants(t *testing.T) {
+	histories := 0
 	seen := make(map[grantState]int)
 	natstest.Check(t, func(t *rapid.T, server *natstest.Server) {
+		histories++
 		s := newScene(t, server)
 		limit := Limit{Jobs: rapid.IntRange(1, 8).Draw(t, "limit")}
 		s.limit(imports, limit.Jobs, 0)
@@ -36,6 +41,9 @@ func TestHolderKeepsItsInvariants(t *testing.T) {
 		}
 	})
 	t.Logf("checked in each state: %v", seen)
+	if histories < enoughForEachState {
+		return
+	}
 	for _, state := range []grantState{grantNone, grantHeld, grantUnsure, grantLost} {
 		if seen[state] == 0 {
 			t.Errorf("state %d never came up: %v", state, seen)

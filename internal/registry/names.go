@@ -32,6 +32,9 @@ const (
 	cronKeys   = "cron"
 	bulkKeys   = "bulk"
 	orderKeys  = "order"
+	flowKeys   = "workflow"
+	ownKeys    = "own"  // of pipelines: who has a partition
+	wantKeys   = "want" // and who wants some
 	limitToken = "_limit"
 	manyToken  = "_many" // in the place of a type: an order for all jobs that match
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost
@@ -55,13 +58,17 @@ func parsePauseKey(key string) (queue, typ string, ok bool) {
 	return queue, typ, ok
 }
 
-func cronKey(name string) string  { return cronKeys + "." + name }
+func cronKey(name string) string { return cronKeys + "." + name }
+
+// workflowKey is there if a queue has workflows.
+func workflowKey(queue string) string { return flowKeys + "." + queue }
+
 func drainKey(node string) string { return orderKeys + "." + node }
 func bulkKey(name string) string  { return bulkKeys + "." + name }
 
 // settingFilters match the keys that a node follows.
 func settingFilters(node string) []string {
-	return []string{drainKey(node), grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*", pauseKeys + ".*.*"}
+	return []string{drainKey(node), grantKeys + ".*." + limitToken, rateKeys + ".*." + limitToken, keyKeys + ".*", pauseKeys + ".*", pauseKeys + ".*.*", flowKeys + ".*"}
 }
 
 // parseGrantKey reads what a limit or a grant is of, and the last token of its key: limitToken, or

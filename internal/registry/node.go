@@ -48,8 +48,42 @@ type Node struct {
 	// as jobs wait there; nil if slots are shared out among them.
 	StrictWeights map[string]int `json:"strict_weights,omitempty"`
 
+	// What an operator is to know of it, which earlier versions do not say. Times are by the broker's
+	// clock, as far as the node knows that.
+	Stuck          int            `json:"stuck,omitempty"`           // handlers that were given up and still run
+	Rebuilt        time.Time      `json:"rebuilt_at,omitzero"`       // when it last made a subscription again that had stopped delivering
+	ClockAhead     float64        `json:"clock_ahead_s,omitempty"`   // of its machine, before the broker's, in seconds
+	DrainingSince  time.Time      `json:"draining_since,omitzero"`   // zero: it is working
+	DrainTimeout   float64        `json:"drain_timeout_s,omitempty"` // for which it waits for its jobs when it stops, in seconds
+	NoStats        bool           `json:"no_stats,omitempty"`        // it writes no statistics
+	QueueSlotsFree map[string]int `json:"queue_slots_free,omitzero"` // of queues that may have fewer jobs here than there are slots
+
+	// Objectives are how old the oldest ready jobs of queues may be, in seconds, as its configuration says.
+	Objectives map[string]float64 `json:"objectives_s,omitzero"`
+
+	Pipelines []Pipeline `json:"pipelines,omitempty"` // that take their messages through it
+
+	Web   string `json:"web,omitempty"`   // address of its dashboard, for others; empty: it has none that they could reach
+	Order *Order `json:"order,omitempty"` // that it heeds; nil: there is none
+
 	Seen time.Time `json:"-"` // when it wrote last, by the broker's clock
 	Ends time.Time `json:"-"` // when it is not there any more unless it writes again; zero: not known
+}
+
+// A Pipeline is what a node's pipeline does.
+type Pipeline struct {
+	Name       string      `json:"name"`
+	InHand     int         `json:"in_hand"`              // messages pulled and not settled
+	Processed  int64       `json:"processed"`            // messages settled as handled, since the start
+	Failed     int64       `json:"failed"`               // as failed
+	Lag        *int64      `json:"lag,omitempty"`        // messages that wait in its source; nil: not known
+	Partitions []Partition `json:"partitions,omitempty"` // that it reads
+}
+
+// A Partition is one that a pipeline reads.
+type Partition struct {
+	Partition int    `json:"partition"`
+	Lag       *int64 `json:"lag,omitempty"` // messages behind its cursor; nil: not known
 }
 
 // A Load is how many jobs of a type in a queue a node has.
@@ -79,15 +113,16 @@ type Running struct {
 }
 
 // bounded is n as it is written: with its oldest jobs only, and what does not change of them.
-func (n Node) bounded() Node {
-	slices.SortFunc(n.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
-	n.RunningTotal = max(n.RunningTotal, len(n.Running))
-	n.Running = n.Running[:min(len(n.Running), MaxRunning)]
-	for i := range n.Running {
-		r := &n.Running[i]
+func (n *Node) bounded() Node {
+	b := *n
+	slices.SortFunc(b.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
+	b.RunningTotal = max(b.RunningTotal, len(b.Running))
+	b.Running = b.Running[:min(len(b.Running), MaxRunning)]
+	for i := range b.Running {
+		r := &b.Running[i]
 		r.Life, r.Progress, r.TimeoutAt, r.Told = "", nil, time.Time{}, ""
 	}
-	return n
+	return b
 }
 
 // Nodes returns the nodes there are, sorted by id. One that crashed stays until its
@@ -199,3 +234,11 @@ func (*nodeWatcher) Failed(context.Context, error) {}
 
 // Lost implements [stream.Watcher]. Nodes write themselves again.
 func (*nodeWatcher) Lost(context.Context, []stream.Entry) error { return nil }
+
+// SlotsUsed is how many slots its running jobs take: those that one call runs share one.
+func (n *Node) SlotsUsed() int {
+	if n.SlotsFree == nil {
+		return n.RunningTotal
+	}
+	return min(n.RunningTotal, n.Concurrency-*n.SlotsFree)
+}

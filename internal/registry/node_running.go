@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // answerWithin is how long nodes have to say what they run. Of one that does not, its
@@ -23,6 +25,10 @@ type query struct {
 	Type  string `json:"type,omitempty"`
 	Queue string `json:"queue,omitempty"`
 	ID    string `json:"id,omitempty"`
+
+	// Tree asks one node for its supervision tree instead: the others do not answer, but those of earlier versions,
+	// which know of no such thing.
+	Tree string `json:"tree,omitempty"`
 }
 
 func (q query) matches(r Running) bool {
@@ -43,6 +49,8 @@ type answer struct {
 	Node    string    `json:"node"`
 	Running []Running `json:"running"`
 	Standing
+
+	Tree *supervisor.Node `json:"tree,omitempty"`
 }
 
 // A Standing is how one job stands with a node that was asked for it. Earlier versions say nothing of it.
@@ -103,10 +111,12 @@ func (s *Store) askEach(ctx context.Context, nodes []Node, q query, heard func(*
 		return nil, fmt.Errorf("ask nodes: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	heed, done := s.client.Heed(ctx, s.querySubject())
+	defer done()
 	if err := s.nc.PublishRequest(s.querySubject(), sub.Subject, body); err != nil {
 		return nil, fmt.Errorf("ask nodes: %w", err)
 	}
-	within, cancel := context.WithTimeout(ctx, answerWithin)
+	within, cancel := context.WithTimeout(heed, answerWithin)
 	defer cancel()
 	silent = slices.Clone(nodes)
 	for len(silent) > 0 {
@@ -121,8 +131,8 @@ func (s *Store) askEach(ctx context.Context, nodes []Node, q query, heard func(*
 		silent = slices.DeleteFunc(silent, func(n Node) bool { return n.ID == a.Node })
 		heard(&a)
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	if heed.Err() != nil {
+		return nil, context.Cause(heed)
 	}
 	return silent, nil
 }
@@ -135,11 +145,21 @@ func named(running []Running, node string) []Running {
 }
 
 // reply answers a query of another node or client.
-func (s *Store) reply(m *nats.Msg, n Node, standing func(queue, typ, id string) Standing) error {
+func (a *Agent) reply(m *nats.Msg) error {
 	var q query
 	if err := json.Unmarshal(m.Data, &q); err != nil {
 		return nil //nolint:nilerr // nobody of ours asks so
 	}
+	if q.Tree != "" {
+		return a.replyTree(m, q.Tree)
+	}
+	if a.cfg.Snapshot == nil {
+		return nil
+	}
+	return a.store.reply(m, q, a.cfg.Snapshot(), a.cfg.Standing)
+}
+
+func (s *Store) reply(m *nats.Msg, q query, n Node, standing func(queue, typ, id string) Standing) error {
 	found := q.of(n.Running)
 	a := answer{Node: n.ID, Running: found[:min(len(found), maxAnswer)]}
 	if q.Queue != "" && q.Type != "" && q.ID != "" && standing != nil {

@@ -94,7 +94,7 @@ func (s *Store) ResumeType(ctx context.Context, queue, typ string) error {
 }
 
 // by is who writes through this store: connections are named after that.
-func (s *Store) by() string { return s.nc.Opts.Name }
+func (s *Store) by() string { return cmp.Or(s.person, s.nc.Opts.Name) }
 
 // Paused returns the paused queues.
 func (s *Store) Paused(ctx context.Context) (map[string]Pause, error) {

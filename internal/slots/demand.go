@@ -33,11 +33,13 @@ type demand struct {
 	order       Order
 	concurrency int
 	inHand      int  // delivered and not finished
-	running     int  // of these, those that have a slot
+	running     int  // slots that are taken by what has started
 	stopped     bool // nothing more is asked for or started
 	held        bool // nothing is to be asked for at the moment
+	exact       bool // nothing is asked for before there is a slot for it
 
 	sources  []*Source
+	batched  []*Source   // of these, those whose jobs run together
 	tiers    [][]*Source // the same, in groups: each gets what it can use before the next one gets anything
 	rotation []*Source   // the same, the one that was asked least recently first
 	asks     int         // so far
@@ -55,7 +57,7 @@ type demand struct {
 	planner planner
 }
 
-func (d *demand) freeSlots() int { return max(d.concurrency-d.inHand, 0) }
+func (d *demand) freeSlots() int { return max(d.concurrency-d.occupied(), 0) }
 
 // full reports whether all slots are taken.
 func (d *demand) full() bool { return d.running >= d.concurrency }
@@ -81,7 +83,7 @@ func (d *demand) call(s *Source) {
 
 // add joins a source.
 func (d *demand) add(weight int) *Source {
-	s := &Source{index: len(d.sources), weight: max(weight, 1), backlog: d.guess()}
+	s := &Source{index: len(d.sources), weight: max(weight, 1), per: 1, exact: d.exact, backlog: d.guess()}
 	d.sources, d.rotation = append(d.sources, s), append(d.rotation, s)
 	i := slices.IndexFunc(d.tiers, func(tier []*Source) bool { return d.order == ByWeight || tier[0].weight <= s.weight })
 	switch {
@@ -136,6 +138,11 @@ func (d *demand) finished(s *Source, ran time.Duration) {
 	s.inHand--
 	d.running--
 	s.started--
+	s.ranFor(ran)
+}
+
+// ranFor notes how long a handler ran.
+func (s *Source) ranFor(ran time.Duration) {
 	s.handed = false
 	if ran > 0 {
 		s.runs = min(s.runs+1, runSamples)
@@ -159,7 +166,12 @@ func (s *Source) short() bool { return s.runs == runSamples && s.run < shortRun 
 
 // mayBeAhead reports whether s may be asked for more than can start at once. It never may under a
 // limit, where another node could use the permits that this would cover.
-func (s *Source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 }
+func (s *Source) mayBeAhead() bool { return s.short() && len(s.limits) == 0 && !s.exact }
+
+// shut reports whether nothing was asked for although there are slots for it.
+func (d *demand) shut() bool {
+	return d.exact && d.freeSlots() > 0 && !slices.ContainsFunc(d.sources, func(s *Source) bool { return s.asked > 0 })
+}
 
 // quiet reports whether asking has ended for good and nothing that was asked for is left.
 func (d *demand) quiet() bool {

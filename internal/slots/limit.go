@@ -21,6 +21,7 @@ type limit struct {
 	since   uint64 // demand.epoch when there were permits first, or again
 	lost    uint64 // demand.epoch when they were lost last
 	lostAt  time.Time
+	stops   uint64 // jobs that were told to stop since their permit was lost
 
 	starts window // of a rate
 	index  int    // in demand.limits, while it is in force
@@ -32,7 +33,11 @@ func (l *limit) over(now time.Time) bool { return !l.valid || Elapsed(l.until, n
 // running returns how many jobs hold a permit, those in hand and those whose handlers were given up.
 func (l *limit) running() (n int) {
 	for _, s := range l.members {
-		n += s.inHand + s.stuck
+		if l.ofCalls(s) {
+			n += s.taken() + s.stuckCalls
+		} else {
+			n += s.inHand + s.stuck
+		}
 	}
 	return n
 }
@@ -40,6 +45,10 @@ func (l *limit) running() (n int) {
 // used returns how many permits are used.
 func (l *limit) used(now time.Time) (n int) {
 	for _, s := range l.members {
+		if l.ofCalls(s) {
+			n += s.needs(s.asked) + s.taken() + s.stuckCalls
+			continue
+		}
 		n += s.asked + s.inHand
 		if l.key.Rate {
 			n -= s.started
@@ -58,7 +67,11 @@ func (l *limit) used(now time.Time) (n int) {
 func (l *limit) full(now time.Time) bool {
 	n := 0
 	for _, s := range l.members {
-		n += s.started + s.stuck
+		if l.ofCalls(s) {
+			n += s.calls + s.stuckCalls
+		} else {
+			n += s.started + s.stuck
+		}
 	}
 	if l.key.Rate {
 		n = l.starts.count(now)
@@ -156,7 +169,7 @@ func (s *Source) start(stamp uint64, now func() time.Time) bool {
 	}
 	if len(s.limits) > 0 {
 		at := now()
-		if slices.ContainsFunc(s.limits, func(l *limit) bool { return l.full(at) }) {
+		if slices.ContainsFunc(s.limits, func(l *limit) bool { return !l.ofCalls(s) && l.full(at) }) {
 			return false
 		}
 		for _, l := range s.limits {
@@ -186,17 +199,17 @@ func (s *Source) admits(stamp uint64, now func() time.Time) bool {
 
 // revoked returns since when a running job that was asked for at stamp has lacked a permit, zero if
 // it has all it needs. A rate limits starts only.
-func (s *Source) revoked(stamp uint64, now time.Time) time.Time {
+func (s *Source) revoked(stamp uint64, now time.Time) (since time.Time, by *limit) {
 	for _, l := range s.limits {
 		switch {
 		case l.key.Rate:
 		case max(stamp, s.joined) < l.lost:
-			return l.lostAt
+			return l.lostAt, l
 		case l.valid && l.over(now):
-			return l.until
+			return l.until, l
 		}
 	}
-	return time.Time{}
+	return time.Time{}, nil
 }
 
 // until returns when the permits of s's running jobs end, zero if never.

@@ -58,24 +58,26 @@ func compareKeys(a, b Key) int {
 	return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
 
-// want returns how many permits could be used now: those in use, and one for each free slot. Of a
+// want returns how many permits could be used now: those in use, and one for each job that a free slot
+// could run. Of a
 // rate it is at least one more, for the next slot that becomes free: jobs that end give no permit
 // back, and another type would have the slot before a permit is there. If all sources wait for jobs
 // in vain, it is one to spare for each: another node that has jobs has more use for the rest.
 func (d *demand) want(l *limit, now time.Time) int {
 	p := d.newPlanner()
 	p.countPermits(now)
-	used, asked, taken, due, open, idle := l.used(now), 0, 0, 0, 0, true
+	used, asked, taken, due, open, per, idle := l.used(now), 0, 0, 0, 0, 1, true
 	for _, s := range l.members {
-		asked += s.asked
+		asked += s.needs(s.asked)
 		taken += s.asked + s.inHand
 		if s.open && !s.paused {
 			open++
-			due += p.due(s)
+			due += p.due(s) * s.per
+			per = max(per, s.per)
 			idle = idle && s.asked > 0 && !s.greedy
 		}
 	}
-	switch free := max(d.freeSlots()-asked, 0); {
+	switch free := max(d.freeSlots()-asked, 0) * per; {
 	case open == 0 || d.stopped:
 		return used
 	case idle:

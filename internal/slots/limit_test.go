@@ -406,7 +406,7 @@ func TestJobsKeepTheirPermits(t *testing.T) {
 			if got := s.admits(stamp, m.now); got != tt.starts {
 				t.Errorf("admits = %t", got)
 			}
-			if got := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || Elapsed(got, m.at) < 0 {
+			if got, _ := s.revoked(stamp, m.at); got.IsZero() == tt.revoked || Elapsed(got, m.at) < 0 {
 				t.Errorf("revoked at %v, want %t", got, tt.revoked)
 			}
 		})
@@ -421,7 +421,7 @@ func TestLostRateLetsJobsRun(t *testing.T) {
 	m.allow(p, 5, forLong)
 	stamp := s.stamp
 	m.lose(p, m.at)
-	if got := s.revoked(stamp, m.at); !got.IsZero() || s.admits(stamp, m.now) {
+	if got, _ := s.revoked(stamp, m.at); !got.IsZero() || s.admits(stamp, m.now) {
 		t.Errorf("revoked at %v, starts %t", got, s.admits(stamp, m.now))
 	}
 }

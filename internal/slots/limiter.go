@@ -113,9 +113,10 @@ func (l *limit) Use() (used, need, want int) {
 // A PermitUse is what this node does with its permits of a limit.
 type PermitUse struct {
 	Key     Key
-	Permits int // that it has; 0 also if it lost them
-	Used    int // of these, or more while those above the limit end
-	Want    int // as [Limiter] has it
+	Permits int    // that it has; 0 also if it lost them
+	Used    int    // of these, or more while those above the limit end
+	Want    int    // as [Limiter] has it
+	Stops   uint64 // jobs that were told to stop so far, since their permit was lost
 }
 
 // Permits returns what this node does with those of each limit in force, sorted.
@@ -127,7 +128,7 @@ func (s *Slots) Permits() (all []PermitUse) {
 		if !l.limited || l.key.Kind == ofQueueHere {
 			continue
 		}
-		use := PermitUse{Key: l.key, Used: l.used(now), Want: d.want(l, now)}
+		use := PermitUse{Key: l.key, Used: l.used(now), Want: d.want(l, now), Stops: l.stops}
 		if !l.over(now) {
 			use.Permits = l.permits
 		}

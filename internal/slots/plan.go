@@ -58,16 +58,16 @@ func (p *planner) planBacklog() {
 		if s.silent {
 			continue // what may still come of it is handed back
 		}
-		asked += s.asked
+		asked += s.needs(s.asked)
 		if s.greedy {
-			covered += s.asked
+			covered += s.needs(s.asked)
 		}
 	}
 	p.purse = p.budget.purse(coming, p.bytes)
 	// Many standing requests may cover the slots until they end, soon: more in hand than
 	// can start would only be handed back.
 	room := min(p.freeSlots()-covered, p.room()-asked)
-	ahead := aheadFactor*p.concurrency - max(p.inHand+covered-p.concurrency, 0)
+	ahead := aheadFactor*p.concurrency - max(p.occupied()+covered-p.concurrency, 0)
 	if max(room, ahead) <= 0 {
 		return
 	}
@@ -109,18 +109,24 @@ func (p *planner) share(n int, tier []*Source, can func(*Source) bool, where sta
 		if next == nil || !can(next) {
 			break
 		}
-		k := 1
+		room := 1
 		if rivals == 1 { // all that is left is for this one
-			k = int(min(uint64(n-shared), uint64(p.permits(next)), p.left(next)))
+			room = n - shared
 		}
+		if where == beforeSlots && next.per > 1 {
+			room = 1
+		}
+		coming := next.asked + p.batch[next.index]
+		k := int(min(uint64(next.fills(room, coming)), uint64(p.permits(next)), p.left(next)))
 		if k = p.purse.take(k, next.size, where); k == 0 {
 			break
 		}
 		p.batch[next.index] += k
-		p.cover(next, k)
-		shared += k
-		p.service = next.served + float64(k-1)/float64(next.weight)
-		next.served += float64(k) / float64(next.weight)
+		given := next.needs(coming+k) - next.needs(coming)
+		p.cover(next, k, given)
+		shared += given
+		p.service = next.served + float64(max(given-1, 0))/float64(next.weight)
+		next.served += float64(given) / float64(next.weight)
 	}
 	return shared
 }
@@ -143,10 +149,12 @@ func (p *planner) planStanding() {
 	if room <= 0 {
 		return
 	}
-	n := 1
+	n, jobs := 1, 1
 	if len(p.sources) == 1 && len(p.sources[0].limits) == 0 {
-		n = min(max(p.freeSlots(), 1), MaxBatch)
-		n = max(p.purse.fits(n, p.sources[0].size, inSlots), 1)
+		only := p.sources[0]
+		jobs = min(only.fills(max(p.freeSlots(), 1), 0), MaxBatch)
+		jobs = max(p.purse.fits(jobs, only.size, inSlots), 1)
+		n = only.needs(jobs)
 	}
 	floor := p.floor()
 	room = p.planCalls(room, floor) - p.reserved
@@ -154,12 +162,12 @@ func (p *planner) planStanding() {
 		if n > room {
 			return
 		}
-		if !p.standable(s, floor) || p.purse.take(n, s.size, inSlots) == 0 {
+		if !p.standable(s, floor) || p.purse.take(jobs, s.size, inSlots) == 0 {
 			continue
 		}
 		room -= n
-		p.cover(s, n)
-		p.ask(s, n)
+		p.cover(s, jobs, n)
+		p.ask(s, jobs)
 	}
 }
 
@@ -170,21 +178,21 @@ func (p *planner) standingRoom() int {
 		switch {
 		case s.silent:
 		case s.greedy:
-			covered += s.asked
+			covered += s.needs(s.asked)
 		default:
-			standing += s.asked
+			standing += s.needs(s.asked)
 		}
 		if s.short() {
 			bound = (1 + aheadFactor) * p.concurrency
 		} else {
-			long += s.inHand
+			long += s.taken()
 		}
 	}
 	if long >= p.concurrency {
 		return 0 // what came could not start soon
 	}
 	standing -= min(len(p.sources)-1, maxStanding)
-	return min(max(p.freeSlots()-covered, 0), bound-p.inHand-covered) - standing
+	return min(max(p.freeSlots()-covered, 0), bound-p.occupied()-covered) - standing
 }
 
 // floor is the weight below which nothing is to be asked for: with a strict order, that of
@@ -219,7 +227,7 @@ func (p *planner) planCalls(room, floor int) int {
 			return false
 		}
 		room--
-		p.cover(s, 1)
+		p.cover(s, 1, 1)
 		p.ask(s, 1)
 		s.brief, s.called = true, false
 		return true
@@ -266,7 +274,12 @@ func (p *planner) growable(s *Source) bool {
 }
 
 // growableAhead reports whether s can be asked now for more than can start at once.
-func (p *planner) growableAhead(s *Source) bool { return p.growable(s) && s.mayBeAhead() }
+func (p *planner) growableAhead(s *Source) bool {
+	if s.per > 1 && (s.asked+p.batch[s.index] > 0 || s.gathered() >= s.per) {
+		return false // one call is enough to go on with
+	}
+	return p.growable(s) && s.mayBeAhead()
+}
 
 // hungry reports whether s can be asked for jobs that wait.
 func (p *planner) hungry(s *Source) bool { return p.growable(s) && s.backlog > 0 }

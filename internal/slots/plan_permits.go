@@ -17,15 +17,31 @@ func (p *planner) countPermits(now time.Time) {
 func (p *planner) permits(s *Source) int {
 	n := MaxBatch * (1 + aheadFactor)
 	for _, l := range s.limits {
-		n = min(n, p.free[l.index])
+		if l.ofCalls(s) {
+			n = min(n, s.fills(p.free[l.index], s.asked+p.batched(s)))
+		} else {
+			n = min(n, p.free[l.index])
+		}
 	}
 	return n
 }
 
-// cover takes n permits for s.
-func (p *planner) cover(s *Source, n int) {
+// batched is what s is to be asked for, as far as it is planned.
+func (p *planner) batched(s *Source) int {
+	if s.index < len(p.batch) {
+		return p.batch[s.index]
+	}
+	return 0
+}
+
+// cover takes permits for as many jobs of s, which need as many slots.
+func (p *planner) cover(s *Source, jobs, slots int) {
 	for _, l := range s.limits {
-		p.free[l.index] -= n
+		if l.ofCalls(s) {
+			p.free[l.index] -= slots
+		} else {
+			p.free[l.index] -= jobs
+		}
 	}
 }
 

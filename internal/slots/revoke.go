@@ -65,7 +65,9 @@ func (s *Slots) sweep(now time.Time) (revoked []*Ticket, overran []job.Record, a
 				continue // it does nothing
 			}
 			if t.revoked.IsZero() {
-				if t.revoked = source.revoked(t.stamp, now); !t.revoked.IsZero() {
+				since, by := source.revoked(t.stamp, now)
+				if t.revoked = since; by != nil {
+					by.stops++
 					revoked = append(revoked, t)
 				}
 			}

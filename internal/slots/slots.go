@@ -24,6 +24,9 @@ type Slots struct {
 
 	starting []chan struct{} // jobs in hand that wait for a slot, who came first first
 
+	shut     bool          // nothing can come, as far as it was told
+	wakeShut chan struct{} // that has changed; only of slots that are exact
+
 	wakeWatch     chan struct{} // there are limits
 	wakeListeners []chan struct{}
 	listening     bool // somebody is to listen for jobs
@@ -51,6 +54,31 @@ func (s *Slots) Close() {
 	})
 }
 
+// Exactly has no jobs asked for before there are slots for them, however short they are. It is said before
+// sources are added.
+func (s *Slots) Exactly() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.demand.exact = true
+	s.wakeShut = make(chan struct{}, 1)
+}
+
+// Shut reports whether no job can come although there are slots for some: limits, pauses or the broker
+// keep them back. The channel is sent to when that has changed, of slots that are exact.
+func (s *Slots) Shut() (shut bool, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shut, s.wakeShut
+}
+
+// Resize changes how many slots there are. What is in hand is not touched.
+func (s *Slots) Resize(concurrency int) {
+	s.update(func(d *demand) {
+		d.concurrency = concurrency
+		s.startNext()
+	})
+}
+
 // Closed reports whether asking has ended.
 func (s *Slots) Closed() bool {
 	s.mu.Lock()
@@ -67,6 +95,13 @@ func (s *Slots) InHand() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.demand.inHand
+}
+
+// Taken returns how many slots the jobs in hand take.
+func (s *Slots) Taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.demand.occupied()
 }
 
 // Free returns how many more jobs of a queue could be in hand, by the slots and by the queue's own cap,
@@ -152,6 +187,7 @@ func (s *Slots) update(change func(*demand)) {
 		a.source.unsent = true
 		a.source.ask(a.n)
 	}
+	s.demand.tellHungry()
 	if !again.IsZero() {
 		s.updateAt(again)
 	}
@@ -160,6 +196,10 @@ func (s *Slots) update(change func(*demand)) {
 		for _, c := range s.wakeListeners {
 			wake(c)
 		}
+	}
+	if shut := s.demand.shut(); shut != s.shut {
+		s.shut = shut
+		wake(s.wakeShut)
 	}
 	if s.demand.quiet() {
 		select {

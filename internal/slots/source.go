@@ -24,6 +24,8 @@ type Source struct {
 	brief   bool // it was asked because of a call
 	silent  bool // it does not answer, and nobody waits for it
 	inHand  int
+	per     int           // jobs that run together in one slot, at most; 1: each runs by itself
+	calls   int           // of jobs that run together, that run; only if per is more than 1
 	handed  bool          // a job was handed back before it started, and none has run since
 	backlog uint64        // jobs that waited behind the last delivery; 0 if it cannot be asked
 	run     time.Duration // mean of recent runs
@@ -32,14 +34,17 @@ type Source struct {
 	lastAsk int     // demand.asks then
 	size    int     // bytes of a job, a guess: of a large one among the last
 
-	paused  bool
-	held    bool     // nothing is to be asked of it at the moment
-	limits  []*limit // those in force that it belongs to
-	started int      // in hand, their handlers run or have run
-	stuck   int      // no longer in hand, though their handlers still run
-	stamp   uint64   // demand.epoch when it was asked last
-	joined  uint64   // demand.epoch when it became a member of a limit last
-	probed  time.Time
+	paused     bool
+	held       bool          // nothing is to be asked of it at the moment
+	exact      bool          // it is asked for no more than there are slots for
+	limits     []*limit      // those in force that it belongs to
+	started    int           // in hand, their handlers run or have run
+	stuck      int           // no longer in hand, though their handlers still run
+	stuckCalls int           // how many calls these are
+	hungry     chan struct{} // whoever gathers jobs is woken by it
+	stamp      uint64        // demand.epoch when it was asked last
+	joined     uint64        // demand.epoch when it became a member of a limit last
+	probed     time.Time
 }
 
 // Source adds a type of a queue of this weight. All sources are added before the first is opened.

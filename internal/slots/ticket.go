@@ -20,6 +20,7 @@ type Ticket struct {
 	prev, next *Ticket
 	stamp      uint64 // demand.epoch when the job was asked for
 	phase      phase
+	call       *call         // that it runs in with others; nil: it runs alone, or has not started
 	revoked    time.Time     // since when it has no permit any more though it runs
 	told       bool          // that it is to stop
 	ignored    time.Duration // for how long it has not stopped since, though it could have
@@ -69,7 +70,7 @@ func (t *Ticket) GiveUp() {
 func (t *Ticket) CameBack() {
 	t.source.slots.update(func(*demand) {
 		if t.phase == stuck {
-			t.source.stuck--
+			t.unstick()
 			t.source.tickets.remove(t)
 		}
 		t.phase = back
@@ -79,21 +80,25 @@ func (t *Ticket) CameBack() {
 // Finished gives the job's slot back, if it had one, its handler having run for this long. Its
 // permit comes with it unless the handler was given up.
 func (t *Ticket) Finished(ran time.Duration) {
-	t.source.slots.update(func(d *demand) {
-		d.bytes -= t.size
-		if t.phase == waiting {
-			d.handedBack(t.source)
-		} else {
-			d.finished(t.source, ran)
-		}
-		t.source.slots.startNext()
-		if t.phase == givenUp {
-			t.phase = stuck
-			t.source.stuck++
-		} else {
-			t.source.tickets.remove(t)
-		}
-	})
+	t.source.slots.update(func(d *demand) { t.finish(d, ran) })
+}
+
+func (t *Ticket) finish(d *demand, ran time.Duration) {
+	d.bytes -= t.size
+	switch {
+	case t.phase == waiting:
+		d.handedBack(t.source)
+	case t.call != nil:
+		d.leftCall(t.source, t.call, ran)
+	default:
+		d.finished(t.source, ran)
+	}
+	t.source.slots.startNext()
+	if t.phase == givenUp {
+		t.stick()
+	} else {
+		t.source.tickets.remove(t)
+	}
 }
 
 // PermitUntil returns when the permits of the job end unless they are renewed, zero if never.
@@ -101,7 +106,7 @@ func (t *Ticket) PermitUntil() time.Time {
 	s := t.source.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := t.source.revoked(t.stamp, time.Now()); !at.IsZero() {
+	if at, _ := t.source.revoked(t.stamp, time.Now()); !at.IsZero() {
 		return at
 	}
 	return t.source.until()

@@ -29,7 +29,7 @@
 //   - [BroadcastDispatcher] gives every event to every consumer, [PartitionDispatcher] to the consumer
 //     of its partition. [Dispatcher] is the interface for one of your own.
 //   - Demand that a stage keeps up by itself, by MaxDemand and MinDemand of [SubscribeOptions].
-//   - Buffers, Pause and Resume, and AfterBuffer, of every producing stage.
+//   - Buffers, Pause and Resume, AfterBuffer and Tell, of every producing stage; Post, of a Processor.
 //   - [Subscription.Wait], Cancel and Resubscribe.
 //
 // To read the code, begin with producer.go and consumer.go. A producing stage is an outlet, and its

@@ -57,7 +57,7 @@ func (o *outlet[T]) store(events []T) {
 	n := o.buffer.store(events)
 	o.buffered.Store(int64(o.buffer.size))
 	if n > 0 && (o.config.OnDiscard == nil || o.config.OnDiscard(n)) {
-		o.config.Log.Warn("events discarded: the buffer is full", slog.Int("discarded", n), slog.Int("buffer", o.buffer.limit))
+		o.config.Log.Warn("events discarded: the buffer is full", slog.Int("count", n), slog.Int("buffer", o.buffer.limit))
 	}
 	o.callMarkers() // those that waited for what was discarded
 }

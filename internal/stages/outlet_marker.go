@@ -11,7 +11,7 @@ type marker struct {
 // waits when Run ends waits, as its events do, for the next one. It returns ErrNotRunning if the
 // stage has stopped. GenStage: async_info.
 func (o *outlet[T]) AfterBuffer(f func()) error {
-	if !o.post(request[T]{kind: requestMark, marker: f}) {
+	if !o.post(request[T]{kind: requestMark, call: f}) {
 		return ErrNotRunning
 	}
 	return nil

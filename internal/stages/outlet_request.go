@@ -12,7 +12,7 @@ type request[T any] struct {
 	link     *link[T]
 	err      error
 	emission *emission[T]
-	marker   func()
+	call     func()
 }
 
 type requestKind uint8
@@ -22,11 +22,17 @@ const (
 	requestAsk                          // link asks for n more events.
 	requestCancel                       // link is to end for reason err.
 	requestEmit                         // dispatch the emission
-	requestMark                         // call marker when what is buffered now has left
+	requestMark                         // call when what is buffered now has left
+	requestCall                         // call now
 	requestGiveBack                     // n events that were asked of the producer will not come.
 	requestPause                        // hold asks and emissions
 	requestResume                       // do what was held, in order
 )
+
+// waitsForResume tells what may emit, or is to come after what was emitted before.
+func (k requestKind) waitsForResume() bool {
+	return k == requestAsk || k == requestEmit || k == requestMark || k == requestCall
+}
 
 // emission is one call of Emit. Whichever sets claimed first owns the events: the stage, or the
 // caller if its context is done.
@@ -52,7 +58,7 @@ func (o *outlet[T]) step() bool {
 	}
 	m := o.work[0]
 	o.work = o.work[1:]
-	if o.paused && (m.kind == requestAsk || m.kind == requestEmit || m.kind == requestMark) {
+	if o.paused && m.kind.waitsForResume() {
 		o.held = append(o.held, m)
 		return true
 	}
@@ -87,7 +93,9 @@ func (o *outlet[T]) do(m request[T]) {
 			o.accept(m.emission)
 		}
 	case requestMark:
-		o.mark(m.marker)
+		o.mark(m.call)
+	case requestCall:
+		m.call()
 	case requestGiveBack:
 		o.giveBack(m.n)
 	case requestPause:

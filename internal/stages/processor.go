@@ -31,6 +31,7 @@ type Processor[In, Out any] struct {
 	oneRun  sync.Mutex // held by the Run in progress
 	handle  func(ctx context.Context, batch []In, out []Out) ([]Out, error)
 	grace   *time.Duration
+	posted  []func(ctx context.Context, out []Out) ([]Out, error)
 	scratch []Out // what Handle appends to
 	made    int   // how many events it made last
 }
@@ -64,6 +65,7 @@ func (p *Processor[In, Out]) RunReady(ctx context.Context, ready func()) error {
 	handling, cancel := graceful(ctx, p.grace)
 	defer cancel()
 	reason := ErrCrashed
+	p.posted = nil
 	p.outlet.open()
 	p.intake.open()
 	defer func() {
@@ -82,6 +84,9 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 		for p.step() {
 			p.demands = p.demands[:0] // upstream is asked for what has been handled, not for what is wanted downstream
 		}
+		if err := p.callPosted(handling); err != nil {
+			return err
+		}
 		// GenStage: a delivery is handled whole as soon as there is any demand.
 		_, ok := p.head()
 		if ok && (stopping || p.dispatcher.Waiting() > 0) {
@@ -95,6 +100,37 @@ func (p *Processor[In, Out]) process(ctx, handling context.Context) error {
 		}
 		p.intake.waker.wait(ctx, p.ending && stopping)
 	}
+}
+
+// Post has f called from the goroutine of Run, between batches, and what it appends to out and returns
+// emitted: for what comes from elsewhere than upstream, such as a timer. An error ends the processor.
+// Before the first Run f waits for it; what still waits when a Run ends is not called. It returns ErrNotRunning if the stage has stopped. GenStage: handle_info.
+func (p *Processor[In, Out]) Post(f func(ctx context.Context, out []Out) ([]Out, error)) error {
+	if !p.outlet.post(request[Out]{kind: requestCall, call: func() { p.posted = append(p.posted, f) }}) {
+		return ErrNotRunning
+	}
+	return nil
+}
+
+// callPosted calls what was posted, in order.
+func (p *Processor[In, Out]) callPosted(handling context.Context) error {
+	if len(p.posted) == 0 {
+		return nil
+	}
+	posted := p.posted
+	p.posted = nil
+	for _, f := range posted {
+		p.scratch = slices.Grow(p.scratch[:0], min(p.made, maxScratch))
+		events, err := f(handling, p.scratch)
+		if err != nil {
+			return err
+		}
+		p.made = len(events)
+		_ = p.emit(events, false) // only a refusable surplus is an error
+		p.doReasks()
+		clear(p.scratch[:min(p.made, cap(p.scratch))])
+	}
+	return nil
 }
 
 // transform handles the delivery at the head.

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,66 +15,6 @@ import (
 
 	"github.com/millhand/millhand/internal/stages"
 )
-
-// conformance is one case of testdata: what the original did in a given situation.
-type conformance struct {
-	ID      string
-	Verdict string
-	Setup   map[string]json.RawMessage
-	Steps   []string
-	Expect  expectations
-}
-
-// expectations are the parts of what a case expects; a list has one part, "all".
-type expectations map[string]json.RawMessage
-
-func (e *expectations) UnmarshalJSON(data []byte) error {
-	if len(data) > 0 && data[0] == '[' {
-		*e = expectations{"all": slices.Clone(data)}
-		return nil
-	}
-	var parts map[string]json.RawMessage
-	if err := json.Unmarshal(data, &parts); err != nil {
-		return err
-	}
-	*e = parts
-	return nil
-}
-
-func cases(t *testing.T, file string) []conformance {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var area struct{ Cases []conformance }
-	if err := json.Unmarshal(data, &area); err != nil {
-		t.Fatal(err)
-	}
-	return area.Cases
-}
-
-// enact runs the script of each case of a file, in a bubble of its own. A script's name is an id,
-// or the beginning of the ids it can enact. A case whose verdict is carry must have one.
-func enact(t *testing.T, file string, scripts map[string]func(*scene)) {
-	t.Helper()
-	for _, c := range cases(t, file) {
-		t.Run(c.ID, func(t *testing.T) {
-			script := scripts[c.ID]
-			for prefix, s := range scripts {
-				if strings.HasSuffix(prefix, "*") && strings.HasPrefix(c.ID, strings.TrimSuffix(prefix, "*")) {
-					script = s
-				}
-			}
-			switch {
-			case script != nil:
-				play(t, c, script)
-			case c.Verdict == "carry":
-				t.Errorf("case %s has no script", c.ID)
-			}
-		})
-	}
-}
 
 // scene is a bubble with stages in it, and the log of what they do.
 type scene struct {
@@ -172,6 +110,26 @@ func (s *scene) number(key string) int {
 		s.Fatalf("setup %q: %v", key, err)
 	}
 	return n
+}
+
+// text reads a text of the case's setup.
+func (s *scene) text(key string) string {
+	s.Helper()
+	var text string
+	if err := json.Unmarshal(s.Setup[key], &text); err != nil {
+		s.Fatalf("setup %q: %v", key, err)
+	}
+	return text
+}
+
+// found reads the number that a text of the setup has where the pattern says.
+func (s *scene) found(key, pattern string) int {
+	s.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(s.text(key))
+	if m == nil {
+		s.Fatalf("setup %q is %q, want %s", key, s.text(key), pattern)
+	}
+	return must(strconv.Atoi(m[1]))
 }
 
 // terms are the subscription options of the case's setup.

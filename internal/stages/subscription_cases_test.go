@@ -145,7 +145,8 @@ func fate(r *run) string {
 	return r.result().Error()
 }
 
-func cancelModes(s *scene, mode stages.Mode) {
+func cancelModes(s *scene) {
+	mode := map[string]stages.Mode{"permanent": stages.Permanent, "transient": stages.Transient, "temporary": stages.Temporary}[s.text("cancel")]
 	type row struct {
 		Reason, Consumer string
 		CancelReason     string `json:"cancel_reason"`

@@ -13,8 +13,10 @@ import (
 	"github.com/millhand/millhand/internal/tally"
 )
 
-// A Sampler says what waits at the moment. It returns an error if that cannot be told.
-type Sampler func(context.Context) (*tally.Backlog, error)
+// A Sampler says what waits at the moment, and what is a problem, given what was counted that no stored
+// sum has. It returns an error if that cannot be told. Unless it is nil, stored is called once the sum is
+// in the stream that has the sample: that of somebody else who was first has not.
+type Sampler func(ctx context.Context, made *tally.Record) (b *tally.Backlog, stored func(), err error)
 
 // Merge writes the sums that are due at a time: of the minute that ended last and, where they have
 // ended too, of the ten minutes and the hour. Somebody else may have written them, or does so at the
@@ -56,9 +58,13 @@ func (s *Store) merge(ctx context.Context, r tally.Resolution, at, now time.Time
 		}
 		sum.Add(record)
 	}
+	stored := func() {}
 	if sample != nil {
-		if b, err := sample(ctx); err == nil {
+		if b, then, err := sample(ctx, sum.Made()); err == nil {
 			sum.Sample(b)
+			if then != nil {
+				stored = then
+			}
 		} else {
 			s.log.DebugContext(ctx, "it cannot be told what waits: the minute's statistics lack it", slog.Any("err", err))
 		}
@@ -68,6 +74,9 @@ func (s *Store) merge(ctx context.Context, r tally.Resolution, at, now time.Time
 	err = s.send(ctx, sum.Record(upTo), m, r.Keep)
 	if errors.Is(err, stream.ErrConflict) || stream.Code(err) == stream.CodeWrongLastSeqBusy {
 		return nil // somebody was first
+	}
+	if err == nil {
+		stored()
 	}
 	return err
 }
@@ -112,6 +121,7 @@ func (s *Store) records(ctx context.Context, what stream.Scan) func(yield func(*
 			if err != nil {
 				continue
 			}
+			record.Stored = m.Time
 			if !yield(record, nil) {
 				return
 			}

@@ -119,7 +119,7 @@ func (r *Recorder) drop(n int) {
 		return
 	}
 	r.dropped.Add(uint64(n)) //nolint:gosec // it is not negative
-	r.log.Debug("statistics of some seconds are lost: the broker did not take them in time", slog.Int("records", n))
+	r.log.Debug("statistics of some seconds are lost: the broker did not take them in time", slog.Int("count", n))
 }
 
 // send stores what is not stored yet, as far as the broker takes it.
@@ -188,5 +188,5 @@ func (r *Recorder) refused(ctx context.Context, err error) {
 	}
 	r.told = true
 	r.log.WarnContext(ctx, "no statistics are kept of this worker, and its jobs run all the same: the broker refuses them",
-		slog.Any("err", err), slog.String("next", "allow this worker's user what docs/wire.md lists for "+r.store.name+", or turn statistics off with --stats off"))
+		slog.Any("err", err), slog.String("next", "allow this worker's user what docs/security.md lists for "+r.store.name+", or turn statistics off with --stats off"))
 }

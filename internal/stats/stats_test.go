@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,8 @@ type crew struct {
 
 	blind bool // they do not know of each other, and come at the same time
 
+	stored atomic.Int64 // minutes that somebody was told are stored
+
 	mu   sync.Mutex
 	here map[string]*hand
 }
@@ -71,8 +74,8 @@ func (c *crew) hire(t natstest.TB, name string) *hand {
 		Ahead: func() time.Duration { return 0 },
 	}
 	h.recorder = stats.NewRecorder(store, counting)
-	merger := stats.NewMerger(store, counting, c.names, func(context.Context) (*tally.Backlog, error) {
-		return &tally.Backlog{Samples: 1, Workers: tally.One(1)}, nil
+	merger := stats.NewMerger(store, counting, c.names, func(context.Context, *tally.Record) (*tally.Backlog, func(), error) {
+		return &tally.Backlog{Samples: 1, Workers: tally.One(1)}, func() { c.stored.Add(1) }, nil
 	})
 	var ctx context.Context
 	ctx, h.stop = context.WithCancel(context.Background())
@@ -220,7 +223,28 @@ func TestSumsAreWhatWasCounted(t *testing.T) {
 		for _, h := range mergers {
 			h.quit()
 		}
+		if minutes := c.minutes(t); c.stored.Load() > minutes {
+			t.Errorf("told of %d minutes that they are stored, and there are %d", c.stored.Load(), minutes)
+		}
 	})
+}
+
+// minutes returns how many sums of minutes are stored.
+func (c *crew) minutes(t natstest.TB) int64 {
+	t.Helper()
+	js, err := jetstream.New(c.server.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(context.Background(), "millhand-stats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(context.Background(), jetstream.WithSubjectFilter("millhand.stats.1m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(info.State.Subjects["millhand.stats.1m"]) //nolint:gosec // some
 }
 
 // A worker's counts are in the history ten seconds later, and all of them once it has stopped.
@@ -427,6 +451,23 @@ func TestMergersTakeTurns(t *testing.T) {
 		hours := history(t, reader, stats.Query{From: time.Now().Add(-30 * 24 * time.Hour), Until: time.Now()})
 		if last := hours.Backlog[len(hours.Backlog)-2]; last == nil || last.Samples < 59 {
 			t.Errorf("the hour has %+v of what waited, want its samples", last)
+		}
+	})
+}
+
+// The sum of an hour has what was counted until it was written, so its last period has not ended.
+func TestNoEndIsYetToCome(t *testing.T) {
+	natstest.BubbleAt(t, time.Date(2000, time.January, 1, 1, 0, 5, 0, time.UTC), func(t *testing.T, s *natstest.Server) {
+		h := newCrew(s).hire(t, "w")
+		h.work("email", 3)
+		time.Sleep(10 * time.Minute)
+		past, err := newStore(t, s.Connect(t), slog.New(slog.DiscardHandler)).Past(t.Context(), time.Now().Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := past[tally.Pair{Queue: "default", Type: "email"}]
+		if got == nil || time.Since(got.LastEnd) < 9*time.Minute || time.Since(got.LastEnd) > 10*time.Minute {
+			t.Errorf("%+v, want an end of ten minutes ago", got)
 		}
 	})
 }

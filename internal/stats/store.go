@@ -78,7 +78,7 @@ func (s *Store) send(ctx context.Context, r *tally.Record, m *nats.Msg, keep tim
 	m.Data = body
 	stream.Expire(m, keep)
 	_, err := s.client.Publish(ctx, m)
-	return s.client.Denied(m.Subject, err)
+	return err
 }
 
 var errTooLarge = errors.New("a record of statistics does not fit into a message")

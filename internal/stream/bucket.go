@@ -39,6 +39,14 @@ func (c *Client) Bucket(name, description string) *Bucket {
 // Name returns the bucket's name, with its namespace.
 func (b *Bucket) Name() string { return b.name }
 
+// Stream returns the name of the stream that holds the bucket.
+func (b *Bucket) Stream() string { return b.stream }
+
+// Key returns the key that a subject of the bucket's stream is of.
+func (b *Bucket) Key(subject string) string {
+	return subject[min(len(b.subject("")), len(subject)):]
+}
+
 // Open makes the bucket where it does not exist, and returns when it was made: another time than
 // before means that it was lost, with all that was in it.
 func (b *Bucket) Open(ctx context.Context) (made time.Time, err error) {
@@ -78,7 +86,7 @@ type Entry struct {
 
 // entry makes one of what the stream stored.
 func (b *Bucket) entry(subject string, rev uint64, h nats.Header, data []byte) Entry {
-	e := Entry{Key: subject[min(len(b.subject("")), len(subject)):], Rev: rev, Value: data}
+	e := Entry{Key: b.Key(subject), Rev: rev, Value: data}
 	e.Time, _ = time.Parse(time.RFC3339Nano, h.Get(headerTime)) // absent from a consumer's: see [Watch]
 	e.TTL, _ = time.ParseDuration(h.Get(headerTTL))             // zero if there is none
 	e.Expired = h.Get(headerMarker) != ""
@@ -131,7 +139,7 @@ func (b *Bucket) put(ctx context.Context, m *nats.Msg) (rev uint64, err error) {
 	short, cancel := context.WithTimeout(ctx, bucketTimeout)
 	defer cancel()
 	rev, err = b.client.Publish(short, m)
-	return rev, b.remake(ctx, b.client.Denied(m.Subject, err))
+	return rev, b.remake(ctx, err)
 }
 
 // Purge removes a key at once and leaves no trace of it, and returns how many entries there were.

@@ -128,6 +128,16 @@ func (b *Bucket) Keys(ctx context.Context, filter string) (keys []string, err er
 	return keys, nil
 }
 
+// Count returns how many keys match a filter, those included that were removed and have left a marker. It
+// may lag behind the leader.
+func (b *Bucket) Count(ctx context.Context, filter string) (uint64, error) {
+	n, err := b.client.Count(ctx, b.stream, b.subject(filter))
+	if err != nil {
+		return 0, fmt.Errorf("count %s: %w", filter, err)
+	}
+	return n, nil
+}
+
 // directGet asks for messages and returns them with the header of what ended them.
 func (b *Bucket) directGet(ctx context.Context, query map[string]any) (entries []Entry, end nats.Header, err error) {
 	short, cancel := context.WithTimeout(ctx, bucketTimeout)

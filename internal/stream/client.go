@@ -1,13 +1,10 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,9 +24,9 @@ type Config struct {
 	MaxBytes  int64        // of each stream that is made; 0: as many as the account has
 	Logger    *slog.Logger // never nil
 
-	// Wrote is told how long each write took, be it a message or a removal, until it was answered or given
-	// up. It must not block. nil: nobody is.
-	Wrote func(took time.Duration)
+	// Wrote is told how long each write took that is waited for by itself, be it a message or, with an empty
+	// subject, a removal, until it was answered or given up. It must not block. nil: nobody is.
+	Wrote func(subject string, took time.Duration)
 }
 
 // A Client is JetStream for one namespace over one connection. It is safe for concurrent use.
@@ -93,18 +90,22 @@ func (c *Client) API(request string) string { return c.api + request }
 const RequestTimeout = 2 * time.Second
 
 // Request asks JetStream once and decodes the JSON answer. If the server does not answer because
-// the request is not allowed, the error is a [nats.ErrPermissionViolation].
+// the request is not allowed, the error is a [*PermissionError].
 func (c *Client) Request(ctx context.Context, request string, query, answer any) error {
+	return c.requestWithin(ctx, RequestTimeout, request, query, answer)
+}
+
+func (c *Client) requestWithin(ctx context.Context, patience time.Duration, request string, query, answer any) error {
 	subject := c.API(request)
 	body, err := json.Marshal(query)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	r, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: body})
+	r, err := c.ask(ctx, &nats.Msg{Subject: subject, Data: body})
 	if err != nil {
-		return c.Denied(subject, unconnected(err))
+		return err
 	}
 	if err := json.Unmarshal(r.Data, answer); err != nil {
 		return fmt.Errorf("answer to %s: %w", subject, err)
@@ -112,43 +113,16 @@ func (c *Client) Request(ctx context.Context, request string, query, answer any)
 	return nil
 }
 
-// Denied returns err or, if that is a request to subject that was not answered, the server's word
-// that this connection may not publish there: it says so apart from any request.
-func (c *Client) Denied(subject string, err error) error {
-	denied := c.nc.LastError()
-	if errors.Is(err, context.DeadlineExceeded) && errors.Is(denied, nats.ErrPermissionViolation) && strings.Contains(denied.Error(), `"`+subject+`"`) {
-		return denied
+// ask sends a request and returns its answer.
+func (c *Client) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	heed, done := c.Heed(ctx, m.Subject)
+	defer done()
+	answer, err := c.nc.RequestMsgWithContext(heed, m)
+	if err != nil {
+		return nil, c.denied(m.Subject, Denial(heed, unconnected(err)))
 	}
-	return err
+	return answer, nil
 }
-
-// lastDenial returns what the server said last that this connection may not do, nil if it said
-// nothing of the kind: it tells that apart from any request, which it does not answer. An answer
-// that cannot be received is a matter of the connection, whatever was asked for.
-func (c *Client) lastDenial() error {
-	denied := c.nc.LastError()
-	if !errors.Is(denied, nats.ErrPermissionViolation) {
-		return nil
-	}
-	prefix := cmp.Or(c.nc.Opts.InboxPrefix, nats.InboxPrefix[:len(nats.InboxPrefix)-1])
-	if strings.Contains(denied.Error(), `Subscription to "`+prefix+".") {
-		return &inboxError{prefix: prefix, err: denied}
-	}
-	return denied
-}
-
-// An inboxError says that no answers can be received.
-type inboxError struct {
-	prefix string
-	err    error
-}
-
-func (e *inboxError) Error() string {
-	return fmt.Sprintf("no answers reach this user, which may not subscribe to %s.>; name a prefix that it may subscribe to with --inbox-prefix (in Go, nats.CustomInboxPrefix): %v",
-		e.prefix, e.err)
-}
-
-func (e *inboxError) Unwrap() error { return e.err }
 
 // Sleep waits for d, or until ctx ends, whose cause it then returns.
 func Sleep(ctx context.Context, d time.Duration) error {

@@ -54,6 +54,7 @@ const (
 // A stream or consumer is not made.
 const (
 	CodeNameInUse         = 10058
+	CodeRestoreExists     = 10130
 	CodeConsumerExists    = 10148 // with another configuration
 	CodeConsumerLimit     = 10026
 	CodeStreamLimit       = 10027

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,11 +80,8 @@ func (c *Client) Complete(ctx context.Context, got jetstream.StreamConfig, a Add
 	}
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	st, err := c.js.UpdateStream(ctx, a.AddTo(got))
+	st, err := c.updateStream(ctx, a.AddTo(got))
 	if err != nil {
-		if denied := c.lastDenial(); denied != nil && errors.Is(err, context.DeadlineExceeded) {
-			err = denied
-		}
 		lacking.Err = err
 		return got, lacking
 	}

@@ -92,6 +92,8 @@ func (c *Client) direct(ctx context.Context, stream string, query map[string]any
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
 	subject := c.API("DIRECT.GET." + stream)
+	ctx, done := c.Heed(ctx, subject)
+	defer done()
 	if err := c.nc.PublishRequest(subject, sub.Subject, body); err != nil {
 		return nil, nil, unconnected(err)
 	}
@@ -100,7 +102,7 @@ func (c *Client) direct(ctx context.Context, stream string, query map[string]any
 		select {
 		case m = <-answer:
 		case <-ctx.Done():
-			return nil, nil, c.Denied(subject, ctx.Err())
+			return nil, nil, c.denied(subject, Denial(ctx, ctx.Err()))
 		}
 		switch status, text := m.Header.Get(HeaderStatus), m.Header.Get(HeaderDescription); {
 		case status == statusNoResponders:

@@ -145,7 +145,7 @@ func (c *Client) findOrCreate(ctx context.Context, want jetstream.StreamConfig) 
 // try is one attempt.
 func (s *setup) try(ctx context.Context) (*jetstream.StreamInfo, error) {
 	for {
-		st, err := s.client.js.Stream(ctx, s.want.Name)
+		st, err := s.client.findStream(ctx, s.want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			st, err = s.client.create(ctx, s.next())
 		}
@@ -191,7 +191,7 @@ func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 		cfg.MaxBytes = c.cfg.MaxBytes
 	}
 	for {
-		st, err := c.js.CreateStream(ctx, cfg)
+		st, err := c.createStream(ctx, cfg)
 		switch code := Code(err); {
 		case code == CodeNotClustered && cfg.Replicas > 1:
 			cfg.Replicas = 1
@@ -209,6 +209,8 @@ func (c *Client) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 func (c *Client) checkAnswering(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, SetupTimeout/5)
 	defer cancel()
+	ctx, done := c.Heed(ctx, c.API("INFO"))
+	defer done()
 	account, err := c.js.AccountInfo(ctx)
 	if err != nil {
 		return nil // to ask takes a permission of its own; what was made is looked at in any case
@@ -225,7 +227,7 @@ func (c *Client) upgrade(ctx context.Context, want, got jetstream.StreamConfig, 
 	if want.SubjectDeleteMarkerTTL > 0 && got.SubjectDeleteMarkerTTL == 0 {
 		cfg.SubjectDeleteMarkerTTL = want.SubjectDeleteMarkerTTL
 	}
-	st, err := c.js.UpdateStream(ctx, cfg)
+	st, err := c.updateStream(ctx, cfg)
 	if err != nil {
 		return nil, &RefusedError{
 			Stream: want.Name, Err: err,
@@ -251,8 +253,8 @@ func (c *Client) Edit(ctx context.Context, stream string, change func(*jetstream
 	}
 	ctx, cancel := context.WithTimeout(ctx, SetupTimeout)
 	defer cancel()
-	_, err = c.js.UpdateStream(ctx, info.Config)
-	return c.Denied(c.API("STREAM.UPDATE."+stream), err)
+	_, err = c.updateStream(ctx, info.Config)
+	return err
 }
 
 // lacks names what a stream needs and cannot do.

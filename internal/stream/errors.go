@@ -16,6 +16,8 @@ var (
 	ErrConflict = errors.New("newer message exists")
 	// ErrNotFound says that no message matches.
 	ErrNotFound = errors.New("not found")
+	// ErrExists says that a stream is not restored since one of its name is there.
+	ErrExists = errors.New("it exists")
 )
 
 // A ConflictError is an [ErrConflict] with the sequence of what is there: the newest message that

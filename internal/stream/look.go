@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 )
 
 // MaxLastMatching is how many subjects [Client.LastMatching] can answer for.
@@ -46,6 +47,83 @@ func (c *Client) NextAny(ctx context.Context, stream, subject string, from uint6
 	return m, err
 }
 
+// NextOfEach asks for the first message on subject behind each of n sequences, beginning with from, all at
+// once, and returns what was found, the oldest first and none twice, and whether there is none behind the
+// last. It costs what n calls of [Client.NextAny] cost the broker, and less here. Where no replica may
+// answer, the leader is asked.
+func (c *Client) NextOfEach(ctx context.Context, stream, subject string, from uint64, n int) (found []*Message, end bool, err error) {
+	found, end, err = c.nextOfEach(ctx, stream, subject, from, n)
+	if !cannotReadDirectly(err) {
+		return found, end, err
+	}
+	var g errgroup.Group
+	answers := make([]*Message, n)
+	for i := range answers {
+		g.Go(func() error {
+			m, err := c.Next(ctx, stream, subject, from+uint64(i)) //nolint:gosec // an index
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			answers[i] = m
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, false, err
+	}
+	found = slices.DeleteFunc(answers, func(m *Message) bool { return m == nil })
+	return BySeq(found), len(found) < n, nil
+}
+
+// nextOfEach reads from any replica. The answers come in any order.
+func (c *Client) nextOfEach(ctx context.Context, stream, subject string, from uint64, n int) (found []*Message, end bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	answer := make(chan *nats.Msg, n)
+	sub, err := c.nc.ChanSubscribe(c.nc.NewInbox(), answer)
+	if err != nil {
+		return nil, false, unconnected(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
+	api := c.API("DIRECT.GET." + stream)
+	ctx, done := c.Heed(ctx, api)
+	defer done()
+	query := struct {
+		Subject string `json:"next_by_subj"`
+		Seq     uint64 `json:"seq"`
+	}{subject, max(from, 1)}
+	for range n {
+		body, err := json.Marshal(query)
+		if err != nil {
+			return nil, false, err
+		}
+		if err := c.nc.PublishRequest(api, sub.Subject, body); err != nil {
+			return nil, false, unconnected(err)
+		}
+		query.Seq++
+	}
+	found = make([]*Message, 0, n)
+	for range n {
+		var m *nats.Msg
+		select {
+		case m = <-answer:
+		case <-ctx.Done():
+			return nil, false, fmt.Errorf("read %s: %w", stream, c.denied(api, Denial(ctx, ctx.Err())))
+		}
+		switch status := m.Header.Get(HeaderStatus); status {
+		case "":
+			found = append(found, directMessage(m))
+		case "404":
+			end = true
+		case statusNoResponders:
+			return nil, false, nats.ErrNoResponders
+		default:
+			return nil, false, fmt.Errorf("read %s: the broker says %s %s", stream, status, m.Header.Get(HeaderDescription))
+		}
+	}
+	return BySeq(found), end, nil
+}
+
 // GetAny is [Client.Get] as any replica knows it, and asks the leader if none may answer.
 func (c *Client) GetAny(ctx context.Context, stream string, seq uint64) (*Message, error) {
 	m, err := c.directOne(ctx, stream, map[string]any{"seq": seq})
@@ -80,10 +158,9 @@ func (c *Client) directOne(ctx context.Context, stream string, query map[string]
 	if err != nil {
 		return nil, err
 	}
-	subject := c.API("DIRECT.GET." + stream)
-	m, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: body})
+	m, err := c.ask(ctx, &nats.Msg{Subject: c.API("DIRECT.GET." + stream), Data: body})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, c.Denied(subject, unconnected(err)))
+		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
 	switch status := m.Header.Get(HeaderStatus); status {
 	case "":

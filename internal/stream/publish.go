@@ -13,7 +13,7 @@ import (
 // and keeps nothing else of it. Unless it returns an error, to will have the answer or is to be
 // forgotten by the token.
 func (c *Client) Send(m *nats.Msg, to Receiver) (token uint64, err error) {
-	return c.publisher.send(m, to)
+	return c.publisher.send(c, m, to)
 }
 
 // Forget gives up waiting for the answer to a [Client.Send]. It reports false if that was given
@@ -25,14 +25,14 @@ func (c *Client) Forget(token uint64) bool { return c.publisher.forget(token) }
 // [context.DeadlineExceeded] it may be stored or not.
 func (c *Client) Publish(ctx context.Context, m *nats.Msg) (seq uint64, err error) {
 	if c.cfg.Wrote != nil {
-		defer c.wrote(time.Now())
+		defer c.wrote(m.Subject, time.Now())
 	}
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx) // and nobody can say that it was stored all the same
 	}
 	w := c.waiters.get()
 	defer c.waiters.put(w)
-	token, err := c.publisher.send(m, w)
+	token, err := c.publisher.send(c, m, w)
 	if err != nil {
 		return 0, err
 	}
@@ -46,13 +46,13 @@ func (c *Client) Publish(ctx context.Context, m *nats.Msg) (seq uint64, err erro
 		err = ctx.Err()
 	}
 	if c.publisher.forget(token) {
-		return 0, err
+		return 0, c.denied(m.Subject, err)
 	}
 	a := <-w.answer // it is there, or about to be
 	return a.seq, a.err
 }
 
-func (c *Client) wrote(began time.Time) { c.cfg.Wrote(time.Since(began)) }
+func (c *Client) wrote(subject string, began time.Time) { c.cfg.Wrote(subject, time.Since(began)) }
 
 // Pauses between two attempts.
 const (
@@ -152,15 +152,24 @@ func (c *Client) withCause(err, last error) error {
 }
 
 // RetryRead repeats a read until it is answered, for as long as alive returns nil. An answer is
-// [ErrNotFound] as well.
+// [ErrNotFound] as well, and so is that it is not allowed.
 func RetryRead[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {
+	return retryRead(ctx, alive, read, func(err error) bool { return errors.Is(err, nats.ErrPermissionViolation) })
+}
+
+// KeepReading is RetryRead of what has to be known: somebody may allow it meanwhile.
+func KeepReading[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error)) (T, error) {
+	return retryRead(ctx, alive, read, func(error) bool { return false })
+}
+
+func retryRead[T any](ctx context.Context, alive func() error, read func(context.Context) (T, error), final func(error) bool) (T, error) {
 	for pause := RetryPause; ; pause = min(2*pause, MaxRetryPause) {
 		var none T
 		if err := alive(); err != nil {
 			return none, err
 		}
 		v, err := read(ctx)
-		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, nats.ErrConnectionClosed) || final(err) || ctx.Err() != nil {
 			return v, err
 		}
 		if err := Sleep(ctx, pause); err != nil {

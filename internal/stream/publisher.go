@@ -20,7 +20,8 @@ import (
 // its receiver: no goroutine, timer or context belongs to a write. It retries
 // nothing and has no timeouts: a caller that has waited long enough calls [publisher.forget].
 type publisher struct {
-	nc *nats.Conn
+	nc      *nats.Conn
+	denials denials
 
 	mu    sync.Mutex
 	users int                // clients that are not closed
@@ -49,6 +50,7 @@ func (s *publishers) join(nc *nats.Conn) *publisher {
 	p := s.of[key].Value()
 	if p == nil {
 		p = &publisher{nc: nc}
+		p.listen()
 		s.of[key] = weak.Make(p)
 		runtime.AddCleanup(p, s.sweep, key)
 	}
@@ -84,8 +86,10 @@ func (p *publisher) leave() {
 
 // A call is a write in flight, or a place for one.
 type call struct {
-	token uint64 // 0: a free place
-	to    Receiver
+	token   uint64 // 0: a free place
+	to      Receiver
+	client  *Client // whose write it is
+	subject string
 }
 
 // A Receiver is told how a write was answered, once, on a goroutine that it must not hold up: the
@@ -97,7 +101,10 @@ const placeBits = 20
 
 // send publishes m, whose reply subject it sets. Unless it returns an error, to will have
 // an answer or is to be forgotten by the token.
-func (p *publisher) send(m *nats.Msg, to Receiver) (token uint64, err error) {
+func (p *publisher) send(c *Client, m *nats.Msg, to Receiver) (token uint64, err error) {
+	if err := p.denials.hopeless(p.nc); err != nil {
+		return 0, c.permission(err)
+	}
 	p.mu.Lock()
 	if p.sub == nil || !p.sub.IsValid() {
 		if err := p.subscribe(); err != nil {
@@ -114,7 +121,7 @@ func (p *publisher) send(m *nats.Msg, to Receiver) (token uint64, err error) {
 	p.free = p.free[:last]
 	p.count++
 	token = p.count<<placeBits | uint64(place)
-	p.calls[place] = call{token: token, to: to}
+	p.calls[place] = call{token: token, to: to, client: c, subject: m.Subject}
 	var buf [64]byte
 	m.Reply = string(strconv.AppendUint(append(buf[:0], p.inbox...), token, 36))
 	p.mu.Unlock()

@@ -76,9 +76,14 @@ func decodeHeader(b []byte) nats.Header {
 func (c *Client) Info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	st, err := c.js.Stream(ctx, stream)
+	st, err := c.findStream(ctx, stream)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
 	}
 	return st.CachedInfo(), nil
+}
+
+// Stored is a message as a stream's snapshot has it.
+func Stored(subject string, seq uint64, nanos int64, header, data []byte) *Message {
+	return &Message{Subject: subject, Seq: seq, Header: decodeHeader(header), Data: data, Time: time.Unix(0, nanos).UTC()}
 }

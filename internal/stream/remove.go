@@ -55,7 +55,7 @@ func (c *Client) RemoveAll(ctx context.Context, stream, subject string) error {
 // Remove removes one message from a stream. It is no error if that is gone.
 func (c *Client) Remove(ctx context.Context, stream string, seq uint64) error {
 	if c.cfg.Wrote != nil {
-		defer c.wrote(time.Now())
+		defer c.wrote("", time.Now())
 	}
 	var answer struct {
 		Error *jetstream.APIError `json:"error"`

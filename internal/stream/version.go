@@ -70,6 +70,24 @@ func (s Server) Check() error {
 	}
 }
 
+// needSnapshots is the level of JetStream's API from which on a snapshot has messages, and not files.
+const (
+	needSnapshots        = 5
+	needSnapshotsVersion = "2.15"
+)
+
+// CheckSnapshots returns an error if s tells and takes snapshots in another form than a [Snapshot] has,
+// as servers before 2.15 do. It must be known what it is.
+func (s Server) CheckSnapshots() error {
+	if s.Level >= needSnapshots {
+		return nil
+	}
+	if major, minor, known := parseVersion(s.Version); s.Level < 0 && known && (major > needMajor || major == needMajor && minor > needMinor) {
+		return nil
+	}
+	return fmt.Errorf("nats-server %s has snapshots in a form of its own: backup and restore need nats-server %s or later; upgrade every server of the cluster", s.Version, needSnapshotsVersion)
+}
+
 // parseVersion reads the first two numbers of a version such as 2.14.0-RC.1. Names of
 // builds, as forks and proxies have them, say nothing.
 func parseVersion(v string) (major, minor int, ok bool) {

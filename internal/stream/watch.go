@@ -230,7 +230,7 @@ func (w *Watch) consume(ctx context.Context, from uint64) (jetstream.MessagesCon
 	for i, key := range w.filters {
 		subjects[i] = w.bucket.subject(key)
 	}
-	c, err := w.bucket.client.js.CreateConsumer(ctx, w.bucket.stream, jetstream.ConsumerConfig{
+	c, err := w.bucket.client.CreateConsumer(ctx, w.bucket.stream, jetstream.ConsumerConfig{
 		FilterSubjects: subjects,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: watchAckWait, MaxDeliver: -1, MaxAckPending: -1,

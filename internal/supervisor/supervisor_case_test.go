@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,7 +33,7 @@ func TestSupervisorCases(t *testing.T) {
 		{"sup-restart-ignore", playCrashes},
 		{"sup-siblings-mixed-", playCrashes},
 		{"sup-rest_for_one-first-last", playFirstLast},
-		{"sup-start_child-appended", playAppended},
+		{"sup-start_child-appended", playCrashes},
 		{"sup-api", playAPI},
 		{"sup-nested-escalate", playEscalation},
 		{"sup-nested-transient-inner", playInnerGivesUp},
@@ -42,7 +43,38 @@ func TestSupervisorCases(t *testing.T) {
 		{"sup-scraper-producer-crash", playScraper},
 		{"sup-consumer-before-producer", playConsumerFirst},
 		{"sup-units-max-seconds", playUnits},
-	})
+	}, supervisorForms()...)
+}
+
+func supervisorForms() []caseForm {
+	return []caseForm{
+		{"for each reason start a fresh supervisor; .*", []string{"rows"}, playMatrix},
+		{`crash a every time it is running`, []string{"starts", "sup_exit"}, playIntensity},
+		{`(?:(?:crash|start_child) \w+(?:; |$))+`, []string{"events"}, playCrashes},
+		{`crash a; wait g; crash a`, []string{"rows"}, playWindow},
+		{`start; stop(?: supervisor)?`, []string{"start", "stop"}, playStartStop},
+		{`stop(?: supervisor)?(?:, measure)?`, []string{"cleanup_completed"}, playStopTimeout},
+		{`start; count`, []string{"events", "children", "counts"}, playIgnore},
+		{`see outcome list: .*`, []string{"events", "outcome"}, playAuto},
+		{`leaf always crashes; .*`, []string{"rows"}, playEscalation},
+		{`leaf always crashes`, []string{"leaf_starts", "outer"}, playInnerGivesUp},
+	}
+}
+
+// Cases with another id than ours are played, if we have their form.
+func TestSupervisorCasesByForm(t *testing.T) {
+	played := 0
+	for _, c := range readCases(t, "supervisor.json") {
+		if play := byForm(supervisorForms(), c); play != nil {
+			played++
+			name := c.ID
+			c.ID = "unknown"
+			t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { play(t, c) }) })
+		}
+	}
+	if played < 20 {
+		t.Errorf("%d cases have a form", played)
+	}
 }
 
 // playMatrix ends child b for each reason, each time in a fresh supervisor.
@@ -125,11 +157,17 @@ func playCrashes(t *testing.T, c testCase) {
 		w.take()
 	}
 	for _, step := range c.Steps {
-		name, ok := strings.CutPrefix(step, "crash ")
-		if !ok {
+		switch what, name, _ := strings.Cut(step, " "); what {
+		case "crash":
+			w.end(name, "boom")
+		case "start_child":
+			if err := sup.StartChild(t.Context(), w.child(childSetup{ID: name})); err != nil {
+				t.Fatal(err)
+			}
+			w.take()
+		default:
 			t.Fatalf("unknown step %q", step)
 		}
-		w.end(name, "boom")
 	}
 	w.expectEvents(want.Events)
 	if names, ok := expect["children"].([]any); ok { // OTP lists the last one first
@@ -196,17 +234,6 @@ func playFirstLast(t *testing.T, c testCase) {
 		w.expectEvents(want)
 		_ = r.end()
 	}
-}
-
-func playAppended(t *testing.T, c testCase) {
-	w := newWorld(t)
-	sup, _ := w.run(decode[setup](t, c.Setup))
-	if err := sup.StartChild(t.Context(), w.child(childSetup{ID: "z"})); err != nil {
-		t.Fatal(err)
-	}
-	w.take()
-	w.end("a", "boom")
-	w.expectEvents(decode[struct{ Events []caseEvent }](t, c.Expect).Events)
 }
 
 func playAPI(t *testing.T, c testCase) {

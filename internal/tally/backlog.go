@@ -3,6 +3,7 @@ package tally
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // A Backlog is what waited and who worked at a moment, or at several moments.
@@ -13,6 +14,36 @@ type Backlog struct {
 	Workers Gauge                    `json:"workers,omitzero"`
 	Slots   Gauge                    `json:"slots,omitzero"`
 	Used    Gauge                    `json:"slots_used,omitzero"`
+
+	Signs []Sign `json:"signs,omitempty"` // of problems, at the moment of a minute: sums of backlogs have none
+}
+
+// of is what waited of some types in queues. Who worked, and what is dead, is of all together, and left out.
+func (b *Backlog) of(keep func(Pair) bool) *Backlog {
+	out := &Backlog{Samples: b.Samples, Queues: make(map[string]*QueueBacklog)}
+	for queue, q := range b.Queues {
+		kept := &QueueBacklog{Types: make(map[string]*TypeBacklog)}
+		for typ, t := range q.Types {
+			if keep(Pair{Queue: queue, Type: typ}) {
+				kept.Types[typ] = t
+			}
+		}
+		if len(kept.Types) > 0 {
+			out.Queues[queue] = kept
+		}
+	}
+	return out
+}
+
+// A Sign is something that is a problem, or will be if it lasts.
+type Sign struct {
+	Code    string    `json:"code"`
+	Subject string    `json:"subject,omitempty"`
+	Since   time.Time `json:"since"`             // from then on it was there whenever somebody looked
+	Problem bool      `json:"problem,omitempty"` // it has lasted for long enough to be one
+	Told    time.Time `json:"told_at,omitzero"`  // when somebody was last told that it is one, or that it is over; zero: nobody was
+	ToldEnd bool      `json:"told_end,omitzero"` // it was its end that they were told
+	Gone    time.Time `json:"gone_at,omitzero"`  // since when it is not there any more; zero: it is. One that was told is noted for a while
 }
 
 // A QueueBacklog is that of a queue.

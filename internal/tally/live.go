@@ -143,6 +143,7 @@ func (b *Book) Of(queue, typ string) *Live {
 type Running struct {
 	Pair
 	Since time.Time
+	Jobs  int // that one call runs, whose time they share; 0: one
 }
 
 // Read returns what was counted since the start, with the time of handlers that still run.
@@ -155,7 +156,7 @@ func (b *Book) Read(now time.Time, running []Running) Sums {
 	}
 	for _, r := range running {
 		if c := all[r.Pair]; c != nil {
-			c.N[Busy] += microsOf(now.Sub(r.Since))
+			c.N[Busy] += microsOf(now.Sub(r.Since)) / uint64(max(r.Jobs, 1)) //nolint:gosec // it is positive
 		}
 	}
 	return all

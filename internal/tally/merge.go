@@ -54,8 +54,15 @@ func (s *Sum) Add(r *Record) {
 	}
 }
 
-// Sample adds what waits at the moment to the period that the record is for.
-func (s *Sum) Sample(b *Backlog) { s.record.period(s.record.At).sample(b) }
+// Sample adds what waits at the moment to the period that the record is for, with the signs of problems.
+func (s *Sum) Sample(b *Backlog) {
+	p := s.record.period(s.record.At)
+	p.sample(b)
+	p.Backlog.Signs = b.Signs
+}
+
+// Made returns the record as far as it is made.
+func (s *Sum) Made() *Record { return s.record }
 
 func (p *Period) sample(b *Backlog) {
 	if p.Backlog == nil {

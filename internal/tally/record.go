@@ -64,6 +64,8 @@ type Record struct {
 	UpTo    uint64    `json:"up_to,omitempty"`
 	At      time.Time `json:"at"` // the beginning of the period for which it was written
 	Periods []*Period `json:"periods,omitempty"`
+
+	Stored time.Time `json:"-"` // by the broker's clock; zero of one that was not read from it
 }
 
 // A Period is what belongs to a period, by when it was counted. A record may have more than that for

@@ -89,6 +89,27 @@ func (s *Series) Add(r *Record) {
 	}
 }
 
+// Of returns what a series by pair has of some pairs, with lines by what by says.
+func (s *Series) Of(by By, keep func(Pair) bool) *Series {
+	out := NewSeries(s.Span, by, keep)
+	for _, l := range s.Lines {
+		if !keep(l.Pair) {
+			continue
+		}
+		for i, p := range l.Points {
+			if p.Counts != nil {
+				out.line(l.Pair).add(i, p.Counts)
+			}
+		}
+	}
+	for i, b := range s.Backlog {
+		if b != nil {
+			out.Backlog[i] = b.of(keep)
+		}
+	}
+	return out
+}
+
 // line returns the line of a pair, a new one at first.
 func (s *Series) line(p Pair) *Line {
 	switch s.by {

@@ -84,6 +84,12 @@ func plantsOfSetup() []plant {
 			m.hire(t, millhand.WorkerConfig{}, "quick")
 			m.edit(t, "millhand-events", func(cfg *jetstream.StreamConfig) { cfg.MaxAge = 10 * time.Minute })
 		}},
+		{"no events", []string{"S05"}, "there is no stream millhand-events, and workers run", func(t *testing.T, m *mill) {
+			m.hire(t, millhand.WorkerConfig{}, "quick")
+			if err := m.cfg.Client.JetStream().DeleteStream(t.Context(), "millhand-events"); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"a clock that is ahead", []string{"S07"}, "is 7s ahead", func(t *testing.T, m *mill) {
 			m.hire(t, millhand.WorkerConfig{}, "quick")
 			m.say(t, "quick", "a", queue.Event{Kind: job.EventSucceeded, Life: "l", Attempt: 1, Node: m.worker(t), Time: time.Now().Add(7 * time.Second)})

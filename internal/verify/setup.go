@@ -150,6 +150,12 @@ const maxBackoff = time.Hour
 // eventsAreKept is S05.
 func eventsAreKept(f *Facts) judgement {
 	s := f.events()
+	if s == nil && len(f.Snapshot.Workers) > 0 {
+		j := judgement{lookedAt: 1, what: "streams"}
+		name := f.Snapshot.Namespace + "-events"
+		j.find("no "+name, fmt.Sprintf("there is no stream %s, and workers run: what they end is not written, and jobs whose workers vanish run again; workers make it anew as they write", name), nil)
+		return j
+	}
 	if s == nil || s.Info == nil {
 		return skip("there are no events")
 	}

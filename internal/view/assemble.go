@@ -26,12 +26,23 @@ func (f *facts) snapshot() *Snapshot {
 		}
 	}
 	slices.SortFunc(s.Queues, func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) })
-	s.Workers = append(s.Workers, f.registry.Nodes...)
+	for _, n := range f.registry.Nodes { // what others have written may lack lists
+		n.Queues, n.Types, n.Running = orEmpty(n.Queues), orEmpty(n.Types), orEmpty(n.Running)
+		s.Workers = append(s.Workers, n)
+	}
 	for _, u := range f.registry.Usages {
 		s.Pools = append(s.Pools, poolOf(u))
 	}
 	slices.SortFunc(s.Missing, func(a, b Missing) int { return cmp.Compare(a.What, b.What) })
 	return s
+}
+
+// orEmpty is a list that is none in JSON, either.
+func orEmpty[T any](all []T) []T {
+	if all == nil {
+		return []T{}
+	}
+	return all
 }
 
 // at is the latest time that the broker told, or this machine's.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
@@ -36,6 +37,8 @@ type Case struct {
 	Before  Count // ready jobs of its type that go first
 	Heavier Count // ready jobs of queues that go first, where all workers of the type have them in order
 
+	Part *arrival.Part // in a workflow, of its own job, and of a step's without a message; nil: in none
+
 	StartsPerMinute float64 // of its type in its queue, lately; 0: not known
 
 	Missing []Missing
@@ -44,6 +47,7 @@ type Case struct {
 // The parts of a case that can be missing.
 const (
 	MissingMessage  = "message"
+	MissingWorkflow = "workflow"
 	MissingEvent    = "event"
 	MissingRegistry = "registry"
 	MissingConsumer = "consumer"
@@ -189,6 +193,13 @@ func (l *caseLook) second(ctx context.Context) {
 			return nil
 		})
 	}
+	if l.mayBePart() {
+		g.Go(func() error {
+			p, err := within(ctx, func(ctx context.Context) (*arrival.Part, error) { return arrival.PartOf(ctx, l.cfg.Client, l.Place) })
+			l.note(MissingWorkflow, noStream(err), func() { l.Part = p })
+			return nil
+		})
+	}
 	if l.Waits() && len(l.Registry.Nodes) > 0 {
 		g.Go(func() error {
 			w, err := l.cfg.Registry.Locate(ctx, l.Registry.Nodes, l.Place)
@@ -216,6 +227,12 @@ func (l *caseLook) second(ctx context.Context) {
 	if asked && l.Stream != nil && l.Consumer != nil && l.Waits() && !l.HandedOut() {
 		l.Before = l.estimateBefore()
 	}
+}
+
+// mayBePart reports whether a workflow is asked what the job is to it.
+func (l *caseLook) mayBePart() bool {
+	own := l.Place.Type.String() == job.WorkflowType && !strings.Contains(l.Place.ID.String(), "--")
+	return l.Message != nil && own || l.Message == nil && !l.Lacks(MissingMessage) && strings.Contains(l.Place.ID.String(), "--")
 }
 
 // needsStream reports whether the state of the queue's stream is asked for: it tells whether there is a

@@ -41,27 +41,27 @@ func (v *View) gather(ctx context.Context) (*facts, error) {
 		return nil, err
 	}
 	var mu sync.Mutex // guards f
-	note := func(what string, err error, write func()) {
+	note := func(what, queueName string, err error, write func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case err == nil:
 			write()
 		case !gone(err):
-			f.missing = append(f.missing, Missing{What: what, Err: err, Why: err.Error()})
+			f.missing = append(f.missing, Missing{What: what, Queue: queueName, Err: err, Why: err.Error()})
 		}
 	}
 	var g errgroup.Group
 	g.SetLimit(maxAsked)
 	g.Go(func() error {
 		survey, err := within(ctx, v.cfg.Registry.Survey)
-		note("registry", err, func() { f.registry, f.surveyed = survey, true })
+		note(MissingRegistry, "", err, func() { f.registry, f.surveyed = survey, true })
 		return nil
 	})
 	for _, n := range f.names {
 		g.Go(func() error {
 			info, err := within(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return v.cfg.Store.StreamInfo(ctx, n.Name) })
-			note("stream "+n.Name, err, func() { f.streams[n.Name] = info })
+			note("stream "+n.Name, "", err, func() { f.streams[n.Name] = info })
 			return nil
 		})
 		if !isQueue(n) {
@@ -69,7 +69,7 @@ func (v *View) gather(ctx context.Context) (*facts, error) {
 		}
 		g.Go(func() error {
 			list, err := v.cfg.Store.Consumers(ctx, n.Queue)
-			note("consumers of queue "+n.Queue.String(), err, func() { f.consumers[n.Queue.String()] = list })
+			note("consumers of queue "+n.Queue.String(), n.Queue.String(), err, func() { f.consumers[n.Queue.String()] = list })
 			return nil
 		})
 	}

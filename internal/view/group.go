@@ -11,8 +11,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/millhand/millhand/internal/filter"
 )
 
 // An ErrorGroup is errors that differ only in what changes from job to job.
@@ -218,11 +216,11 @@ type DeadGroups struct {
 // groupsLooks is how many of the dead are looked at without being told to look at all.
 const groupsLooks = 100_000
 
-// DeadGroups groups the dead jobs that match by their errors, the newest 100,000 or all. It reads them.
-func (v *View) DeadGroups(ctx context.Context, f filter.Filter, all bool) (*DeadGroups, error) {
+// DeadGroups groups the dead jobs that a query means by their errors, the newest 100,000 or all. It reads them.
+func (v *View) DeadGroups(ctx context.Context, q Query, all bool) (*DeadGroups, error) {
 	g := &DeadGroups{Groups: []DeadGroup{}}
 	byCode := make(map[string]*DeadGroup)
-	for q := (Query{Filter: f, N: scanAtOnce, Search: true}); ; {
+	for q.N, q.Search = scanAtOnce, true; ; {
 		page, err := v.List(ctx, q)
 		if err != nil {
 			return nil, err

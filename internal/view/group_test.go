@@ -73,7 +73,7 @@ func TestDeadGroups(t *testing.T) {
 		m.enqueue(t, 2, "import")
 		m.enqueue(t, 1, "sms")
 		time.Sleep(time.Minute)
-		g, err := m.view.DeadGroups(t.Context(), parse(t, "state:dead"), false)
+		g, err := m.view.DeadGroups(t.Context(), view.Query{Filter: parse(t, "state:dead")}, false)
 		if err != nil || g.Count != 8 || g.Partial || len(g.Groups) != 2 {
 			t.Fatalf("%+v, %v", g, err)
 		}

@@ -11,8 +11,10 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/view"
 )
@@ -25,6 +27,7 @@ type mill struct {
 	store  *queue.Store
 	js     *stream.Client
 	view   *view.View
+	looker *problem.Looker
 	asked  *requests
 	link   *natstest.Link
 	quit   chan struct{} // closed when jobs that wait are to end
@@ -45,6 +48,7 @@ func newMill(t *testing.T, s *natstest.Server) *mill {
 	}
 	m.store = queue.NewStore(m.js, queue.Config{Logger: log})
 	m.view = view.New(view.Config{Client: m.js, Store: m.store, Registry: registry.NewStore(m.js, log)})
+	m.looker = problem.NewLooker(m.js, m.view, stats.NewStore(m.js, log), nil)
 	return m
 }
 

@@ -72,17 +72,8 @@ func (j *Job) matched() *filter.Job {
 func (j *Job) addRecord(r *job.Record) {
 	j.Queue, j.Type, j.ID, j.Life = r.Queue, r.Type, r.ID, r.Life
 	j.Attempt, j.MaxAttempts, j.Crashes = r.Attempt, r.MaxAttempts, r.Crashes
-	j.EnqueuedAt, j.Meta, j.Trace = r.EnqueuedAt.UTC(), r.Meta, traceID(r.Trace)
+	j.EnqueuedAt, j.Meta, j.Trace = r.EnqueuedAt.UTC(), r.Meta, job.TraceID(r.Trace["traceparent"])
 	j.Payload, j.Size = r.Payload, len(r.Payload)
-}
-
-// traceID is the second field of a traceparent, empty if that is none.
-func traceID(trace map[string]string) string {
-	const from, to = len("00-"), len("00-") + 32
-	if parent := trace["traceparent"]; len(parent) > to && parent[from-1] == '-' && parent[to] == '-' {
-		return parent[from:to]
-	}
-	return ""
 }
 
 // waitingJob is a job as its message has it.
@@ -176,7 +167,7 @@ func (t *traces) job() (Job, bool) {
 	case e != nil:
 		j := endedJob(e)
 		if m != nil { // it lacks only the acknowledgement
-			j.MaxAttempts, j.Meta, j.Payload, j.Size, j.Trace = m.MaxAttempts, m.Meta, m.Payload, len(m.Payload), traceID(m.Trace)
+			j.MaxAttempts, j.Meta, j.Payload, j.Size, j.Trace = m.MaxAttempts, m.Meta, m.Payload, len(m.Payload), job.TraceID(m.Trace["traceparent"])
 		}
 		return j, true
 	case t.dead != nil:

@@ -35,6 +35,27 @@ type Query struct {
 	N      int    // how many jobs at most; 0: 50
 	Order  Order
 	Search bool // with the budget of a search
+
+	// Before is when an operation on all that match began; zero: it is a list. What came into its state later
+	// is not meant, other than a job that was ready and has started since, if ready ones are. Jobs that run come
+	// last: each that ends makes room for one that waits.
+	Before time.Time
+
+	// Visible says which jobs may be listed, whatever the filter says; nil: all.
+	Visible func(queue, typ string) bool
+}
+
+// meant reports whether a query is about a job.
+func (q *Query) meant(j *Job, now time.Time) bool {
+	return (q.Visible == nil || q.Visible(j.Queue, j.Type)) && j.isMeant(q.Filter, now) && (q.Before.IsZero() || q.cameBefore(j))
+}
+
+func (q *Query) cameBefore(j *Job) bool {
+	came := j.Since
+	if j.State == job.Running && !j.ReadyAt.IsZero() && wants(q.Filter, job.Ready, j.Queue, j.Type) {
+		came = j.ReadyAt
+	}
+	return came.Before(q.Before)
 }
 
 // A Page is a part of a list.
@@ -68,7 +89,7 @@ func (v *View) List(ctx context.Context, q Query) (*Page, error) {
 		return nil, err
 	}
 	if ids, ok := q.Filter.Names(filter.ID); ok {
-		return v.listIDs(ctx, q.Filter, ids, s.At)
+		return v.listIDs(ctx, q, ids, s.At)
 	}
 	page := &Page{Jobs: []Job{}, Class: q.Filter.Class()}
 	page.Looked.Of, page.Total = l.extent()
@@ -80,11 +101,11 @@ func (v *View) List(ctx context.Context, q Query) (*Page, error) {
 }
 
 // listIDs lists the jobs with these ids that match.
-func (v *View) listIDs(ctx context.Context, f filter.Filter, ids []string, now time.Time) (*Page, error) {
+func (v *View) listIDs(ctx context.Context, q Query, ids []string, now time.Time) (*Page, error) {
 	page := &Page{Jobs: []Job{}, Class: filter.Point}
 	for _, id := range ids {
 		find := v.Find
-		if states := f.States(); len(states) == 1 && states[0] == job.Dead {
+		if states := q.Filter.States(); len(states) == 1 && states[0] == job.Dead {
 			find = v.findDead
 		}
 		found, err := find(ctx, id)
@@ -98,7 +119,7 @@ func (v *View) listIDs(ctx context.Context, f filter.Filter, ids []string, now t
 					return nil, err
 				}
 			}
-			if j.isMeant(f, now) {
+			if q.meant(j, now) {
 				page.Jobs = append(page.Jobs, *j)
 			}
 		}
@@ -132,7 +153,7 @@ func (v *View) askWorkers(ctx context.Context, j *Job) error {
 // A list reads the sources of a query one after the other.
 type list struct {
 	view    *View
-	filter  filter.Filter
+	query   Query
 	now     time.Time // by the broker's clock
 	want    int
 	looks   int64
@@ -186,7 +207,7 @@ func (l *list) read(ctx context.Context, page *Page) error {
 		if !c.at.IsZero() {
 			page.Looked.BackTo = c.at
 		}
-		if err := l.view.complete(ctx, l.filter, c.rows); err != nil {
+		if err := l.view.complete(ctx, l.query.Filter, c.rows); err != nil {
 			return err
 		}
 		taken := l.take(page, c.rows)
@@ -202,8 +223,11 @@ func (l *list) read(ctx context.Context, page *Page) error {
 			break
 		}
 	}
+	if of := &page.Looked.Of; of.Known() && page.Looked.Messages > of.Value { // some have come since it was counted
+		of.Value, of.How = page.Looked.Messages, About
+	}
 	if l.at.source < len(l.sources) {
-		page.Cursor = cursorOf(l.filter, l.sources[l.at.source].name(), l.at.seq)
+		page.Cursor = cursorOf(l.query.Filter, l.sources[l.at.source].name(), l.at.seq)
 	}
 	return l.view.dress(ctx, page.Jobs)
 }
@@ -214,7 +238,7 @@ func (l *list) take(page *Page, rows []row) (taken int) {
 		if len(page.Jobs) == l.want {
 			return i
 		}
-		if rows[i].isMeant(l.filter, l.now) {
+		if l.query.meant(&rows[i].Job, l.now) {
 			page.Jobs = append(page.Jobs, rows[i].Job)
 		}
 	}
@@ -229,8 +253,8 @@ func (l *list) extent() (messages, matching Count) {
 		n, match := s.extent()
 		messages, matching = messages.Plus(n), matching.Plus(match)
 	}
-	for i := range l.filter.Terms {
-		switch l.filter.Terms[i].Key { //nolint:exhaustive // all others have to be looked at
+	for i := range l.query.Filter.Terms {
+		switch l.query.Filter.Terms[i].Key { //nolint:exhaustive // all others have to be looked at
 		case filter.State, filter.Queue, filter.Type:
 		default:
 			return messages, Uncounted()

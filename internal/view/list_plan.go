@@ -14,13 +14,20 @@ import (
 
 // plan decides which sources a query reads, in which order and between which sequences.
 func (v *View) plan(ctx context.Context, q Query, s *Snapshot) (*list, error) {
-	l := &list{view: v, filter: q.Filter, now: s.At, want: pageSize(q.N), looks: pageLooks, until: time.Now().Add(pageTime)}
+	l := &list{view: v, query: q, now: s.At, want: pageSize(q.N), looks: pageLooks, until: time.Now().Add(pageTime)}
 	if q.Search {
 		l.looks, l.until = searchLooks, time.Now().Add(searchTime)
 	}
 	p := planner{view: v, query: q, snapshot: s, list: l}
 	p.since, p.until = windowOf(q.Filter, s.At)
-	for _, add := range []func(context.Context) error{p.addRunning, p.addReady, p.addLater, p.addEnded, p.addDead} {
+	order := []func(context.Context) error{p.addRunning, p.addReady, p.addLater, p.addEnded, p.addDead}
+	if !q.Before.IsZero() {
+		order = []func(context.Context) error{p.addLater, p.addReady, p.addRunning, p.addEnded, p.addDead}
+		if p.until.IsZero() || q.Before.Before(p.until) {
+			p.until = q.Before
+		}
+	}
+	for _, add := range order {
 		if err := add(ctx); err != nil {
 			return nil, err
 		}

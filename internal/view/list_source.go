@@ -69,6 +69,9 @@ type readySource struct {
 	types []*Type
 	since uint64    // sequence of the first one that is meant
 	until time.Time // what became ready then, or later, is not meant; zero: all is
+
+	atOnce int // jobs of each type that are read at once
+	dense  int // see forwardAt
 }
 
 func (s *readySource) name() string { return "ready " + s.queue.Name }
@@ -81,8 +84,25 @@ func (s *readySource) extent() (messages, matching Count) {
 	return sum, sum
 }
 
-// readyAtOnce is how many jobs of each type are read at once.
-const readyAtOnce = 64
+// readyAtOnce is how many jobs of each type are read at once, readyInRow how many of one, once more than
+// a page has been read.
+const (
+	readyAtOnce = 64
+	readyInRow  = 1000
+	readyBytes  = 8 << 20 // of them
+)
+
+// grow sets how much is read next: of several types, what is behind the last one of the most common is
+// read again with the next chunk.
+func (s *readySource) grow() {
+	if s.dense == 0 {
+		s.dense, s.atOnce = 1, readyAtOnce
+		return
+	}
+	if len(s.types) == 1 {
+		s.atOnce = int(min(max(readyBytes/max(s.queue.meanSize(), 1), readyAtOnce), readyInRow))
+	}
+}
 
 func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 	name, err := job.QueueName(s.queue.Name)
@@ -92,13 +112,14 @@ func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 	if behind == 0 && s.since > 0 {
 		behind = s.since - 1
 	}
+	s.grow()
 	c := chunk{end: true}
 	upTo := uint64(0) // what is behind the last one of a type of which there are more comes later; 0: all
 	for _, t := range s.types {
 		if t.Ready.Known() && t.Ready.Value == 0 {
 			continue
 		}
-		found, err := s.view.readyOf(ctx, s.view.cfg.Store.ReadyOf(name, t.Name), s.queue, t, behind)
+		found, err := s.readyOf(ctx, s.view.cfg.Store.ReadyOf(name, t.Name), t, behind)
 		if err != nil {
 			return chunk{}, err
 		}
@@ -107,7 +128,7 @@ func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 				c.rows = append(c.rows, row{waitingJob(read), m.Seq})
 			}
 		}
-		if n := len(found); n >= readyAtOnce && (upTo == 0 || found[n-1].Seq < upTo) {
+		if n := len(found); n >= s.atOnce && (upTo == 0 || found[n-1].Seq < upTo) {
 			upTo = found[n-1].Seq
 		}
 		c.looked += len(found)
@@ -125,13 +146,17 @@ func (s *readySource) next(ctx context.Context, behind uint64) (chunk, error) {
 }
 
 // readyOf reads the next ready jobs of a type behind a sequence, on the way that costs least.
-func (v *View) readyOf(ctx context.Context, part queue.Part, q *Queue, t *Type, behind uint64) ([]*stream.Message, error) {
+func (s *readySource) readyOf(ctx context.Context, part queue.Part, t *Type, behind uint64) ([]*stream.Message, error) {
+	v, q := s.view, s.queue
+	if len(s.types) > 1 { // each has a density of its own
+		s.dense = 1
+	}
 	from := max(behind, t.Delivered) + 1
 	known := v.oldest.get(q.Name, t.Name)
 	w, first := wayTo(t, q.LastSeq, known, known.Saw.Add(lookAgain)) // it is read anyway
 	switch {
 	case w == byTable:
-		found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, from, readyAtOnce)
+		found, err := v.cfg.Client.LastMatching(ctx, part.Stream, part.Subject, from, s.atOnce)
 		if err == nil || !errors.Is(err, stream.ErrTooMany) && !cannotRead(err) {
 			return found, err
 		}
@@ -149,7 +174,7 @@ func (v *View) readyOf(ctx context.Context, part queue.Part, q *Queue, t *Type, 
 			from = max(from, m.Seq)
 		}
 	}
-	return v.forward(ctx, part, from, 0, readyAtOnce)
+	return v.forwardAt(ctx, part, from, 0, s.atOnce, &s.dense)
 }
 
 // An unclaimedSource is the ready jobs of a queue of types that no worker has ever served.

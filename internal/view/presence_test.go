@@ -40,6 +40,10 @@ func TestRunningIsCountedByType(t *testing.T) {
 				t.Errorf("%s: %+v, want %d", c.what, c.got, c.want)
 			}
 		}
+		workers, err := m.client.Workers(t.Context())
+		if err != nil || len(workers) != 1 || workers[0].ByType["low/import"] != (millhand.WorkerLoad{Run: 7, Hand: 7}) || *workers[0].SlotsFree != 200-157 {
+			t.Errorf("workers for programs: %+v, %v", workers, err)
+		}
 		if w := snap.Workers[0]; w.SlotsFree == nil || *w.SlotsFree != 200-157 {
 			t.Errorf("worker %+v", w)
 		}

@@ -2,9 +2,6 @@ package view
 
 import (
 	"context"
-	"errors"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/stream"
@@ -18,16 +15,22 @@ const maxReads = 64
 // follow each other closely, reads go on at the next sequences without waiting; where they do not,
 // one waits for the other. With upTo the messages end there; 0: with the stream.
 func (v *View) forward(ctx context.Context, p queue.Part, from, upTo uint64, n int) ([]*stream.Message, error) {
+	dense := 1
+	return v.forwardAt(ctx, p, from, upTo, n, &dense)
+}
+
+// forwardAt is forward for who goes on where it ended before, when so many reads were under way at once.
+func (v *View) forwardAt(ctx context.Context, p queue.Part, from, upTo uint64, n int, dense *int) ([]*stream.Message, error) {
 	var all []*stream.Message
-	for ahead := 1; len(all) < n; {
-		ahead = min(ahead, n-len(all))
+	for len(all) < n {
+		ahead := min(*dense, n-len(all))
 		if upTo > 0 && from+uint64(ahead)-1 > upTo { //nolint:gosec // at most maxReads
 			if from > upTo {
 				break
 			}
 			ahead = int(upTo - from + 1) //nolint:gosec // at most maxReads
 		}
-		found, end, err := v.readAhead(ctx, p, from, ahead)
+		found, end, err := v.cfg.Client.NextOfEach(ctx, p.Stream, p.Subject, from, ahead)
 		if err != nil {
 			return nil, err
 		}
@@ -42,38 +45,10 @@ func (v *View) forward(ctx context.Context, p queue.Part, from, upTo uint64, n i
 		case end:
 			return all, nil
 		case len(found) == ahead:
-			ahead = min(2*ahead, maxReads)
+			*dense = min(max(*dense, 2*ahead), maxReads)
 		case 2*len(found) < ahead:
-			ahead = max(ahead/2, 1)
+			*dense = max(ahead/2, 1)
 		}
 	}
 	return all, nil
-}
-
-// readAhead reads the first message behind each of the next sequences, and reports whether there is
-// none behind the last.
-func (v *View) readAhead(ctx context.Context, p queue.Part, from uint64, ahead int) (found []*stream.Message, end bool, err error) {
-	answers := make([]*stream.Message, ahead)
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range answers {
-		g.Go(func() error {
-			m, err := v.cfg.Client.NextAny(ctx, p.Stream, p.Subject, from+uint64(i)) //nolint:gosec // an index
-			if errors.Is(err, queue.ErrNotFound) {
-				return nil
-			}
-			answers[i] = m
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, false, err
-	}
-	for _, m := range answers {
-		if m == nil {
-			end = true
-			continue
-		}
-		found = append(found, m)
-	}
-	return stream.BySeq(found), end, nil
 }

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/job"
@@ -23,6 +25,7 @@ const (
 	onDemand   = 200_000          // up to so many are counted when somebody asks, in ten
 	countAgain = 10 * time.Second // how long a count in a snapshot is good for
 	apartBytes = 1 << 20          // how much is read to tell jobs apart that wait for their time
+	maxNames   = 64               // how many types are looked for in what no consumer covers
 )
 
 // A Rest is what a queue has beside what its consumers cover.
@@ -60,6 +63,7 @@ func (k *countedKnown) set(queueName string, c counted) {
 // countRest counts what waits for its time in each queue where that is known to be little.
 func (v *View) countRest(ctx context.Context, s *Snapshot) {
 	var wg sync.WaitGroup
+	names := s.typeNames() // before types are added that are found
 	for i := range s.Queues {
 		q := &s.Queues[i]
 		known := v.counts.get(q.Name)
@@ -71,7 +75,7 @@ func (v *View) countRest(ctx context.Context, s *Snapshot) {
 			q.setRest(known.Rest)
 		default:
 			wg.Go(func() {
-				if r, err := v.count(ctx, q, countable, known); err == nil {
+				if r, err := v.count(ctx, q, countable, names); err == nil {
 					v.counts.set(q.Name, counted{r, s.At})
 					q.setRest(r)
 				}
@@ -84,6 +88,13 @@ func (v *View) countRest(ctx context.Context, s *Snapshot) {
 // setRest takes over what was counted.
 func (q *Queue) setRest(r Rest) {
 	q.Later, q.Scheduled, q.Retrying, q.Held, q.Unclaimed = r.Later, r.Scheduled, r.Retrying, r.Held, r.Unclaimed
+	if r.Unclaimed.How == Exact { // so all that there are of have names
+		for i := range q.Types {
+			if t := &q.Types[i]; !t.Consumer && !t.Ready.Known() {
+				t.Ready, t.InHand = Counted(0, Exact, r.Unclaimed.At), Counted(0, Exact, r.Unclaimed.At)
+			}
+		}
+	}
 	for name, n := range r.UnclaimedTypes {
 		i, there := slices.BinarySearchFunc(q.Types, name, func(t Type, name string) int { return cmp.Compare(t.Name, name) })
 		if !there {
@@ -94,39 +105,8 @@ func (q *Queue) setRest(r Rest) {
 	}
 }
 
-// ErrTooMany says that counting would hold up the queue for too long.
-var ErrTooMany = errors.New("there are more than are counted without being told to")
-
-// Split counts what waits for its time in a queue, scheduled and retrying apart, and ready jobs that
-// no worker has ever served: what a snapshot leaves out where it is much. It returns [ErrTooMany] if
-// that is over 200,000, unless anyway is set; the broker then stores nothing in the queue for about
-// 50 ms for each million.
-func (v *View) Split(ctx context.Context, queueName string, anyway bool) (Rest, error) {
-	s, err := v.Snapshot(ctx)
-	if err != nil {
-		return Rest{}, err
-	}
-	for i := range s.Queues {
-		q := s.Queues[i]
-		if q.Name != queueName {
-			continue
-		}
-		limit := int64(onDemand)
-		if anyway {
-			limit = q.Messages.Value
-		}
-		rest := q.Messages.Value - 1 - q.Ready.Value - q.InHand.Value
-		if rest > limit {
-			return Rest{}, ErrTooMany
-		}
-		q.Later = Counted(rest, About, q.Messages.At)
-		return v.count(ctx, &q, limit, counted{})
-	}
-	return Rest{}, queue.ErrNotFound
-}
-
 // count counts the parts of what no consumer covers, of which there are about q.Later.
-func (v *View) count(ctx context.Context, q *Queue, limit int64, before counted) (Rest, error) {
+func (v *View) count(ctx context.Context, q *Queue, limit int64, known []string) (Rest, error) {
 	name, err := job.QueueName(q.Name)
 	if err != nil {
 		return Rest{}, err
@@ -161,7 +141,7 @@ func (v *View) count(ctx context.Context, q *Queue, limit int64, before counted)
 		}
 		left -= n
 	}
-	return r, v.countUnclaimed(ctx, q, &r, left, before)
+	return r, v.countUnclaimed(ctx, q, &r, left, known)
 }
 
 // countPart counts what matches.
@@ -212,25 +192,27 @@ func (v *View) tellApart(ctx context.Context, name job.Name, q *Queue, r *Rest, 
 }
 
 // countUnclaimed counts ready jobs of types that no worker has ever served in the queue. The broker
-// cannot list types, so their names are looked for: among those of other queues, and in a sample.
-// What is left over has no name, and is believed when it was there the last time, too: the numbers
-// that it is the difference of are of different moments.
-func (v *View) countUnclaimed(ctx context.Context, q *Queue, r *Rest, left int64, before counted) error {
+// cannot list types, so their names are looked for: among those that are known elsewhere, and in a sample.
+// What is left over has no name.
+func (v *View) countUnclaimed(ctx context.Context, q *Queue, r *Rest, left int64, known []string) error {
 	if left <= 0 {
 		return nil
-	}
-	names, err := v.cfg.Store.WaitingTypes(ctx, q.Name)
-	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
-		return err
 	}
 	queueName, err := job.QueueName(q.Name)
 	if err != nil {
 		return err
 	}
+	sample, err := v.cfg.Store.WaitingTypes(ctx, q.Name)
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
+		return err
+	}
 	r.UnclaimedTypes = make(map[string]Count)
-	for _, typ := range names {
-		if q.hasConsumer(typ) {
+	for _, typ := range append(sample, known...) {
+		if _, counted := r.UnclaimedTypes[typ]; counted || q.hasConsumer(typ) {
 			continue
+		}
+		if r.Unclaimed.Value >= left || len(r.UnclaimedTypes) == maxNames {
+			break
 		}
 		n, err := v.countPart(ctx, v.cfg.Store.ReadyOf(queueName, typ))
 		if err != nil {
@@ -239,17 +221,51 @@ func (v *View) countUnclaimed(ctx context.Context, q *Queue, r *Rest, left int64
 		r.UnclaimedTypes[typ] = Counted(n, Exact, r.Later.At)
 		r.Unclaimed.Value += n
 	}
+	maps.DeleteFunc(r.UnclaimedTypes, func(_ string, n Count) bool { return n.Value == 0 })
 	if unnamed := left - r.Unclaimed.Value; unnamed > 0 {
 		r.Unclaimed.How = About
-		if before.Unclaimed.How == About {
-			r.Unclaimed.Value += unnamed
-		}
+		r.Unclaimed.Value += v.confirm(ctx, q, queueName, unnamed)
 	}
 	return nil
 }
 
+// confirm returns how much of what is left over of a queue is left over in a second look, too. It is the
+// difference of numbers of different moments, so what moved between the looks may be all there is to it.
+func (v *View) confirm(ctx context.Context, q *Queue, name job.Name, left int64) int64 {
+	info, err := within(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return v.cfg.Store.StreamInfo(ctx, v.cfg.Store.ReadyOf(name, "").Stream)
+	})
+	if err != nil {
+		return 0 // nor is it known of the first look
+	}
+	list, err := v.cfg.Store.Consumers(ctx, name)
+	if err != nil || len(list.Silent) > 0 {
+		return 0
+	}
+	var covered int64
+	for _, c := range list.Infos {
+		covered += int64(c.NumPending) + int64(c.NumAckPending) //nolint:gosec // as many as there is room for
+	}
+	messages := messagesIn(info).Value
+	came := int64(info.State.LastSeq - q.LastSeq) //nolint:gosec // a count
+	went := came - (messages - q.Messages.Value)
+	now := left + (messages - covered) - (q.Messages.Value - q.Ready.Value - q.InHand.Value)
+	return max(min(left, now)-came-went, 0)
+}
+
 // meanSize is how many bytes a message of the queue has on average.
 func (q *Queue) meanSize() int64 { return q.Bytes.Value / max(q.Messages.Value, 1) }
+
+// typeNames are the types of all queues, each once.
+func (s *Snapshot) typeNames() (names []string) {
+	for i := range s.Queues {
+		for k := range s.Queues[i].Types {
+			names = append(names, s.Queues[i].Types[k].Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 func (q *Queue) hasConsumer(typ string) bool {
 	return slices.ContainsFunc(q.Types, func(t Type) bool { return t.Name == typ && t.Consumer })

@@ -22,6 +22,8 @@ type Snapshot struct {
 	Streams []Stream        `json:"streams"` // sorted by name
 
 	Missing []Missing `json:"missing,omitempty"` // what could not be read
+
+	Took time.Duration `json:"-"` // to read all this
 }
 
 // A Server is the one that this process is connected to.
@@ -35,8 +37,10 @@ type Server struct {
 // A Missing says what a snapshot lacks, and why.
 type Missing struct {
 	What string `json:"what"` // "consumers of queue default"
-	Err  error  `json:"-"`
-	Why  string `json:"why"` // the text of Err
+	// Queue is the one whose counts are not known for that; empty: of none.
+	Queue string `json:"-"`
+	Err   error  `json:"-"`
+	Why   string `json:"why"` // the text of Err
 }
 
 // A Queue is a queue and its types.

@@ -67,6 +67,14 @@ func (v *View) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 }
 
+// Refresh has the next snapshot taken anew, since something was done that it is to show.
+func (v *View) Refresh() {
+	v.flight.Forget("")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last = nil
+}
+
 // fresh returns the last snapshot if it is as good as new.
 func (v *View) fresh() *Snapshot {
 	v.mu.Lock()
@@ -85,6 +93,7 @@ func (v *View) keep(s *Snapshot) {
 
 // take takes a snapshot.
 func (v *View) take(ctx context.Context) (*Snapshot, error) {
+	began := time.Now()
 	f, err := v.gather(ctx)
 	if err != nil {
 		return nil, err
@@ -93,6 +102,7 @@ func (v *View) take(ctx context.Context) (*Snapshot, error) {
 	v.countRest(ctx, s)
 	v.findOldest(ctx, s) // of types that were counted, too
 	s.Namespace, s.Server = v.cfg.Client.Namespace(), v.server()
+	s.Took = time.Since(began)
 	return s, nil
 }
 

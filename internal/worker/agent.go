@@ -9,6 +9,7 @@ import (
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/internal/supervisor"
 )
 
 // newAgent returns the worker's part in the registry: what it says of itself there, and what
@@ -20,8 +21,8 @@ func (w *Worker) newAgent() (*registry.Agent, error) {
 	return registry.NewAgent(w.registry, registry.AgentConfig{
 		Node: w.cfg.ID, TTL: w.cfg.PermitTTL, Queues: w.queues, Types: w.types,
 		Limits: w.cfg.Limits, Keys: w.cfg.Keys,
-		Slots:    w.slots,
-		Snapshot: w.snapshot, Doubt: w.store.Doubt, Standing: w.standing,
+		Slots:    pausing{w.slots, w.flows},
+		Snapshot: w.snapshot, Doubt: w.store.Doubt, Workflows: func(queue string) { w.flows[queue].begin() }, Standing: w.standing, Tree: func() supervisor.Node { return w.tree.Tree() },
 		Logger: w.log, OnEvent: w.logEvent, Instrument: w.cfg.Instrument,
 	})
 }
@@ -40,8 +41,15 @@ func (w *Worker) snapshot() registry.Node {
 	for _, r := range w.runners {
 		n.Running = append(n.Running, r.snapshot()...)
 	}
-	n.StrictWeights = w.strictWeights()
-	n.ByType, n.SlotsFree = w.loads(n.Running), new(max(0, w.cfg.Concurrency-w.slots.InHand()))
+	if w.drives() {
+		n.Types = append([]string{job.WorkflowType}, n.Types...)
+	}
+	n.StrictWeights, n.Web = w.strictWeights(), w.cfg.Web
+	w.noticed.tell(w, &n)
+	if w.cfg.Pipelines != nil {
+		n.Pipelines = w.cfg.Pipelines()
+	}
+	n.ByType, n.SlotsFree = w.loads(n.Running), new(max(0, w.cfg.Concurrency-w.slots.Taken()))
 	slices.SortFunc(n.Running, func(a, b registry.Running) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
@@ -94,11 +102,14 @@ func (r *runner) snapshot() (running []registry.Running) {
 			if p, ok := h.LastProgress(); ok {
 				r.Progress = &p
 			}
-			if a.settings.Timeout > 0 {
+			switch {
+			case a.passed != nil:
+				r.TimeoutAt = a.passed.timeoutAt().UTC()
+			case a.settings.Timeout > 0:
 				r.TimeoutAt = since.UTC().Add(a.settings.Timeout)
 			}
-			if a.cause != nil {
-				r.Told = a.cause.Error()
+			if cause := a.toldOf(); cause != nil {
+				r.Told = cause.Error()
 			}
 			running = append(running, r)
 		}

@@ -35,18 +35,24 @@ type attempt struct {
 	held     *queue.Delivery
 	slot     stages.Slot[*queue.Delivery]
 	handler  Handler // of the job's type: [Config.Types]
+	passed   *Passed // of a job that is passed on; nil: it has a handler
 	settings Settings
 	cancel   context.CancelCauseFunc // of the handler's context
 	finished atomic.Bool             // somebody settles the job
 
+	// Of a job that is handled with others.
+	batch    *Batch     // of the job's type; nil: it runs alone
+	inBatch  *BatchJob  // what the handler sees of it
+	together *batchCall // that it runs in; nil until there is one
+
 	// Of the runner's mutex.
-	cause  error       // why the handler is to stop, nil if it is not
-	order  *job.Order  // to cancel the job, if that is why
-	ended  bool        // it has
-	final  bool        // so has its job, which does not go on as another message
-	grace  *time.Timer // until it is given up, nil unless it is to stop
-	stuck  bool        // it counts as one of those that ignore the end of their context
-	isBack bool        // it was given up, and has returned
+	cause error       // why the handler is to stop, nil if it is not
+	order *job.Order  // to cancel the job, if that is why
+	ended bool        // it has
+	final bool        // so has its job, which does not go on as another message
+	grace *time.Timer // until it is given up, nil unless it is to stop
+
+	straggler straggler
 }
 
 // live is the life of a job's goroutine. Its ctx is the stage's, whose end reaches the handler as
@@ -65,7 +71,9 @@ func (a *attempt) live(ctx context.Context) {
 	// What is ordered from now on finds the attempt, and what was ordered before is found here.
 	if order := a.runner.worker.orders.Find(&a.held.Record, a.held); order != nil {
 		a.held.NotStarted()
-		a.finish(ending{Outcome: queue.CancelledBy(order)})
+		if !a.finish(ending{Outcome: queue.CancelledBy(order)}) {
+			a.comeBack()
+		}
 		return
 	}
 	a.runner.counts[a.held.Type].Started(a.runner.worker.counts.waited(a.held))
@@ -89,6 +97,9 @@ func (a *attempt) finish(end ending) bool {
 		return false
 	}
 	defer a.slot.Ended(nil)
+	if a.passed != nil {
+		a.passed.Gone()
+	}
 	end = a.runner.ending(a, end)
 	defer a.runner.remove(a)
 	if end.abandoned {
@@ -101,14 +112,8 @@ func (a *attempt) finish(end ending) bool {
 // start waits for a slot and notes that the handler starts now. Else it reports false, and how
 // the attempt ended.
 func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
-	switch ended, err := a.runner.worker.store.EndedBefore(ctx, a.held); {
-	case errors.Is(err, queue.ErrLeaseLost):
-		return ending{lost: err}, false
-	case err != nil: // the worker stops
-		return ending{}, false
-	case ended:
-		a.runner.worker.log.WarnContext(ctx, "a dead job was requeued twice: it has ended by now, and does not run again", jobAttrs(a.held)...)
-		return ending{Outcome: queue.Outcome{Ended: true}}, false
+	if end, ok := a.mayStart(ctx); !ok {
+		return end, false
 	}
 	switch err := a.held.Start(ctx); {
 	case errors.Is(err, slots.ErrNoSlot), errors.Is(err, slots.ErrNoPermit):
@@ -119,12 +124,29 @@ func (a *attempt) start(ctx context.Context) (end ending, ok bool) {
 	return ending{}, true
 }
 
+// mayStart reports false, and how the attempt ends, if the job must not run.
+func (a *attempt) mayStart(ctx context.Context) (end ending, ok bool) {
+	switch ended, err := a.runner.worker.store.EndedBefore(ctx, a.held); {
+	case errors.Is(err, queue.ErrLeaseLost):
+		return ending{lost: err}, false
+	case err != nil: // the worker stops
+		return ending{}, false
+	case ended:
+		a.runner.worker.log.WarnContext(ctx, "a dead job was requeued twice: it has ended by now, and does not run again", a.held.LogAttrs()...)
+		return ending{Outcome: queue.Outcome{Ended: true}}, false
+	}
+	if a.held.Workflow != "" {
+		return a.startStep(ctx)
+	}
+	return ending{}, true
+}
+
 // run runs the handler once.
 func (a *attempt) run(ctx context.Context) ending {
 	defer a.held.Returned()
 	a.held.OnLost(a.lost)
 	defer a.held.OnLost(func(error) {})
-	if a.settings.Timeout > 0 {
+	if a.settings.Timeout > 0 && a.passed == nil {
 		timed, cancel := context.WithTimeoutCause(ctx, a.settings.Timeout, job.ErrTimeout)
 		defer cancel()
 		defer context.AfterFunc(timed, func() { a.end(job.ErrTimeout) })()
@@ -144,10 +166,33 @@ func causeOf(cause error) error {
 }
 
 // end cancels the handler's context. If the handler ignores that for too long, it is given up.
-func (a *attempt) end(cause error) { a.endWith(cause, nil) }
+func (a *attempt) end(cause error) {
+	switch {
+	case a.together == nil:
+		a.endWith(cause, nil)
+	case errors.Is(cause, job.ErrHandedBack):
+		a.together.stop(cause)
+	default:
+		a.together.end(a, cause, nil)
+	}
+}
+
+// toldOf is why the handler is to stop, nil if it is not. It needs the runner's mutex.
+func (a *attempt) toldOf() error {
+	if a.cause == nil && a.together != nil {
+		return a.together.cause
+	}
+	return a.cause
+}
 
 // endBy ends an attempt whose job is cancelled by an order.
-func (a *attempt) endBy(order *job.Order) { a.endWith(&job.CancelledError{Grace: order.Grace}, order) }
+func (a *attempt) endBy(order *job.Order) {
+	if a.together != nil {
+		a.together.end(a, nil, order)
+		return
+	}
+	a.endWith(&job.CancelledError{Grace: order.Grace}, order)
+}
 
 func (a *attempt) endWith(cause error, order *job.Order) {
 	r := a.runner
@@ -187,36 +232,20 @@ func (a *attempt) giveUp() {
 	if !a.finish(end) {
 		return // it has returned after all
 	}
+	count := func() { a.straggler.count(r.worker) }
 	if early := handlerGrace - a.patience(); early > 0 {
-		time.AfterFunc(early, a.countStuck) // it was not given the time of others
+		time.AfterFunc(early, count) // it was not given the time of others
 		return
 	}
 	r.worker.log.Error("handler ignores the end of its context: given up, its slot is free",
-		append(jobAttrs(h), slog.String("cause", err.Error()), slog.String("stack", end.Stack))...)
-	a.countStuck()
-}
-
-// countStuck notes that the handler ignores the end of its context, unless it has returned.
-func (a *attempt) countStuck() {
-	a.runner.mu.Lock()
-	a.stuck = !a.isBack
-	stuck := a.stuck
-	a.runner.mu.Unlock()
-	if stuck {
-		a.runner.worker.onAbandoned()
-	}
+		append(h.LogAttrs(), slog.Any("err", err), slog.String("stack", end.Stack))...)
+	count()
 }
 
 // comeBack notes that the handler has returned after it was given up.
 func (a *attempt) comeBack() {
 	a.held.CameBack()
-	a.runner.mu.Lock()
-	a.isBack = true
-	stuck := a.stuck
-	a.runner.mu.Unlock()
-	if stuck {
-		a.runner.worker.abandoned.Add(-1)
-	}
+	a.straggler.comeBack(a.runner.worker)
 }
 
 func endingOf(h *queue.Delivery, o queue.Outcome) ending {

@@ -2,23 +2,37 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/tally"
 	"github.com/millhand/millhand/internal/view"
 )
 
-// backlog says what waits and who works at the moment, for the statistics of a minute.
-func (w *Worker) backlog(ctx context.Context) (*tally.Backlog, error) {
+// backlog says what waits and who works at the moment, for the statistics of a minute, and what is wrong.
+// If not all could be read it says only that. Once that is stored, who is to be told of problems is told: it is
+// this worker that says so in the statistics.
+func (w *Worker) backlog(ctx context.Context, made *tally.Record) (b *tally.Backlog, stored func(), err error) {
 	s, err := w.cfg.View.Snapshot(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(s.Missing) > 0 {
-		return nil, errors.New("not all could be read: " + s.Missing[0].What + ": " + s.Missing[0].Why)
+	b = new(tally.Backlog)
+	if len(s.Missing) == 0 {
+		b = backlogOf(s)
 	}
-	return backlogOf(s), nil
+	report := w.cfg.Problems.Judge(ctx, s, made)
+	var notices []problem.Message
+	if w.cfg.Notify != nil {
+		notices = report.Messages(w.cfg.NotifyLeast)
+	}
+	b.Signs = report.Signs
+	return b, func() {
+		w.problems.tell(ctx, report, time.Now())
+		if w.cfg.Notify != nil {
+			w.cfg.Notify.Send(notices)
+		}
+	}, nil
 }
 
 func backlogOf(s *view.Snapshot) *tally.Backlog {
@@ -26,7 +40,7 @@ func backlogOf(s *view.Snapshot) *tally.Backlog {
 	slots, used := 0, 0
 	for _, n := range s.Workers {
 		slots += n.Concurrency
-		used += n.RunningTotal
+		used += n.SlotsUsed()
 	}
 	b.Slots, b.Used = tally.One(uint64(slots)), tally.One(uint64(used)) //nolint:gosec // neither is negative
 	for _, q := range s.Queues {

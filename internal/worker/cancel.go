@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
@@ -26,8 +27,10 @@ func (w *Worker) tell(o *job.Order) (held []job.Held) {
 		}
 	}
 	spared := spared(o)
-	for _, h := range w.settler.Ending() {
-		if spared.Matches(&h.Record, job.Running) {
+	told := len(held)
+	for _, h := range w.settler.Ending() { // after the others, which go from there to here
+		isOf := func(one job.Held) bool { return one.Type == h.Type && one.ID == h.ID && one.Life == h.Life }
+		if spared.Matches(&h.Record, job.Running) && !slices.ContainsFunc(held[:told], isOf) {
 			held = append(held, heldOf(h, true))
 		}
 	}
@@ -47,7 +50,9 @@ func (r *runner) about(o *job.Order, held *[]job.Held) (end []*attempt) {
 		case a.ended: // if it is not final, it goes on as another message
 		case o.Matches(&a.held.Record, job.Running):
 			end = append(end, a)
-			*held = append(*held, heldOf(a.held, true))
+			told := heldOf(a.held, true)
+			told.Batch = a.together != nil && len(a.together.attempts) > 1
+			*held = append(*held, told)
 		case spared.Matches(&a.held.Record, job.Running):
 			*held = append(*held, heldOf(a.held, false))
 		}

@@ -87,7 +87,11 @@ func (r *runner) busy() (running []tally.Running) {
 	defer r.mu.Unlock()
 	for a := range r.running {
 		if since := a.held.StartedAt(); !since.IsZero() && !a.ended {
-			running = append(running, tally.Running{Pair: tally.Pair{Queue: a.held.Queue, Type: a.held.Type}, Since: since})
+			run := tally.Running{Pair: tally.Pair{Queue: a.held.Queue, Type: a.held.Type}, Since: since}
+			if a.together != nil {
+				run.Jobs = len(a.together.attempts)
+			}
+			running = append(running, run)
 		}
 	}
 	return running

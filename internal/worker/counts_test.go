@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/stats"
@@ -181,9 +183,9 @@ func TestStatisticsOfAWorker(t *testing.T) {
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
 		js := newJetStream(t, nc)
 		reg, store := registry.NewStore(js, log), stats.NewStore(js, log)
+		look := view.New(view.Config{Client: js, Store: queue.NewStore(js, queue.Config{Logger: log}), Registry: reg})
 		w := newWorker(t, nc, worker.Config{
-			Concurrency: 2, Stats: store,
-			View: view.New(view.Config{Client: js, Store: queue.NewStore(js, queue.Config{Logger: log}), Registry: reg}),
+			Concurrency: 2, Stats: store, View: look, Problems: problem.NewLooker(js, look, store, nil),
 			Types: handled(func(context.Context, *queue.Delivery, int) ([]byte, error) {
 				time.Sleep(time.Minute)
 				return nil, nil
@@ -202,6 +204,9 @@ func TestStatisticsOfAWorker(t *testing.T) {
 			if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "slow"}); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if _, err := c.Enqueue(t.Context(), millhand.Raw{Name: "nobody"}); err != nil {
+			t.Fatal(err)
 		}
 		time.Sleep(4*time.Minute + 40*time.Second)
 		stop()
@@ -229,6 +234,15 @@ func TestStatisticsOfAWorker(t *testing.T) {
 		b := series.Backlog[1]
 		if b == nil || b.Workers.Max != 1 || b.Slots.Max != 2 || b.Used.Max != 2 || b.Queues["default"].Types["slow"].Ready.Max < 4 {
 			t.Errorf("after a minute the backlog is %+v", b)
+		}
+		minutes, err := stats.NewRecent(store, 10*time.Minute).Minutes(t.Context(), begin.Add(4*time.Minute+40*time.Second))
+		if err != nil || len(minutes) < 4 {
+			t.Fatalf("%d minutes, %v", len(minutes), err)
+		}
+		if signs := problem.LastSigns(minutes, time.Now()); !slices.ContainsFunc(signs, func(s tally.Sign) bool {
+			return s.Code == string(problem.NoWorker) && s.Subject == "default/nobody" && s.Problem
+		}) {
+			t.Errorf("signs %+v", signs)
 		}
 	})
 }

@@ -11,6 +11,9 @@
 //	runner.go     the jobs of one queue
 //	attempt.go    one run of a job
 //	outcome.go    what follows from it
+//	batch.go      jobs that wait for others to run with
+//	batch_call.go one run of many jobs
+//	batch_stop.go how that is told to end
 //	agent.go      the worker's part in the registry
 //	unhandled.go  types that wait and that nobody here handles
 //	counts.go     what it counts of them

@@ -65,6 +65,9 @@ func (l *failureLog) note(d *queue.Delivery, o *queue.Outcome) {
 		return
 	}
 	kind := failureKind{typ: d.Type, dead: o.Kind == job.EventDead}
+	if !l.log.Enabled(context.Background(), kind.level()) {
+		return
+	}
 	f := failure{id: d.ID, queue: d.Queue, attempt: d.Attempt, reason: o.Reason, delay: o.Delay, text: shownError(d, o)}
 	if l.count(kind, f) {
 		l.tell(context.Background(), kind, f, 1)
@@ -92,6 +95,14 @@ func (l *failureLog) count(kind failureKind, f failure) bool {
 	all.more++
 	all.last = f
 	return false
+}
+
+// level is that of what is told: of a job that will be retried, the problem "failing" is a warning.
+func (k failureKind) level() slog.Level {
+	if k.dead {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 func (k failureKind) most() int {
@@ -154,25 +165,25 @@ func (l *failureLog) sumUp(ctx context.Context) (left bool) {
 // tell writes a line about n runs, of which f is the last.
 func (l *failureLog) tell(ctx context.Context, kind failureKind, f failure, n int) {
 	attrs := []slog.Attr{slog.String("type", kind.typ)}
-	level, text := slog.LevelInfo, "a run failed, the job will be retried"
+	text := "a run failed, the job will be retried"
 	switch {
 	case kind.dead && n > 1:
-		level, text = slog.LevelWarn, "more jobs are dead, this is the last of them"
+		text = "more jobs are dead, this is the last of them"
 	case kind.dead:
-		level, text = slog.LevelWarn, "a job is dead"
+		text = "a job is dead"
 	case n > 1:
 		text = "more runs failed and will be retried, this is the last of them"
 	}
 	if n > 1 {
 		attrs = append(attrs, slog.Int("count", n))
 	}
-	attrs = append(attrs, slog.String("job_id", f.id), slog.String("queue", f.queue), slog.Int("attempt", f.attempt))
+	attrs = append(attrs, slog.String("queue", f.queue), slog.String("id", f.id), slog.Int("attempt", f.attempt))
 	if kind.dead {
 		attrs = append(attrs, slog.String("reason", f.reason))
 	} else {
-		attrs = append(attrs, slog.Duration("retry_in", f.delay))
+		attrs = append(attrs, slog.Duration("delay", f.delay))
 	}
-	l.log.LogAttrs(ctx, level, text, append(attrs, slog.String("err", f.text))...) //nolint:sloglint // the texts are constants
+	l.log.LogAttrs(ctx, kind.level(), text, append(attrs, slog.String("err", f.text))...) //nolint:sloglint // the texts are constants
 }
 
 // shownError is a job's error as the log shows it: one line, not too long, and without the

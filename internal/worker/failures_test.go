@@ -22,6 +22,7 @@ func tellFailures(t *testing.T, f func(l *failureLog)) (lines []string) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		l := newFailureLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
+			Level: slog.LevelDebug,
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 				if a.Key == slog.TimeKey {
 					return slog.Attr{}
@@ -57,8 +58,8 @@ func TestEachFailureHasALine(t *testing.T) {
 		l.note(failed("e", "email", 1, queue.Outcome{Kind: job.EventHandedBack, Error: "no descriptors"}))
 	})
 	want := []string{
-		`level=INFO msg="a run failed, the job will be retried" type=email job_id=a queue=default attempt=1 retry_in=1s err="no route"`,
-		`level=WARN msg="a job is dead" type=email job_id=b queue=default attempt=3 reason=exhausted err="no route"`,
+		`level=DEBUG msg="a run failed, the job will be retried" type=email queue=default id=a attempt=1 delay=1s err="no route"`,
+		`level=WARN msg="a job is dead" type=email queue=default id=b attempt=3 reason=exhausted err="no route"`,
 	}
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("log:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
@@ -92,13 +93,13 @@ func TestManyFailuresAreSummedUp(t *testing.T) {
 		level, _, _ := strings.Cut(line, " ")
 		told[level] += n
 	}
-	if told["level=INFO"] != jobs || told["level=WARN"] != jobs {
+	if told["level=DEBUG"] != jobs || told["level=WARN"] != jobs {
 		t.Errorf("told %v, want %d of each", told, jobs)
 	}
 	for _, want := range []string{
 		"more runs failed and will be retried, this is the last of them\" type=email count=",
 		"more jobs are dead, this is the last of them\" type=email count=",
-		fmt.Sprintf("job_id=job-%d queue=default attempt=2 reason=permanent err=\"no customer\"", jobs-1),
+		fmt.Sprintf("queue=default id=job-%d attempt=2 reason=permanent err=\"no customer\"", jobs-1),
 	} {
 		if !strings.Contains(strings.Join(lines, "\n"), want) {
 			t.Errorf("no line has %q:\n%s", want, strings.Join(lines, "\n"))

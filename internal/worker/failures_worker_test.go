@@ -23,7 +23,7 @@ func TestLogTellsOfFailuresAndDeadJobs(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		var log bytes.Buffer
 		w := newWorker(t, s.Connect(t), worker.Config{
-			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Types: handled(func(_ context.Context, d *queue.Delivery, _ int) ([]byte, error) {
 				if d.Attempt == 1 {
 					return nil, errors.New("no route to " + string(d.Payload))
@@ -51,9 +51,9 @@ func TestLogTellsOfFailuresAndDeadJobs(t *testing.T) {
 		stop()
 		ended.Wait()
 		for _, want := range []string{
-			`level=INFO msg="a run failed, the job will be retried" worker=worker-1 type=email job_id=bill-1 queue=default attempt=1 retry_in=`,
+			`level=DEBUG msg="a run failed, the job will be retried" worker=worker-1 type=email queue=default id=bill-1 attempt=1 delay=`,
 			`err="no route to [payload]"`,
-			`level=WARN msg="a job is dead" worker=worker-1 type=email job_id=bill-1 queue=default attempt=2 reason=permanent err="no such customer"`,
+			`level=WARN msg="a job is dead" worker=worker-1 type=email queue=default id=bill-1 attempt=2 reason=permanent err="no such customer"`,
 		} {
 			if got := strings.Count(log.String(), want); got != 1 {
 				t.Errorf("%d lines have %q, want one:\n%s", got, want, &log)

@@ -14,8 +14,10 @@ type Observation struct {
 	Version     string
 	Concurrency int
 	Running     map[tally.Pair]int
+	SlotsUsed   int // by these
 	Counted     tally.Sums
-	Settle      *tally.Histogram // from a handler's end until that is acknowledged
+	Settle      *tally.Histogram            // from a handler's end until that is acknowledged
+	Requests    map[string]*tally.Histogram // until the broker answered, by what it was asked
 	Permits     []slots.PermitUse
 	Restarts    map[string]uint64 // of parts of the tree, by the first word of their names
 	Connected   bool
@@ -29,14 +31,16 @@ type Observation struct {
 func (w *Worker) Observe() *Observation {
 	o := &Observation{
 		Health: w.Health(), Version: version(), Concurrency: w.cfg.Concurrency,
-		Running: make(map[tally.Pair]int), Counted: w.Counted(), Settle: w.counts.settle.Read(), Permits: w.slots.Permits(),
+		Running: make(map[tally.Pair]int), Counted: w.Counted(), Settle: w.counts.settle.Read(), Requests: w.cfg.Requests.read(), Permits: w.slots.Permits(),
 		Connected: w.nc.IsConnected(), Reconnects: w.nc.Stats().Reconnects,
 	}
 	for _, r := range w.runners {
 		for _, running := range r.busy() {
 			o.Running[running.Pair]++
+			o.SlotsUsed++
 		}
 	}
+	o.SlotsUsed = min(o.SlotsUsed, w.slots.Taken()) // those that one call runs share one
 	w.counts.mu.Lock()
 	o.Restarts = maps.Clone(w.counts.restarts)
 	w.counts.mu.Unlock()

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/slots"
 )
@@ -22,7 +24,7 @@ func (w *Worker) open(ctx context.Context) error {
 		if err == nil {
 			w.store.WarnPayload(ctx)
 		}
-		if err == nil || !queue.Passing(err) {
+		if _, refused := errors.AsType[*job.InvalidError](err); err == nil || refused || !queue.Passing(err) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -129,7 +131,7 @@ func (w *Worker) tellWaits(ctx context.Context) {
 		case <-tick.C:
 		}
 		if what := w.waits.Load(); what != nil {
-			w.log.WarnContext(ctx, "still starting", slog.String("waits_for", *what), slog.Duration("since", time.Since(began).Round(time.Second)))
+			w.log.WarnContext(ctx, "still starting", slog.String("waits_for", *what), slog.Duration("duration", time.Since(began).Round(time.Second)))
 		}
 	}
 }

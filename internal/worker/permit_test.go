@@ -215,3 +215,73 @@ func TestLeaseEndsWithThePermit(t *testing.T) {
 		ended.Wait()
 	})
 }
+
+// Jobs of a call whose permits end are handed back, and the handler is told which they are.
+func TestPermitsLostInABatch(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var mu sync.Mutex
+		var lost []error
+		var causes []error
+		w := newWorker(t, s.Connect(t), worker.Config{Types: map[string]worker.Type{"quota": {Batch: &worker.Batch{
+			Size: 3, Wait: time.Second,
+			Decode: func(h *queue.Delivery, _ int) (any, error) { return h.ID, nil },
+			Handle: func(ctx context.Context, jobs []*worker.BatchJob) error {
+				mu.Lock()
+				first := len(causes) == 0
+				mu.Unlock()
+				if !first {
+					return nil
+				}
+				<-ctx.Done()
+				mu.Lock()
+				defer mu.Unlock()
+				causes = append(causes, context.Cause(ctx))
+				for _, j := range jobs {
+					lost = append(lost, j.Lost())
+				}
+				return nil
+			},
+		}}}})
+		client := newClient(t, s.Connect(t))
+		pool := w.Pool(slots.Key{Kind: slots.OfType, Name: "quota"})
+		pool.Allow(3, time.Now().Add(time.Hour))
+		ctx, stop := context.WithCancel(context.Background())
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				t.Errorf("worker: %v", err)
+			}
+		})
+		defer ended.Wait()
+		defer stop()
+		var refs []millhand.Ref
+		for range 3 {
+			ref, err := client.Enqueue(t.Context(), millhand.Raw{Name: "quota"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			refs = append(refs, ref)
+		}
+		time.Sleep(5 * time.Second)
+		pool.Lose()
+		time.Sleep(time.Second)
+		for _, r := range refs {
+			if i, err := client.Get(t.Context(), r); err != nil || i.State != millhand.Ready || i.Attempt != 1 {
+				t.Errorf("%s is %v at attempt %d: %v", r.ID, i.State, i.Attempt, err)
+			}
+		}
+		pool.Allow(3, time.Now().Add(time.Hour))
+		time.Sleep(10 * time.Second)
+		for _, r := range refs {
+			if i, err := client.Get(t.Context(), r); err != nil || i.State != millhand.Succeeded || i.Attempt != 1 {
+				t.Errorf("%s is %v at attempt %d: %v", r.ID, i.State, i.Attempt, err)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		isLost := func(err error) bool { return errors.Is(err, job.ErrPermitLost) }
+		if len(causes) != 1 || !isLost(causes[0]) || len(lost) != 3 || slices.ContainsFunc(lost, func(err error) bool { return !isLost(err) }) {
+			t.Errorf("told %v, lost %v", causes, lost)
+		}
+	})
+}

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -25,19 +24,23 @@ type runner struct {
 	jobs    *supervisor.Dynamic
 	sources map[*stages.Subscription[*queue.Delivery]]*slots.Source // complete before the stage runs
 	counts  map[string]*tally.Live                                  // by type
+	batches map[string]*gatherer                                    // by type, of those whose jobs are handled many at once
+
+	lastPassed <-chan struct{} // of the job that came last; of the stage
 
 	mu       sync.Mutex
 	running  map[*attempt]struct{} // those that have started and not finished
 	stopping bool                  // whatever runs is to be handed back
 }
 
-func newRunner(w *Worker, queueName string) (*runner, error) {
+func newRunner(w *Worker, queueName string, types ...string) (*runner, error) {
 	r := &runner{
 		worker: w, running: make(map[*attempt]struct{}),
 		sources: make(map[*stages.Subscription[*queue.Delivery]]*slots.Source),
 		counts:  make(map[string]*tally.Live),
+		batches: make(map[string]*gatherer),
 	}
-	for _, typ := range w.types {
+	for _, typ := range types {
 		r.counts[typ] = w.counts.Of(queueName, typ)
 	}
 	var err error
@@ -65,6 +68,10 @@ func (r *runner) subscribe(p *queue.Puller) error {
 		return err
 	}
 	r.sources[s] = p.Source()
+	_, typ := p.Source().Place()
+	if b := r.worker.cfg.Types[typ].Batch; b != nil {
+		r.batches[typ] = newGatherer(r, b, p.Source())
+	}
 	return nil
 }
 
@@ -88,6 +95,13 @@ func (r *runner) RunReady(ctx context.Context, ready func()) (err error) {
 		<-ctx.Done()
 		r.handBack()
 	})
+	stopped := make(chan struct{})
+	var gathering sync.WaitGroup
+	for _, g := range r.batches {
+		gathering.Go(func() { g.run(ctx, stopped) })
+	}
+	defer gathering.Wait()
+	defer close(stopped) // jobs came until the stage ended
 	ready()
 	return r.stage.Run(ctx)
 }
@@ -97,10 +111,21 @@ func (r *runner) Tree() supervisor.Node { return r.jobs.Tree() }
 
 // start runs a job as a child of its own. Its ctx is the stage's.
 func (r *runner) start(ctx context.Context, h *queue.Delivery, slot stages.Slot[*queue.Delivery]) error {
-	typ := r.worker.cfg.Types[h.Type]
+	typ := r.worker.typeOf(h.Type)
 	a := &attempt{runner: r, held: h, slot: slot, handler: typ.Handler, settings: typ.Settings.forJob(h)}
+	if typ.Pass != nil {
+		r.passOn(a, typ.Pass)
+	}
+	if typ.Batch != nil {
+		a.batch, a.inBatch = typ.Batch, new(BatchJob)
+		r.batches[h.Type].add(a)
+		return nil
+	}
 	err := r.jobs.StartFunc(h.ID, func() { a.live(ctx) })
 	if err != nil { // the tree is being stopped
+		if a.passed != nil {
+			a.passed.Gone()
+		}
 		r.settle(h, ending{}) // as handed back
 	}
 	return err
@@ -156,10 +181,7 @@ func (r *runner) remove(a *attempt) {
 func (r *runner) settle(h *queue.Delivery, e ending) {
 	admitted := false
 	if e.lost != nil {
-		r.worker.outcomes.add(job.EventLost)
-		r.counts[h.Type].Inc(tally.LostLeases)
-		r.worker.renewer.Release(h)
-		r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", jobAttrs(h)...)
+		r.dropLost(h)
 	} else {
 		r.worker.outcomes.add(e.Kind)
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
@@ -172,8 +194,10 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	}
 }
 
-func jobAttrs(h *queue.Delivery) []any {
-	return []any{
-		slog.String("job_id", h.ID), slog.String("type", h.Type), slog.String("queue", h.Queue), slog.Int("attempt", h.Attempt),
-	}
+// dropLost leaves a job alone whose lease is lost.
+func (r *runner) dropLost(h *queue.Delivery) {
+	r.worker.outcomes.add(job.EventLost)
+	r.counts[h.Type].Inc(tally.LostLeases)
+	r.worker.renewer.Release(h)
+	r.worker.log.Warn("lease lost: the job may run elsewhere, and its outcome here is not kept", h.LogAttrs()...)
 }

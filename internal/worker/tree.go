@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/millhand/millhand/internal/queue"
@@ -59,19 +60,23 @@ func (w *Worker) buildStatistics() (*supervisor.Supervisor, error) {
 	counting := stats.Counting{Node: w.cfg.ID, Counted: w.Counted, Ahead: w.store.ClockOffset}
 	w.recorder = stats.NewRecorder(w.cfg.Stats, counting)
 	merger := stats.NewMerger(w.cfg.Stats, counting, w.registry.NodeIDs, w.backlog)
+	children := []supervisor.Child{
+		{Name: "recorder", Run: w.recorder.Run},
+		{Name: "merger", Run: merger.Run},
+	}
+	if w.cfg.Notify != nil {
+		children = slices.Insert(children, 0, supervisor.Child{Name: "notifier", Run: w.cfg.Notify.Run})
+	}
 	return w.supervise(supervisor.Spec{
 		Name:        "statistics",
 		MaxRestarts: new(math.MaxInt), Within: time.Minute,
-		Children: []supervisor.Child{
-			{Name: "recorder", Run: w.recorder.Run},
-			{Name: "merger", Run: merger.Run},
-		},
+		Children: children,
 	})
 }
 
 // buildQueue has consumers before producers, so that a stop ends the pulling first.
 func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
-	r, err := newRunner(w, q.Name)
+	r, err := newRunner(w, q.Name, w.types...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +109,10 @@ func (w *Worker) buildQueue(q Queue) (*supervisor.Supervisor, error) {
 	children = append(children, supervisor.Child{Name: "listener", Run: listener.Run})
 	unhandled := func(ctx context.Context) error { return w.watchUnhandled(ctx, q.Name) }
 	children = append(children, supervisor.Child{Name: "unhandled", Run: unhandled})
+	if w.cfg.Workflows != nil {
+		workflows := func(ctx context.Context) error { return w.runWorkflows(ctx, q) }
+		children = append(children, supervisor.Child{Name: "workflows", Run: workflows, StopTimeout: handlerGrace + settleGrace + pullGrace})
+	}
 	return w.supervise(supervisor.Spec{
 		Name:        "queue " + q.Name,
 		MaxRestarts: new(10), Within: time.Minute,

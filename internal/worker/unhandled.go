@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
 )
 
@@ -22,7 +23,7 @@ func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	known := make(map[string]bool)
+	known := map[string]bool{job.WorkflowType: w.cfg.Workflows != nil}
 	for _, t := range w.types {
 		known[t] = true
 	}
@@ -30,7 +31,7 @@ func (w *Worker) watchUnhandled(ctx context.Context, name string) error {
 	tick := time.NewTicker(unhandledEvery)
 	defer tick.Stop()
 	for {
-		types, err := w.store.WaitingTypes(ctx, name)
+		types, err := c.Waiting(ctx)
 		if err = errors.Join(err, c.Run(ctx)); err != nil && ctx.Err() == nil {
 			w.log.DebugContext(ctx, "cannot look after a queue", slog.String("queue", name), slog.Any("err", err))
 		}

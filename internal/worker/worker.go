@@ -16,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/notify"
+	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/slots"
@@ -35,7 +37,9 @@ type Handler func(ctx context.Context, h *queue.Delivery, maxAttempts int) ([]by
 
 // A Type says how the jobs of a type are run.
 type Type struct {
-	Handler Handler
+	Handler Handler // of one job; nil with Batch and Pass
+	Batch   *Batch  // its jobs are handled many at once
+	Pass    Pass    // its jobs are passed on
 	Settings
 }
 
@@ -70,10 +74,20 @@ type Config struct {
 	OnOverrun    func([]job.Record)           // nil: jobs overrun their limit
 	MaxAbandoned int
 	DrainTimeout time.Duration
-	Retention    queue.Retention // to be set when the worker starts
-	Stats        *stats.Store    // where statistics go; nil: there are none
-	View         *view.View      // of which they have what waits; not nil with Stats
+	Retention    queue.Retention    // to be set when the worker starts
+	Stats        *stats.Store       // where statistics go; nil: there are none
+	View         *view.View         // of which they have what waits; not nil with Stats
+	Workflows    Workflows          // nil: the worker takes no part in them
+	Problems     *problem.Looker    // who says what is wrong; not nil with Stats
+	Notify       *notify.Sender     // who tells somebody of problems; nil: nobody is told
+	NotifyLeast  problem.Level      // how bad these are at least
+	Objectives   problem.Objectives // for its presence
+	Web          string             // address of its dashboard, for its presence; empty: there is none
+	Requests     *Requests          // that the client of its stores counts; nil: it counts none
 	Logger       *slog.Logger
+
+	Passes    bool                       // its jobs are passed on: none is asked for before [Worker.Resize] says so
+	Pipelines func() []registry.Pipeline // whose messages its jobs are; nil: they are nobody's
 
 	// Instrument changes every part of the tree before it starts: tests make them fail. Nil:
 	// it does not.
@@ -99,7 +113,9 @@ type Worker struct {
 	outcomes outcomeCounts
 	counts   *counts
 	recorder *stats.Recorder // nil: there are no statistics
-	runners  []*runner       // complete before the tree runs
+	noticed  noticed
+	runners  []*runner           // complete before the tree runs
+	flows    map[string]*flowUse // by queue, complete before the tree runs
 
 	slots     *slots.Slots
 	renewer   *queue.Renewer
@@ -107,6 +123,7 @@ type Worker struct {
 	ready     readiness
 	settler   *queue.Settler
 	failures  *failureLog
+	problems  problemLog // of the one that writes statistics
 	tree      *supervisor.Supervisor
 	stopNow   chan struct{}
 	abandoned atomic.Int64  // handlers given up that still run
@@ -131,6 +148,9 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	if cfg.Instrument == nil {
 		cfg.Instrument = func(c supervisor.Child) supervisor.Child { return c }
 	}
+	if cfg.Requests == nil {
+		cfg.Requests = new(Requests)
+	}
 	host, _ := os.Hostname() // for people
 	order := slots.ByWeight
 	if cfg.Strict {
@@ -139,15 +159,19 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	w := &Worker{
 		nc: nc, cfg: cfg, types: slices.Sorted(maps.Keys(cfg.Types)),
 		store: store, registry: reg, crons: reg.FollowCrons(), host: host, started: time.Now(), outcomes: newOutcomeCounts(), counts: newCounts(), log: cfg.Logger.With(slog.String("worker", cfg.ID)),
-		slots:   slots.New(cfg.Concurrency, order),
+		slots:   cfg.slots(order),
 		renewer: queue.NewRenewer(store),
 		stopNow: make(chan struct{}, 1),
 		failed:  make(chan struct{}),
 	}
+	w.flows = make(map[string]*flowUse)
 	for _, q := range cfg.Queues {
 		w.queues = append(w.queues, q.Name)
+		w.flows[q.Name] = newFlowUse()
 	}
+	w.renewer.OnRenewed(cfg.Requests.renew.Observe)
 	w.failures = newFailureLog(w.log)
+	w.problems = problemLog{log: w.log}
 	w.settler = queue.NewSettler(store, w.renewer)
 	w.orders = w.newOrders()
 	w.settler.Heed(w.orders)
@@ -157,6 +181,16 @@ func New(nc *nats.Conn, store *queue.Store, reg *registry.Store, cfg Config) (*W
 	var err error
 	w.tree, err = w.build()
 	return w, err
+}
+
+// slots are what the worker's pullers ask by.
+func (c Config) slots(order slots.Order) *slots.Slots {
+	if !c.Passes {
+		return slots.New(c.Concurrency, order)
+	}
+	s := slots.New(0, order)
+	s.Exactly()
+	return s
 }
 
 // Run works until ctx ends and then drains. It may be called once. What it returns is described
@@ -233,7 +267,7 @@ func (w *Worker) fail(ctx context.Context, err error, why string, attr slog.Attr
 // whatever runs the process starts it again.
 func (w *Worker) onAbandoned() {
 	if n := w.abandoned.Add(1); n > int64(w.cfg.MaxAbandoned) {
-		w.fail(context.Background(), ErrAbandoned, "too many handlers ignore the end of their context: draining for good", slog.Int64("stuck", n))
+		w.fail(context.Background(), ErrAbandoned, "too many handlers ignore the end of their context: draining for good", slog.Int64("count", n))
 	}
 }
 

@@ -20,65 +20,94 @@ const module = "github.com/millhand/millhand"
 // the test, so a new one is placed by decision; one that is only planned does no harm.
 var allowed = map[string][]string{
 	// The public API, which translates and has no machinery of its own.
-	".": {"internal/cron", "internal/job", "internal/metrics", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/view", "internal/worker"},
+	".": {"internal/arrival", "internal/autoscale", "internal/cron", "internal/explain", "internal/job", "internal/metrics", "internal/notify", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/view", "internal/worker", "internal/workflow", "pipeline", "pipeline/stream"},
 
 	// What Prometheus sees of it.
-	"internal/metrics": {"internal/slots", "internal/tally", "internal/worker"},
+	"internal/metrics": {"internal/problem", "internal/registry", "internal/slots", "internal/tally", "internal/view", "internal/worker"},
 
 	// The supervision tree of a worker.
-	"internal/worker": {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/supervisor", "internal/stages", "internal/tally", "internal/view"},
+	"internal/worker": {"internal/batch", "internal/cron", "internal/job", "internal/notify", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/supervisor", "internal/stages", "internal/tally", "internal/view"},
+
+	// What OpenTelemetry sees of it, over the public API alone; and who sends that from a command.
+	"tracing":       {"."},
+	"internal/otlp": nil,
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
 	// func(context.Context) error, so they meet without an import. But stages and supervisors
 	// have to agree on what a clean end is.
 	"internal/job":        nil,
 	"internal/cron":       nil,
+	"internal/batch":      nil, // when values make a batch
+	"internal/workflow":   nil,
 	"internal/filter":     {"internal/job"}, // what people say that they mean
 	"internal/tally":      {"internal/job"},
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
+	"internal/hash":       nil, // which partition a key belongs to, to the broker and to us
+	"internal/window":     nil, // which events belong together, and when they are complete
+
+	// Computing over collections in one process. Who uses it does not link NATS.
+	"flow": {"internal/hash", "internal/stages", "internal/window"},
+
+	// Pipelines in memory: who uses one links no client either.
+	"pipeline":                 {"internal/batch", "internal/hash", "internal/stages", "internal/window"},
+	"pipeline/pipelinetest":    {"pipeline"},
+	"pipeline/pipelinemetrics": {"pipeline"},                                    // what Prometheus sees of them
+	"pipeline/stream":          {"internal/job", "internal/stream", "pipeline"}, // the one that does
 
 	// Who may ask for jobs and who may start them. It decides, and knows no NATS.
 	"internal/slots": {"internal/job"},
 
 	// The technologies. A puller is a producer stage: what nobody asked for must be known
 	// where it arrives, to be handed back.
-	"internal/stream":   {"internal/job"}, // JetStream itself: what queue and registry ask of it alike
+	"internal/access":   nil,                                 // which user needs which subjects
+	"internal/stream":   {"internal/access", "internal/job"}, // JetStream itself: what queue and registry ask of it alike
 	"internal/queue":    {"internal/cron", "internal/job", "internal/slots", "internal/stages", "internal/stream"},
+	"internal/arrival":  {"internal/job", "internal/queue", "internal/stream", "internal/workflow"}, // who ends a step counts it
 	"internal/registry": {"internal/cron", "internal/job", "internal/slots", "internal/stream", "internal/supervisor"},
 	// What an operator sees of them.
-	"internal/stats":   {"internal/stream", "internal/tally"}, // what workers counted, kept and summed up
-	"internal/view":    {"internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stream"},
-	"internal/explain": {"internal/job", "internal/registry", "internal/slots", "internal/view"}, // why a job is where it is
-	"internal/verify":  {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/view"},
-	"internal/audit":   {"internal/stats", "internal/stream"}, // who did what
-	"internal/bulk":    {"internal/filter", "internal/job", "internal/queue", "internal/view"},
+	"internal/stats":     {"internal/stream", "internal/tally"}, // what workers counted, kept and summed up
+	"internal/view":      {"internal/arrival", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stream"},
+	"internal/explain":   {"internal/job", "internal/registry", "internal/slots", "internal/view", "internal/workflow"}, // why a job is where it is
+	"internal/autoscale": {"internal/slots", "internal/tally", "internal/view"},                                         // how many slots the jobs want
+	"internal/verify":    {"internal/cron", "internal/job", "internal/queue", "internal/registry", "internal/slots", "internal/stream", "internal/view"},
+	"internal/drill":     {".", "internal/job", "internal/queue", "internal/registry", "internal/stream", "internal/verify"},                                     // workers that are killed on purpose; they are users of the public package
+	"internal/problem":   {"internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/view"},                                          // what of it is wrong
+	"internal/notify":    {"internal/problem"},                                                                                                                   // who is told of it
+	"internal/audit":     {"internal/stats", "internal/stream"},                                                                                                  // who did what
+	"internal/answer":    {".", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/tally", "internal/view"}, // what programs are told of it
+	"internal/backup":    {"internal/job", "internal/queue", "internal/registry", "internal/stream"},                                                             // all streams of a namespace, written to a file and back
+	"internal/bulk":      {"internal/filter", "internal/job", "internal/queue", "internal/view"},
 
-	"internal/broker": nil,
+	"internal/broker": {"internal/access"}, // its users have roles
 	"internal/minder": nil,
 	"internal/gc":     nil,
 
+	// The dashboard: a handler over a client, which shows what an operator sees of the insides.
+	"web": {".", "internal/answer", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+
 	// The commands are users of the public package, like anybody else.
-	"internal/cli": nil,
-	"cmd/worker":   {".", "internal/cli", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
-	"cmd/enqueue":  {".", "internal/cli", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
+	"internal/cli":     nil,
+	"internal/console": {"internal/cli"}, // how screens are drawn and what keys do; what is on them the command says
+	"cmd/worker":       {".", "tracing", "web", "internal/cli", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
+	"cmd/enqueue":      {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "internal/audit", "internal/bulk", "internal/cli", "internal/explain", "internal/filter", "internal/job", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
-	"examples/*":   {".", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
+	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+	"examples/*":   {".", "flow", "pipeline", "pipeline/stream", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// A user of the public package too, beside the broker that it measures with.
 	"bench": {".", "internal/broker", "internal/gc"},
 
 	// Tests only: these are in nobody's list.
 	"internal/natstest":  nil,
-	"internal/clitest":   {"internal/broker"},
+	"internal/clitest":   {".", "internal/broker"},
 	"internal/modeltest": nil,
 	"test/arch":          nil,
 	"test/integration":   nil,
 }
 
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Module", module+"/...").Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		t.Fatalf("go list: %v\n%s", err, exit.Stderr)
 	} else if err != nil {
@@ -88,11 +117,15 @@ func TestImports(t *testing.T) {
 		var p struct {
 			ImportPath string
 			Imports    []string
+			Module     struct{ Path string }
 		}
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
 			t.Fatal(err)
+		}
+		if p.Module.Path != module {
+			continue // a module below ours, which a workspace of whoever runs this has
 		}
 		may, ok := allowedFor(rel(p.ImportPath))
 		if !ok {

@@ -19,6 +19,10 @@ func TestManyAwaitAcrossElections(t *testing.T) {
 	nodes := startCluster(t, func(string) {})
 	all := urls(nodes)
 	c := newClient(t, all)
+	until(t, "jobs are taken", func() bool {
+		_, err := c.Enqueue(t.Context(), millhand.Raw{Name: "sleep", Payload: []byte(`{"for":"0s"}`)})
+		return err == nil
+	})
 	batch := make([]millhand.Request, jobs)
 	for i := range batch {
 		batch[i].Args = millhand.Raw{Name: "sleep", Payload: []byte(`{"for":"20ms"}`)}

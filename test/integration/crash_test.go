@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -166,7 +167,9 @@ func TestJobThatKillsItsWorkerIsBuried(t *testing.T) {
 		}
 	}
 	start()
-	events := conserved(t, b.URL, []millhand.Ref{ref})[ref]
+	// On a busy machine a lease of a second can end before the command has begun, which hands the job back and
+	// counts as nothing.
+	events := slices.DeleteFunc(conserved(t, b.URL, []millhand.Ref{ref})[ref], func(e millhand.Event) bool { return e.Kind == millhand.EventHandedBack })
 	wantKinds(t, events, "lost", "lost", "lost", "lost", "lost", "dead")
 	if last := events[len(events)-1]; last.Reason != "crashed" || last.Attempt != 1 {
 		t.Errorf("dead with reason %q at attempt %d, want crashed at 1", last.Reason, last.Attempt)

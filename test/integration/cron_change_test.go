@@ -2,14 +2,11 @@ package integration
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
 )
@@ -35,19 +32,7 @@ func logTicks(t *testing.T, url string) *tickLog {
 		l.runs[form][j.Tick.UTC()]++
 		return nil, nil
 	}, millhand.TypeConfig{})
-	log := slog.New(slog.DiscardHandler)
-	nc, err := nats.Connect(url, millhand.ConnectOptions(log)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: millhand.Config{Logger: log}, Mux: mux})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended; nc.Close() })
+	runWorker(t, url, millhand.WorkerConfig{Mux: mux})
 	return l
 }
 

@@ -2,15 +2,12 @@ package integration
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand"
 )
@@ -20,11 +17,6 @@ import (
 func TestEachTickRunsOnceWhileWorkersAreKilled(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t)
-	nc, err := nats.Connect(broker.URL, millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
 	var mu sync.Mutex
 	runs := make(map[time.Time]int)
 	mux := millhand.NewMux()
@@ -34,14 +26,7 @@ func TestEachTickRunsOnceWhileWorkersAreKilled(t *testing.T) {
 		runs[j.Tick.UTC()]++
 		return nil, nil
 	}, millhand.TypeConfig{})
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	runWorker(t, broker.URL, millhand.WorkerConfig{Mux: mux})
 
 	file := writeFile(t, "cron.yaml", `
 types: {other: {exec: ["true"]}}

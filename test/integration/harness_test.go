@@ -24,7 +24,7 @@ import (
 const patience = time.Minute
 
 // commands are the paths of the built binaries.
-var commands struct{ worker, enqueue string }
+var commands struct{ worker, enqueue, millhand string }
 
 func TestMain(m *testing.M) {
 	if args, ok := os.LookupEnv(brokerEnv); ok {
@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 	}
 	if args, ok := os.LookupEnv(probeEnv); ok {
 		serveProbe(args)
+		return
+	}
+	if args, ok := os.LookupEnv(memberEnv); ok {
+		serveMember(args)
 		return
 	}
 	flag.Parse()
@@ -49,12 +53,12 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // what is left is temporary anyway
-	commands.worker, commands.enqueue = filepath.Join(dir, "worker"), filepath.Join(dir, "enqueue")
+	commands.worker, commands.enqueue, commands.millhand = filepath.Join(dir, "worker"), filepath.Join(dir, "enqueue"), filepath.Join(dir, "millhand")
 	args := []string{"build", "-o", dir}
 	if natstest.UnderRace() {
 		args = append(args, "-race")
 	}
-	build := exec.CommandContext(context.Background(), "go", append(args, "../../cmd/worker", "../../cmd/enqueue")...)
+	build := exec.CommandContext(context.Background(), "go", append(args, "../../cmd/worker", "../../cmd/enqueue", "../../cmd/millhand")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("%v: %v\n%s", build.Args, err, out))
 	}
@@ -110,9 +114,15 @@ func enqueueFrom(t *testing.T, url, stdin string, args ...string) []millhand.Ref
 
 func runEnqueue(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return runCommand(t, commands.enqueue, stdin, args...)
+}
+
+// runCommand runs one of the commands to its end.
+func runCommand(t *testing.T, path, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, commands.enqueue, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = environment(t)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer

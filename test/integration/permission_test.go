@@ -17,17 +17,17 @@ import (
 	"github.com/millhand/millhand"
 )
 
-// documented starts a server with the users of docs/wire.md; clerk gets what is documented for
+// documented starts a server with the narrower users of docs/security.md; clerk gets what is documented for
 // flags that need more, if it is to have that, and shop what the first sentences of these items say.
 func documented(t *testing.T, more bool, shop ...string) *server.Server {
 	t.Helper()
-	doc, err := os.ReadFile("../../docs/wire.md")
+	doc, err := os.ReadFile("../../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(doc), "## Permissions")
+	_, rest, ok := strings.Cut(string(doc), "## Narrower users")
 	if !ok {
-		t.Fatal("docs/wire.md has no section Permissions")
+		t.Fatal("docs/security.md has no section of narrower users")
 	}
 	parts := strings.SplitN(rest, "```", 3)
 	conf := parts[1]
@@ -74,7 +74,7 @@ func as(t *testing.T, srv *server.Server, user, password string) (*nats.Conn, <-
 	t.Helper()
 	refused := make(chan error, 1000)
 	nc, err := nats.Connect(srv.ClientURL(), append(millhand.ConnectOptions(slog.New(slog.DiscardHandler)),
-		nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX_"+user),
+		nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX."+user),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))...)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestDocumentedPermissionsSuffice(t *testing.T) {
 	}
 	lines := writeFile(t, "jobs.ndjson", "{}\n{}\n")
 	for range 2 {
-		if _, stderr, code := runEnqueue(t, "", "-s", srv.ClientURL(), "--user", "clerk", "--password", "change-me-2", "--inbox-prefix", "_INBOX_clerk",
+		if _, stderr, code := runEnqueue(t, "", "-s", srv.ClientURL(), "--user", "clerk", "--password", "change-me-2", "--inbox-prefix", "_INBOX.clerk",
 			"--from", lines, "--resume", "a", "echo"); code != 0 {
 			t.Errorf("clerk resumes: exit code %d, %s", code, stderr)
 		}
@@ -223,14 +223,14 @@ func TestDocumentedPermissionsRefuse(t *testing.T) {
 			"$JS.API.STREAM.MSG.GET.millhand-dead", "$JS.API.STREAM.MSG.GET.KV_millhand-registry", "$JS.API.STREAM.MSG.GET.millhand-queue-other",
 			"$JS.API.DIRECT.GET.KV_millhand-registry", "$JS.API.STREAM.PURGE.millhand-queue-default", "$JS.API.STREAM.DELETE.millhand-events",
 			"$JS.API.CONSUMER.MSG.NEXT.millhand-queue-default.echo", "$JS.API.CONSUMER.CREATE.millhand-queue-default",
-			"$JS.ACK.millhand-queue-default.echo.1.1.1.1.1", "$KV.millhand-registry.grant.echo._limit", "_INBOX_worker.x",
+			"$JS.ACK.millhand-queue-default.echo.1.1.1.1.1", "$KV.millhand-registry.grant.echo._limit", "_INBOX.worker.x",
 		} {
 			if err := nc.Publish(subject, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantRefusal(t, refused, user, "publish to", subject)
 		}
-		for _, subject := range []string{"_INBOX.>", "_INBOX_worker.>", ">", "millhand.>", "millhand.default.ready.>", "millhand.dead.>", "$JS.ACK.>", "$KV.>"} {
+		for _, subject := range []string{"_INBOX.>", "_INBOX.worker.>", ">", "millhand.>", "millhand.default.ready.>", "millhand.dead.>", "$JS.ACK.>", "$KV.>"} {
 			if _, err := nc.SubscribeSync(subject); err != nil {
 				t.Fatal(err)
 			}

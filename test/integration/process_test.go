@@ -50,7 +50,7 @@ func launch(t *testing.T, name string, cmd *exec.Cmd) *process {
 }
 
 // handlerFailed are the lines of a worker that tell of a handler's error, which may be its panic.
-var handlerFailed = regexp.MustCompile(`level=(?:INFO msg="(?:a run failed|more runs failed)|WARN msg="(?:a job is dead|more jobs are dead))[^"]*" worker=.* job_id=\S+ .* err=`)
+var handlerFailed = regexp.MustCompile(`level=(?:DEBUG msg="(?:a run failed|more runs failed)|WARN msg="(?:a job is dead|more jobs are dead))[^"]*" worker=.* id=\S+ .* err=`)
 
 // panicked reports whether a log tells of a panic other than a handler's.
 func panicked(text string) bool {
@@ -68,12 +68,12 @@ func TestPanicked(t *testing.T) {
 	const when = "time=2026-11-28T20:34:32.123Z "
 	for line, want := range map[string]bool{
 		"panic: runtime error: index out of range": true,
-		when + `level=WARN msg="a job is dead" worker=w-1 type=demo job_id=1 queue=default attempt=3 reason=exhausted err="panic: boom"`:                                                     false,
-		when + `level=INFO msg="more runs failed and will be retried, this is the last of them" worker=w-1 type=demo count=3 job_id=1 queue=default attempt=1 retry_in=1s err="panic: boom"`: false,
-		when + `level=INFO msg="a run failed, the job will be retried" worker=w-1 type=demo job_id=1 queue=default attempt=1 retry_in=1s err="server: panic: boom"`:                          false,
-		when + `level=WARN msg="child failed" worker=w-1 child=settler err="panic: boom"`:                                                                                                    true,
-		when + `level=WARN msg="cannot settle a job" worker=w-1 job_id=1 err="panic: boom"`:                                                                                                  true,
-		when + `level=WARN msg="panic: boom" worker=w-1 job_id=1 err=none`:                                                                                                                   true,
+		when + `level=WARN msg="a job is dead" worker=w-1 type=demo queue=default id=1 attempt=3 reason=exhausted err="panic: boom"`:                                                   false,
+		when + `level=DEBUG msg="more runs failed and will be retried, this is the last of them" worker=w-1 type=demo count=3 queue=default id=1 attempt=1 delay=1s err="panic: boom"`: false,
+		when + `level=DEBUG msg="a run failed, the job will be retried" worker=w-1 type=demo queue=default id=1 attempt=1 delay=1s err="server: panic: boom"`:                          false,
+		when + `level=WARN msg="child failed" worker=w-1 child=settler err="panic: boom"`:                                                                                              true,
+		when + `level=WARN msg="cannot settle a job" worker=w-1 id=1 err="panic: boom"`:                                                                                                true,
+		when + `level=WARN msg="panic: boom" worker=w-1 id=1 err=none`:                                                                                                                 true,
 	} {
 		if got := panicked("first\n" + line + "\nlast\n"); got != want {
 			t.Errorf("panicked(%s) = %t, want %t", line, got, want)

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -65,29 +64,10 @@ func (c *tally) of(bulk string) (lines, twice int) {
 // forgotten as soon.
 func startTally(t *testing.T, url string) *tally {
 	t.Helper()
-	nc, err := nats.Connect(url, millhand.ConnectOptions(slog.New(slog.DiscardHandler))...)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := &tally{runs: make(map[lineOf]int)}
 	mux := millhand.NewMux()
 	mux.HandleFunc("count", c.count, millhand.TypeConfig{SilentSuccess: true})
-	w, err := millhand.NewWorker(nc, millhand.WorkerConfig{Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux, Concurrency: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Errorf("worker: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
-		nc.Close()
-	})
+	runWorker(t, url, millhand.WorkerConfig{Mux: mux, Concurrency: 100})
 	return c
 }
 

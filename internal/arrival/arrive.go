@@ -1,0 +1,265 @@
+package arrival
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/workflow"
+)
+
+// keepFor is how long what is known of a run is kept after its end.
+const keepFor = 7 * 24 * time.Hour
+
+// Arrive implements [queue.Steps].
+func (s *Store) Arrive(ctx context.Context, r *job.Record, end job.EventKind, result []byte) error {
+	m, is, err := s.member(ctx, r)
+	switch {
+	case err != nil:
+		return err
+	case !is:
+		return s.driverEnded(ctx, r, end)
+	}
+	if err := s.driverEnded(ctx, r, end); err != nil { // of a workflow that is a step
+		return err
+	}
+	state := workflow.Failed
+	if end == job.EventSucceeded {
+		state = workflow.Succeeded
+	}
+	if m.Job >= 0 {
+		return s.arriveInGroup(ctx, m, state, result)
+	}
+	return s.count(ctx, m, state, result)
+}
+
+// count counts the end of a step.
+func (s *Store) count(ctx context.Context, m workflow.Member, state workflow.State, result []byte) error {
+	for conflicts := (stream.Conflicts{}); ; {
+		g, t, seq, err := s.lookOf(ctx, m)
+		if err != nil || g == nil {
+			return err
+		}
+		next, first := g.End(&t, m.Step, state)
+		// Whoever counted it before died, or the queue is an old one: what came after it may be missing, too.
+		opens := g.Open(&next)
+		if first {
+			if err := s.keepResult(ctx, g, m, result); err != nil {
+				return err
+			}
+			err := s.write(ctx, m.Run, &next, seq)
+			if errors.Is(err, stream.ErrConflict) {
+				if err := conflicts.Wait(ctx); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			opens = g.Opens(&next, m.Step)
+		}
+		if err := s.stopLater(ctx, g, &next); err != nil {
+			return err
+		}
+		return s.release(ctx, g, &next, opens)
+	}
+}
+
+// driverEnded cancels the workflow whose own job somebody has cancelled, as any other job.
+func (s *Store) driverEnded(ctx context.Context, r *job.Record, end job.EventKind) error {
+	if _, _, inner := workflow.Split(r.ID); inner || r.Type != job.WorkflowType || end != job.EventCancelled {
+		return nil
+	}
+	var d driver
+	if err := json.Unmarshal(r.Payload, &d); err != nil || workflow.CheckRun(d.Run) != nil {
+		return nil //nolint:nilerr // it is no driver of ours
+	}
+	g, t, _, err := s.lookOf(ctx, workflow.Member{ID: r.ID, Run: d.Run, Gen: d.Gen})
+	if err != nil || g == nil {
+		return err
+	}
+	if _, cancels := g.Cancel(&t, ""); !cancels {
+		return nil
+	}
+	return s.cancel(ctx, r.ID, d.Run, d.Gen, job.ReasonRequested)
+}
+
+// lookOf reads how far the workflow of a job has come; no graph if the job is none of its generation.
+func (s *Store) lookOf(ctx context.Context, m workflow.Member) (*workflow.Graph, workflow.Tally, uint64, error) {
+	g, t, seq, err := s.look(ctx, m.ID, m.Run)
+	switch {
+	case errors.Is(err, errGone):
+		return nil, t, 0, nil
+	case err != nil:
+		return nil, t, 0, err
+	case t.Gen != m.Gen, m.Step >= len(g.Steps):
+		return nil, t, 0, nil
+	}
+	return g, t, seq, nil
+}
+
+// release has steps run, and ends the workflow if nothing is left of it.
+func (s *Store) release(ctx context.Context, g *workflow.Graph, t *workflow.Tally, steps []int) error {
+	for _, i := range steps {
+		if err := s.releaseStep(ctx, g, t, i); err != nil {
+			return err
+		}
+	}
+	if o, ended := g.Outcome(t); ended {
+		return s.end(ctx, g.Spec, t.Gen, o)
+	}
+	return nil
+}
+
+func (s *Store) releaseStep(ctx context.Context, g *workflow.Graph, t *workflow.Tally, i int) error {
+	step := &g.Steps[i]
+	if step.Kind == workflow.KindSignal {
+		return nil // whoever sends it does
+	}
+	r := stepRecord(g.Spec, t.Gen, i)
+	if step.Kind == workflow.KindGroup {
+		done, err := s.published(ctx, g.Spec, t.Gen, i)
+		if err != nil || done {
+			return err
+		}
+		if r, err = fillRecord(g.Spec, t.Gen, i); err != nil {
+			return err
+		}
+	}
+	e, err := queue.NewEnqueue(r)
+	if err != nil {
+		return err
+	}
+	e.Once, e.Delay = true, time.Duration(step.SleepMS)*time.Millisecond
+	m := workflow.Member{ID: g.ID, Run: g.Run, Gen: t.Gen, Step: i, Job: -1}
+	err = s.enqueueInPlace(ctx, e, func(life string) (bool, error) {
+		if isOlder(life, g.Run, workflow.ChildRun(g.Run, step.Name), t.Gen, i) {
+			return true, nil
+		}
+		if step.Kind != workflow.KindSleep {
+			return false, nil
+		}
+		// A timer that an earlier run of the id has left: nobody else makes jobs of this type.
+		now, tally, _, err := s.lookOf(ctx, m)
+		return now != nil && tally.At(i) == workflow.Pending, err
+	})
+	if duplicate, ok := errors.AsType[*queue.DuplicateError](err); ok {
+		s.log.ErrorContext(ctx, "a step of a workflow counts as failed: another job has its id",
+			slog.String("id", r.ID), slog.String("type", r.Type), slog.String("queue", r.Queue), slog.Any("err", duplicate))
+		return s.count(ctx, m, workflow.Failed, nil)
+	}
+	return err
+}
+
+// isOlder reports whether a life is that of a step in an older generation, or of the workflow that it is, of run child.
+func isOlder(life, run, child string, gen, step int) bool {
+	for g := 1; g < gen; g++ {
+		if life == workflow.StepLife(run, g, step) || child != "" && life == workflow.Life(child, g) {
+			return true
+		}
+	}
+	return false
+}
+
+// enqueueInPlace enqueues a job in place of one of an older generation that has not left yet: its end was
+// counted, and whoever has it in hand is about to remove it; or it is a timer that nothing waits for any more.
+func (s *Store) enqueueInPlace(ctx context.Context, e queue.Enqueue, old func(life string) (bool, error)) error {
+	for conflicts := (stream.Conflicts{}); ; {
+		err := s.queues.Enqueue(ctx, e)
+		duplicate, ok := errors.AsType[*queue.DuplicateError](err)
+		if !ok {
+			return err
+		}
+		if is, failed := old(duplicate.Life); failed != nil || !is {
+			return cmp.Or(failed, err)
+		}
+		place, err := job.PlaceOf(e.Record.Queue, e.Record.Type, e.Record.ID)
+		if err != nil {
+			return err
+		}
+		if err := s.queues.End(ctx, place, duplicate.Life, queue.Outcome{Kind: job.EventCancelled, Reason: job.ReasonSuperseded}); err != nil {
+			return err
+		}
+		if err := conflicts.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// stepRecord is the job of a step.
+func stepRecord(spec *workflow.Spec, gen, i int) *job.Record {
+	step := &spec.Steps[i]
+	r := &job.Record{
+		Queue: step.Queue, Type: step.Type, ID: workflow.JobID(spec.ID, step.Name),
+		Life: workflow.StepLife(spec.Run, gen, i), Attempt: 1, MaxAttempts: step.Options.MaxAttempts,
+		Workflow: workflow.Member{ID: spec.ID, Run: spec.Run, Gen: gen, Step: i, Job: -1}.String(),
+		Payload:  step.Args,
+	}
+	if r.Queue == "" {
+		r.Queue = spec.Queue
+	}
+	switch step.Kind {
+	case workflow.KindSleep, workflow.KindSignal:
+		r.Type = job.WorkflowType
+	case workflow.KindWorkflow:
+		return driverRecord(spec.ChildOf(gen, i), gen)
+	case workflow.KindJob, workflow.KindGroup:
+	}
+	return r
+}
+
+// end ends the job of the workflow itself, and has what is known of the run removed later.
+func (s *Store) end(ctx context.Context, spec *workflow.Spec, gen int, o workflow.Outcome) error {
+	place, err := job.PlaceOf(spec.Queue, job.WorkflowType, spec.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.enqueueChore(ctx, cleanJob(spec, gen), keepFor); err != nil {
+		return err
+	}
+	return s.queues.End(ctx, place, workflow.Life(spec.Run, gen), outcomeOf(o))
+}
+
+// stopLater has a job of its own cancel the others, as long as they may run: the caller has a lease on one of them.
+func (s *Store) stopLater(ctx context.Context, g *workflow.Graph, t *workflow.Tally) error {
+	if t.Stopped == nil || len(g.Stops(t)) == 0 {
+		return nil
+	}
+	return s.enqueueChore(ctx, stopJob(g.Spec, t.Gen), 0)
+}
+
+// enqueueChore enqueues a job of a workflow that is of no step, unless it is there.
+func (s *Store) enqueueChore(ctx context.Context, r *job.Record, delay time.Duration) error {
+	e, err := queue.NewEnqueue(r)
+	if err != nil {
+		return err
+	}
+	e.Once, e.Delay = true, delay
+	err = s.queues.Enqueue(ctx, e)
+	if _, there := errors.AsType[*queue.DuplicateError](err); there {
+		return nil
+	}
+	return err
+}
+
+// outcomeOf is the end of the workflow's own job.
+func outcomeOf(o workflow.Outcome) queue.Outcome {
+	switch {
+	case o.State == workflow.PhaseSucceeded:
+		return queue.Outcome{Kind: job.EventSucceeded}
+	case o.Undo:
+		return queue.Outcome{Kind: job.EventDead, Reason: job.ReasonUndo, Error: fmt.Sprintf("step %s failed, which was to undo another", o.Step)}
+	case o.State == workflow.PhaseDead:
+		return queue.Outcome{Kind: job.EventDead, Reason: job.ReasonStep, Error: fmt.Sprintf("step %s failed", o.Step)}
+	default:
+		return queue.Outcome{Kind: job.EventCancelled, Reason: o.Reason}
+	}
+}

@@ -1,0 +1,153 @@
+package arrival
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/workflow"
+)
+
+func (s *Store) rootSubject(run, step string) string { return s.tallySubject(run) + "." + step }
+
+func (s *Store) shardSubject(run, step string, shard int) string {
+	return s.rootSubject(run, step) + "." + strconv.Itoa(shard)
+}
+
+// root reads how far a group has come, or returns [errGone].
+func (s *Store) root(ctx context.Context, run, step string) (workflow.Root, uint64, error) {
+	m, err := s.document(ctx, s.rootSubject(run, step))
+	switch {
+	case err != nil:
+		return workflow.Root{}, 0, err
+	case m == nil:
+		return workflow.Root{}, 0, errGone
+	}
+	r, err := workflow.DecodeRoot(m.Data)
+	return r, m.Seq, err
+}
+
+// shard reads the bits of the shard that a job of a group is in: none yet are those of its generation.
+func (s *Store) shard(ctx context.Context, m workflow.Member) (workflow.Shard, uint64, error) {
+	g, err := s.graphOf(ctx, m)
+	if err != nil || g == nil {
+		return workflow.Shard{Gen: m.Gen}, 0, err
+	}
+	return s.readShard(ctx, m, g.Steps[m.Step].Name, m.Job/workflow.ShardJobs)
+}
+
+func (s *Store) readShard(ctx context.Context, m workflow.Member, step string, shard int) (workflow.Shard, uint64, error) {
+	msg, err := s.document(ctx, s.shardSubject(m.Run, step, shard))
+	if err != nil || msg == nil {
+		return workflow.Shard{Gen: m.Gen}, 0, err
+	}
+	sh, err := workflow.DecodeShard(msg.Data)
+	return sh, msg.Seq, err
+}
+
+// arriveInGroup counts the end of a job of a group, and does what follows from that.
+func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, state workflow.State, result []byte) error {
+	g, err := s.graphOf(ctx, m)
+	if err != nil || g == nil {
+		return err
+	}
+	step := &g.Steps[m.Step]
+	if step.KeepResults && len(result) > 0 && state == workflow.Succeeded {
+		if err := s.storeResult(ctx, s.outSubject(m.Run, step.Name)+"."+strconv.Itoa(m.Job), m, result); err != nil {
+			return err
+		}
+	}
+	w := s.shardWriter(m)
+	defer s.leaveShard(w)
+	return w.end(ctx, g, workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: state})
+}
+
+// changeRoot writes what follows from the root of a group. It returns [errGone] if there is none of the
+// generation any more.
+func (s *Store) changeRoot(ctx context.Context, m workflow.Member, step string, change func(*workflow.Root) (workflow.Root, bool)) (workflow.Root, error) {
+	var refused stream.Conflicts
+	for {
+		root, seq, err := s.root(ctx, m.Run, step)
+		if err != nil {
+			return root, err
+		}
+		if root.Gen != m.Gen {
+			return root, errGone
+		}
+		next, changed := change(&root)
+		if !changed {
+			return next, nil
+		}
+		err = s.publish(ctx, s.rootSubject(m.Run, step), next.Encode(), seq)
+		if err == nil || !errors.Is(err, stream.ErrConflict) {
+			return next, err
+		}
+		if err := refused.Wait(ctx); err != nil {
+			return next, err
+		}
+	}
+}
+
+// countShard tells the root of a group what a shard of it has: that it is full, or how many have failed.
+func (s *Store) countShard(ctx context.Context, g *workflow.Graph, m workflow.Member, k int, shard *workflow.Shard) error {
+	step := &g.Steps[m.Step]
+	c := shard.Counts()
+	full := c.Ended() >= step.Layout().Size(k)
+	if !full && (step.Tolerate == nil || c.Failed == 0) {
+		return nil
+	}
+	root, err := s.changeRoot(ctx, m, step.Name, func(r *workflow.Root) (workflow.Root, bool) {
+		if full {
+			return r.Fill(k, c)
+		}
+		return r.Fail(k, c.Failed)
+	})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.endGroup(ctx, g, m, &root)
+}
+
+// endGroup ends the step of a group if its root says so.
+func (s *Store) endGroup(ctx context.Context, g *workflow.Graph, m workflow.Member, root *workflow.Root) error {
+	step := &g.Steps[m.Step]
+	state, ended := root.End(workflow.ShardJobs, step.Tolerates())
+	early := !ended && step.Tolerate != nil && root.Fails(*step.Tolerate)
+	if early {
+		state = workflow.Failed
+	}
+	if !ended && !early {
+		return nil
+	}
+	m.Job, m.Again = -1, false
+	if err := s.count(ctx, m, state, nil); err != nil || !early {
+		return err
+	}
+	r, err := groupRecord(g.Spec, m.Gen, m.Step, workflow.DropID(g.ID, g.Run, m.Gen, m.Step), "drop-"+uuid.NewString())
+	if err != nil {
+		return err
+	}
+	return s.publishOnce(ctx, r)
+}
+
+// publishOnce enqueues one of the jobs by which workflows drive themselves, unless it is there.
+func (s *Store) publishOnce(ctx context.Context, r *job.Record) error {
+	e, err := queue.NewEnqueue(r)
+	if err != nil {
+		return err
+	}
+	e.Once = true
+	err = s.queues.Enqueue(ctx, e)
+	if _, there := errors.AsType[*queue.DuplicateError](err); there {
+		return nil
+	}
+	return err
+}

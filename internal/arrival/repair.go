@@ -1,0 +1,171 @@
+package arrival
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/workflow"
+)
+
+// A Fault is something that a workflow needs to go on, and that nobody is going to do. Only a broker that forgot
+// what it had confirmed leaves one, or somebody who removed a message.
+type Fault struct {
+	Step string // empty: it is the workflow's own
+	Kind FaultKind
+}
+
+// A FaultKind says what is missing.
+type FaultKind string
+
+// The kinds.
+const (
+	NotCounted  FaultKind = "not_counted"  // the job of the step has ended, and the workflow does not know
+	NotReleased FaultKind = "not_released" // the step may run, and there is no job of it
+	NotEnded    FaultKind = "not_ended"    // all steps have ended, and the workflow has not
+	NoJob       FaultKind = "no_job"       // the workflow's own job is gone, so nobody keeps its deadline
+)
+
+// faultyFor is how long something is missing before it is a fault: whoever does it may be about to.
+const faultyFor = time.Second
+
+// Faults returns what is missing of a workflow, seen twice.
+func (s *Store) Faults(ctx context.Context, v *View) ([]Fault, error) {
+	first, err := s.faults(ctx, v)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	if err := stream.Sleep(ctx, faultyFor); err != nil {
+		return nil, err
+	}
+	v, err = s.Look(ctx, v.ID, workflow.Life(v.Run, v.Tally.Gen))
+	if errors.Is(err, queue.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	again, err := s.faults(ctx, v)
+	return slices.DeleteFunc(again, func(f Fault) bool { return !slices.Contains(first, f) }), err
+}
+
+func (s *Store) faults(ctx context.Context, v *View) (found []Fault, err error) {
+	_, ended := v.Outcome(&v.Tally)
+	own := driverRecord(v.Spec, v.Tally.Gen)
+	there, end, err := s.trace(ctx, own)
+	switch {
+	case err != nil:
+		return nil, err
+	case ended && there && end == nil:
+		found = append(found, Fault{Kind: NotEnded})
+	case !ended && !there && end == nil:
+		found = append(found, Fault{Kind: NoJob})
+	}
+	for _, i := range v.Open(&v.Tally) {
+		if v.Steps[i].Kind == workflow.KindGroup {
+			released, err := s.groupReleased(ctx, v, i)
+			if err != nil {
+				return nil, err
+			}
+			if !released {
+				found = append(found, Fault{Step: v.Steps[i].Name, Kind: NotReleased})
+			}
+			continue
+		}
+		there, end, err := s.trace(ctx, v.Job(i))
+		switch {
+		case err != nil:
+			return nil, err
+		case there:
+		case end != nil:
+			found = append(found, Fault{Step: v.Steps[i].Name, Kind: NotCounted})
+		case v.Steps[i].Kind != workflow.KindSignal: // which nobody may have sent
+			found = append(found, Fault{Step: v.Steps[i].Name, Kind: NotReleased})
+		}
+	}
+	return found, nil
+}
+
+// groupReleased reports whether the jobs of a group were published, or the job is there that does so. What they
+// are at is not looked at: there may be a million.
+func (s *Store) groupReleased(ctx context.Context, v *View, step int) (bool, error) {
+	if done, err := s.published(ctx, v.Spec, v.Tally.Gen, step); done || err != nil {
+		return done, err
+	}
+	r, err := fillRecord(v.Spec, v.Tally.Gen, step)
+	if err != nil {
+		return false, err
+	}
+	there, _, err := s.trace(ctx, r)
+	return there, err
+}
+
+// trace looks whether there is a message of a job, and for the event of its end.
+func (s *Store) trace(ctx context.Context, r *job.Record) (there bool, end *queue.Event, err error) {
+	p, err := job.PlaceOf(r.Queue, r.Type, r.ID)
+	if err != nil {
+		return false, nil, err
+	}
+	m, err := s.queues.Find(ctx, p)
+	if err != nil && !errors.Is(err, queue.ErrNotFound) {
+		return false, nil, err
+	}
+	if err == nil && m.Life == r.Life {
+		return true, nil, nil
+	}
+	history, err := s.queues.History(ctx, p, r.Life)
+	if err != nil {
+		return false, nil, err
+	}
+	for i := range history {
+		if e := &history[i]; e.Life == r.Life && e.Kind.Final() {
+			end = e
+		}
+	}
+	return false, end, nil
+}
+
+// Repair does what is missing of a workflow, and returns what that was. It may be repeated, and does nothing to one
+// in which nothing is.
+func (s *Store) Repair(ctx context.Context, v *View) ([]Fault, error) {
+	found, err := s.Faults(ctx, v)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	if err := s.queues.Open(ctx, v.Queue); err != nil {
+		return nil, err
+	}
+	if slices.Contains(found, Fault{Kind: NoJob}) {
+		if err := s.enqueueChore(ctx, driverRecord(v.Spec, v.Tally.Gen), 0); err != nil {
+			return nil, err
+		}
+	}
+	for _, i := range v.Open(&v.Tally) {
+		if !slices.Contains(found, Fault{Step: v.Steps[i].Name, Kind: NotCounted}) {
+			continue
+		}
+		r := v.Job(i)
+		_, end, err := s.trace(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if end == nil {
+			continue
+		}
+		if err := s.Arrive(ctx, r, end.Kind, end.Output()); err != nil {
+			return nil, err
+		}
+	}
+	g, t, _, err := s.look(ctx, v.ID, v.Run)
+	if errors.Is(err, errGone) {
+		return found, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, s.release(ctx, g, &t, g.Open(&t))
+}

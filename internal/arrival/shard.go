@@ -1,0 +1,189 @@
+package arrival
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/internal/workflow"
+)
+
+// maxShards bounds the shards whose bits are kept in memory.
+const maxShards = 256
+
+// conflictPause bounds how long a writer of a shard waits that was refused more than once: more ends come
+// meanwhile. It does not grow, since each write of others brings the shard nearer to its end.
+const conflictPause = 20 * time.Millisecond
+
+// A shardKey names a shard of a group.
+type shardKey struct {
+	run       string
+	gen, step int
+	shard     int
+}
+
+// A shardWriter writes the bits of a shard. Whoever comes while another one writes waits, and then one of
+// those that wait writes for all of them.
+type shardWriter struct {
+	store  *Store
+	member workflow.Member // of any of its jobs
+	key    shardKey
+	users  int // of the store's mutex
+
+	mu      sync.Mutex
+	waiting []*shardEnd
+	busy    bool // somebody writes, or was told to
+
+	// Of who writes.
+	known bool
+	shard workflow.Shard // as last read or written
+	seq   uint64
+}
+
+// A shardEnd is the ends of jobs that are to be counted.
+type shardEnd struct {
+	ends  []workflow.JobEnd
+	graph *workflow.Graph
+	done  chan error    // capacity 1
+	lead  chan struct{} // capacity 1: it is to write
+}
+
+// shardWriter returns the writer of the shard that a job is in, which is the caller's until leaveShard.
+func (s *Store) shardWriter(m workflow.Member) *shardWriter {
+	key := shardKey{m.Run, m.Gen, m.Step, m.Job / workflow.ShardJobs}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.shards[key]
+	if w == nil {
+		if len(s.shards) >= maxShards {
+			for k, old := range s.shards {
+				if old.users == 0 {
+					delete(s.shards, k)
+				}
+			}
+		}
+		w = &shardWriter{store: s, member: m, key: key}
+		s.shards[key] = w
+	}
+	w.users++
+	return w
+}
+
+func (s *Store) leaveShard(w *shardWriter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.users--
+}
+
+// end counts the ends of jobs, and returns once all is done that follows from that.
+func (w *shardWriter) end(ctx context.Context, g *workflow.Graph, ends ...workflow.JobEnd) error {
+	e := &shardEnd{ends: ends, graph: g, done: make(chan error, 1), lead: make(chan struct{}, 1)}
+	w.mu.Lock()
+	w.waiting = append(w.waiting, e)
+	if !w.busy {
+		w.busy = true
+		e.lead <- struct{}{}
+	}
+	w.mu.Unlock()
+	select {
+	case err := <-e.done:
+		return err
+	case <-e.lead:
+		return w.lead(ctx, e)
+	case <-ctx.Done():
+	}
+	w.leave(e)
+	return ctx.Err()
+}
+
+// lead writes for all that wait, and has another one go on.
+func (w *shardWriter) lead(ctx context.Context, own *shardEnd) error {
+	defer w.pass()
+	batch := w.take(nil)
+	err := w.write(ctx, own.graph, &batch)
+	for _, e := range batch {
+		if e != own {
+			e.done <- err
+		}
+	}
+	return err
+}
+
+// take adds those that wait to a batch.
+func (w *shardWriter) take(batch []*shardEnd) []*shardEnd {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	batch = append(batch, w.waiting...)
+	w.waiting = nil
+	return batch
+}
+
+// pass has the first one write of those that wait.
+func (w *shardWriter) pass() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = len(w.waiting) > 0
+	if w.busy {
+		w.waiting[0].lead <- struct{}{}
+	}
+}
+
+// leave forgets an end whose caller has left. It is in a batch by now, or may have been told to write.
+func (w *shardWriter) leave(e *shardEnd) {
+	w.mu.Lock()
+	for i, other := range w.waiting {
+		if other == e {
+			w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
+			break
+		}
+	}
+	w.mu.Unlock()
+	select {
+	case <-e.lead:
+		w.pass()
+	default:
+	}
+}
+
+// write counts the ends of a batch. Those that come while it has to wait are added.
+func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*shardEnd) error {
+	for refused := 0; ; refused++ {
+		if refused > 1 {
+			if err := stream.Sleep(ctx, rand.N(conflictPause)); err != nil {
+				return err
+			}
+			*batch = w.take(*batch)
+		}
+		if !w.known {
+			var err error
+			if w.shard, w.seq, err = w.store.readShard(ctx, w.member, g.Steps[w.member.Step].Name, w.key.shard); err != nil {
+				return err
+			}
+		}
+		if w.shard.Gen > w.key.gen {
+			return nil // nobody counts them any more
+		}
+		w.shard.Gen = w.key.gen
+		ends := make([]workflow.JobEnd, 0, len(*batch))
+		for _, e := range *batch {
+			ends = append(ends, e.ends...)
+		}
+		next, changed := w.shard.EndAll(ends)
+		if changed {
+			seq, err := w.store.publishShard(ctx, w.member.Run, g.Steps[w.member.Step].Name, w.key.shard, &next, w.seq)
+			w.known = err == nil
+			if errors.Is(err, stream.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			w.shard, w.seq = next, seq
+		}
+		w.known = true
+		return w.store.countShard(ctx, g, w.member, w.key.shard, &next)
+	}
+}

@@ -1,0 +1,99 @@
+package millhand
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
+	"github.com/millhand/millhand/internal/worker"
+	"github.com/millhand/millhand/pipeline"
+)
+
+// jobAcker hears from the pipeline how jobs ended.
+type jobAcker[T Args] JobSource[T]
+
+// Settle implements [pipeline.Acker]. The worker writes the ends.
+func (a *jobAcker[T]) Settle(_ context.Context, ends []pipeline.End) error {
+	s := (*JobSource[T])(a)
+	s.mu.Lock()
+	s.out -= len(ends)
+	s.resize()
+	s.mu.Unlock()
+	for _, e := range ends {
+		if j, ok := e.Ref.(*sourceJob[T]); ok {
+			j.ended <- e.Err
+		}
+	}
+	return nil
+}
+
+// Start implements [pipeline.Starter].
+func (a *jobAcker[T]) Start(ref any) {
+	if j, ok := ref.(*sourceJob[T]); ok {
+		j.passed.Begin()
+	}
+}
+
+// A sourceJob is a job that is in a pipeline, or about to be.
+type sourceJob[T Args] struct {
+	job    *Job[T]
+	ctx    context.Context //nolint:containedctx // of the run
+	passed *worker.Passed
+	ended  chan error // capacity 1
+	kept   keptResult
+}
+
+// ID is what the message is called.
+func (j *sourceJob[T]) ID() string { return j.job.ID }
+
+func (j *sourceJob[T]) decode(d *queue.Delivery, maxAttempts int) error {
+	if raw, ok := any(newRawJob(d, maxAttempts)).(*Job[T]); ok {
+		j.job = raw
+	} else {
+		j.job = newJob[T](d, maxAttempts)
+		if err := decode(d.Payload, &j.job.Args); err != nil {
+			return err
+		}
+	}
+	j.job.kept = &j.kept
+	return nil
+}
+
+// end is what the run returns.
+func (j *sourceJob[T]) end(err error) ([]byte, error) {
+	if err == nil {
+		return j.kept.get()
+	}
+	cause := context.Cause(j.ctx)
+	panicked, _ := errors.AsType[*pipeline.PanicError](err)
+	switch {
+	case errors.Is(err, pipeline.ErrHandedBack) && cause != nil:
+		return nil, cause
+	case errors.Is(err, pipeline.ErrHandedBack):
+		return nil, HandBack(err)
+	case panicked != nil:
+		return nil, &job.PanicError{Value: panicked.Value, Stack: string(panicked.Stack)}
+	}
+	return nil, err
+}
+
+// keptResult is what is kept of a job if it succeeds.
+type keptResult struct {
+	mu     sync.Mutex
+	result []byte
+	err    error
+}
+
+func (r *keptResult) set(v any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result, r.err = encode(v)
+}
+
+func (r *keptResult) get() ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.result, r.err
+}

@@ -1,0 +1,83 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+)
+
+// A Starter is an [Acker] that wants to know when the work on a message begins. Start is called on the
+// processor's goroutine before the first call of Process for it, and must not block.
+type Starter interface {
+	Start(ref any)
+}
+
+// An Attacher is a [Source] that wants to know whose messages it hands out. Attach is called when a Run
+// begins, before anything else is asked of the source.
+type Attacher interface {
+	Attach(u User)
+}
+
+// A User is the pipeline that has a source.
+type User struct {
+	Name     string
+	InFlight int          // how many messages it has in hand at most
+	Stats    func() Stats // what it does at the moment
+
+	// DrainTimeout is how long it waits for what it has in hand when it stops. What is left is handed
+	// back then, or ten seconds later.
+	DrainTimeout time.Duration
+
+	// Shut is to be told whether the source knows that nothing can come for now, as where a quota keeps
+	// it from taking more: open batches do not wait for more then. It may be called at any time.
+	Shut func(bool)
+}
+
+// started tells a message's acker that it goes into Process for the first time.
+func (e *envelope) started() {
+	if s, ok := e.acker.(Starter); ok {
+		s.Start(e.ref)
+	}
+}
+
+// attach tells a source whose it is.
+func (p *Pipeline[T]) attach() error {
+	a, ok := p.config.Source.(Attacher)
+	if !ok {
+		return nil
+	}
+	return contained(func() error {
+		a.Attach(User{Name: p.config.Name, InFlight: p.config.InFlight, DrainTimeout: p.config.DrainTimeout, Stats: p.Stats, Shut: p.sourceIsShut})
+		return nil
+	})
+}
+
+func (p *Pipeline[T]) sourceIsShut(shut bool) {
+	p.mu.Lock()
+	r := p.current
+	p.mu.Unlock()
+	if r != nil {
+		r.account.update(func() { r.account.shut = shut })
+	}
+}
+
+// Attach tells each of the sources. All of them together are shut when each is.
+func (m *merged[T]) Attach(u User) {
+	told := u.Shut
+	var mu sync.Mutex
+	shut := make(map[int]bool)
+	for i, s := range m.sources {
+		a, ok := s.source.(Attacher)
+		if !ok {
+			continue
+		}
+		u.Shut = func(is bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			if shut[i] = is; !is {
+				delete(shut, i)
+			}
+			told(len(shut) == len(m.sources))
+		}
+		a.Attach(u)
+	}
+}

@@ -1,0 +1,51 @@
+package stream
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/millhand/millhand/internal/natstest"
+	internal "github.com/millhand/millhand/internal/stream"
+)
+
+// Of two owners that have read the same cursor, the later one cannot write.
+func TestCursorOfTwoOwners(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) {
+		ctx := t.Context()
+		client, err := internal.New(server.Connect(t), internal.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		cs := &cursors{client: client, group: "g"}
+		if err := cs.open(ctx); err != nil {
+			t.Fatal(err)
+		}
+		at, err := cs.write(ctx, 0, &cursor{Epoch: 5, Seq: 100}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := cursor{Epoch: 6, By: "late", Seq: 100}
+		prompt := cursor{Epoch: 6, By: "prompt", Seq: 100}
+		second, err := cs.write(ctx, 0, &prompt, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prompt.Seq = 5000
+		third, err := cs.write(ctx, 0, &prompt, second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cs.write(ctx, 0, &late, at); !errors.Is(err, ErrConflict) {
+			t.Errorf("the later owner writes: %v", err)
+		}
+		prompt.Seq = 5001
+		if _, err := cs.write(ctx, 0, &prompt, second); err != nil { // the answer to the third write was lost
+			t.Errorf("the owner writes behind %d: %v", third, err)
+		}
+		if now, _, err := cs.read(ctx, 0); err != nil || now.By != "prompt" || now.Seq != 5001 {
+			t.Errorf("the cursor is %+v, %v", now, err)
+		}
+	})
+}

@@ -1,0 +1,9 @@
+// Package tracing is middleware that traces what is enqueued and what runs, over the API of
+// OpenTelemetry. It has no SDK: a program that wants traces sets up a provider and hands it over.
+//
+//	mux.Use(tracing.Runs(tracing.Options{Provider: otel.GetTracerProvider()}))
+//	client.Use(tracing.Enqueues(tracing.Options{Provider: otel.GetTracerProvider()}))
+//
+// A run has a trace of its own, since a job may wait for days and run many times. Links lead from it
+// to the enqueue, and to the run before; the trace's id stands in the event of the run.
+package tracing
