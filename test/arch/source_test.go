@@ -29,7 +29,7 @@ var mayGo = []string{"internal/supervisor", "internal/natstest", "internal/cli/i
 // by a bubble with one of these packages or calls.
 var (
 	bubbles     = []string{"testing/synctest", module + "/internal/natstest"}
-	bubbleCalls = []string{"rapid.SyncTest(", "inScene(", "inCronScene(", "inCanceller("} // the latter are the tests' own
+	bubbleCalls = []string{"rapid.SyncTest(", "inScene(", "inCronScene(", "inCanceller(", "inGroup("} // the latter are the tests' own
 )
 
 func TestSource(t *testing.T) {

@@ -26,7 +26,7 @@ func attack(t *testing.T, srv *clitest.Roles, role string) *attacker {
 	a := &attacker{t: t, role: role, refused: make(chan error, 100)}
 	var err error
 	a.nc, err = nats.Connect(srv.ClientURL(), append(millhand.ConnectOptions(slog.New(slog.DiscardHandler)),
-		nats.UserInfo(role, "change-me-"+role), nats.CustomInboxPrefix("_INBOX."+role),
+		nats.Timeout(patience), nats.UserInfo(role, "change-me-"+role), nats.CustomInboxPrefix("_INBOX."+role),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { a.refused <- err }))...)
 	if err != nil {
 		t.Fatal(err)

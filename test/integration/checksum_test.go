@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/millhand/millhand"
 )
 
 // Hundreds of real files become jobs of a command that prints their SHA-256, on two
@@ -70,16 +72,21 @@ func TestChecksums(t *testing.T) {
 		if got, want := string(ends[len(ends)-1].Result), checksum(t, files[i]); got != want {
 			t.Errorf("result of %s = %s, want %s", files[i], got, want)
 		}
-		vanished := ends[0].Kind == "lost"
-		if vanished {
-			lost++
+		cut, vanished := 0, 0
+		for _, e := range ends {
+			switch {
+			case e.Kind == millhand.EventLost:
+				vanished++
+			case e.Kind == millhand.EventHandedBack && strings.Contains(e.Error, "lease"): // a worker without processor time for so long, or before the command began
+				cut++
+			}
 		}
-		switch n := runs[r.ID]; {
-		case n == 2 && vanished:
-			twice++
-		case n != 1:
-			t.Errorf("job %s ran %d times with events %v", r.ID, n, kinds(ends))
+		n := runs[r.ID]
+		if n < 1 || n > len(ends) || len(ends) != 1+cut+vanished {
+			t.Errorf("job %s ran %d times with events %+v", r.ID, n, ends)
 		}
+		lost += vanished
+		twice += max(0, n-1-cut)
 	}
 	if lost == 0 || twice > concurrency {
 		t.Errorf("the killed worker had %d jobs in hand, of which %d ran again; want some, and at most %d", lost, twice, concurrency)

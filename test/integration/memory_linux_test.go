@@ -34,7 +34,7 @@ func TestMemoryOfLargeJobs(t *testing.T) {
 	contain(t, cmd, container)
 	w := launch(t, "worker", cmd)
 	w.awaitLog(t, "worker started")
-	nc, err := nats.Connect(b.URL)
+	nc, err := nats.Connect(b.URL, nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

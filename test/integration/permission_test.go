@@ -74,7 +74,7 @@ func as(t *testing.T, srv *server.Server, user, password string) (*nats.Conn, <-
 	t.Helper()
 	refused := make(chan error, 1000)
 	nc, err := nats.Connect(srv.ClientURL(), append(millhand.ConnectOptions(slog.New(slog.DiscardHandler)),
-		nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX."+user),
+		nats.Timeout(patience), nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX."+user),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))...)
 	if err != nil {
 		t.Fatal(err)

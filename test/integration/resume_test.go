@@ -215,7 +215,7 @@ func TestBulkWaitsForItsBroker(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 0 || rest != 1001 {
 		t.Errorf("exit code %d, %d ids after the outage, want 0, 1001\n%s", code, rest, p.log)
 	}
-	nc, err := nats.Connect(b.URL)
+	nc, err := nats.Connect(b.URL, nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

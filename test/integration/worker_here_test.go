@@ -14,7 +14,7 @@ import (
 func runWorker(t *testing.T, url string, cfg millhand.WorkerConfig) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	nc, err := nats.Connect(url, millhand.ConnectOptions(log)...)
+	nc, err := nats.Connect(url, append(millhand.ConnectOptions(log), nats.Timeout(patience))...)
 	if err != nil {
 		t.Fatal(err)
 	}
