@@ -13,35 +13,59 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 	"github.com/millhand/millhand/web"
 )
 
 const defaultWeb = "127.0.0.1:8280"
 
 func webCommand(a *app) *cobra.Command {
-	var address string
+	var address, file string
 	var flags web.Flags
-	cmd := a.command(spec{
+	var cmd *cobra.Command
+	cmd = a.command(spec{
 		use:   "web",
 		short: "Serve the dashboard by itself, where no worker does",
 		long: "Serve the dashboard, and /metrics/cluster for Prometheus, until SIGINT or SIGTERM. Workers serve them\n" +
 			"too; this is for a machine without one, or for credentials of its own: what the broker lets these\n" +
-			"do is what anybody can do here. Without --web-auth it is served to this machine only.",
-		example: "  millhand web\n  millhand web --http 0.0.0.0:8280 --web-auth basic:/etc/millhand/users --web-origin https://jobs.example.com",
+			"do is what anybody can do here. Without --web-auth it is served to this machine only.\n\n" +
+			"--config takes what is said of the dashboard from the file of workers: its key web, but notify, which is\n" +
+			"theirs. Flags come over it.",
+		example: "  millhand web\n  millhand web --http 0.0.0.0:8280 --web-auth basic:/etc/millhand/users --web-origin https://jobs.example.com\n" +
+			"  millhand web --config /etc/millhand/millhand.yaml",
 		run: func(ctx context.Context, s *session, _ []string) error {
-			opts, err := flags.Options()
+			opts, err := webOptions(file, &flags, cmd.Flags())
 			if err != nil {
-				return cli.Usagef("%w", err)
+				return err
 			}
 			return s.serveWeb(ctx, address, opts, &flags)
 		},
 	})
 	cmd.Flags().StringVar(&address, "http", defaultWeb, "`HOST:PORT` to serve on; without HOST, only this machine can reach it")
+	cmd.Flags().StringVarP(&file, "config", "f", "", "YAML `FILE`, of a worker or of its own, of whose key web it takes what is not said by flags")
 	flags.Register(cmd.Flags())
 	return cmd
+}
+
+// webOptions are what a file and flags say of the dashboard.
+func webOptions(file string, flags *web.Flags, fs *pflag.FlagSet) (opts web.Options, err error) {
+	var d configfile.Dashboard
+	if fs.Changed("config") {
+		if err := cli.CheckNotEmpty(fs, "config"); err != nil {
+			return opts, err
+		}
+		if d, err = configfile.ReadDashboard(file); err != nil {
+			return opts, err
+		}
+	}
+	if opts, err = d.Options(flags, fs.Changed); err != nil {
+		return opts, cli.Usagef("%w", err)
+	}
+	return opts, nil
 }
 
 func (s *session) serveWeb(ctx context.Context, address string, opts web.Options, flags *web.Flags) error {

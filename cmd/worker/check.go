@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 // check returns an error that names the key at fault. It is all that can be said of a
@@ -52,8 +53,11 @@ func (c *config) check() error {
 			return fmt.Errorf("cron %s: %w", name, err)
 		}
 	}
-	if err := c.Web.check(); err != nil {
+	if err := c.Web.Check(); err != nil {
 		return fmt.Errorf("web: %w", err)
+	}
+	if err := checkNotify(&c.Web.Notify); err != nil {
+		return fmt.Errorf("web: notify: %w", err)
 	}
 	return nil
 }
@@ -156,7 +160,7 @@ func checkWeight(n int) error {
 	if n == 0 {
 		return errors.New("must be at least 1")
 	}
-	return ruleOf(millhand.Queue{Name: "default", Weight: n}.Check())
+	return configfile.RuleOf(millhand.Queue{Name: "default", Weight: n}.Check())
 }
 
 // checkQueueConcurrency refuses 0, which would mean no limit of the queue's own.
@@ -164,7 +168,7 @@ func checkQueueConcurrency(n int) error {
 	if n == 0 {
 		return errors.New("must be at least 1; leave it out for no limit of its own")
 	}
-	return ruleOf(millhand.Queue{Name: "default", Concurrency: n}.Check())
+	return configfile.RuleOf(millhand.Queue{Name: "default", Concurrency: n}.Check())
 }
 
 func checkMaxStuck(n int) error {
@@ -175,16 +179,7 @@ func checkMaxStuck(n int) error {
 }
 
 // checkQueue holds a queue to its rule.
-func checkQueue(name string) error { return ruleOf(millhand.CheckQueue(name)) }
+func checkQueue(name string) error { return configfile.RuleOf(millhand.CheckQueue(name)) }
 
 // checkName holds types and namespaces to the rule of types, which is that of both.
-func checkName(name string) error { return ruleOf(millhand.CheckType(name)) }
-
-// ruleOf is the rule that something breaks, without what it is and its value, which the caller
-// says.
-func ruleOf(err error) error {
-	if e, ok := errors.AsType[*millhand.InvalidError](err); ok {
-		return errors.New(e.Rule)
-	}
-	return err
-}
+func checkName(name string) error { return configfile.RuleOf(millhand.CheckType(name)) }

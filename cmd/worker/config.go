@@ -2,9 +2,7 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -13,64 +11,50 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 	"github.com/millhand/millhand/internal/minder"
 )
 
 // config is the file of --config. Its keys are a contract.
 type config struct {
-	Concurrency *count                 `yaml:"concurrency"`
+	Concurrency *configfile.Count      `yaml:"concurrency"`
 	Queues      map[string]queueConfig `yaml:"queues"`
-	Strict      boolean                `yaml:"strict"`
-	MaxStuck    *count                 `yaml:"max_stuck"`
+	Strict      configfile.Boolean     `yaml:"strict"`
+	MaxStuck    *configfile.Count      `yaml:"max_stuck"`
 	Types       map[string]typeConfig  `yaml:"types"`
 	Cron        map[string]cronConfig  `yaml:"cron"`
-	Web         dashboardConfig        `yaml:"web"`
+	Web         configfile.Dashboard   `yaml:"web"`
 
 	flags []millhand.Quota // of --quota and --rate
 }
 
 type typeConfig struct {
-	Exec        []string      `yaml:"exec"`
-	Env         []string      `yaml:"env"` // of exec; nil: all but secrets
-	HTTP        *httpConfig   `yaml:"http"`
-	Batch       *batchConfig  `yaml:"batch"`   // of exec; nil: a command for each job
-	Timeout     *duration     `yaml:"timeout"` // nil: httpTimeout, or none of exec
-	MaxAttempts *count        `yaml:"max_attempts"`
-	Backoff     backoffConfig `yaml:"backoff"`
-	Quota       limitConfig   `yaml:"quota"`
-	Rate        limitConfig   `yaml:"rate"`
-	Silent      boolean       `yaml:"silent_success"`
+	Exec        []string             `yaml:"exec"`
+	Env         []string             `yaml:"env"` // of exec; nil: all but secrets
+	HTTP        *httpConfig          `yaml:"http"`
+	Batch       *batchConfig         `yaml:"batch"`   // of exec; nil: a command for each job
+	Timeout     *configfile.Duration `yaml:"timeout"` // nil: httpTimeout, or none of exec
+	MaxAttempts *configfile.Count    `yaml:"max_attempts"`
+	Backoff     backoffConfig        `yaml:"backoff"`
+	Quota       limitConfig          `yaml:"quota"`
+	Rate        limitConfig          `yaml:"rate"`
+	Silent      configfile.Boolean   `yaml:"silent_success"`
 }
 
 type httpConfig struct {
-	URL       string            `yaml:"url"`
-	Headers   map[string]string `yaml:"headers"`
-	Redirects *boolean          `yaml:"redirects"` // nil: true
+	URL       string              `yaml:"url"`
+	Headers   map[string]string   `yaml:"headers"`
+	Redirects *configfile.Boolean `yaml:"redirects"` // nil: true
 }
 
 // backoffConfig tells what was left out, which means a default, from what is zero.
 type backoffConfig struct {
-	Initial *duration `yaml:"initial"`
-	Factor  *fraction `yaml:"factor"`
-	Max     *duration `yaml:"max"`
-	Jitter  *fraction `yaml:"jitter"`
-}
-
-// duration is a time.Duration whose error tells where in the file it stands.
-type duration time.Duration
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (d *duration) UnmarshalYAML(node *yaml.Node) error {
-	v, err := time.ParseDuration(node.Value)
-	if err != nil {
-		return at(node, fmt.Errorf("%s is no duration such as 30s", shownValue(node)))
-	}
-	*d = duration(v)
-	return nil
+	Initial *configfile.Duration `yaml:"initial"`
+	Factor  *configfile.Fraction `yaml:"factor"`
+	Max     *configfile.Duration `yaml:"max"`
+	Jitter  *configfile.Fraction `yaml:"jitter"`
 }
 
 // readConfig reads a file; an empty name is an empty configuration.
@@ -79,16 +63,42 @@ func readConfig(name string) (config, error) {
 	if name == "" {
 		return c, nil
 	}
-	if err := loadConfig(name, &c); err != nil {
-		if _, ok := errors.AsType[*fs.PathError](err); ok { // which names the file
-			return c, cli.Usagef("--config: %w", err)
-		}
-		return c, cli.Usagef("--config %s: %w", name, err)
+	if err := configfile.Load(name, &c, configfile.Rules{MayBeEmpty: mayBeEmpty, Empty: emptyLimit}); err != nil {
+		return c, err
 	}
 	if err := c.check(); err != nil {
 		return c, cli.Usagef("--config: %w", err)
 	}
 	return c, nil
+}
+
+// mayBeEmpty reports whether a key without a value means its default.
+func mayBeEmpty(path []string) bool {
+	if len(path) == 3 && (path[2] == "quota" || path[2] == "rate") { // none is given, so none is removed
+		return true
+	}
+	if len(path) > 2 && path[0] == "cron" && path[2] == "payload" { // which may have any value
+		return true
+	}
+	if path[0] != "types" || len(path) < 3 {
+		return false
+	}
+	switch path[2] {
+	case "timeout", "max_attempts", "backoff", "silent_success":
+		return true
+	case "http":
+		return len(path) == 4 && path[3] == "headers"
+	}
+	return false
+}
+
+// emptyLimit is what is wrong with a limit that says none, which must not be taken for 0.
+func emptyLimit(path []string, text string) error {
+	if len(path) < 3 || path[2] != "quota" && path[2] != "rate" || path[len(path)-1] == "key" {
+		return nil
+	}
+	_, _, err := cli.ParseLimit(text)
+	return err
 }
 
 // addExec adds the types of --exec flags, which come over those of the file.
@@ -145,7 +155,7 @@ func (c *config) addQueues(flags []string) error {
 			return cli.Usagef("--queue: queue %s is given twice; a queue has one weight", name)
 		}
 		q := file[name]
-		q.Weight = count(n)
+		q.Weight = configfile.Count(n)
 		c.Queues[name] = q
 	}
 	return nil
@@ -161,7 +171,7 @@ func (c *config) worker(log *slog.Logger, m *minder.Minder, builtin func(*millha
 		Mux: millhand.NewMux(), Quotas: quotas, Strict: bool(c.Strict), Concurrency: int(valueOr(c.Concurrency, 0)),
 	}
 	w.Crons, w.RemovedCrons = c.crons()
-	if err := c.Web.problems(&w); err != nil {
+	if err := c.problems(&w); err != nil {
 		return w, err
 	}
 	for name, q := range c.Queues {

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 // What a file says reaches the command and the headers as it was written.
@@ -65,10 +68,10 @@ queues:
 	if err != nil {
 		t.Fatal(err)
 	}
-	const seconds = duration(time.Second)
+	const seconds = configfile.Duration(time.Second)
 	for name, want := range map[string]struct {
-		timeout  duration
-		attempts count
+		timeout  configfile.Duration
+		attempts configfile.Count
 		silent   bool
 	}{
 		"plain": {30 * seconds, 3, false}, "over": {5 * seconds, 3, false},
@@ -229,10 +232,24 @@ func TestFilesThatGrow(t *testing.T) {
 		t.Error("many keys of one name: no error")
 	}
 	file := filepath.Join(t.TempDir(), "large.yaml")
-	if err := os.WriteFile(file, make([]byte, maxConfigFile+1), 0o600); err != nil {
+	if err := os.WriteFile(file, make([]byte, 1<<20+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := readConfig(file); err == nil || !strings.HasSuffix(err.Error(), "larger than 1 MiB: is it a configuration?") {
 		t.Errorf("a large file: %v", err)
+	}
+}
+
+// The keys that a dashboard by itself leaves to workers are those that workers read.
+func TestKeysOfAFile(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	for f := range reflect.TypeFor[config]().Fields() {
+		if key := f.Tag.Get("yaml"); key != "" && key != "web" {
+			keys = append(keys, key)
+		}
+	}
+	if diff := cmp.Diff(keys, configfile.WorkerKeys()); diff != "" {
+		t.Errorf("keys of a worker (-read +known to configfile):\n%s", diff)
 	}
 }

@@ -15,23 +15,24 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 // cronConfig is an entry of a schedule.
 type cronConfig struct {
-	Schedule    string            `yaml:"schedule"`
-	Zone        string            `yaml:"zone"`
-	Type        string            `yaml:"type"`
-	Payload     payload           `yaml:"payload"`
-	Queue       string            `yaml:"queue"`
-	MaxAttempts *count            `yaml:"max_attempts"`
-	Timeout     *duration         `yaml:"timeout"`
-	Expires     *duration         `yaml:"expires"`
-	Meta        map[string]string `yaml:"meta"`
-	Overlap     string            `yaml:"overlap"`
-	CatchUp     string            `yaml:"catch_up"`
-	Grace       *duration         `yaml:"grace"`
-	Remove      bool              `yaml:"remove"` // the entry, which an earlier file had
+	Schedule    string               `yaml:"schedule"`
+	Zone        string               `yaml:"zone"`
+	Type        string               `yaml:"type"`
+	Payload     payload              `yaml:"payload"`
+	Queue       string               `yaml:"queue"`
+	MaxAttempts *configfile.Count    `yaml:"max_attempts"`
+	Timeout     *configfile.Duration `yaml:"timeout"`
+	Expires     *configfile.Duration `yaml:"expires"`
+	Meta        map[string]string    `yaml:"meta"`
+	Overlap     string               `yaml:"overlap"`
+	CatchUp     string               `yaml:"catch_up"`
+	Grace       *configfile.Duration `yaml:"grace"`
+	Remove      bool                 `yaml:"remove"` // the entry, which an earlier file had
 }
 
 // entry is c as the package has it.
@@ -103,7 +104,7 @@ func (p *payload) UnmarshalYAML(n *yaml.Node) error {
 
 // appendJSON appends a value as JSON. Nothing is rounded, and no text is taken for a time.
 func appendJSON(b []byte, n *yaml.Node) ([]byte, error) {
-	n = target(n)
+	n = configfile.Target(n)
 	var err error
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -122,7 +123,7 @@ func appendJSON(b []byte, n *yaml.Node) ([]byte, error) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
 			if key.ShortTag() == "!!merge" {
-				return nil, at(key, errors.New("<< is not supported in a payload: write its keys out"))
+				return nil, configfile.At(key, errors.New("<< is not supported in a payload: write its keys out"))
 			}
 			if i > 0 {
 				b = append(b, ',')
@@ -147,12 +148,12 @@ func appendJSONScalar(b []byte, n *yaml.Node) ([]byte, error) {
 	case "!!bool":
 		v, err := strconv.ParseBool(n.Value)
 		if err != nil {
-			return nil, at(n, fmt.Errorf("%q: want true or false", n.Value))
+			return nil, configfile.At(n, fmt.Errorf("%q: want true or false", n.Value))
 		}
 		return strconv.AppendBool(b, v), nil
 	case "!!int", "!!float":
 		if !json.Valid([]byte(n.Value)) {
-			return nil, at(n, fmt.Errorf("%s: want a number as JSON has it, such as 1.5, or quotes around a text", n.Value))
+			return nil, configfile.At(n, fmt.Errorf("%s: want a number as JSON has it, such as 1.5, or quotes around a text", n.Value))
 		}
 		return append(b, n.Value...), nil
 	}

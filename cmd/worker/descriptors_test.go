@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 func TestDescriptorsAreCounted(t *testing.T) {
@@ -24,7 +26,7 @@ func TestDescriptorsAreCounted(t *testing.T) {
 		{"requests with enough", map[string]typeConfig{"a": post}, 1024, ""},
 	} {
 		var log bytes.Buffer
-		c := config{Concurrency: new(count(200)), Types: tt.types}
+		c := config{Concurrency: new(configfile.Count(200)), Types: tt.types}
 		c.checkDescriptors(slog.New(slog.NewTextHandler(&log, nil)), tt.limit)
 		if got := log.String(); strings.Contains(got, "level=WARN") != (tt.want != "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)

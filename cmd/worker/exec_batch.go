@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/configfile"
 	"github.com/millhand/millhand/internal/minder"
 )
 
 // batchConfig has the jobs of a type handled many at once.
 type batchConfig struct {
-	Size   *count    `yaml:"size"` // nil: the default
-	Wait   *duration `yaml:"wait"`
-	Bisect boolean   `yaml:"bisect"`
+	Size   *configfile.Count    `yaml:"size"` // nil: the default
+	Wait   *configfile.Duration `yaml:"wait"`
+	Bisect configfile.Boolean   `yaml:"bisect"`
 }
 
 func (b *batchConfig) check() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 // post runs a job against a server that answers with answer.
@@ -326,7 +327,7 @@ func TestHTTPRedirectsTurnedOff(t *testing.T) {
 	})
 	s := httptest.NewServer(mux)
 	defer s.Close()
-	_, err := httpHandler(t, httpConfig{URL: s.URL + "/import", Redirects: new(boolean)})(t.Context(), newJob("{}"))
+	_, err := httpHandler(t, httpConfig{URL: s.URL + "/import", Redirects: new(configfile.Boolean)})(t.Context(), newJob("{}"))
 	if err == nil || permanent(err) || reached || !strings.HasSuffix(err.Error(), ": not followed to "+s.URL+"/target") {
 		t.Errorf("err = %v, followed: %v, want a retry that says where it did not go", err, reached)
 	}

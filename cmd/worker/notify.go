@@ -11,29 +11,24 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 )
 
-// notifyConfig says who is told of problems, in the file and by flags.
-type notifyConfig struct {
-	URL string `yaml:"url"`
-	Min string `yaml:"min"`
-}
-
-func (n *notifyConfig) register(fs *pflag.FlagSet) {
+func registerNotify(fs *pflag.FlagSet, n *configfile.Notify) {
 	fs.StringVar(&n.URL, "web-notify", "", "`URL` that gets a POST when a problem begins and when it ends; env:NAME has it from the environment")
 	fs.StringVar(&n.Min, "web-notify-min", "error", "`LEVEL` from which on it is told of problems: error, warning or notice")
 }
 
-func (n *notifyConfig) check() error {
-	resolved, err := n.resolve()
+func checkNotify(n *configfile.Notify) error {
+	resolved, err := resolveNotify(n)
 	if err == nil {
-		err = ruleOf(resolved.Check())
+		err = configfile.RuleOf(resolved.Check())
 	}
 	return err
 }
 
-// resolve returns n with the URL, if that is in the environment.
-func (n *notifyConfig) resolve() (millhand.Notify, error) {
+// resolveNotify returns n with the URL, if that is in the environment.
+func resolveNotify(n *configfile.Notify) (millhand.Notify, error) {
 	resolved := millhand.Notify{URL: n.URL, Min: n.Min}
 	if variable, ok := strings.CutPrefix(n.URL, envPrefix); ok {
 		if resolved.URL = os.Getenv(variable); resolved.URL == "" {
@@ -44,7 +39,7 @@ func (n *notifyConfig) resolve() (millhand.Notify, error) {
 }
 
 // addNotify takes the flags, which come over the file.
-func (c *command) addNotify(n *notifyConfig) error {
+func (c *command) addNotify(n *configfile.Notify) error {
 	if c.given("web-notify") {
 		n.URL = c.notify.URL
 	}
@@ -54,7 +49,7 @@ func (c *command) addNotify(n *notifyConfig) error {
 	if n.URL == "" && n.Min != "" {
 		return cli.Usagef("web: notify: min %s: nobody is told; give the url, too, or --web-notify", n.Min)
 	}
-	err := n.check()
+	err := checkNotify(n)
 	if err == nil && n.URL != "" && c.stats == "off" {
 		err = errors.New("needs statistics, which remember what was told: leave --stats off out")
 	}
@@ -65,13 +60,13 @@ func (c *command) addNotify(n *notifyConfig) error {
 }
 
 // problems is what a worker has to know of them.
-func (d *dashboardConfig) problems(w *millhand.WorkerConfig) error {
-	w.Objectives = make(map[string]time.Duration, len(d.Objective))
-	for queue, within := range d.Objective {
+func (c *config) problems(w *millhand.WorkerConfig) error {
+	w.Objectives = make(map[string]time.Duration, len(c.Web.Objective))
+	for queue, within := range c.Web.Objective {
 		w.Objectives[queue] = time.Duration(within)
 	}
 	var err error
-	if w.Notify, err = d.Notify.resolve(); err != nil {
+	if w.Notify, err = resolveNotify(&c.Web.Notify); err != nil {
 		return cli.Usagef("web: notify: %w", err)
 	}
 	return nil

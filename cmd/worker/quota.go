@@ -13,21 +13,22 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 )
 
 // queueConfig is a weight, or a mapping of weight, concurrency, quota and rate.
 type queueConfig struct {
-	Weight      count       `yaml:"weight"`
-	Concurrency *count      `yaml:"concurrency"` // of this worker; nil: no limit of its own
-	Quota       limitConfig `yaml:"quota"`
-	Rate        limitConfig `yaml:"rate"`
+	Weight      configfile.Count  `yaml:"weight"`
+	Concurrency *configfile.Count `yaml:"concurrency"` // of this worker; nil: no limit of its own
+	Quota       limitConfig       `yaml:"quota"`
+	Rate        limitConfig       `yaml:"rate"`
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (q *queueConfig) UnmarshalYAML(node *yaml.Node) error {
 	if node.Kind != yaml.MappingNode {
 		if q.Weight.UnmarshalYAML(node) != nil {
-			return at(node, fmt.Errorf("%s: want a whole number such as 100; else a mapping is expected", shownValue(node)))
+			return configfile.At(node, fmt.Errorf("%s: want a whole number such as 100; else a mapping is expected", configfile.Shown(node)))
 		}
 		return nil
 	}
@@ -60,9 +61,9 @@ func (l *limitConfig) UnmarshalYAML(node *yaml.Node) error {
 	l.key = m.Key
 	switch {
 	case l.key == "":
-		return at(node, errors.New("no key: a limit that types do not share is written without a mapping"))
+		return configfile.At(node, errors.New("no key: a limit that types do not share is written without a mapping"))
 	case m.Limit == nil: // which is not to remove the limit that all workers share
-		return at(node, fmt.Errorf("key %s: no limit: want {key: %s, limit: N}, the same at each type, or limit: 0 to remove it", l.key, l.key))
+		return configfile.At(node, fmt.Errorf("key %s: no limit: want {key: %s, limit: N}, the same at each type, or limit: 0 to remove it", l.key, l.key))
 	}
 	l.limitValue = *m.Limit
 	return nil
@@ -77,10 +78,10 @@ type limitValue struct {
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (v *limitValue) UnmarshalYAML(node *yaml.Node) (err error) {
 	if node.Kind != yaml.ScalarNode {
-		return at(node, fmt.Errorf("%s is no limit: want a number, or N/DURATION", shownValue(node)))
+		return configfile.At(node, fmt.Errorf("%s is no limit: want a number, or N/DURATION", configfile.Shown(node)))
 	}
 	if v.limit, v.per, err = cli.ParseLimit(node.Value); err != nil {
-		return at(node, err)
+		return configfile.At(node, err)
 	}
 	return nil
 }

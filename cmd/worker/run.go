@@ -16,6 +16,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/configfile"
 	"github.com/millhand/millhand/internal/minder"
 	"github.com/millhand/millhand/internal/otlp"
 	"github.com/millhand/millhand/tracing"
@@ -61,7 +62,7 @@ type command struct {
 	stats        string
 	web          string // on or off
 	webFlags     web.Flags
-	notify       notifyConfig
+	notify       configfile.Notify
 	trace        string
 	given        func(flag string) bool // though it may be empty
 
@@ -104,7 +105,7 @@ func execute(
 	fs.StringVar(&c.http, "http", defaultHTTP, "`HOST:PORT` of the dashboard, health checks and metrics; without HOST, only this host can reach them; empty turns them off")
 	fs.StringVar(&c.web, "web", "on", "`on|off`: the dashboard on --http")
 	c.webFlags.Register(fs)
-	c.notify.register(fs)
+	registerNotify(fs, &c.notify)
 	fs.DurationVar(&c.ackWait, "ack-wait", 0, "lease of a running job, at least 1s; the first worker sets it for each type of a queue (default 30s)")
 	fs.IntVar(&c.maxStuck, "max-stuck", 0, "how many handlers may ignore the end of their context before the worker drains and exits 1 (default: as many as --concurrency)")
 	fs.DurationVar(&c.permitTTL, "permit-ttl", 10*time.Second, "how long the permits of a vanished worker stay taken")
@@ -165,9 +166,9 @@ func (c *command) run(ctx context.Context, fs *pflag.FlagSet) error {
 		return err
 	}
 	worker.Domain = target.Domain
-	dashboard, err := c.webOptions(&cfg.Web)
+	dashboard, err := cfg.Web.Options(&c.webFlags, c.given)
 	if err != nil {
-		return err
+		return cli.Usagef("%w", err)
 	}
 	spans, err := otlp.New(ctx, "millhand-worker", c.trace, log)
 	if err != nil {
@@ -222,14 +223,14 @@ func (c *command) readConfig() (config, error) {
 		if err := checkConcurrency(c.concurrency); err != nil {
 			return cfg, cli.Usagef("--concurrency %d: %w", c.concurrency, err)
 		}
-		n := count(c.concurrency)
+		n := configfile.Count(c.concurrency)
 		cfg.Concurrency = &n
 	}
 	if c.given("max-stuck") {
 		if err := checkMaxStuck(c.maxStuck); err != nil {
 			return cfg, cli.Usagef("--max-stuck %d: %w", c.maxStuck, err)
 		}
-		n := count(c.maxStuck)
+		n := configfile.Count(c.maxStuck)
 		cfg.MaxStuck = &n
 	}
 	if err := cfg.addQueues(c.queues); err != nil {

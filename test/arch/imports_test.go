@@ -87,12 +87,13 @@ var allowed = map[string][]string{
 	"web": {".", "internal/answer", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
 
 	// The commands are users of the public package, like anybody else.
-	"internal/cli":     nil,
-	"internal/console": {"internal/cli"}, // how screens are drawn and what keys do; what is on them the command says
-	"cmd/worker":       {".", "tracing", "web", "internal/cli", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
-	"cmd/enqueue":      {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
+	"internal/cli":        nil,
+	"internal/configfile": {".", "web", "internal/cli"}, // the file of --config, which says what options of the packages are
+	"internal/console":    {"internal/cli"},             // how screens are drawn and what keys do; what is on them the command says
+	"cmd/worker":          {".", "tracing", "web", "internal/cli", "internal/configfile", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
+	"cmd/enqueue":         {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/configfile", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
 	"examples/*":   {".", "flow", "pipeline", "pipeline/stream", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// A user of the public package too, beside the broker that it measures with.

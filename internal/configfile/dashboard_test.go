@@ -1,4 +1,4 @@
-package main
+package configfile_test
 
 import (
 	"crypto/sha256"
@@ -14,21 +14,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/millhand/millhand/internal/configfile"
 	"github.com/millhand/millhand/web"
 )
 
 // optionsOf are what a file and flags say of the dashboard.
 func optionsOf(t *testing.T, text string, flags web.Flags, given ...string) (web.Options, error) {
 	t.Helper()
-	cfg, err := configOf(t, text)
+	file := filepath.Join(t.TempDir(), "millhand.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := configfile.ReadDashboard(file)
 	if err != nil {
 		return web.Options{}, err
 	}
-	c := &command{webFlags: flags, given: func(name string) bool {
-		return slices.Contains(given, name)
-	}}
-	opts, err := c.webOptions(&cfg.Web)
-	return opts, err
+	return d.Options(&flags, func(name string) bool { return slices.Contains(given, name) })
 }
 
 func TestDashboardOfAFile(t *testing.T) {
@@ -126,5 +127,34 @@ func TestWhatAFileCannotSayOfTheDashboard(t *testing.T) {
 		if _, err := optionsOf(t, text, web.Flags{Auth: []string{"none"}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\nerror %v, want %s", text, err, want)
 		}
+	}
+}
+
+// The file of a worker is one of a dashboard by itself, too: what is the worker's is left to it, but what is nobody's is told.
+func TestDashboardOfAWorkersFile(t *testing.T) {
+	t.Parallel()
+	o, err := optionsOf(t, `
+x-base: &base /ops/jobs
+concurrency: many
+queues: {default: 1}
+types:
+  mail: {exec: [true], timeout: }
+cron: {}
+web: {base: *base, notify: {url: "env:IS_NOT_SET"}}
+`, web.Flags{Auth: []string{"none"}})
+	if err != nil || o.Base != "/ops/jobs" {
+		t.Errorf("%+v, %v; want the base /ops/jobs", o, err)
+	}
+	for text, want := range map[string]string{
+		"queue: {default: 1}\nweb: {base: /a}": `[1:1] unknown field "queue"`,
+		"web: {base: /a}\nweb: {base: /b}":     `[2:1] key "web" is there already, in line 1`,
+		"web: {base: /a}\ntypes: {a: {exec: [": "millhand.yaml: [",
+	} {
+		if _, err := optionsOf(t, text, web.Flags{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\nerror %v, want %s", text, err, want)
+		}
+	}
+	if _, err := configfile.ReadDashboard("/nowhere/millhand.yaml"); err == nil || err.Error() != "--config: open /nowhere/millhand.yaml: no such file or directory" {
+		t.Errorf("no file: %v", err)
 	}
 }

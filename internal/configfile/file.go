@@ -1,10 +1,11 @@
-package main
+package configfile
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -23,9 +24,33 @@ const (
 	maxConfigDepth  = 20      // of values within values
 )
 
-// loadConfig reads a configuration from a file. Its errors begin with the line and the
-// column at fault, in brackets.
-func loadConfig(name string, c *config) error {
+// Rules are what holds for some keys and not for others. The zero value has no exceptions.
+type Rules struct {
+	// MayBeEmpty reports whether a key that has no value means its default. Elsewhere that could be taken for
+	// something: an empty argument, or a limit to remove. Keys at the top may always be empty.
+	MayBeEmpty func(path []string) bool
+
+	// Empty returns what is wrong with a value that means none, in words of its own; nil for the usual ones.
+	Empty func(path []string, text string) error
+}
+
+// Load reads a file into a struct. All of its errors are of usage: they begin with --config and, where there is one, the
+// place at fault as [line:column].
+func Load(name string, into any, r Rules) error { return load(name, into, r, nil) }
+
+// load leaves out the keys at the top that are another reader's.
+func load(name string, into any, r Rules, others []string) error {
+	err := read(name, into, r, others)
+	if _, ok := errors.AsType[*fs.PathError](err); ok { // which names the file
+		return cli.Usagef("--config: %w", err)
+	}
+	if err != nil {
+		return cli.Usagef("--config %s: %w", name, err)
+	}
+	return nil
+}
+
+func read(name string, into any, r Rules, others []string) error {
 	b, err := readSmall(name)
 	if err != nil {
 		return err
@@ -38,15 +63,15 @@ func loadConfig(name string, c *config) error {
 		return err
 	}
 	if root.Kind != yaml.MappingNode {
-		return at(root, errors.New("want keys such as types and queues"))
+		return At(root, errors.New("want keys such as types and queues"))
 	}
-	dropExtensions(root)
-	s := scan{left: maxConfigValues}
+	drop(root, others)
+	s := scan{left: maxConfigValues, rules: r}
 	if err := s.visit(root, nil); err != nil {
 		return err
 	}
 	// That keys are not repeated was seen by the scan, in less than quadratic time.
-	return plain(root.Load(c, yaml.WithKnownFields(), yaml.WithUniqueKeys(false)))
+	return plain(root.Load(into, yaml.WithKnownFields(), yaml.WithUniqueKeys(false)))
 }
 
 func readSmall(name string) (b []byte, err error) {
@@ -100,7 +125,7 @@ func document(b []byte) (*yaml.Node, error) {
 	case err != nil:
 		return nil, plain(err)
 	default:
-		return nil, at(&second, errors.New("a second document begins here (---): put all into one"))
+		return nil, At(&second, errors.New("a second document begins here (---): put all into one"))
 	}
 	root := first.Content[0]
 	if isNull(root) {
@@ -109,11 +134,11 @@ func document(b []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// dropExtensions removes the top-level keys that begin with x-, which are for anchors.
-func dropExtensions(root *yaml.Node) {
+// drop removes keys at the top: those that begin with x-, which are for anchors, and some others.
+func drop(root *yaml.Node, others []string) {
 	var kept []*yaml.Node
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		if !strings.HasPrefix(root.Content[i].Value, "x-") {
+		if key := root.Content[i].Value; !strings.HasPrefix(key, "x-") && !slices.Contains(others, key) {
 			kept = append(kept, root.Content[i], root.Content[i+1])
 		}
 	}
@@ -122,15 +147,18 @@ func dropExtensions(root *yaml.Node) {
 
 // scan looks at all values of a configuration, as often as aliases name them, for what a
 // decoder would let pass.
-type scan struct{ left int }
+type scan struct {
+	left  int
+	rules Rules
+}
 
 // visit looks at a value that is found at path.
 func (s *scan) visit(n *yaml.Node, path []string) error {
 	if s.left--; s.left < 0 {
-		return at(n, fmt.Errorf("the aliases up to here stand for more than %d values", maxConfigValues))
+		return At(n, fmt.Errorf("the aliases up to here stand for more than %d values", maxConfigValues))
 	}
 	if len(path) > maxConfigDepth {
-		return at(n, fmt.Errorf("more than %d levels deep: does an alias stand for itself?", maxConfigDepth))
+		return At(n, fmt.Errorf("more than %d levels deep: does an alias stand for itself?", maxConfigDepth))
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -146,22 +174,28 @@ func (s *scan) visit(n *yaml.Node, path []string) error {
 	case yaml.ScalarNode:
 		switch {
 		case n.Style&yaml.TaggedStyle != 0:
-			return at(n, fmt.Errorf("%s: tags are not supported", n.Tag))
-		case isNull(n) && !mayBeEmpty(path):
-			if isLimit(path) {
-				_, _, err := cli.ParseLimit(n.Value)
-				return at(n, err)
-			}
-			if n.Value != "" {
-				return at(n, fmt.Errorf("%s means no value: for the text, write %q", n.Value, n.Value))
-			}
-			return at(n, errors.New("no value: write one, or leave the key out"))
+			return At(n, fmt.Errorf("%s: tags are not supported", n.Tag))
+		case isNull(n) && len(path) > 1 && (s.rules.MayBeEmpty == nil || !s.rules.MayBeEmpty(path)):
+			return At(n, s.empty(path, n.Value))
 		case strings.ContainsRune(n.Value, 0):
-			return at(n, errors.New("a NUL character can be in no command and no header"))
+			return At(n, errors.New("a NUL character can be in no command and no header"))
 		}
 	case yaml.DocumentNode, yaml.StreamNode: // not within a document
 	}
 	return nil
+}
+
+// empty is what is wrong with a value that means none.
+func (s *scan) empty(path []string, text string) error {
+	if s.rules.Empty != nil {
+		if err := s.rules.Empty(path, text); err != nil {
+			return err
+		}
+	}
+	if text != "" {
+		return fmt.Errorf("%s means no value: for the text, write %q", text, text)
+	}
+	return errors.New("no value: write one, or leave the key out")
 }
 
 func (s *scan) visitMapping(n *yaml.Node, path []string) error {
@@ -169,16 +203,16 @@ func (s *scan) visitMapping(n *yaml.Node, path []string) error {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || isNull(key) || key.Style&yaml.TaggedStyle != 0 {
-			return at(key, errors.New("want a plain key"))
+			return At(key, errors.New("want a plain key"))
 		}
 		if first := seen[key.Value]; first != nil {
-			return at(key, fmt.Errorf("key %q is there already, in line %d", key.Value, first.Line))
+			return At(key, fmt.Errorf("key %q is there already, in line %d", key.Value, first.Line))
 		}
 		seen[key.Value] = key
 		below := append(slices.Clip(path), key.Value)
 		if key.ShortTag() == "!!merge" {
 			below = path
-			if list := target(value); list.Kind == yaml.SequenceNode {
+			if list := Target(value); list.Kind == yaml.SequenceNode {
 				for _, part := range list.Content {
 					if err := s.visit(part, below); err != nil {
 						return err
@@ -194,8 +228,8 @@ func (s *scan) visitMapping(n *yaml.Node, path []string) error {
 	return nil
 }
 
-// target is what an alias stands for.
-func target(n *yaml.Node) *yaml.Node {
+// Target is what an alias stands for.
+func Target(n *yaml.Node) *yaml.Node {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -203,34 +237,6 @@ func target(n *yaml.Node) *yaml.Node {
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
-
-// mayBeEmpty reports whether a key without a value means its default. Elsewhere that
-// could be taken for something: an empty argument, or a limit to remove.
-func mayBeEmpty(path []string) bool {
-	if len(path) < 2 {
-		return true
-	}
-	if len(path) == 3 && (path[2] == "quota" || path[2] == "rate") { // none is given, so none is removed
-		return true
-	}
-	if len(path) > 2 && path[0] == "cron" && path[2] == "payload" { // which may have any value
-		return true
-	}
-	if path[0] != "types" || len(path) < 3 {
-		return false
-	}
-	switch path[2] {
-	case "timeout", "max_attempts", "backoff", "silent_success":
-		return true
-	case "http":
-		return len(path) == 4 && path[3] == "headers"
-	}
-	return false
-}
-
-func isLimit(path []string) bool {
-	return len(path) > 2 && (path[2] == "quota" || path[2] == "rate") && path[len(path)-1] != "key"
-}
 
 // placed is an error and where in the file it is.
 type placed struct {
@@ -242,7 +248,8 @@ func (e *placed) Error() string { return fmt.Sprintf("[%d:%d] %v", e.line, e.col
 
 func (e *placed) Unwrap() error { return e.err }
 
-func at(n *yaml.Node, err error) error { return &placed{n.Line, n.Column, err} }
+// At is an error with the place of a value before it.
+func At(n *yaml.Node, err error) error { return &placed{n.Line, n.Column, err} }
 
 // plain is the first error of the library in our words, which know no Go types.
 func plain(err error) error {
@@ -290,52 +297,4 @@ func inOurWords(message string) string {
 		want = "a mapping"
 	}
 	return fmt.Sprintf("%s: want %s", got, want)
-}
-
-// count is a whole number. Notations that another reader of YAML might take for another
-// number, or for a fraction, are errors.
-type count int
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (c *count) UnmarshalYAML(n *yaml.Node) error {
-	v, err := strconv.Atoi(n.Value)
-	if err != nil || strconv.Itoa(v) != n.Value {
-		return at(n, fmt.Errorf("%s: want a whole number such as 100", shownValue(n)))
-	}
-	*c = count(v)
-	return nil
-}
-
-// boolean is true or false. As for [count], words that only some readers take for that are errors, such as yes.
-type boolean bool
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (b *boolean) UnmarshalYAML(n *yaml.Node) error {
-	if n.ShortTag() != "!!bool" {
-		return at(n, fmt.Errorf("%s: want true or false", shownValue(n)))
-	}
-	return n.Load((*bool)(b))
-}
-
-// fraction is a number that need not be whole. As for [count], notations that other readers
-// take for other numbers are errors.
-type fraction float64
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (f *fraction) UnmarshalYAML(n *yaml.Node) error {
-	tag := n.ShortTag()
-	if tag != "!!int" && tag != "!!float" || regexp.MustCompile(`_|^[-+]?0[0-9box]`).MatchString(strings.ToLower(n.Value)) {
-		return at(n, fmt.Errorf("%s: want a number such as 1.5", shownValue(n)))
-	}
-	return n.Load((*float64)(f))
-}
-
-func shownValue(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode {
-		return strconv.Quote(n.Value)
-	}
-	if n.Kind == yaml.SequenceNode {
-		return "a list"
-	}
-	return "a mapping"
 }

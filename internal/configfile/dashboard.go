@@ -1,4 +1,4 @@
-package main
+package configfile
 
 import (
 	"errors"
@@ -14,17 +14,18 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/web"
 )
 
-// dashboardConfig is what a file says of the dashboard.
-type dashboardConfig struct {
+// Dashboard is what a file says of the dashboard.
+type Dashboard struct {
 	Base      basePath               `yaml:"base"`
 	Auth      authConfig             `yaml:"auth"`
 	Proxies   []network              `yaml:"proxies"`
-	Unsafe    boolean                `yaml:"unsafe"`
-	ReadOnly  boolean                `yaml:"read_only"`
+	Unsafe    Boolean                `yaml:"unsafe"`
+	ReadOnly  Boolean                `yaml:"read_only"`
 	Origin    origin                 `yaml:"origin"`
 	TLSCert   string                 `yaml:"tls_cert"`
 	TLSKey    string                 `yaml:"tls_key"`
@@ -32,8 +33,14 @@ type dashboardConfig struct {
 	Visible   map[string][]pattern   `yaml:"visible"` // queues by role; a role that is left out sees all
 	Redact    redactConfig           `yaml:"redact"`
 	Links     map[string]template    `yaml:"links"`
-	Objective map[string]duration    `yaml:"objective"`
-	Notify    notifyConfig           `yaml:"notify"`
+	Objective map[string]Duration    `yaml:"objective"`
+	Notify    Notify                 `yaml:"notify"`
+}
+
+// Notify says who is told of problems, by workers.
+type Notify struct {
+	URL string `yaml:"url"`
+	Min string `yaml:"min"`
 }
 
 // authConfig are the ways to tell who asks, of which any will do.
@@ -59,10 +66,10 @@ type redactConfig struct {
 // A checkedText is one whose error tells where in the file it stands.
 func checkedText(node *yaml.Node, into *string, rule func(string) string) error {
 	if node.Kind != yaml.ScalarNode {
-		return at(node, fmt.Errorf("%s: want text", shownValue(node)))
+		return At(node, fmt.Errorf("%s: want text", Shown(node)))
 	}
 	if wrong := rule(node.Value); wrong != "" {
-		return at(node, fmt.Errorf("%s: %s", shownValue(node), wrong))
+		return At(node, fmt.Errorf("%s: %s", Shown(node), wrong))
 	}
 	*into = node.Value
 	return nil
@@ -122,7 +129,7 @@ func (p *permitted) UnmarshalYAML(node *yaml.Node) error {
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (p *pattern) UnmarshalYAML(node *yaml.Node) error {
 	return checkedText(node, (*string)(p), func(text string) string {
-		if name := strings.ReplaceAll(text, "*", "x"); checkQueue(name) != nil {
+		if name := strings.ReplaceAll(text, "*", "x"); millhand.CheckQueue(name) != nil {
 			return "want a queue, or a pattern such as mail*"
 		}
 		return ""
@@ -150,8 +157,8 @@ func (p *jsonPointer) UnmarshalYAML(node *yaml.Node) error {
 	})
 }
 
-// check says what does not go together.
-func (d *dashboardConfig) check() error {
+// Check says what does not go together.
+func (d *Dashboard) Check() error {
 	roles := []string{"viewer", "operator", "admin"}
 	roles = append(roles, slices.Sorted(maps.Keys(d.Roles))...)
 	if p := d.Auth.Proxy; p != nil {
@@ -175,7 +182,7 @@ func (d *dashboardConfig) check() error {
 		}
 	}
 	for _, queue := range slices.Sorted(maps.Keys(d.Objective)) {
-		if err := checkQueue(queue); err != nil {
+		if err := RuleOf(millhand.CheckQueue(queue)); err != nil {
 			return fmt.Errorf("objective: queue %q: %w", queue, err)
 		}
 		if d.Objective[queue] <= 0 {
@@ -185,14 +192,11 @@ func (d *dashboardConfig) check() error {
 	if (d.TLSCert == "") != (d.TLSKey == "") {
 		return errors.New("tls_cert and tls_key go together")
 	}
-	if err := d.Notify.check(); err != nil {
-		return fmt.Errorf("notify: %w", err)
-	}
 	return nil
 }
 
 // under puts what the file says below what flags say.
-func (d *dashboardConfig) under(f *web.Flags, given func(flag string) bool) {
+func (d *Dashboard) under(f *web.Flags, given func(flag string) bool) {
 	text := func(flag string, to *string, value string) {
 		if !given(flag) && value != "" {
 			*to = value
@@ -246,7 +250,7 @@ func as[To, From ~string](all []From) (out []To) {
 }
 
 // into adds what there is no flag for.
-func (d *dashboardConfig) into(o *web.Options) {
+func (d *Dashboard) into(o *web.Options) {
 	o.Redact = web.Redaction{Keys: d.Redact.Keys, Meta: d.Redact.Meta, Types: make(map[string][]string)}
 	for typ, pointers := range d.Redact.Types {
 		o.Redact.Types[typ] = as[string](pointers)
@@ -264,7 +268,7 @@ func (d *dashboardConfig) into(o *web.Options) {
 }
 
 // sees reports whether a user may see a queue.
-func (d *dashboardConfig) sees(u web.User, queue, _ string) bool {
+func (d *Dashboard) sees(u web.User, queue, _ string) bool {
 	all, limited := d.Visible[u.Role]
 	return !limited || slices.ContainsFunc(all, func(p pattern) bool {
 		ok, err := path.Match(string(p), queue) // names have none of its other signs
@@ -272,13 +276,40 @@ func (d *dashboardConfig) sees(u web.User, queue, _ string) bool {
 	})
 }
 
-// webOptions are what file and flags say of the dashboard.
-func (c *command) webOptions(d *dashboardConfig) (web.Options, error) {
-	d.under(&c.webFlags, c.given)
-	opts, err := c.webFlags.Options()
+// Options are what the file says of the dashboard, and the flags, which come over it: given reports whether one is there.
+func (d *Dashboard) Options(f *web.Flags, given func(flag string) bool) (web.Options, error) {
+	d.under(f, given)
+	opts, err := f.Options()
 	if err != nil {
-		return opts, cli.Usagef("%w", err)
+		return opts, err
 	}
 	d.into(&opts)
 	return opts, nil
+}
+
+// WorkerKeys are the keys at the top of a worker's file besides that of the dashboard.
+func WorkerKeys() []string {
+	return []string{"concurrency", "queues", "strict", "max_stuck", "types", "cron"}
+}
+
+// ReadDashboard reads what a file says of the dashboard, which may be that of a worker: what is the worker's is not looked at.
+func ReadDashboard(name string) (Dashboard, error) {
+	var c struct {
+		Web Dashboard `yaml:"web"`
+	}
+	if err := load(name, &c, Rules{}, WorkerKeys()); err != nil {
+		return c.Web, err
+	}
+	if err := c.Web.Check(); err != nil {
+		return c.Web, cli.Usagef("--config: web: %w", err)
+	}
+	return c.Web, nil
+}
+
+// RuleOf is the rule that something breaks, without what it is and its value, which the caller says.
+func RuleOf(err error) error {
+	if e, ok := errors.AsType[*millhand.InvalidError](err); ok {
+		return errors.New(e.Rule)
+	}
+	return err
 }
