@@ -195,7 +195,9 @@ func (s *JobSource[T]) inFlight() int {
 // seen is what the pipeline does, for the registry.
 func (s *JobSource[T]) seen() []registry.Pipeline {
 	stats := s.user.Stats()
-	return []registry.Pipeline{{Name: s.user.Name, InHand: stats.InHand, Processed: stats.Handled, Failed: stats.Failed}}
+	return []registry.Pipeline{{
+		Name: s.user.Name, State: string(stats.State), InHand: stats.InHand, Processed: stats.Handled, Failed: stats.Failed,
+	}}
 }
 
 // resize has the worker ask for what the pipeline has asked for.

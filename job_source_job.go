@@ -45,6 +45,14 @@ type sourceJob[T Args] struct {
 	kept   keptResult
 }
 
+// Trace is where the job comes from.
+func (j *sourceJob[T]) Trace() pipeline.Trace {
+	return pipeline.Trace{Parent: j.job.Trace["traceparent"], State: j.job.Trace["tracestate"], Run: j.job.RunTrace}
+}
+
+// TraceRun has the job's next run linked to this one.
+func (j *sourceJob[T]) TraceRun(traceparent string) { j.job.TraceRun(traceparent, nil) }
+
 // ID is what the message is called.
 func (j *sourceJob[T]) ID() string { return j.job.ID }
 

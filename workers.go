@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/registry"
+	"github.com/millhand/millhand/pipeline"
 )
 
 // WorkerInfo is what the registry knows of a worker. Times are UTC.
@@ -28,7 +29,8 @@ type WorkerInfo struct {
 	ByType map[string]WorkerLoad `json:"by_type,omitzero"`
 	// SlotsFree is how many more jobs it could run; nil: a worker of an earlier version does not say.
 	SlotsFree *int `json:"slots_free,omitempty"`
-	// Pipelines are those that take their messages through it.
+	// Pipelines are those that take their messages through it. A process whose pipeline reads a stream is
+	// listed by itself, without queues, types and slots.
 	Pipelines []PipelineInfo `json:"pipelines,omitempty"`
 	// Web is the address of its dashboard, empty if others can reach none.
 	Web string `json:"web,omitempty"`
@@ -46,20 +48,27 @@ func (w *WorkerInfo) SlotsUsed() int {
 	return min(w.RunningTotal, w.Concurrency-*w.SlotsFree)
 }
 
-// PipelineInfo is what the registry knows of a pipeline: see [JobSource].
+// PipelineInfo is what the registry knows of a pipeline in one process: one of jobs, see [JobSource], or of a
+// stream, see package pipeline/stream.
 type PipelineInfo struct {
 	Name       string              `json:"name"`
 	InHand     int                 `json:"in_hand"`              // messages pulled and not settled
 	Processed  int64               `json:"processed"`            // messages settled as handled, since the pipeline was made
 	Failed     int64               `json:"failed"`               // as failed
-	Lag        *int64              `json:"lag,omitempty"`        // messages that wait in its source; nil: not known
-	Partitions []PipelinePartition `json:"partitions,omitempty"` // that it reads, of a source that has some
+	State      pipeline.State      `json:"state,omitempty"`      // whether it asks for more, and why not; empty: not known
+	Stream     string              `json:"stream,omitempty"`     // that it reads; empty: it takes jobs
+	Consumer   string              `json:"consumer,omitempty"`   // what its processes share: a durable consumer, or a group
+	Lag        *int64              `json:"lag,omitempty"`        // messages of the stream that are not settled; nil: not known
+	LagAge     *float64            `json:"lag_s,omitempty"`      // how long the oldest of them has been stored, in seconds; nil: not known
+	Of         int                 `json:"of,omitempty"`         // how many partitions there are, whoever has them
+	Partitions []PipelinePartition `json:"partitions,omitempty"` // that it has
 }
 
-// A PipelinePartition is a partition of a stream that a pipeline reads.
+// A PipelinePartition is a partition of a stream that a pipeline has.
 type PipelinePartition struct {
-	Partition int    `json:"partition"`     // from 0
-	Lag       *int64 `json:"lag,omitempty"` // messages behind its cursor; nil: not known
+	Partition int      `json:"partition"`       // from 0
+	Lag       *int64   `json:"lag,omitempty"`   // messages of it that are not settled; nil: not known
+	LagAge    *float64 `json:"lag_s,omitempty"` // how long the oldest of them has been stored, in seconds; nil: not known
 }
 
 // A WorkerOrder is an order to a worker to take no new jobs.
@@ -93,8 +102,8 @@ type RunningJob struct {
 	Progress Progress  `json:"progress,omitzero"` // that the handler reported; zero: none
 }
 
-// Workers returns the workers there are, as each of them said within the last seconds,
-// sorted by id. One that was killed is gone after 10 s, one that stopped at once.
+// Workers returns the workers there are, as each of them said within the last seconds, sorted by id, and
+// among them the processes whose pipelines read streams. One that was killed is gone after 10 s, one that stopped at once.
 func (c *Client) Workers(ctx context.Context) ([]WorkerInfo, error) {
 	nodes, err := c.registry.Nodes(ctx)
 	if err != nil {
@@ -202,7 +211,10 @@ func workerOf(n registry.Node) WorkerInfo {
 }
 
 func pipelineOf(p registry.Pipeline) PipelineInfo {
-	i := PipelineInfo{Name: p.Name, InHand: p.InHand, Processed: p.Processed, Failed: p.Failed, Lag: p.Lag}
+	i := PipelineInfo{
+		Name: p.Name, InHand: p.InHand, Processed: p.Processed, Failed: p.Failed, State: pipeline.State(p.State),
+		Stream: p.Stream, Consumer: p.Consumer, Lag: p.Lag, LagAge: p.LagAge, Of: p.Of,
+	}
 	for _, part := range p.Partitions {
 		i.Partitions = append(i.Partitions, PipelinePartition(part))
 	}

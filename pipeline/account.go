@@ -87,6 +87,25 @@ func (a *account) called(n int) {
 	a.mu.Unlock()
 }
 
+// state says whether the source is asked.
+func (a *account) state() State {
+	switch {
+	case a.closed:
+		return StateDraining
+	case a.paused:
+		return StatePaused
+	case a.shut:
+		return StateShut
+	case a.waiting:
+		return StateLimited
+	case a.inHand >= a.limit:
+		return StateFull
+	case a.wanted <= 0:
+		return StateBusy
+	}
+	return StateAsking
+}
+
 // room returns how many messages the source may be asked for.
 func (a *account) room() int {
 	a.mu.Lock()

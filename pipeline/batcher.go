@@ -149,6 +149,16 @@ func (b *Batch[V]) Fail(item int, err error) {
 	b.ends[item] = askable(err)
 }
 
+// failures is how many items have been failed so far.
+func (b *Batch[V]) failures() (n int) {
+	for _, err := range b.ends {
+		if err != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // ID returns what to call an item where it may be handled again, as "<message>/<batcher>/<n>": n is which
 // of its message's values it is.
 func (b *Batch[V]) ID(item int) string {

@@ -11,6 +11,9 @@ type call[V any] struct {
 	*batches[V]
 	batch *gathered[V]
 	holds []string // keys that are held until the batch is settled
+
+	tries  int    // calls of Handle so far
+	traced string // the traceparent of the last one that was traced
 }
 
 func (c *call[V]) run() {
@@ -109,7 +112,7 @@ func (c *call[V]) try(entries []*entry[V]) (rest []*entry[V], err error) {
 	}
 	s := r.spanOf(Event{What: "batch/" + c.config.Name, Messages: len(entries), Trigger: b.Trigger})
 	ctx, done := r.during(lives(entries)...)
-	err = r.verdict(contained(func() error { return c.config.Handle(ctx, b) }))
+	err = r.verdict(contained(func() error { return c.invoke(ctx, b) }))
 	done()
 	failed := 0
 	for i, e := range entries {
@@ -129,6 +132,23 @@ func (c *call[V]) try(entries []*entry[V]) (rest []*entry[V], err error) {
 	}
 	s.end(failed, err)
 	return rest, err
+}
+
+// invoke calls Handle, through all middleware.
+func (c *call[V]) invoke(ctx context.Context, b *Batch[V]) error {
+	c.tries++
+	r := c.batches.run
+	if r.around == nil {
+		return c.config.Handle(ctx, b)
+	}
+	of := &Call{
+		Batcher: c.config.Name, Attempt: c.tries, Trigger: b.Trigger, Values: len(b.Items), last: &c.traced,
+		messages: make([]*envelope, len(b.entries)), failed: b.failures,
+	}
+	for i, e := range b.entries {
+		of.messages[i] = e.of
+	}
+	return r.through(ctx, of, func(ctx context.Context) error { return c.config.Handle(ctx, b) })
 }
 
 // hold keeps the messages of a failed one's key from Process until the batch is settled.

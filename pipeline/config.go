@@ -64,6 +64,9 @@ type Config[T any] struct {
 	// Observe, if set, is told what happens. What it is told of waits for it, so it should be quick.
 	Observe func(Event)
 
+	// Use is middleware around the calls of Process and Handle, the first the outermost. nil is none.
+	Use []Middleware
+
 	// Logger gets what costs somebody something. nil: slog.Default().
 	Logger *slog.Logger
 }

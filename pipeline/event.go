@@ -74,6 +74,7 @@ func (r *run) tellObserver(e Event) {
 
 // Stats is what a pipeline is doing, and has done since New.
 type Stats struct {
+	State       State          // whether it asks its source for more, and why not
 	InHand      int            // messages pulled and not settled
 	OpenBatches map[string]int // by batcher
 	HeldKeys    int            // keys whose messages wait for a failed one
@@ -82,7 +83,25 @@ type Stats struct {
 	Failed      int64          // that failed
 	HandedBack  int64          // that were in hand when a Run had to stop
 	Unsettled   int64          // messages whose acker failed, counted above, too
+
+	Late map[string]int64 // by fold: values that came when their windows took no more
+	Lag  []Lag            // what waits in the source, if that is a [Lagger] and the pipeline runs
 }
+
+// A State says whether a pipeline asks its source for more messages, and why not.
+type State string
+
+// The states.
+const (
+	StateStopped  State = "stopped"  // it does not run
+	StateAsking   State = "asking"   // it has room, and takes what comes
+	StateBusy     State = "busy"     // its processors have as much as they ask for at once
+	StateFull     State = "full"     // InFlight messages are in hand
+	StatePaused   State = "paused"   // by Pause
+	StateLimited  State = "limited"  // it waits for its Limit
+	StateShut     State = "shut"     // its source gives nothing for now: a quota, a rate, a pause or an order to drain
+	StateDraining State = "draining" // it settles what it has in hand, and ends
+)
 
 // counts are those of all runs.
 type counts struct {

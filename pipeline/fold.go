@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/window"
@@ -95,7 +96,10 @@ func (w *Window[K, A]) ID() string {
 //     have been handled. So all of a window's messages have to have room in InFlight. What is open at a
 //     drain is handed back;
 //   - without both, open windows are handled when the source ends, or the pipeline drains.
-type Fold[K comparable, V, A any] struct{ config FoldConfig[K, V, A] }
+type Fold[K comparable, V, A any] struct {
+	config FoldConfig[K, V, A]
+	late   atomic.Int64 // values whose windows took no more
+}
 
 // NewFold returns a fold. [New] checks its configuration.
 func NewFold[K comparable, V, A any](c FoldConfig[K, V, A]) *Fold[K, V, A] {
@@ -108,16 +112,17 @@ func NewFold[K comparable, V, A any](c FoldConfig[K, V, A]) *Fold[K, V, A] {
 	return &Fold[K, V, A]{config: c}
 }
 
-func (f *Fold[K, V, A]) windows() window.Config {
-	c := &f.config
+func windowsOf[K comparable, V, A any](c *FoldConfig[K, V, A]) window.Config {
 	return window.Config{Kind: window.Fixed, Size: c.Size, Delay: c.Delay, Late: c.Late}
 }
+
+func (f *Fold[K, V, A]) tooLate() int64 { return f.late.Load() }
 
 func (f *Fold[K, V, A]) stateless() bool { return f.config.State == nil }
 
 func (f *Fold[K, V, A]) check() (name string, inFlight int, err error) {
 	c := &f.config
-	w := f.windows()
+	w := windowsOf(c)
 	switch {
 	case c.Key == nil || c.At == nil || c.Zero == nil || c.Fold == nil || c.Handle == nil:
 		return "", 0, invalid("fold %s: Key, At, Zero, Fold and Handle are needed", c.Name)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millhand/millhand/internal/window"
@@ -21,6 +22,7 @@ const (
 // folding is a fold in one run.
 type folding[K comparable, V, A any] struct {
 	config *FoldConfig[K, V, A]
+	late   *atomic.Int64
 	run    *run
 	commit func(partition int) // nil: there is no State
 
@@ -34,7 +36,7 @@ type folding[K comparable, V, A any] struct {
 }
 
 func (f *Fold[K, V, A]) start(r *run) batching {
-	fs := &folding[K, V, A]{config: &f.config, run: r, values: map[*envelope][]V{}, parts: map[int]*foldPart[K, V, A]{}}
+	fs := &folding[K, V, A]{config: &f.config, late: &f.late, run: r, values: map[*envelope][]V{}, parts: map[int]*foldPart[K, V, A]{}}
 	fs.work = sync.NewCond(&fs.mu)
 	if f.config.State != nil {
 		fs.commit = f.config.State.Keep(fs)
@@ -229,7 +231,13 @@ func (f *folding[K, V, A]) call(p *foldPart[K, V, A], w *foldWindow[K, A]) {
 		Key: w.Key, Start: time.Unix(0, w.Start).UTC(), End: time.Unix(0, w.End).UTC(), Value: copied(w.value),
 		Revision: w.Revision, Final: w.Final, name: f.config.Name,
 	}
-	err := r.verdict(contained(func() error { return f.config.Handle(ctx, &given) }))
+	err := r.verdict(contained(func() error {
+		if r.around == nil {
+			return f.config.Handle(ctx, &given)
+		}
+		of := &Call{Batcher: f.config.Name, Attempt: w.failures + 1, Values: w.n, last: &w.traced}
+		return r.through(ctx, of, func(ctx context.Context) error { return f.config.Handle(ctx, &given) })
+	}))
 	done()
 	s.end(0, err)
 	f.mu.Lock()
@@ -298,8 +306,7 @@ type windowKey[K comparable] struct {
 func newFoldPart[K comparable, V, A any](f *folding[K, V, A], n int) *foldPart[K, V, A] {
 	p := &foldPart[K, V, A]{fold: f, n: n, waiting: map[*envelope]*foldWaiting[V]{}, holders: map[windowKey[K]][]*envelope{}, seen: time.Now()}
 	c := f.config
-	of := Fold[K, V, A]{config: *c}
-	p.op = window.NewOperator(of.windows(), window.Funcs[K, V, folded[A]]{
+	p.op = window.NewOperator(windowsOf(c), window.Funcs[K, V, folded[A]]{
 		Zero: func(k K) folded[A] { return folded[A]{Value: c.Zero(k)} },
 		Fold: func(a folded[A], v V) folded[A] {
 			a.Value, a.Changed, a.n = c.Fold(a.Value, v), true, a.n+1
@@ -388,8 +395,11 @@ func (p *foldPart[K, V, A]) fold1(w *foldWaiting[V]) (ended []*envelope) {
 				k := windowKey[K]{key, floor(at, int64(c.Size))}
 				p.holders[k] = append(p.holders[k], w.of)
 			}
-			if !taken && c.OnLate != nil {
-				c.OnLate(v)
+			if !taken {
+				p.fold.late.Add(1)
+				if c.OnLate != nil {
+					c.OnLate(v)
+				}
 			}
 			return nil
 		})

@@ -29,6 +29,7 @@ type foldWindow[K comparable, A any] struct {
 	kept     bool // it is in a checkpoint, or there are none
 	running  bool
 	failures int
+	traced   string // the traceparent of the last call that was traced
 	retry    time.Time
 	holds    []*envelope // in hand until it is handled
 }

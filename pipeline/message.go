@@ -93,6 +93,7 @@ type envelope struct {
 	hash    uint32          // of key
 	policy  *Failure        // nil: the pipeline's
 	life    context.Context //nolint:containedctx // of its Delivery; nil: the run's
+	traced  string          // the traceparent of its last run that was traced
 
 	group atomic.Pointer[group] // what it is in while Process runs
 	open  atomic.Int32          // Process and the values that are not handled yet

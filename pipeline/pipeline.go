@@ -72,7 +72,7 @@ func (p *Pipeline[T]) begin(ctx context.Context) (*typedRun[T], error) {
 	r := &typedRun[T]{config: c, demand: p.demand, run: &run{
 		name: c.Name, log: c.Logger.With(slog.String("pipeline", c.Name)), failures: c.OnFailure.withDefaults(),
 		ordered: ordered(c), described: c.Batchers, account: newAccount(c.InFlight), counts: &p.counts,
-		observe: c.Observe,
+		observe: c.Observe, around: wrapped(c.Use),
 	}}
 	if c.Failed != nil {
 		r.failed = func(ctx context.Context, failed []*envelope) {
@@ -241,9 +241,15 @@ func (p *Pipeline[T]) Flush() {
 // Stats returns what the pipeline is doing, and has done.
 func (p *Pipeline[T]) Stats() Stats {
 	s := Stats{
+		State: StateStopped, OpenBatches: map[string]int{}, Late: map[string]int64{},
 		Handled: p.counts.handled.Load(), Failed: p.counts.failed.Load(),
 		HandedBack: p.counts.handedBack.Load(), Unsettled: p.counts.unsettled.Load(),
-		OpenBatches: map[string]int{},
+	}
+	for _, b := range p.config.Batchers {
+		if f, ok := b.(interface{ tooLate() int64 }); ok {
+			name, _, _ := b.check()
+			s.Late[name] = f.tooLate()
+		}
 	}
 	p.mu.Lock()
 	r := p.current
@@ -256,8 +262,11 @@ func (p *Pipeline[T]) Stats() Stats {
 		s.OpenBatches[name] = b.open()
 	}
 	r.account.mu.Lock()
-	s.InHand = r.account.inHand
+	s.InHand, s.State = r.account.inHand, r.account.state()
 	r.account.mu.Unlock()
+	if l, ok := p.config.Source.(Lagger); ok {
+		_ = caught(func() error { s.Lag = l.Lag(); return nil }) // else it is not known
+	}
 	if r.keys != nil {
 		s.HeldKeys, s.Waiting = int(r.keys.held.Load()), int(r.keys.waits.Load())
 	}

@@ -20,6 +20,7 @@ type run struct {
 	account   *account
 	counts    *counts
 	observe   func(Event)
+	around    Handler                            // middleware; nil: there is none
 	failed    func(context.Context, []*envelope) // nil: nobody wants to know
 
 	folds []batching // those of batchers that keep to an order

@@ -17,6 +17,42 @@ type Attacher interface {
 	Attach(u User)
 }
 
+// A Lagger is a [Source] that knows what waits in it. Lag may be called at any time, from any goroutine, while
+// its pipeline runs, and must not block.
+type Lagger interface {
+	Lag() []Lag
+}
+
+// A Lag is what waits in a source, or in one of its partitions.
+type Lag struct {
+	Partition int   // from 0; -1: it has none, and all processes that share the source see the same
+	Messages  int64 // that are stored and not settled
+	// Oldest is when the oldest of them that this process knows was stored. Zero: it knows none.
+	Oldest time.Time
+}
+
+// Age is how long the oldest message has waited. It is not known if messages wait of which this process has
+// none.
+func (l Lag) Age(now time.Time) (d time.Duration, known bool) {
+	switch {
+	case l.Messages == 0:
+		return 0, true
+	case l.Oldest.IsZero():
+		return 0, false
+	}
+	return max(now.Sub(l.Oldest), 0), true
+}
+
+// Lag is what waits in all the sources that say it.
+func (m *merged[T]) Lag() (all []Lag) {
+	for _, s := range m.sources {
+		if l, ok := s.source.(Lagger); ok {
+			all = append(all, l.Lag()...)
+		}
+	}
+	return all
+}
+
 // A User is the pipeline that has a source.
 type User struct {
 	Name     string

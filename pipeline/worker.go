@@ -95,7 +95,10 @@ func (w *worker[T]) process(m *Message[T]) {
 			if w.attempt == 1 {
 				e.started()
 			}
-			return w.run.config.Process(ctx, m)
+			if w.run.around == nil {
+				return w.run.config.Process(ctx, m)
+			}
+			return w.around(ctx, m)
 		})
 		done()
 		s.end(0, w.result)
@@ -114,6 +117,12 @@ func (w *worker[T]) process(m *Message[T]) {
 		return
 	}
 	w.done(err != nil)
+}
+
+// around calls Process through all middleware.
+func (w *worker[T]) around(ctx context.Context, m *Message[T]) error {
+	c := Call{Attempt: w.attempt, Values: 1, messages: []*envelope{&m.envelope}, last: &m.envelope.traced}
+	return w.run.through(ctx, &c, func(ctx context.Context) error { return w.run.config.Process(ctx, m) })
 }
 
 func (w *worker[T]) triesAgain(e *envelope, err error) bool {

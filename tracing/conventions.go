@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/pipeline"
 )
 
 // The names here follow the semantic conventions for messaging of OpenTelemetry, version 1.43.0, whose
@@ -34,6 +35,8 @@ const (
 	create
 	process
 	settle
+	processMessage
+	handleBatch
 )
 
 // of is the name of an operation, which a span has with what it is done to, its type and the kind of span.
@@ -47,6 +50,10 @@ func (o operation) of() (name string, typ attribute.KeyValue, kind trace.SpanKin
 		return "create", semconv.MessagingOperationTypeCreate, trace.SpanKindProducer
 	case process:
 		return "process", semconv.MessagingOperationTypeProcess, trace.SpanKindConsumer
+	case processMessage:
+		return "process", semconv.MessagingOperationTypeProcess, trace.SpanKindConsumer
+	case handleBatch:
+		return "batch", semconv.MessagingOperationTypeProcess, trace.SpanKindConsumer
 	case settle:
 		return "settle", semconv.MessagingOperationTypeSettle, trace.SpanKindClient
 	}
@@ -161,3 +168,31 @@ func errorType(err error) string {
 
 // slowSettle is from when on it is worth a span how long a run's end took to be written.
 const slowSettle = 100 * time.Millisecond
+
+// ofCall is what the span of a pipeline's call has.
+func ofCall(c *pipeline.Call) []attribute.KeyValue {
+	attrs := []attribute.KeyValue{attribute.Int("millhand.pipeline.attempt", c.Attempt)}
+	if c.Batcher == "" {
+		return append(attrs, ofMessage(c.ID(0)))
+	}
+	attrs = append(attrs, ofBatch(c.Values))
+	if c.Trigger != 0 {
+		attrs = append(attrs, attribute.String("millhand.pipeline.trigger", c.Trigger.String()))
+	}
+	return attrs
+}
+
+func ofFailed(values int) attribute.KeyValue {
+	return attribute.Int("millhand.pipeline.failed", values)
+}
+
+// callErrorType is the type of error of a pipeline's call that failed.
+func callErrorType(err error) string {
+	if _, ok := errors.AsType[*pipeline.PanicError](err); ok {
+		return "panic"
+	}
+	if millhand.IsPermanent(err) {
+		return "permanent"
+	}
+	return errorType(err)
+}

@@ -3,6 +3,7 @@
 //
 //	mux.Use(tracing.Runs(tracing.Options{Provider: otel.GetTracerProvider()}))
 //	client.Use(tracing.Enqueues(tracing.Options{Provider: otel.GetTracerProvider()}))
+//	pipeline.Config[Order]{Use: []pipeline.Middleware{tracing.Pipelines(tracing.Options{Provider: otel.GetTracerProvider()})}, …}
 //
 // A run has a trace of its own, since a job may wait for days and run many times. Links lead from it
 // to the enqueue, and to the run before; the trace's id stands in the event of the run.

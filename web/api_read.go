@@ -191,7 +191,7 @@ func (d *deadView) tell(v *visit) any {
 }
 
 func (d *workersView) tell(*visit) any {
-	return map[string][]registry.Node{"workers": append([]registry.Node{}, d.Workers...)}
+	return map[string][]registry.Node{"workers": append(slices.Concat([]registry.Node{}, d.Workers), d.readers()...)}
 }
 
 func (d *workerView) tell(*visit) any { return d.Worker }

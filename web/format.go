@@ -33,6 +33,22 @@ func thousands(n int64) string {
 	return sign + strings.Join(append([]string{digits}, groups...), ",")
 }
 
+// waiting is how many messages wait for a pipeline.
+func waiting(lag *int64) string {
+	if lag == nil {
+		return none
+	}
+	return thousands(*lag)
+}
+
+// lagAge is for how long the oldest of the messages that wait has.
+func lagAge(lag *int64, seconds *float64) string {
+	if lag == nil || *lag == 0 || seconds == nil {
+		return none
+	}
+	return span(time.Duration(*seconds * float64(time.Second)).Round(time.Second))
+}
+
 // full is a count with all of its digits, and a mark if it is not exact.
 func full(c view.Count) string { return marked(c, thousands(c.Value)) }
 

@@ -20,7 +20,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"full": full, "short": short, "thousands": thousands, "span": span, "perSecond": perSecond, "percent": percent,
 		"plural": plural, "size": size, "limitText": limitText, "int64": func(n int) int64 { return int64(n) }, "thousands64": func(n uint64) string { return thousands(int64(n)) }, //nolint:gosec // far below
-		"join": strings.Join,
+		"join": strings.Join, "waiting": waiting, "lagAge": lagAge,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/supervisor"
+	"github.com/millhand/millhand/internal/view"
 )
 
 type workersView struct {
@@ -37,6 +38,9 @@ func workerGroups() map[string]func(*registry.Node) string {
 	}
 }
 
+// nodes are the workers, and the processes whose pipelines read streams.
+func (l *look) nodes() []registry.Node { return slices.Concat(l.Workers, l.Readers) }
+
 // group puts workers together.
 func (d *workersView) group() {
 	of := workerGroups()[d.By]
@@ -60,6 +64,30 @@ func (d *workersView) group() {
 	for _, name := range sortedKeys(groups) {
 		d.Groups = append(d.Groups, *groups[name])
 	}
+}
+
+// readers are the processes whose pipelines read streams that the filter has.
+func (d *workersView) readers() []registry.Node {
+	return slices.DeleteFunc(slices.Clone(d.Readers), func(n registry.Node) bool {
+		return !slices.ContainsFunc(d.Shown(), func(p *view.Pipeline) bool {
+			return slices.ContainsFunc(p.Processes, func(at view.PipelineProcess) bool { return at.Worker == n.ID })
+		})
+	})
+}
+
+// Shown are the pipelines that the filter has.
+func (d *workersView) Shown() (all []*view.Pipeline) {
+	for i := range d.Pipelines {
+		p := &d.Pipelines[i]
+		text := p.Name + " " + p.Stream + " " + p.Consumer
+		for _, at := range p.Processes {
+			text += " " + at.Worker
+		}
+		if strings.Contains(text, d.Filter) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 func (h *Handler) workersPage(ctx context.Context, v *visit) (*page, error) {
@@ -146,11 +174,12 @@ func (h *Handler) workerPage(ctx context.Context, v *visit) (*page, error) {
 		return nil, err
 	}
 	id := v.r.PathValue("worker")
-	i := slices.IndexFunc(l.Workers, func(w registry.Node) bool { return w.ID == id })
+	nodes := l.nodes()
+	i := slices.IndexFunc(nodes, func(w registry.Node) bool { return w.ID == id })
 	if i < 0 {
 		return nil, &problem{status: http.StatusNotFound, title: "There is no worker " + id, text: "It has stopped, or was not heard of for so long that it is taken for gone. Each start has an id of its own."}
 	}
-	d := &workerView{look: l, Worker: l.Workers[i]}
+	d := &workerView{look: l, Worker: nodes[i]}
 	tree, err := h.registry.Tree(ctx, id)
 	if err != nil {
 		tree = nil // the rest of the page is shown
@@ -196,7 +225,7 @@ func (h *Handler) drain(ctx context.Context, v *visit) (*notice, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(l.Workers, func(w registry.Node) bool { return w.ID == id }) {
+	if !slices.ContainsFunc(l.nodes(), func(w registry.Node) bool { return w.ID == id }) {
 		return nil, &problem{status: http.StatusNotFound, title: "There is no worker " + id, text: "It has stopped meanwhile. Nothing was done."}
 	}
 	store := h.registry.As(v.user.Name)

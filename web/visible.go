@@ -39,8 +39,8 @@ func (h *Handler) visible(l *look, u User) *look {
 	out := look{Snapshot: &s, Failed: l.Failed, Rates: l.Rates.Only(func(p tally.Pair) bool { return seen[p] }), Partial: true, judged: l.judged}
 	hidden := h.hiddenFrom(u)
 	s.Streams = slices.DeleteFunc(slices.Clone(s.Streams), func(t view.Stream) bool { return t.Queue != "" && hidden(t.Queue) })
-	s.Dead = view.Uncounted() // it is known of all together only
-	s.Workers = nil
+	s.Dead = view.Uncounted()                         // it is known of all together only
+	s.Workers, s.Readers, s.Pipelines = nil, nil, nil // whose messages a pipeline takes nobody says
 	for _, w := range l.Workers {
 		if w, ok := h.visibleWorker(&w, u, seen); ok {
 			s.Workers = append(s.Workers, w)

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -78,7 +80,11 @@ func (s *session) showStatus(snap *view.Snapshot, rates *answer.Rates, report *p
 			return err
 		}
 	}
-	if err := s.printLines([]string{" " + workersLine(snap.Workers)}); err != nil {
+	lines = []string{" " + workersLine(snap.Workers)}
+	for i := range snap.Pipelines {
+		lines = append(lines, " "+pipelineLine(&snap.Pipelines[i]))
+	}
+	if err := s.printLines(lines); err != nil {
 		return err
 	}
 	return s.showHints(s.hints(snap, report))
@@ -131,6 +137,26 @@ func workersLine(workers []registry.Node) string {
 	}
 	if draining > 0 {
 		line += fmt.Sprintf(", %d draining", draining)
+	}
+	return line
+}
+
+// pipelineLine sums a pipeline up.
+func pipelineLine(p *view.Pipeline) string {
+	line := "pipeline " + p.Name
+	if p.Stream != "" {
+		line += fmt.Sprintf(" of stream %s (%s): %s", p.Stream, p.Consumer, lagText(p.Lag, p.LagAge))
+	} else {
+		line += " of jobs:"
+	}
+	line = fmt.Sprintf("%s, %s in hand, %s", line, thousands(int64(p.InHand)), plural(len(p.Processes), "process", "processes"))
+	line = strings.Replace(line, ":,", ":", 1)
+	if none := p.Unowned(); len(none) > 0 {
+		line += fmt.Sprintf(", %d of %s have no owner", len(none), plural(len(p.Partitions), "partition", "partitions"))
+	}
+	held := p.Held()
+	for _, state := range slices.Sorted(maps.Keys(held)) {
+		line += fmt.Sprintf(", %d %s", held[state], state)
 	}
 	return line
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +18,9 @@ func workersCommand(a *app) *cobra.Command {
 	cmd := a.command(spec{
 		use:   "workers [WORKER]...",
 		short: "The workers, their slots and what they run; drain them",
-		long: "The workers, their slots and how many jobs they run. A worker that was killed is listed for\n" +
-			"another 10 s, one that stopped is not. WORKER is an id or a name.",
+		long: "The workers, their slots and how many jobs they run, and the processes whose pipelines read\n" +
+			"streams, which have no slots. A worker that was killed is listed for another 10 s, one that\n" +
+			"stopped is not. WORKER is an id or a name.",
 		example:  "  millhand workers\n  millhand workers web-1\n  millhand workers -o json",
 		formats:  ofList(),
 		args:     cobra.ArbitraryArgs,
@@ -100,17 +103,39 @@ func (s *session) workersListing(workers []millhand.WorkerInfo) *listing[millhan
 	return l
 }
 
-// pipelinesOf says what the pipelines do that take their messages through a worker.
+// pipelinesOf says what the pipelines of a process do.
 func pipelinesOf(w millhand.WorkerInfo) string {
 	var all []string
 	for _, p := range w.Pipelines {
 		text := fmt.Sprintf("%s: %d in hand, %d handled, %d failed", p.Name, p.InHand, p.Processed, p.Failed)
-		if p.Lag != nil {
-			text += fmt.Sprintf(", %d wait", *p.Lag)
+		if p.Stream != "" {
+			text += ", " + lagText(p.Lag, p.LagAge) + " of stream " + p.Stream
+		}
+		if p.State != "" {
+			text += ", " + string(p.State)
+		}
+		var parts []string
+		for _, part := range p.Partitions {
+			parts = append(parts, fmt.Sprintf("%d (%s)", part.Partition, lagText(part.Lag, part.LagAge)))
+		}
+		if p.Of > 0 {
+			text += fmt.Sprintf("; partitions of %d: %s", p.Of, cmp.Or(strings.Join(parts, ", "), none))
 		}
 		all = append(all, text)
 	}
 	return strings.Join(all, "; ")
+}
+
+// lagText is how many messages wait, and for how long the oldest of them has.
+func lagText(lag *int64, age *float64) string {
+	if lag == nil {
+		return "? wait"
+	}
+	text := thousands(*lag) + " wait"
+	if *lag > 0 && age != nil {
+		text += ", the oldest for " + span(time.Duration(*age*float64(time.Second)).Round(time.Second))
+	}
+	return text
 }
 
 func stateOfWorker(w millhand.WorkerInfo) cell {

@@ -127,10 +127,25 @@ func (e *explainer) noWorker() {
 	case len(e.Registry.Nodes) == 0:
 		text += ": there are no workers"
 	}
+	if of := e.readers(typ); of != "" {
+		text += "; the pipeline " + of + " reads the stream " + typ + ", and does not take its jobs: it needs millhand.WithRetries"
+	}
 	e.say(Reason{Code: NoWorker, Blocking: true, Text: text, Data: near})
 	e.advise("see which workers there are", "millhand workers")
 	e.advise("start a worker for it", "")
 	e.advise("or cancel the job", "millhand cancel "+e.ref())
+}
+
+// readers names a pipeline that reads a stream whose dead messages are jobs of a type.
+func (e *explainer) readers(typ string) string {
+	for _, n := range e.Registry.Readers {
+		for _, p := range n.Pipelines {
+			if p.Stream == typ {
+				return p.Name
+			}
+		}
+	}
+	return ""
 }
 
 func takes(names []string) string {

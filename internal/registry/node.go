@@ -61,7 +61,7 @@ type Node struct {
 	// Objectives are how old the oldest ready jobs of queues may be, in seconds, as its configuration says.
 	Objectives map[string]float64 `json:"objectives_s,omitzero"`
 
-	Pipelines []Pipeline `json:"pipelines,omitempty"` // that take their messages through it
+	Pipelines []Pipeline `json:"pipelines,omitempty"` // that take their messages through it; of a [Reader] the one that reads
 
 	Web   string `json:"web,omitempty"`   // address of its dashboard, for others; empty: it has none that they could reach
 	Order *Order `json:"order,omitempty"` // that it heeds; nil: there is none
@@ -76,14 +76,20 @@ type Pipeline struct {
 	InHand     int         `json:"in_hand"`              // messages pulled and not settled
 	Processed  int64       `json:"processed"`            // messages settled as handled, since the start
 	Failed     int64       `json:"failed"`               // as failed
-	Lag        *int64      `json:"lag,omitempty"`        // messages that wait in its source; nil: not known
-	Partitions []Partition `json:"partitions,omitempty"` // that it reads
+	State      string      `json:"state,omitempty"`      // of package pipeline; empty: an earlier version does not say
+	Stream     string      `json:"stream,omitempty"`     // that it reads; empty: it takes jobs
+	Consumer   string      `json:"consumer,omitempty"`   // what its processes share: a durable consumer, or a group
+	Lag        *int64      `json:"lag,omitempty"`        // messages of the stream that are not settled; nil: not known
+	LagAge     *float64    `json:"lag_s,omitempty"`      // how long the oldest of them has been stored, in seconds; nil: not known
+	Of         int         `json:"of,omitempty"`         // how many partitions there are, whoever has them
+	Partitions []Partition `json:"partitions,omitempty"` // that it has
 }
 
 // A Partition is one that a pipeline reads.
 type Partition struct {
-	Partition int    `json:"partition"`
-	Lag       *int64 `json:"lag,omitempty"` // messages behind its cursor; nil: not known
+	Partition int      `json:"partition"`
+	Lag       *int64   `json:"lag,omitempty"`   // messages of it that are not settled; nil: not known
+	LagAge    *float64 `json:"lag_s,omitempty"` // how long the oldest of them has been stored, in seconds; nil: not known
 }
 
 // A Load is how many jobs of a type in a queue a node has.

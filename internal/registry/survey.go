@@ -8,7 +8,8 @@ import (
 
 // A Survey is what the registry has of workers and settings, all of it at one moment.
 type Survey struct {
-	Nodes       []Node            // sorted by id
+	Nodes       []Node            // sorted by id, without readers
+	Readers     []Node            // those, sorted by id
 	Usages      []Usage           // sorted by kind and name
 	Paused      map[string]Pause  // queues
 	PausedTypes map[string]Pause  // types that are paused in a queue, by [LoadOf]
@@ -32,7 +33,14 @@ func surveyed() []string {
 }
 
 func surveyOf(entries []stream.Entry) Survey {
-	v := Survey{Nodes: nodesOf(entries), Usages: usagesOf(entries), Keys: make(map[string]string)}
+	v := Survey{Usages: usagesOf(entries), Keys: make(map[string]string)}
+	for _, n := range nodesOf(entries) {
+		if n.Reads() {
+			v.Readers = append(v.Readers, n)
+		} else {
+			v.Nodes = append(v.Nodes, n)
+		}
+	}
 	v.Paused, v.PausedTypes = pausedOf(entries)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {

@@ -30,6 +30,8 @@ func (f *facts) snapshot() *Snapshot {
 		n.Queues, n.Types, n.Running = orEmpty(n.Queues), orEmpty(n.Types), orEmpty(n.Running)
 		s.Workers = append(s.Workers, n)
 	}
+	s.Readers = f.registry.Readers
+	s.Pipelines = pipelinesOf(s.Workers, s.Readers)
 	for _, u := range f.registry.Usages {
 		s.Pools = append(s.Pools, poolOf(u))
 	}

@@ -19,7 +19,11 @@ type Snapshot struct {
 	Workers []registry.Node `json:"workers"` // sorted by id
 	Pools   []Pool          `json:"pools"`   // sorted by kind and name
 	Dead    Count           `json:"dead"`
-	Streams []Stream        `json:"streams"` // sorted by name
+
+	Pipelines []Pipeline      `json:"pipelines,omitempty"` // sorted by name
+	Readers   []registry.Node `json:"-"`                   // processes whose pipelines read streams, which are no workers
+
+	Streams []Stream `json:"streams"` // sorted by name
 
 	Missing []Missing `json:"missing,omitempty"` // what could not be read
 

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
@@ -30,7 +29,7 @@ func (w *Worker) newAgent() (*registry.Agent, error) {
 // snapshot is what the registry knows of the worker.
 func (w *Worker) snapshot() registry.Node {
 	n := registry.Node{
-		ID: w.cfg.ID, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: version(), Started: w.started.UTC(),
+		ID: w.cfg.ID, Name: w.cfg.Name, Host: w.host, PID: os.Getpid(), Version: registry.Version(), Started: w.started.UTC(),
 		State:  Working,
 		Queues: w.queues, Types: w.types, Concurrency: w.cfg.Concurrency,
 		Running: []registry.Running{}, Counters: w.outcomes.read(),
@@ -115,15 +114,6 @@ func (r *runner) snapshot() (running []registry.Running) {
 		}
 	}
 	return running
-}
-
-// version is that of the program that is the worker, as it was built.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	return info.Main.Version
 }
 
 // outcomeCounts counts how runs ended.

@@ -3,6 +3,7 @@ package worker
 import (
 	"maps"
 
+	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/slots"
 	"github.com/millhand/millhand/internal/tally"
 )
@@ -30,7 +31,7 @@ type Observation struct {
 // Observe does no I/O.
 func (w *Worker) Observe() *Observation {
 	o := &Observation{
-		Health: w.Health(), Version: version(), Concurrency: w.cfg.Concurrency,
+		Health: w.Health(), Version: registry.Version(), Concurrency: w.cfg.Concurrency,
 		Running: make(map[tally.Pair]int), Counted: w.Counted(), Settle: w.counts.settle.Read(), Requests: w.cfg.Requests.read(), Permits: w.slots.Permits(),
 		Connected: w.nc.IsConnected(), Reconnects: w.nc.Stats().Reconnects,
 	}

@@ -6,13 +6,16 @@
 //	m.Watch("warehouse", p.Stats)
 //
 // Messages, and what is in hand, are those of [Metrics.Watch], times and sizes those of [Metrics.Observe]. A
-// pipeline is one label, as is each of its batchers; no label comes from what is in a message.
+// pipeline is one label, as are each of its batchers and of the partitions of its stream; no label comes from what
+// is in a message.
 package pipelinemetrics
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,7 +26,7 @@ import (
 type Metrics struct {
 	process, batch, size *prometheus.HistogramVec
 
-	messages, unsettled, inHand, open, heldKeys *prometheus.Desc
+	messages, unsettled, inHand, open, heldKeys, lag, lagAge, late *prometheus.Desc
 
 	mu    sync.Mutex
 	stats map[string]func() pipeline.Stats
@@ -48,6 +51,10 @@ func New() *Metrics {
 		inHand:    value("millhand_pipeline_in_hand", "Messages pulled and not settled.", "pipeline"),
 		open:      value("millhand_pipeline_open_batches", "Batches that wait for more values.", "pipeline", "batcher"),
 		heldKeys:  value("millhand_pipeline_held_keys", "Keys whose messages wait for one that failed.", "pipeline"),
+
+		lag:    value("millhand_pipeline_lag_messages", "Messages stored in the stream and not settled. Of a stream that processes share, without a partition, each of them says the same.", "pipeline", "partition"),
+		lagAge: value("millhand_pipeline_lag_seconds", "How long the oldest of the messages that wait has been stored, if this process knows one.", "pipeline", "partition"),
+		late:   value("millhand_pipeline_late_total", "Values that a fold left out, since their windows took no more when they came.", "pipeline", "batcher"),
 
 		stats: make(map[string]func() pipeline.Stats),
 	}
@@ -79,7 +86,7 @@ func (m *Metrics) Watch(name string, stats func() pipeline.Stats) {
 
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.messages, m.unsettled, m.inHand, m.open, m.heldKeys} {
+	for _, d := range []*prometheus.Desc{m.messages, m.unsettled, m.inHand, m.open, m.heldKeys, m.lag, m.lagAge, m.late} {
 		out <- d
 	}
 	for _, h := range []*prometheus.HistogramVec{m.process, m.batch, m.size} {
@@ -103,8 +110,35 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		for batcher, n := range s.OpenBatches {
 			out <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(n), name, batcher)
 		}
+		for batcher, n := range s.Late {
+			out <- prometheus.MustNewConstMetric(m.late, prometheus.CounterValue, float64(n), name, batcher)
+		}
+		m.collectLag(out, name, s.Lag)
 	}
 	for _, h := range []*prometheus.HistogramVec{m.process, m.batch, m.size} {
 		h.Collect(out)
+	}
+}
+
+// collectLag shows what waits in a pipeline's source. Of several sources that have the same partitions it shows the
+// sum.
+func (m *Metrics) collectLag(out chan<- prometheus.Metric, pipelineName string, lags []pipeline.Lag) {
+	now := time.Now()
+	messages, ages := make(map[string]float64), make(map[string]float64)
+	for _, l := range lags {
+		partition := "" // it has none
+		if l.Partition >= 0 {
+			partition = strconv.Itoa(l.Partition)
+		}
+		messages[partition] += float64(l.Messages)
+		if age, known := l.Age(now); known {
+			ages[partition] = max(ages[partition], age.Seconds())
+		}
+	}
+	for partition, n := range messages {
+		out <- prometheus.MustNewConstMetric(m.lag, prometheus.GaugeValue, n, pipelineName, partition)
+	}
+	for partition, seconds := range ages {
+		out <- prometheus.MustNewConstMetric(m.lagAge, prometheus.GaugeValue, seconds, pipelineName, partition)
 	}
 }

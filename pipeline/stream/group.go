@@ -108,6 +108,9 @@ func (g *group) wantKey() string { return wantKeys + "." + g.cfg.Group + "." + g
 func (g *group) round(ctx, living context.Context) error {
 	err := g.renew(ctx)
 	g.sweep(ctx)
+	if g.isDraining() {
+		return errors.Join(err, g.drain(ctx))
+	}
 	if sent := time.Now(); elapsed(g.wanted, sent) >= ownRenew {
 		if _, err := g.bucket.Put(ctx, internal.Write{Key: g.wantKey(), Value: []byte("{}"), TTL: ownTTL}); err != nil {
 			return err

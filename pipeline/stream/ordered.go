@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,6 +74,8 @@ type ordered struct {
 	came chan struct{} // something is ready; capacity 1
 
 	mu     sync.Mutex
+	user   pipeline.User
+	drains bool         // by an order: it has no partitions
 	owned  []*partition // in turn
 	over   chan struct{}
 	isOver bool
@@ -172,9 +173,10 @@ func (o *ordered) dial() (*internal.Client, error) {
 func (o *Ordered[T]) Ordered() bool { return true }
 
 // Attach makes it ready for a run: the one before may have failed. The pipeline calls it.
-func (o *Ordered[T]) Attach(pipeline.User) {
+func (o *Ordered[T]) Attach(u pipeline.User) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.user, o.drains = u, false
 	o.isOver, o.over = false, make(chan struct{})
 }
 
@@ -191,8 +193,14 @@ func (o *ordered) run(ctx context.Context) error {
 	g := &group{
 		ordered: o, client: client, cursors: &cursors{client: client, group: o.cfg.Group},
 		bucket: client.Bucket("registry", "nodes, limits, grants and pauses"),
-		node:   rand.Text(), wake: make(chan struct{}, 1), failed: make(chan error, 1),
+		node:   shownAs(o.user.Name), wake: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	showing, stop := context.WithCancel(ctx)
+	defer stop()
+	beside.Go(func() { show(showing, client, g.node, o.log, g) })
+	beside.Go(func() { g.measure(showing) })
 	return g.run(ctx)
 }
 
@@ -237,18 +245,6 @@ func (o *Ordered[T]) Pull(ctx context.Context, n int, out []pipeline.Delivery[T]
 	}
 }
 
-// Lag returns how many messages are stored and not settled, of each partition that is this process's, as far
-// as it is known from what was read last.
-func (o *Ordered[T]) Lag() map[int]int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	lag := make(map[int]int64, len(o.owned))
-	for _, p := range o.owned {
-		lag[p.n] = int64(p.behind) + int64(len(p.ready)+p.progress.open) //nolint:gosec // a count
-	}
-	return lag
-}
-
 // take hands out up to n messages, of all partitions in turn.
 func (o *ordered) take(n int) (taken []*placed) {
 	o.mu.Lock()
@@ -279,11 +275,15 @@ func (o *Ordered[T]) delivery(m *placed) pipeline.Delivery[T] {
 // placed is a message of a partition.
 type placed struct {
 	Message
-	of *partition
+	of      *partition
+	settled bool // under the mutex of the source
 }
 
 // ID is the message's: where it is stored.
 func (m *placed) ID() string { return fmt.Sprintf("%s/%d", m.of.group.cfg.Stream, m.Seq) }
+
+// Trace is where the message comes from, as its headers say.
+func (m *placed) Trace() pipeline.Trace { return traceOf(m.Header) }
 
 // Position is where the message is among those that a fold keeps the order of.
 func (m *placed) Position() (partition int, seq uint64) { return m.of.n, m.Seq }

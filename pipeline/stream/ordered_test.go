@@ -172,7 +172,7 @@ func TestOrdered(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		s.tell(next, 20, 10)
 		time.Sleep(time.Second)
-		if lag := o.Lag(); len(lag) != partitions || lag[0]+lag[1]+lag[2]+lag[3] != 0 {
+		if lag := o.Lag(); len(lag) != partitions || lag[0].Messages+lag[1].Messages+lag[2].Messages+lag[3].Messages != 0 {
 			t.Errorf("lag %v", lag)
 		}
 		_, cancel2, ended2 := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})

@@ -35,7 +35,11 @@ type partition struct {
 	leaving  bool      // nothing further is handed out
 	gone     bool      // what is in hand is not waited for either
 	epoch    uint64
-	behind   uint64 // messages that had not been read when the last one was
+	behind   uint64    // messages that had not been read when that was last known
+	hand     []*placed // handed out, in order, from the oldest that is not settled on
+	reads    string    // the consumer that it is read through; empty: none
+	last     uint64    // the last message that was read through one
+	asked    time.Time // when it was last known what had not been read
 
 	// Of its goroutine.
 	at       uint64    // sequence of its cursor
@@ -91,6 +95,7 @@ func (p *partition) handOut(taken []*placed, n int) []*placed {
 	}
 	for ; n > 0 && len(p.ready) > 0 && !p.progress.full(); p.ready = p.ready[1:] {
 		if m := p.ready[0]; p.progress.deliver(m.Seq) {
+			p.hand = append(p.hand, m)
 			taken = append(taken, m)
 			n--
 		}
@@ -106,6 +111,9 @@ func (p *partition) settle(m *placed) {
 	p.group.mu.Lock()
 	defer p.group.mu.Unlock()
 	p.progress.settle(m.Seq)
+	for m.settled = true; len(p.hand) > 0 && p.hand[0].settled; p.hand = p.hand[1:] {
+		p.hand[0] = nil
+	}
 	if m.Time.After(p.settled) {
 		p.settled = m.Time
 	}
@@ -310,19 +318,19 @@ func (p *partition) readAll(ctx context.Context) error {
 func (p *partition) room() int {
 	p.group.mu.Lock()
 	defer p.group.mu.Unlock()
-	if p.leaving || len(p.ready) > prefetch/2 {
+	if p.leaving || p.full() {
 		return 0
 	}
 	return prefetch - len(p.ready)
 }
 
+// full reports whether there is no room for more.
+func (p *partition) full() bool { return len(p.ready) > prefetch/2 }
+
 // open makes a consumer that begins behind what was read.
 func (p *partition) open(ctx context.Context) (consumer, error) {
 	p.close()
-	cfg := jetstream.ConsumerConfig{
-		FilterSubject: p.group.filter(p.n), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: p.read + 1,
-		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
-	}
+	cfg := p.group.reads(p.n, p.read+1)
 	if p.read == 0 && !p.group.cfg.Since.IsZero() {
 		since := p.group.cfg.Since.UTC()
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &since
@@ -334,7 +342,18 @@ func (p *partition) open(ctx context.Context) (consumer, error) {
 		return consumer{}, err
 	}
 	p.consumer, p.count = made.CachedInfo().Name, 0
+	p.group.mu.Lock()
+	p.reads = p.consumer
+	p.group.mu.Unlock()
 	return consumer{stream: p.group.cfg.Stream, name: p.consumer, lifetime: orderedLifetime}, nil
+}
+
+// reads is the consumer of a partition from a sequence on.
+func (o *ordered) reads(n int, from uint64) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		FilterSubject: o.filter(n), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
+	}
 }
 
 // close removes the consumer. The broker does so itself if it does not hear of it.
@@ -344,6 +363,9 @@ func (p *partition) close() {
 	}
 	name := p.consumer
 	p.consumer = ""
+	p.group.mu.Lock()
+	p.reads = ""
+	p.group.mu.Unlock()
 	if p.group.nc.IsConnected() {
 		_ = p.group.nc.Publish(p.group.client.API("CONSUMER.DELETE."+p.group.cfg.Stream+"."+name), nil)
 	}
@@ -375,7 +397,7 @@ func (p *partition) take(ms []*nats.Msg, _ time.Time) error {
 	p.group.mu.Lock()
 	if !p.leaving {
 		p.ready = append(p.ready, all...)
-		p.behind = behind
+		p.behind, p.last, p.asked = behind, p.read, time.Now()
 	}
 	p.group.mu.Unlock()
 	wake(p.group.came)

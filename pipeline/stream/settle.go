@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/textproto"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,19 @@ type held struct {
 
 // ID is the message's: where it is stored.
 func (h *held) ID() string { return fmt.Sprintf("%s/%d", h.of, h.Seq) }
+
+// Trace is where the message comes from, as its headers say.
+func (h *held) Trace() pipeline.Trace { return traceOf(h.Header) }
+
+func traceOf(h nats.Header) pipeline.Trace {
+	get := func(key string) string {
+		if v := h.Get(key); v != "" {
+			return v
+		}
+		return h.Get(textproto.CanonicalMIMEHeaderKey(key)) // which keys of a program may have become
+	}
+	return pipeline.Trace{Parent: get("traceparent"), State: get("tracestate")}
+}
 
 // hold reads a message that a request brought which was sent at sent.
 func (s *shared) hold(m *nats.Msg, sent time.Time) (*held, error) {

@@ -47,6 +47,9 @@ type SourceConfig struct {
 	Since   time.Time     // leaves out what was stored before; zero: nothing. Not with FromSeq
 	AckWait time.Duration // how long the broker waits for a process that has died. 0: 30 s; at least 5 s
 
+	// Namespace is where Millhand keeps its registry, in which the pipeline shows itself. Empty: millhand.
+	Namespace string
+
 	Domain string       // of JetStream; empty: the connection's own
 	Logger *slog.Logger // nil: slog.Default()
 }
@@ -76,6 +79,9 @@ type shared struct {
 	wake     chan struct{} // there is room; capacity 1
 
 	mu     sync.Mutex
+	user   pipeline.User
+	drains bool          // by an order: nothing is taken
+	wait   waiting       // in the broker
 	paused bool          // nobody pulls: what comes goes back
 	room   int           // for more than what is ready
 	ready  []*held       // and not taken by the pipeline yet
@@ -134,7 +140,7 @@ func newShared(nc *nats.Conn, cfg SourceConfig) shared {
 }
 
 func (s *shared) dial() (*internal.Client, error) {
-	return internal.New(s.nc, internal.Config{Domain: s.cfg.Domain, Logger: s.log})
+	return internal.New(s.nc, internal.Config{Namespace: s.cfg.Namespace, Domain: s.cfg.Domain, Logger: s.log})
 }
 
 func logger(l *slog.Logger) *slog.Logger {
@@ -166,9 +172,10 @@ func (c *SourceConfig) check() error {
 }
 
 // Attach makes it ready for a run: the one before may have failed. The pipeline calls it.
-func (s *Source[T]) Attach(pipeline.User) {
+func (s *Source[T]) Attach(u pipeline.User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.user, s.drains, s.wait = u, false, waiting{}
 	s.room, s.paused, s.isOver, s.over = 0, false, false, make(chan struct{})
 }
 
@@ -190,6 +197,8 @@ func (s *shared) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.run(ctx) })
 	g.Go(func() error { return s.renewals.run(ctx) })
+	g.Go(func() error { s.measure(ctx, client); return nil })
+	g.Go(func() error { show(ctx, client, shownAs(s.user.Name), s.log, s); return nil })
 	return g.Wait()
 }
 
@@ -241,7 +250,7 @@ func (s *shared) take(ms []*nats.Msg, sent time.Time) {
 	defer s.mu.Unlock()
 	s.ready = append(s.ready, all...)
 	s.room -= len(ms)
-	if s.isOver || s.paused {
+	if s.isOver || s.paused || s.drains {
 		s.handBackReady()
 		return
 	}
@@ -271,7 +280,9 @@ func (s *Source[T]) Pull(ctx context.Context, n int, out []pipeline.Delivery[T])
 func (s *shared) pull(n int) []*held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.paused = false
+	if s.paused = false; s.drains {
+		return nil
+	}
 	k := min(n, len(s.ready))
 	taken := s.ready[:k:k]
 	if s.ready = s.ready[k:]; len(s.ready) == 0 {

@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/worker": {"internal/batch", "internal/cron", "internal/job", "internal/notify", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/supervisor", "internal/stages", "internal/tally", "internal/view"},
 
 	// What OpenTelemetry sees of it, over the public API alone; and who sends that from a command.
-	"tracing":       {"."},
+	"tracing":       {".", "pipeline"},
 	"internal/otlp": nil,
 
 	// The mechanisms. They know neither NATS nor jobs: what runs long is a
@@ -52,8 +52,8 @@ var allowed = map[string][]string{
 	// Pipelines in memory: who uses one links no client either.
 	"pipeline":                 {"internal/batch", "internal/hash", "internal/stages", "internal/window"},
 	"pipeline/pipelinetest":    {"pipeline"},
-	"pipeline/pipelinemetrics": {"pipeline"},                                    // what Prometheus sees of them
-	"pipeline/stream":          {"internal/job", "internal/stream", "pipeline"}, // the one that does
+	"pipeline/pipelinemetrics": {"pipeline"},                                                         // what Prometheus sees of them
+	"pipeline/stream":          {"internal/job", "internal/registry", "internal/stream", "pipeline"}, // the one that does
 
 	// Who may ask for jobs and who may start them. It decides, and knows no NATS.
 	"internal/slots": {"internal/job"},
