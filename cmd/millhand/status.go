@@ -152,7 +152,7 @@ func pipelineLine(p *view.Pipeline) string {
 	line = fmt.Sprintf("%s, %s in hand, %s", line, thousands(int64(p.InHand)), plural(len(p.Processes), "process", "processes"))
 	line = strings.Replace(line, ":,", ":", 1)
 	if none := p.Unowned(); len(none) > 0 {
-		line += fmt.Sprintf(", %d of %s have no owner", len(none), plural(len(p.Partitions), "partition", "partitions"))
+		line += fmt.Sprintf(", no owner of %d of %d partitions", len(none), len(p.Partitions))
 	}
 	held := p.Held()
 	for _, state := range slices.Sorted(maps.Keys(held)) {

@@ -51,6 +51,20 @@ type drained struct {
 	Worker string `json:"worker"`
 	State  string `json:"state"`   // as its presence has it now
 	InHand int    `json:"in_hand"` // what it runs
+
+	reads bool // a stream: it has messages in hand, and no jobs
+}
+
+// inHandOf is how many jobs a worker runs, or how many messages a pipeline of a stream has.
+func inHandOf(n *registry.Node) int {
+	if !n.Reads() {
+		return n.RunningTotal
+	}
+	messages := 0
+	for _, p := range n.Pipelines {
+		messages += p.InHand
+	}
+	return messages
 }
 
 func (d *drainer) run(ctx context.Context, s *session, args []string) error {
@@ -114,7 +128,7 @@ func (d *drainer) report(s *session, workers []registry.Node, want string) error
 	code := cli.ExitOK
 	now := []drained{}
 	for _, n := range workers {
-		now = append(now, drained{Worker: n.ID, State: n.State, InHand: n.RunningTotal})
+		now = append(now, drained{Worker: n.ID, State: n.State, InHand: inHandOf(&n), reads: n.Reads()})
 		if want != "" && n.State != want {
 			code = cli.ExitTimeout
 			s.warn("%s was told, and has not said within %s that it is %s: its version %s may be one that knows no such order, or it stops", n.ID, span(heedWithin), want, n.Version)
@@ -131,7 +145,11 @@ func (d *drainer) report(s *session, workers []registry.Node, want string) error
 		if d.dryRun {
 			text = "is meant, and is " + text
 		}
-		if n.State != string(millhand.WorkerWorking) {
+		switch {
+		case n.State == string(millhand.WorkerWorking):
+		case n.reads:
+			text += ", " + plural(n.InHand, "message is in hand", "messages are in hand")
+		default:
 			text += ", " + plural(n.InHand, "job runs", "jobs run")
 		}
 		if err := s.say("%s: %s", n.Worker, text); err != nil {

@@ -47,6 +47,9 @@ func TestWhyNobodyServes(t *testing.T) {
 		other = m.hire(millhand.WorkerConfig{Name: "b"}, "wait")
 		m.want("done/j", job.Ready, "no_worker", "serves the queue, and not this type")
 		other.stop()
+		reads := m.read("done")
+		m.want("done/j", job.Ready, "no_worker", "the pipeline books reads the stream done", "millhand.WithRetries")
+		reads()
 		time.Sleep(2 * time.Minute)
 		m.want("done/e", job.Ready, "expired no_worker", "within 1m")
 
