@@ -3,10 +3,8 @@ package supervisor
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -33,39 +31,13 @@ type caseTest struct {
 	play   func(t *testing.T, c testCase)
 }
 
-// caseForm is how cases with an id that nobody knows are played: by what they say. All steps, joined by
-// semicolons, are matched, and what is expected has these parts.
-type caseForm struct {
-	steps   string
-	expects []string
-	play    func(t *testing.T, c testCase)
-}
-
-func byForm(forms []caseForm, c testCase) (play func(*testing.T, testCase)) {
-	var expect map[string]json.RawMessage
-	if json.Unmarshal(c.Expect, &expect) != nil {
-		return nil
-	}
-	steps := strings.Join(c.Steps, "; ")
-	for _, f := range forms {
-		missing := slices.ContainsFunc(f.expects, func(part string) bool { return expect[part] == nil })
-		if !missing && regexp.MustCompile("^(?:"+f.steps+")$").MatchString(steps) {
-			return f.play
-		}
-	}
-	return nil
-}
-
 // runCases plays every case of a file in a bubble of its own. A case that no test knows is an
 // error.
-func runCases(t *testing.T, file string, tests []caseTest, forms ...caseForm) {
+func runCases(t *testing.T, file string, tests []caseTest) {
 	t.Helper()
 	for _, c := range readCases(t, file) {
 		t.Run(c.ID, func(t *testing.T) {
 			play := longestPrefix(tests, c.ID)
-			if play == nil {
-				play = byForm(forms, c)
-			}
 			if play == nil {
 				t.Fatalf("no test for the %s case %q: %s", c.Verdict, c.ID, c.Title)
 			}
@@ -106,49 +78,6 @@ func decode[T any](t *testing.T, raw json.RawMessage) T {
 		t.Fatalf("case does not have the expected form: %v\n%s", err, raw)
 	}
 	return v
-}
-
-// setup is a supervisor as the cases describe it.
-type setup struct {
-	Kind         string
-	Strategy     string
-	MaxRestarts  *int    `json:"max_restarts"`
-	MaxSeconds   float64 `json:"max_seconds"`
-	AutoShutdown string  `json:"auto_shutdown"`
-	Children     []childSetup
-	Outer        *setup
-}
-
-type childSetup struct {
-	ID          string
-	Type        string
-	Restart     string
-	Init        string
-	CleanupMS   int     `json:"cleanup_ms"`
-	ShutdownMS  int     `json:"shutdown_ms"`
-	Shutdown    string  // brutal_kill, infinity
-	MaxRestarts *int    `json:"max_restarts"`
-	MaxSeconds  float64 `json:"max_seconds"`
-	Strategy    string
-	Significant bool
-	Children    []childSetup
-}
-
-// UnmarshalJSON accepts the short form of a child, its id, and ids that are numbers.
-func (c *childSetup) UnmarshalJSON(text []byte) error {
-	if text[0] == '"' {
-		return json.Unmarshal(text, &c.ID)
-	}
-	type plain childSetup
-	long := struct {
-		*plain
-		ID any
-	}{plain: (*plain)(c)}
-	if err := json.Unmarshal(text, &long); err != nil {
-		return err
-	}
-	c.ID = fmt.Sprint(long.ID)
-	return nil
 }
 
 // caseEvent is an event as the cases write it: ["start","a"], ["terminated","a","shutdown"],

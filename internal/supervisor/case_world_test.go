@@ -20,15 +20,17 @@ var (
 )
 
 // world plays children that do nothing but tell what happens to them, and end when they are told
-// to.
+// to. A child that is called consumer ends when the one called producer does, and does not start
+// without it.
 type world struct {
 	recorder
 	t *testing.T
 
-	mu      sync.Mutex
-	starts  map[string]int
-	cleaned []string
-	orders  map[string]chan string
+	mu       sync.Mutex
+	starts   map[string]int
+	cleaned  []string
+	orders   map[string]chan string
+	producer chan struct{} // closed when the producer is gone; nil before its first start
 }
 
 func newWorld(t *testing.T) *world {
@@ -44,8 +46,20 @@ func (w *world) expectEvents(want []caseEvent) {
 
 // end tells child name to end itself for a reason, and waits until all is quiet again.
 func (w *world) end(name, reason string) {
-	w.order(name) <- reason
+	w.t.Helper()
+	order := w.order(name)
+	if len(order) > 0 {
+		w.t.Fatalf("no %s runs that could end", name)
+	}
+	order <- reason
 	synctest.Wait()
+	if w.producer != nil {
+		time.Sleep(10 * time.Millisecond) // for its consumers
+		synctest.Wait()
+	}
+	if len(order) > 0 {
+		w.t.Fatalf("no %s runs that could end", name)
+	}
 }
 
 func (w *world) order(name string) chan string {
@@ -71,14 +85,20 @@ func (w *world) child(s childSetup) Child {
 		c.NoWait = true
 	case "infinity":
 		c.StopTimeout = Forever
-	default:
+	case "":
 		c.StopTimeout = time.Duration(s.ShutdownMS) * time.Millisecond
+	default:
+		w.t.Fatalf("unknown shutdown %q", s.Shutdown)
 	}
-	if s.Type == "supervisor" {
+	switch s.Type {
+	case "supervisor":
 		c.Part = w.supervisor(s.ID, setup{
-			Strategy: s.Strategy, MaxRestarts: s.MaxRestarts, MaxSeconds: s.MaxSeconds, Children: s.Children,
+			Strategy: s.Strategy, MaxRestarts: s.MaxRestarts, MaxSeconds: s.MaxSeconds, AutoShutdown: s.AutoShutdown, Children: s.Children,
 		})
 		return c
+	case "", "worker":
+	default:
+		w.t.Fatalf("unknown type %q", s.Type)
 	}
 	orders := w.order(s.ID)
 	c.RunReady = func(ctx context.Context, ready func()) error {
@@ -86,14 +106,22 @@ func (w *world) child(s childSetup) Child {
 		w.starts[s.ID]++
 		n := w.starts[s.ID]
 		w.mu.Unlock()
-		if err := w.init(s, n); err != nil {
+		gone, err := w.init(s, n)
+		if err != nil {
 			return err
+		}
+		if isProducer(s.ID) {
+			defer w.produce()()
 		}
 		w.record("start", s.ID)
 		ready()
 		select {
 		case reason := <-orders:
 			return w.endFor(s.ID, reason)
+		case <-gone:
+			time.Sleep(time.Millisecond) // the news travels to the supervisor first
+			w.record("exit", s.ID)
+			return errNoProc
 		case <-ctx.Done():
 			return w.terminate(ctx, s)
 		}
@@ -101,25 +129,46 @@ func (w *world) child(s childSetup) Child {
 	return c
 }
 
-// init plays the n-th start of a child, from its description in words.
-func (w *world) init(s childSetup, n int) error {
-	first, then, _ := strings.Cut(s.Init, "then")
+var errNoProc = errors.New("noproc")
+
+func isProducer(name string) bool { return name == "producer" || name == "p" }
+
+// isConsumer reports whether a child cannot do without the producer.
+func isConsumer(name string) bool { return strings.HasPrefix(name, "consumer") }
+
+// produce has the producer be there until what it returns is called.
+func (w *world) produce() (leave func()) {
+	gone := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.producer = gone
+	return func() { close(gone) }
+}
+
+// init plays the n-th start of a child, from its description in words. What it returns is closed when the
+// child loses what it needs; nil if it needs nothing.
+func (w *world) init(s childSetup, n int) (gone <-chan struct{}, err error) {
+	err = initOf(s.Init, n)
 	switch {
-	case s.Init == "" || n == 1 && strings.HasPrefix(s.Init, "ok"):
-		return nil
-	case strings.Contains(then, "2nd and 3rd") && n > 3:
-		return nil
-	case strings.Contains(first+then, "ignore"):
+	case errors.Is(err, errUnknownInit):
+		w.t.Error(err)
+	case errors.Is(err, ErrIgnore):
 		w.record("ignore", s.ID)
-		return ErrIgnore
-	default:
+	case err != nil:
 		w.record("init_stop", s.ID)
-		return errBoom
+	case isConsumer(s.ID):
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.producer == nil {
+			return nil, errNoProc
+		}
+		return w.producer, nil
 	}
+	return nil, err
 }
 
 func (w *world) endFor(name, reason string) error {
-	if reason == "kill" {
+	if reason == "kill" || reason == "killed" {
 		return errKilled
 	}
 	w.record("exit", name)
@@ -130,7 +179,10 @@ func (w *world) endFor(name, reason string) error {
 		return ErrShutdown
 	case "shutdown_x":
 		return fmt.Errorf("x: %w", ErrShutdown)
+	case "boom", "err", "error":
+		return errBoom
 	default:
+		w.t.Errorf("unknown reason %q", reason)
 		return errBoom
 	}
 }
@@ -158,18 +210,8 @@ func (w *world) cleanedSoFar() []string {
 // spec makes a Spec of its description.
 func (w *world) spec(name string, s setup) Spec {
 	spec := Spec{Name: name, MaxRestarts: s.MaxRestarts, Within: time.Duration(s.MaxSeconds * float64(time.Second))}
-	switch s.Strategy {
-	case "one_for_all":
-		spec.Strategy = OneForAll
-	case "rest_for_one":
-		spec.Strategy = RestForOne
-	}
-	switch s.AutoShutdown {
-	case "any_significant":
-		spec.AutoShutdown = AnySignificant
-	case "all_significant":
-		spec.AutoShutdown = AllSignificant
-	}
+	spec.Strategy = named(w.t, "strategy", s.Strategy, OneForOne, OneForAll, RestForOne)
+	spec.AutoShutdown = named(w.t, "auto_shutdown", s.AutoShutdown, Never, AnySignificant, AllSignificant)
 	for _, c := range s.Children {
 		spec.Children = append(spec.Children, w.child(c))
 	}
@@ -187,16 +229,19 @@ func (w *world) supervisor(name string, s setup) *Supervisor {
 
 func restartNamed(t *testing.T, name string) Restart {
 	t.Helper()
-	switch name {
-	case "", "permanent":
-		return Permanent
-	case "transient":
-		return Transient
-	case "temporary":
-		return Temporary
+	return named(t, "restart", name, Permanent, Transient, Temporary)
+}
+
+// named returns the value with OTP's name, the first one if there is none.
+func named[T fmt.Stringer](t *testing.T, what, name string, values ...T) T {
+	t.Helper()
+	for _, v := range values {
+		if name == "" || name == v.String() {
+			return v
+		}
 	}
-	t.Fatalf("unknown restart %q", name)
-	return 0
+	t.Fatalf("unknown %s %q", what, name)
+	return values[0]
 }
 
 // running is a part that runs in the background of a test.
@@ -266,25 +311,6 @@ func (r *running) expectExit(reason string) {
 	if !errors.Is(r.err, ErrShutdown) {
 		r.t.Errorf("ended with %v, want an error that is %v", r.err, ErrShutdown)
 	}
-}
-
-// fates compares two trees: same, restarted, undefined (known, but not running), removed.
-func fates(before, after Node, names ...string) map[string]string {
-	fates := make(map[string]string)
-	for _, name := range names {
-		was, is := childNamed(before, name), childNamed(after, name)
-		switch {
-		case is == nil:
-			fates[name] = "removed"
-		case is.State != StateRunning:
-			fates[name] = "undefined"
-		case was != nil && was.Restarts == is.Restarts:
-			fates[name] = "same"
-		default:
-			fates[name] = "restarted"
-		}
-	}
-	return fates
 }
 
 func childNamed(n Node, name string) *Node {

@@ -1,274 +1,266 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
+// What was observed of OTP, and the cases of ours. All are read: their setup, each of their steps, and each
+// of what they expect. What is not understood fails.
 func TestSupervisorCases(t *testing.T) {
-	runCases(t, "supervisor.json", []caseTest{
-		{"sup-matrix-", playMatrix},
-		{"sup-intensity-max", playIntensity},
-		{"sup-defaults", playDefaults},
-		{"sup-intensity-shared", playCrashes},
-		{"sup-window-boundary", playWindow},
-		{"sup-one_for_all-counts-once", playGroupCountsOnce},
-		{"sup-shutdown-order", playStartStop},
-		{"sup-nested-order", playStartStop},
-		{"sup-parent-exit", playParentExit},
-		{"sup-shutdown-timeout-kill", playStopTimeout},
-		{"sup-shutdown-brutal", playStopTimeout},
-		{"sup-shutdown-infinity", playStopTimeout},
-		{"sup-shutdown-no-trap", playNoTrap},
-		{"dynsup-shutdown-concurrent", playDynamicStop},
-		{"sup-start-child-ignore", playIgnore},
-		{"sup-duplicate-ids", playDuplicates},
-		{"sup-restart-init-failures", playCrashes},
-		{"sup-restart-ignore", playCrashes},
-		{"sup-siblings-mixed-", playCrashes},
-		{"sup-rest_for_one-first-last", playFirstLast},
-		{"sup-start_child-appended", playCrashes},
-		{"sup-api", playAPI},
-		{"sup-nested-escalate", playEscalation},
-		{"sup-nested-transient-inner", playInnerGivesUp},
-		{"sup-nested-temporary-inner", playInnerGivesUp},
-		{"sup-auto-validation", playAutoValidation},
-		{"sup-auto-", playAuto},
-		{"sup-scraper-producer-crash", playScraper},
-		{"sup-consumer-before-producer", playConsumerFirst},
-		{"sup-units-max-seconds", playUnits},
-	}, supervisorForms()...)
-}
-
-func supervisorForms() []caseForm {
-	return []caseForm{
-		{"for each reason start a fresh supervisor; .*", []string{"rows"}, playMatrix},
-		{`crash a every time it is running`, []string{"starts", "sup_exit"}, playIntensity},
-		{`(?:(?:crash|start_child) \w+(?:; |$))+`, []string{"events"}, playCrashes},
-		{`crash a; wait g; crash a`, []string{"rows"}, playWindow},
-		{`start; stop(?: supervisor)?`, []string{"start", "stop"}, playStartStop},
-		{`stop(?: supervisor)?(?:, measure)?`, []string{"cleanup_completed"}, playStopTimeout},
-		{`start; count`, []string{"events", "children", "counts"}, playIgnore},
-		{`see outcome list: .*`, []string{"events", "outcome"}, playAuto},
-		{`leaf always crashes; .*`, []string{"rows"}, playEscalation},
-		{`leaf always crashes`, []string{"leaf_starts", "outer"}, playInnerGivesUp},
+	files, err := filepath.Glob(filepath.Join("testdata", "supervisor*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files of cases, %v", len(files), err)
 	}
-}
-
-// Cases with another id than ours are played, if we have their form.
-func TestSupervisorCasesByForm(t *testing.T) {
-	played := 0
-	for _, c := range readCases(t, "supervisor.json") {
-		if play := byForm(supervisorForms(), c); play != nil {
-			played++
-			name := c.ID
-			c.ID = "unknown"
-			t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { play(t, c) }) })
-		}
-	}
-	if played < 20 {
-		t.Errorf("%d cases have a form", played)
-	}
-}
-
-// playMatrix ends child b for each reason, each time in a fresh supervisor.
-func playMatrix(t *testing.T, c testCase) {
-	expect := decode[struct {
-		Rows []struct {
-			Reason   string
-			Events   []caseEvent
-			Children map[string]string
-		}
-	}](t, c.Expect)
-	for _, row := range expect.Rows {
-		w := newWorld(t)
-		sup, r := w.run(decode[setup](t, c.Setup))
-		w.take()
-		before := sup.Tree()
-		w.end("b", row.Reason)
-		if diff := cmp.Diff(row.Events, nonNil(w.take())); diff != "" {
-			t.Errorf("%s: events (-want +got):\n%s", row.Reason, diff)
-		}
-		if diff := cmp.Diff(row.Children, fates(before, sup.Tree(), "a", "b", "c")); diff != "" {
-			t.Errorf("%s: children (-want +got):\n%s", row.Reason, diff)
-		}
-		r.expectAlive()
-		if err := r.end(); err != nil {
-			t.Errorf("%s: Run = %v, want nil", row.Reason, err)
+	for _, file := range files {
+		for _, c := range readCases(t, filepath.Base(file)) {
+			t.Run(c.ID, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { playSupervisor(t, c) })
+			})
 		}
 	}
 }
 
-func nonNil(events []caseEvent) []caseEvent {
-	if events == nil {
-		return []caseEvent{}
-	}
-	return events
+// A play is one case while it is played.
+type play struct {
+	*world
+	c      testCase
+	setup  setup
+	row    map[string]json.RawMessage // of a case with rows: the one that is played
+	expect map[string]json.RawMessage
+
+	sup     *Supervisor // or
+	dynamic *Dynamic
+	run     *running // nil before the start
+	refused error    // what New has against the setup
+	before  Node     // after the start
+	initial []caseEvent
+	events  []caseEvent // since the start
+
+	deeds   []deed // what the steps came to
+	calls   []call
+	counted []map[string]int
+	outcome []string // of the ends of children
+	crashed string   // who ended last
+	owned   bool     // it ended with its owner
+	took    time.Duration
 }
 
-func playDefaults(t *testing.T, c testCase) {
-	expect := decode[struct {
-		MaxRestarts        int    `json:"max_restarts"`
-		MaxSeconds         int    `json:"max_seconds"`
-		WorkerShutdownMS   int    `json:"worker_shutdown_ms"`
-		SupervisorShutdown string `json:"supervisor_shutdown"`
-		Restart            string
-	}](t, c.Expect)
-	spec := Spec{}.withDefaults()
-	if *spec.MaxRestarts != expect.MaxRestarts || spec.Within != time.Duration(expect.MaxSeconds)*time.Second {
-		t.Errorf("intensity = %d in %v, want %d in %d s", *spec.MaxRestarts, spec.Within, expect.MaxRestarts, expect.MaxSeconds)
+// deed is a step, what happened in it, and whether the supervisor was alive after it.
+type deed struct {
+	step   string
+	events []caseEvent
+	alive  bool
+}
+
+func playSupervisor(t *testing.T, c testCase) {
+	t.Helper()
+	t.Cleanup(func() { time.Sleep(time.Minute) }) // for goroutines that a failed case abandoned
+	expect := decode[map[string]json.RawMessage](t, c.Expect)
+	if expect["go_expect"] != nil {
+		expect = decode[map[string]json.RawMessage](t, expect["go_expect"])
 	}
-	worker, nested := Child{}, Child{Part: &Supervisor{}}
-	if got, want := worker.stopTimeout(), time.Duration(expect.WorkerShutdownMS)*time.Millisecond; got != want {
-		t.Errorf("stop timeout = %v, want %v", got, want)
+	rows := []map[string]json.RawMessage{nil}
+	if expect["rows"] != nil {
+		rows = decode[[]map[string]json.RawMessage](t, expect["rows"])
+		delete(expect, "rows")
 	}
-	if got := nested.stopTimeout(); got != Forever || expect.SupervisorShutdown != "infinity" {
-		t.Errorf("stop timeout of a supervisor = %v, want %s", got, expect.SupervisorShutdown)
-	}
-	if got := worker.Restart.String(); got != expect.Restart {
-		t.Errorf("restart = %s, want %s", got, expect.Restart)
-	}
-	if got := spec.Strategy; got != OneForOne {
-		t.Errorf("strategy = %v, want %v", got, OneForOne)
+	for _, row := range rows {
+		p := &play{world: newWorld(t), c: c, row: row, expect: make(map[string]json.RawMessage)}
+		for _, part := range []map[string]json.RawMessage{expect, row} {
+			maps.Copy(p.expect, part)
+		}
+		p.describe()
+		for _, step := range c.Steps {
+			p.do(step)
+		}
+		p.compare()
+		p.leave()
+		if t.Failed() {
+			t.Fatalf("row %s", row)
+		}
 	}
 }
 
-// playCrashes starts a tree and crashes the children that the steps name, in that order. What it
-// expects is in several forms; each is checked if the case has it.
-func playCrashes(t *testing.T, c testCase) {
-	expect := decode[map[string]any](t, c.Expect)
-	want := decode[struct {
-		Events []caseEvent
-		A      string
-		Alive  *bool
-		Alive2 *bool  `json:"supervisor_alive"`
-		Exit   string `json:"sup_exit"`
-		Sup    string
-	}](t, c.Expect)
-	w := newWorld(t)
-	sup, r := w.run(decode[setup](t, c.Setup))
-	if want.Events[0] != event("start", "a") { // the events begin with the crash
-		w.take()
+// describe reads the setup and what the row says of it.
+func (p *play) describe() {
+	p.t.Helper()
+	if err := strictly(p.c.Setup, &p.setup); err != nil {
+		p.t.Fatalf("setup %s: %v", p.c.Setup, err)
 	}
-	for _, step := range c.Steps {
-		switch what, name, _ := strings.Cut(step, " "); what {
-		case "crash":
-			w.end(name, "boom")
-		case "start_child":
-			if err := sup.StartChild(t.Context(), w.child(childSetup{ID: name})); err != nil {
-				t.Fatal(err)
+	if p.setup.Outer != nil {
+		p.setup = *p.setup.Outer
+	}
+	if p.setup.GivenSeconds > 0 {
+		p.setup.MaxSeconds = p.setup.GivenSeconds
+	}
+	if p.setup.Owner != "" && p.setup.Owner != "test process" {
+		p.t.Fatalf("unknown owner %q", p.setup.Owner)
+	}
+	if len(p.setup.Children) == 0 { // those that the steps tell of
+		for _, step := range p.c.Steps {
+			for _, m := range regexp.MustCompile(`\b(?:crash|kill|end) (\w+)`).FindAllStringSubmatch(step, -1) {
+				if !slices.ContainsFunc(p.setup.Children, func(c childSetup) bool { return c.ID == m[1] }) {
+					p.setup.Children = append(p.setup.Children, childSetup{ID: m[1]})
+				}
 			}
-			w.take()
+		}
+	}
+	for key := range p.row {
+		if set := variables[key]; set != nil {
+			set(p, p.row[key])
+			delete(p.expect, key)
+		}
+	}
+}
+
+// variables are what a row may say of its setup, or of the steps. All else that it says is expected.
+var variables = map[string]func(p *play, value json.RawMessage){
+	"reason":       func(*play, json.RawMessage) {}, // of the end that the steps tell of
+	"gap_ms":       func(*play, json.RawMessage) {}, // to wait
+	"strategy":     func(p *play, v json.RawMessage) { p.setup.Strategy = decode[string](p.t, v) },
+	"max_restarts": func(p *play, v json.RawMessage) { p.setup.MaxRestarts = decode[*int](p.t, v) },
+	"outer_max":    func(p *play, v json.RawMessage) { p.setup.MaxRestarts = decode[*int](p.t, v) },
+	"max_seconds":  func(p *play, v json.RawMessage) { p.setup.MaxSeconds = decode[float64](p.t, v) },
+	"inner_max": func(p *play, v json.RawMessage) {
+		for i := range p.setup.Children {
+			if p.setup.Children[i].Type == "supervisor" {
+				p.setup.Children[i].MaxRestarts = decode[*int](p.t, v)
+			}
+		}
+	},
+	"consumers": func(p *play, v json.RawMessage) {
+		i := slices.IndexFunc(p.setup.Children, func(c childSetup) bool { return c.ID == "consumer 1..N" })
+		if i < 0 {
+			p.t.Fatalf("there are no consumers in %s", p.c.Setup)
+		}
+		p.setup.Children = p.setup.Children[:i]
+		for n := range decode[int](p.t, v) {
+			p.setup.Children = append(p.setup.Children, childSetup{ID: fmt.Sprint("consumer ", n+1)})
+		}
+	},
+}
+
+// begin starts the tree, unless that is done.
+func (p *play) begin() {
+	p.t.Helper()
+	if p.run != nil || p.refused != nil {
+		return
+	}
+	switch p.setup.Kind {
+	case "":
+		if p.sup, p.refused = New(p.spec("sup", p.setup)); p.refused != nil {
+			return
+		}
+		p.run = start(p.t, p.sup)
+	case "dynamic":
+		spec := p.spec("sup", p.setup)
+		p.dynamic, p.refused = NewDynamic(DynamicSpec{
+			Name: spec.Name, MaxRestarts: spec.MaxRestarts, Within: spec.Within, MaxChildren: p.setup.MaxChildren,
+		})
+		if p.refused != nil {
+			return
+		}
+		p.run = start(p.t, p.dynamic)
+		for _, c := range spec.Children {
+			if err := p.dynamic.StartReady(p.t.Context(), c); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+	default:
+		p.t.Fatalf("unknown kind %q", p.setup.Kind)
+	}
+	p.initial = p.take()
+	p.before = p.tree()
+}
+
+// tree is what there is now.
+func (p *play) tree() Node {
+	switch {
+	case p.dynamic != nil:
+		return p.dynamic.Tree()
+	case p.sup != nil:
+		return p.sup.Tree()
+	}
+	return Node{}
+}
+
+// leave ends the tree and what was left behind.
+func (p *play) leave() {
+	p.t.Helper()
+	if p.run == nil {
+		return
+	}
+	alive := !p.run.ended()
+	if err := p.run.end(); err != nil && alive && !errors.Is(err, ErrStopTimeout) {
+		p.t.Errorf("Run = %v, want nil", err)
+	}
+	time.Sleep(time.Minute) // for goroutines that were abandoned
+	synctest.Wait()
+	if n := p.tree().Abandoned; n != 0 {
+		p.t.Errorf("%d goroutines are still abandoned", n)
+	}
+	p.run, p.sup, p.dynamic = nil, nil, nil
+}
+
+// alive reports whether the tree has been started and has not ended.
+func (p *play) alive() bool { return p.run != nil && !p.run.ended() }
+
+// state is how the supervisor is: alive, or the reason of its end in OTP's words.
+func (p *play) state() string {
+	switch {
+	case p.run == nil:
+		return "not started"
+	case !p.run.ended():
+		return "alive"
+	case p.run.err == nil:
+		return "normal"
+	case errors.Is(p.run.err, ErrShutdown):
+		return "shutdown"
+	}
+	return p.run.err.Error()
+}
+
+// child returns the state of a child: running, undefined, which is known but does not run, or removed.
+func (p *play) child(name string) string {
+	switch c := childNamed(p.tree(), name); {
+	case c == nil:
+		return "removed"
+	case c.State == StateRunning:
+		return "running"
+	case c.State == StateRestarting:
+		return "restarting"
+	}
+	return "undefined"
+}
+
+// words are those of a result, as one text: ["error", ["already_started", true]] is "error already_started".
+func words(t *testing.T, raw json.RawMessage) string {
+	t.Helper()
+	var all []string
+	var add func(v any)
+	add = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, each := range v {
+				add(each)
+			}
+		case bool: // whether there is a pid
+		case nil:
+			all = append(all, "nil")
 		default:
-			t.Fatalf("unknown step %q", step)
+			all = append(all, fmt.Sprint(v))
 		}
 	}
-	w.expectEvents(want.Events)
-	if names, ok := expect["children"].([]any); ok { // OTP lists the last one first
-		var got []any
-		for _, n := range slices.Backward(sup.Tree().Children) {
-			got = append(got, n.Name)
-		}
-		if diff := cmp.Diff(names, got); diff != "" {
-			t.Errorf("children (-want +got):\n%s", diff)
-		}
-	}
-	if want.A == "undefined" {
-		if got := childNamed(sup.Tree(), "a").State; got != StateStopped {
-			t.Errorf("a is %s, want it stopped", got)
-		}
-	}
-	if exit := want.Exit + want.Sup; exit != "" {
-		r.expectExit(exit)
-	} else {
-		r.expectAlive()
-	}
-}
-
-func playIgnore(t *testing.T, c testCase) {
-	expect := decode[struct {
-		Events   []caseEvent
-		Children map[string]string
-		Counts   struct{ Specs, Active int }
-	}](t, c.Expect)
-	w := newWorld(t)
-	sup, _ := w.run(decode[setup](t, c.Setup))
-	w.expectEvents(expect.Events)
-	tree, active := sup.Tree(), 0
-	for name, want := range expect.Children {
-		got := "undefined"
-		if childNamed(tree, name).State == StateRunning {
-			got = "running"
-			active++
-		}
-		if got != want {
-			t.Errorf("%s is %s, want %s", name, got, want)
-		}
-	}
-	if len(tree.Children) != expect.Counts.Specs || active != expect.Counts.Active {
-		t.Errorf("children = %d, %d of them active, want %+v", len(tree.Children), active, expect.Counts)
-	}
-}
-
-func playDuplicates(t *testing.T, c testCase) {
-	w := newWorld(t)
-	_, err := New(w.spec("sup", decode[setup](t, c.Setup)))
-	if !errors.Is(err, ErrSpec) || !strings.Contains(err.Error(), "duplicate child name a") {
-		t.Errorf("New = %v, want a duplicate child name a", err)
-	}
-	w.expectEvents(nil)
-}
-
-func playFirstLast(t *testing.T, c testCase) {
-	for name, want := range decode[map[string][]caseEvent](t, c.Expect) {
-		w := newWorld(t)
-		_, r := w.run(decode[setup](t, c.Setup))
-		w.take()
-		w.end(strings.TrimPrefix(name, "crash_"), "boom")
-		w.expectEvents(want)
-		_ = r.end()
-	}
-}
-
-func playAPI(t *testing.T, c testCase) {
-	expect := decode[struct {
-		Events []caseEvent
-		Left   []string
-	}](t, c.Expect)
-	w := newWorld(t)
-	sup, _ := w.run(decode[setup](t, c.Setup))
-	w.take()
-	ctx, a := t.Context(), w.child(childSetup{ID: "a"})
-	check := func(call string, got, want error) {
-		t.Helper()
-		if !errors.Is(got, want) {
-			t.Errorf("%s = %v, want %v", call, got, want)
-		}
-	}
-	check("stop a", sup.StopChild(ctx, "a"), nil)
-	if got := childNamed(sup.Tree(), "a").State; got != StateStopped {
-		t.Errorf("a is %s, want it stopped", got)
-	}
-	check("start a, stopped", sup.StartChild(ctx, a), ErrAlreadyPresent)
-	check("restart a", sup.RestartChild(ctx, "a"), nil)
-	check("start a, running", sup.StartChild(ctx, a), ErrAlreadyStarted)
-	check("restart a, running", sup.RestartChild(ctx, "a"), ErrRunning)
-	check("delete a, running", sup.DeleteChild(ctx, "a"), ErrRunning)
-	check("stop a", sup.StopChild(ctx, "a"), nil)
-	check("delete a", sup.DeleteChild(ctx, "a"), nil)
-	check("stop nope", sup.StopChild(ctx, "nope"), ErrNotFound)
-	w.expectEvents(expect.Events)
-	var left []string
-	for _, n := range sup.Tree().Children {
-		left = append(left, n.Name)
-	}
-	if diff := cmp.Diff(expect.Left, left); diff != "" {
-		t.Errorf("children (-want +got):\n%s", diff)
-	}
+	add(decode[any](t, raw))
+	return strings.Join(all, " ")
 }
