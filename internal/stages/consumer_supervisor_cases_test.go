@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,301 +16,321 @@ import (
 	"github.com/millhand/millhand/internal/supervisor"
 )
 
+// Cases of children started for events.
 func TestConsumerSupervisorCases(t *testing.T) {
-	enact(t, "consumer_supervisor.json", map[string]func(*scene){
-		"cs-book":                    bookSupervisor,
-		"cs-temporary-crash":         temporaryCrash,
-		"cs-transient-crash":         transientCrash,
-		"cs-transient-poison":        poison,
-		"cs-shutdown-exit":           shutdownExit,
-		"cs-permanent-rejected":      permanentRejected,
-		"cs-start-error":             startError,
-		"cs-outlive-producer":        outliveProducer,
-		"cs-permanent-producer-kill": drainAfterProducer,
-		"cs-stop":                    stopSupervisor,
-		"cs-book-unbounded":          boundedByDemand,
-	})
+	enact(t, "consumer_supervisor", playCrew,
+		script{expects: "error", knows: `restart|error|start`, enact: restartRejected},
+		script{expects: "go_expect", setup: "max_restarts", knows: strings.Join(crewSetup, "|") + `|go_expect|push .+`, enact: playPoison},
+		script{expects: "go_expect", knows: `max_demand|go_expect|push \d+ of \d+ ms`, enact: boundedByDemand},
+	)
 }
 
-// job is the event of these scenes: its child works for a while and ends with the errors in turn,
-// the last one for good.
-type job struct {
-	id      any
-	takes   time.Duration
-	results []error
-	starts  int
+// crewSetup are the words of a setup.
+var crewSetup = []string{"max_demand", "min_demand", "restart", "durations_ms", "max_restarts", "cancel", "shutdown_ms"}
+
+// crewPlayer plays a case by its words.
+type crewPlayer struct {
+	player
+	crew    *crew
+	p       *stages.Producer[any]
+	source  *run
+	initial []entry // of the subscription
+	log     []entry // since
+	names   []string
+	jobs    []*job
+	stopped time.Time
+	took    time.Duration
 }
 
-var errStart = errors.New("cannot start")
-
-// crew is a consumer supervisor whose children are logged as [start, id] and [stop, id].
-type crew struct {
-	*stages.ConsumerSupervisor[any]
-	run         *run
-	active, top int
-	gaveUp      []any
-	free        int
+func playCrew(s *scene) {
+	x := newCrewPlayer(s)
+	for _, step := range s.Steps {
+		for clause := range strings.FieldsFuncSeq(step, func(r rune) bool { return r == ';' }) {
+			x.take(strings.TrimSpace(clause))
+		}
+	}
+	x.await()
+	x.adapt()
+	for _, key := range s.Expect.keys {
+		x.compareKey(key, s.Expect.parts[key])
+	}
 }
 
-func (s *scene) crew(config stages.ConsumerSupervisorConfig[any]) *crew {
+func newCrewPlayer(s *scene) *crewPlayer {
 	s.Helper()
-	c := new(crew)
-	config.Start = func(ctx context.Context, event any, slot stages.Slot[any]) error {
-		j := event.(*job)
-		result := j.results[min(j.starts, len(j.results)-1)]
-		j.starts++
-		if errors.Is(result, errStart) {
-			s.note("start_error", j.id)
-			return result
-		}
-		s.mu.Lock()
-		c.active++
-		c.top = max(c.top, c.active)
-		s.mu.Unlock()
-		s.note("start", j.id)
-		s.all.Go(func() {
-			select {
-			case <-time.After(j.takes):
-			case <-ctx.Done():
-			}
-			s.note("stop", j.id)
-			s.mu.Lock()
-			c.active--
-			s.mu.Unlock()
-			slot.Ended(result)
-		})
-		return nil
-	}
-	config.OnGiveUp = func(event any, _ error) { c.gaveUp = append(c.gaveUp, event.(*job).id) }
-	config.OnFree = func(n int) { c.free += n }
-	c.ConsumerSupervisor = must(stages.NewConsumerSupervisor(config))
-	c.run = s.start(c)
-	return c
-}
-
-// children returns the log with the producer's name and subscriptions left out.
-func children(log []entry) (found []entry) {
-	for _, e := range log {
-		switch e[0] {
-		case "demand":
-			found = append(found, entry{"demand", e[2]})
-		case "start", "stop", "start_error":
-			found = append(found, e)
+	for key := range s.Setup {
+		if !slices.Contains(crewSetup, key) {
+			s.Fatalf("%s: unknown setup %q", s.ID, key)
 		}
 	}
-	return found
-}
-
-// wantSequence compares two logs entry by entry: what the scene's time decides is an exact
-// sequence.
-func (s *scene) wantSequence(key string, got []entry) {
-	s.Helper()
-	var want any
-	if err := json.Unmarshal(s.Expect[key], &want); err != nil {
+	x := &crewPlayer{player: player{scene: s}}
+	var err error
+	if x.names, err = x.inOrder("durations_ms"); err != nil {
 		s.Fatal(err)
 	}
-	s.same(key, want, plain(s.T, append([]entry{}, got...)))
+	restart, known := modes[x.optional("restart")]
+	if !known {
+		s.Fatalf("%s: unknown restart %s", s.ID, s.Setup["restart"])
+	}
+	c := stages.ConsumerSupervisorConfig[any]{Restart: restart}
+	if s.Setup["max_restarts"] != nil {
+		c.MaxRestarts = new(s.number("max_restarts"))
+	}
+	if s.Setup["shutdown_ms"] != nil {
+		c.Grace = new(time.Duration(s.number("shutdown_ms")) * time.Millisecond)
+	}
+	x.p = s.idleProducer("p", nil, stages.OutletConfig[any]{})
+	x.source = s.start(x.p)
+	x.crew = s.crew(c)
+	o := x.termsOf("crew")
+	if o.MaxDemand == 0 {
+		o.MaxDemand = 2
+	}
+	must(x.crew.Subscribe(x.p, o))
+	x.initial = s.happened()
+	return x
 }
 
-// later lets virtual time pass and returns what happened.
-func (s *scene) later() []entry {
-	time.Sleep(time.Second)
-	return s.happened()
+var (
+	pushPattern = regexp.MustCompile(`^push (\d+)(?: of (\d+) ms)?$`)
+	stopPattern = regexp.MustCompile(`^stop(?: after (\d+) ms)?$`)
+	waitPattern = regexp.MustCompile(`^wait (\d+) ms$`)
+)
+
+// take takes a step. What is pushed are jobs: so many of them, or what each of them does.
+func (x *crewPlayer) take(step string) {
+	x.Helper()
+	if what, ok := strings.CutSuffix(step, ", kill the producer"); ok {
+		x.take(what)
+		x.log = append(x.log, x.happened()...)
+		x.source.stop()
+		return
+	}
+	if what, after, ok := strings.Cut(step, ", stop"); ok {
+		x.take(what)
+		x.take("stop" + after)
+		return
+	}
+	if m := pushPattern.FindStringSubmatch(step); m != nil {
+		for range x.int(m[1]) {
+			x.jobs = append(x.jobs, x.job("ok", m[2]))
+		}
+		x.pushJobs(x.int(m[1]))
+		return
+	}
+	if what, ok := strings.CutPrefix(step, "push "); ok {
+		n := 0
+		for kind := range strings.SplitSeq(what, ", ") {
+			x.jobs = append(x.jobs, x.job(kind, ""))
+			n++
+		}
+		x.pushJobs(n)
+		return
+	}
+	if m := waitPattern.FindStringSubmatch(step); m != nil {
+		time.Sleep(time.Duration(x.int(m[1])) * time.Millisecond)
+		return
+	}
+	m := stopPattern.FindStringSubmatch(step)
+	switch {
+	case m == nil && step != "start":
+		x.Fatalf("%s: unknown step %q", x.ID, step)
+	case m != nil:
+		if m[1] != "" {
+			time.Sleep(time.Duration(x.int(m[1])) * time.Millisecond)
+		}
+		x.stopped = time.Now()
+		x.crew.run.stop()
+	}
 }
 
-func bookSupervisor(s *scene) {
-	var durations map[string]int
-	if err := json.Unmarshal(s.Setup["durations_ms"], &durations); err != nil {
-		s.Fatal(err)
+func (x *crewPlayer) pushJobs(n int) {
+	x.Helper()
+	var events []any
+	for _, j := range x.jobs[len(x.jobs)-n:] {
+		events = append(events, j)
 	}
-	var order []string
-	if err := json.Unmarshal(s.Expect["start_order"], &order); err != nil {
-		s.Fatal(err)
+	x.push(x.p, events...)
+}
+
+// endings are how a job of a kind ends, the last one for good.
+var endings = map[string][]error{
+	"ok": {nil}, "crash": {errBoom}, "crash-once": {errBoom, nil}, "crash-twice": {errBoom, errBoom, nil}, "long": {nil},
+	"start-error": {errStart}, "ignore": {errIgnored}, "shutdown-exit": {supervisor.ErrShutdown}, "normal": {nil},
+}
+
+// job makes one of a kind. Its name is that of the setup, or its number; a long one is called that.
+func (x *crewPlayer) job(kind, ms string) *job {
+	x.Helper()
+	results, ok := endings[kind]
+	if !ok {
+		x.Fatalf("%s: unknown job %q", x.ID, kind)
 	}
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Transient})
-	must(c.Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: s.number("max_demand"), Cancel: stages.Temporary}))
-	s.wantSequence("initial", children(s.happened()))
-	var jobs []any
-	for _, id := range order {
-		jobs = append(jobs, &job{id: id, takes: time.Duration(durations[id]) * time.Millisecond, results: []error{nil}})
-	}
-	s.push(p, jobs...)
-	log := s.later()
-	started := []any{}
-	for _, e := range log {
-		if e[0] == "start" {
-			started = append(started, e[1])
+	id := 1
+	for _, j := range x.jobs {
+		if _, numbered := j.id.(int); numbered {
+			id++
 		}
 	}
-	s.want("start_order", started)
-	s.want("demands", only(log, "demand"))
-	s.want("max_concurrent", c.top)
-	if c.active != 0 || c.free != len(jobs) {
-		s.Errorf("%d children are active and %d slots came free, want 0 and %d", c.active, c.free, len(jobs))
+	j := &job{id: id, takes: time.Duration(id) * time.Microsecond, results: results}
+	switch {
+	case kind == "long":
+		j.id, j.takes = "long", time.Second
+	case ms != "":
+		j.takes = time.Duration(x.int(ms)) * time.Millisecond
+	case len(x.jobs) < len(x.names):
+		name := x.names[len(x.jobs)]
+		j.id, j.takes = name, time.Duration(x.inSetup("durations_ms", name))*time.Millisecond
 	}
+	return j
 }
 
-// single plays jobs one after the other, at max demand 1.
-func single(s *scene, restart stages.Mode, jobs ...any) (*crew, []entry) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: restart})
-	must(c.Subscribe(p, demand(s.number("max_demand"), 0)))
-	log := s.happened()
-	s.push(p, jobs...)
-	return c, append(log, s.later()...)
-}
-
-func temporaryCrash(s *scene) {
-	c, log := single(s, stages.Temporary, &job{id: 1, results: []error{errBoom}}, &job{id: 2, results: []error{nil}})
-	s.wantSequence("events", children(log))
-	s.want("alive", !c.run.ended())
-	s.same("given up", []int{1}, c.gaveUp)
-}
-
-func transientCrash(s *scene) {
-	c, log := single(s, stages.Transient, &job{id: 1, results: []error{errBoom, nil}}, &job{id: 2, results: []error{nil}})
-	s.wantSequence("events", children(log))
-	s.want("alive", !c.run.ended())
-}
-
-// shutdownExit: in whose words a child was shut down does not matter.
-func shutdownExit(s *scene) {
-	for _, shutdown := range []error{
-		supervisor.ErrShutdown, supervisor.ErrShutdown, context.Canceled, fmt.Errorf("stopped: %w", supervisor.ErrShutdown),
-	} {
-		c, log := single(s, stages.Transient, &job{id: 1, results: []error{shutdown}}, &job{id: 2, results: []error{nil}})
-		s.wantSequence("events", children(log))
-		s.same("given up", []any(nil), c.gaveUp)
-	}
-}
-
-func startError(s *scene) {
-	// A child that ignores is one that starts nothing and ends at once.
-	_, log := single(s, stages.Temporary,
-		&job{id: 1, results: []error{errStart}}, &job{id: 2, results: []error{errStart}}, &job{id: 3, results: []error{nil}})
-	for _, e := range log {
-		if e[0] == "start_error" && e[1] == 2 {
-			e[0] = "ignore"
+// await lets all end that ends.
+func (x *crewPlayer) await() {
+	for range 10_000 {
+		if x.log = append(x.log, x.happened()...); x.crew.run.ended() && x.took == 0 && !x.stopped.IsZero() {
+			x.took = time.Since(x.stopped)
 		}
+		time.Sleep(time.Millisecond)
 	}
-	var got []entry
-	for _, e := range log {
-		if e[0] == "ignore" {
-			got = append(got, e)
-		} else {
-			got = append(got, children([]entry{e})...)
-		}
-	}
-	s.wantSequence("events", got)
 }
 
-// poison: the budget is the event's own, so the others go on.
-func poison(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Transient, MaxRestarts: new(s.number("max_restarts"))})
-	must(c.Subscribe(p, demand(s.number("max_demand"), 0)))
-	synctest.Wait()
-	long := &job{id: "long", takes: time.Second, results: []error{nil}}
-	crash := &job{id: 1, results: []error{errBoom}}
-	s.push(p, long, crash, &job{id: 2, results: []error{nil}}, &job{id: 3, results: []error{nil}})
-	time.Sleep(time.Second)
-	log := s.later()
-	stopped := []any{}
-	for _, e := range log {
-		if e[0] == "stop" {
-			stopped = append(stopped, e[1])
-		}
+// adapt checks what is different here, and takes it out of the log: children are not killed, but may end.
+func (x *crewPlayer) adapt() {
+	x.Helper()
+	if x.Verdict != "adapt" {
+		return
 	}
-	s.same("order of ends", []any{1, 1, 1, 1, 2, 3, "long"}, stopped)
-	s.same("given up", []int{1}, c.gaveUp)
-	if c.run.ended() {
+	switch x.Go {
+	case "drain running children first, then end", "graceful: wait up to shutdown for running children, then cancel":
+	default:
+		x.Fatalf("%s: unknown adaption %q", x.ID, x.Go)
+	}
+	started, stopped := only(kind(x.log, "start"), "start"), only(kind(x.log, "stop"), "stop")
+	if len(started) == 0 || len(started) != len(stopped) || !x.crew.run.ended() {
+		x.Errorf("children started: %v, ended: %v, the stage has ended: %t", started, stopped, x.crew.run.ended())
+	}
+	x.log = slices.DeleteFunc(x.log, func(e entry) bool { return e[0] == "stop" })
+}
+
+func kind(log []entry, what string) []entry {
+	return slices.DeleteFunc(slices.Clone(log), func(e entry) bool { return e[0] != what })
+}
+
+func (x *crewPlayer) compareKey(key string, want json.RawMessage) {
+	x.Helper()
+	all := children(slices.Concat(x.initial, x.log))
+	switch key {
+	case "events":
+		x.wantSequence(key, all)
+	case "initial":
+		x.wantSequence(key, children(x.initial))
+	case "demands":
+		log := x.log
+		if x.Expect.parts["initial"] == nil {
+			log = all
+		}
+		x.equal(key, want, only(kind(log, "demand"), "demand"))
+	case "start_order":
+		x.equal(key, want, only(kind(x.log, "start"), "start"))
+	case "max_concurrent":
+		x.equal(key, want, x.crew.top)
+	case "children_after":
+		x.equal(key, want, map[string]int{"active": x.crew.active, "specs": 1, "supervisors": 0, "workers": x.crew.active})
+		if x.crew.free != len(x.jobs) {
+			x.Errorf("%d slots came free of %d", x.crew.free, len(x.jobs))
+		}
+	case "alive":
+		x.equal(key, want, !x.crew.run.ended())
+	case "exit": // of the original; here it has ended with what it was subscribed to
+		if reason := x.optionalText(want); reason != "killed" && reason != "shutdown" || !errors.Is(x.crew.run.result(), supervisor.ErrShutdown) {
+			x.Errorf("ended with %v, want %s", x.crew.run.result(), want)
+		}
+	case "fast": // as fast as its children may be slow
+		x.equal(key, want, x.took > 0 && x.took <= time.Duration(x.number("shutdown_ms"))*time.Millisecond)
+	case "given_up":
+		x.equal(key, want, append([]any{}, x.crew.gaveUp...))
+	case "stop_ms":
+		x.equal(key, want, x.took.Milliseconds())
+	default:
+		x.Fatalf("%s: unknown expectation %q: %s", x.ID, key, want)
+	}
+}
+
+// playPoison: the budget is the event's own, so the others go on.
+func playPoison(s *scene) {
+	s.tells("go_expect", "poison event goes to the dead-letter after max deliveries; long continues; others are processed")
+	x := newCrewPlayer(s)
+	for _, step := range s.Steps {
+		x.take(step)
+	}
+	x.await()
+	for _, j := range x.jobs {
+		crashes, runs := errors.Is(j.results[len(j.results)-1], errBoom), 1
+		if crashes {
+			runs = 1 + s.number("max_restarts")
+		}
+		s.same(fmt.Sprint("runs of ", j.id), runs, len(slices.DeleteFunc(kind(x.log, "stop"), func(e entry) bool { return e[1] != j.id })))
+		s.same(fmt.Sprint("given up ", j.id), crashes, slices.Contains(x.crew.gaveUp, j.id))
+	}
+	if i := slices.IndexFunc(x.jobs, func(j *job) bool { return j.id == "long" }); i >= 0 {
+		s.same("the last one to end", "long", kind(x.log, "stop")[len(kind(x.log, "stop"))-1][1])
+	}
+	if x.crew.run.ended() {
 		s.Error("the consumer supervisor ended")
 	}
 }
 
-func permanentRejected(s *scene) {
+// restartRejected: no event would ever be done.
+func restartRejected(s *scene) {
+	mode, known := modes[s.text("restart")]
+	want := fmt.Sprintf(`"bad_opts: %s is not supported"`, s.text("restart"))
+	if got := string(s.Expect.parts["error"]); !known || got != want || len(s.Steps) != 1 || s.Steps[0] != "start" {
+		s.Fatalf("unknown error %s, or steps %q", got, s.Steps)
+	}
 	_, err := stages.NewConsumerSupervisor(stages.ConsumerSupervisorConfig[any]{
-		Start: func(context.Context, any, stages.Slot[any]) error { return nil },
+		Restart: mode, Start: func(context.Context, any, stages.Slot[any]) error { return nil },
 	})
 	if !errors.Is(err, stages.ErrInvalidOption) {
 		s.Errorf("NewConsumerSupervisor = %v, want ErrInvalidOption", err)
 	}
 }
 
-func outliveProducer(s *scene) {
-	p := s.idleProducer("p", nil, stages.OutletConfig[any]{})
-	r := s.start(p)
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary})
-	must(c.Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: s.number("max_demand"), Cancel: stages.Temporary}))
-	log := s.happened()
-	s.push(p, &job{id: 1, takes: 30, results: []error{nil}}, &job{id: 2, takes: 60, results: []error{nil}})
-	r.stop()
-	log = append(log, s.later()...)
-	s.wantSequence("events", children(log))
-	s.want("alive", !c.run.ended())
-}
-
-// drainAfterProducer: the consumer supervisor ends with its producer, but only after its children.
-func drainAfterProducer(s *scene) {
-	p := s.idleProducer("p", nil, stages.OutletConfig[any]{})
-	r := s.start(p)
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary})
-	must(c.Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: s.number("max_demand")}))
-	s.happened()
-	s.push(p, &job{id: 1, takes: 30, results: []error{nil}}, &job{id: 2, takes: 60, results: []error{nil}})
-	s.happened()
-	r.stop()
-	if synctest.Wait(); c.run.ended() {
-		s.Error("ended before its children")
-	}
-	log := s.later()
-	s.same("children", []entry{{"stop", 1}, {"stop", 2}}, children(log))
-	if !errors.Is(c.run.result(), supervisor.ErrShutdown) {
-		s.Errorf("ended with %v, want ErrShutdown", c.run.result())
-	}
-}
-
-// stopSupervisor: children may go on for the grace period, then their context is cancelled.
-func stopSupervisor(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	grace := time.Duration(s.number("shutdown_ms")) * time.Millisecond
-	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary, Grace: &grace})
-	must(c.Subscribe(p, demand(2, 0)))
-	s.happened()
-	s.push(p, &job{id: "short", takes: 60 * time.Millisecond, results: []error{nil}},
-		&job{id: "endless", takes: time.Hour, results: []error{nil}})
-	time.Sleep(10 * time.Millisecond)
-	stopped := time.Now()
-	c.run.stop()
-	var log []entry
-	for !c.run.ended() {
-		time.Sleep(time.Millisecond)
-		log = append(log, s.happened()...)
-	}
-	if took := time.Since(stopped); took < grace || took > grace+10*time.Millisecond {
-		s.Errorf("stopping took %v, want the grace period of %v", took, grace)
-	}
-	s.same("ends", []any{"short", "endless"}, only(slices.DeleteFunc(log, func(e entry) bool { return e[0] != "stop" }), "stop"))
-	if c.run.result() != nil {
-		s.Errorf("Run = %v, want nil", c.run.result())
-	}
-}
-
 // boundedByDemand: the limit is the subscription's, and of a manual one exactly what was asked for.
 func boundedByDemand(s *scene) {
+	s.tells("go_expect", "the limit is a property of the worker pool, default small (e.g. NumCPU), never implied by batch defaults")
+	m := pushPattern.FindStringSubmatch(s.Steps[0])
+	if m == nil || len(s.Steps) != 1 {
+		s.Fatalf("unknown steps %q", s.Steps)
+	}
 	p := s.producer("p", nil, stages.OutletConfig[any]{})
 	c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Temporary})
 	sub := must(c.Subscribe(p, stages.SubscribeOptions[any]{Manual: true, Cancel: stages.Temporary}))
 	synctest.Wait()
 	sub.Ask(2)
-	var jobs []any
-	for i := range 50 {
-		jobs = append(jobs, &job{id: i, takes: 60 * time.Millisecond, results: []error{nil}})
+	x := &crewPlayer{player: player{scene: s}, p: p}
+	for range x.int(m[1]) {
+		x.jobs = append(x.jobs, x.job("ok", m[2]))
 	}
-	s.push(p, jobs...)
-	s.later()
-	if c.top != 2 || c.free != 2 {
+	x.pushJobs(len(x.jobs))
+	time.Sleep(time.Second)
+	if s.happened(); c.top != 2 || c.free != 2 {
 		s.Errorf("%d children at once and %d free slots reported, want 2 and 2", c.top, c.free)
+	}
+}
+
+// In whose words a child was shut down does not matter.
+func TestShutdownIsNoFailureOfAChild(t *testing.T) {
+	for _, shutdown := range []error{supervisor.ErrShutdown, context.Canceled, fmt.Errorf("stopped: %w", supervisor.ErrShutdown)} {
+		play(t, conformance{}, func(s *scene) {
+			p := s.producer("p", nil, stages.OutletConfig[any]{})
+			c := s.crew(stages.ConsumerSupervisorConfig[any]{Restart: stages.Transient})
+			must(c.Subscribe(p, demand(1, 0)))
+			synctest.Wait()
+			s.push(p, &job{id: 1, results: []error{shutdown}}, &job{id: 2, results: []error{nil}})
+			time.Sleep(time.Second)
+			s.same("starts", []int{1, 2}, only(kind(s.happened(), "start"), "start"))
+			s.same("given up", []any(nil), c.gaveUp)
+		})
 	}
 }

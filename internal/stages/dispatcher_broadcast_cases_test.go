@@ -1,11 +1,9 @@
 package stages_test
 
 import (
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"testing/synctest"
 
@@ -14,88 +12,6 @@ import (
 
 func broadcast() stages.OutletConfig[any] {
 	return stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] { return new(stages.BroadcastDispatcher[any]) }}
-}
-
-// late brings two subscribers to the point where the second has not asked and 4 and 5 are buffered.
-func late(s *scene) (p *stages.Producer[any], a, b *stages.Subscription[any]) {
-	p = s.producer("p", nil, broadcast())
-	a = s.asker("a", p, stages.SubscribeOptions[any]{})
-	a.Ask(10)
-	synctest.Wait()
-	s.push(p, 1, 2, 3)
-	b = s.asker("b", p, stages.SubscribeOptions[any]{})
-	s.happened()
-	s.push(p, 4, 5)
-	s.same("delivered before the newcomer asked", []any{}, deliveries(s.happened()))
-	if p.Buffered() != 2 {
-		s.Errorf("buffered = %d, want 2", p.Buffered())
-	}
-	b.Ask(20)
-	return p, a, b
-}
-
-func lateSubscriber(s *scene) {
-	late(s)
-	got := [][]any{}
-	for _, e := range deliveries(s.happened()) {
-		got = append(got, []any{e[1], e[2]})
-	}
-	slices.SortFunc(got, func(x, y []any) int { return int(x[0].(string)[0]) - int(y[0].(string)[0]) })
-	s.want("go_expect_after_ask", got)
-}
-
-func overtaken(s *scene) {
-	p, a, _ := late(s)
-	synctest.Wait()
-	s.push(p, 6)
-	for _, name := range []string{"a", "b"} {
-		got := []any{}
-		for _, e := range deliveries(slices.Clone(s.log)) {
-			if e[1] == name {
-				got = append(got, e[2].([]any)...)
-			}
-		}
-		s.same("order at "+name, []int{4, 5, 6}, got)
-	}
-	s.happened()
-	a.Ask(5)
-	// All 10 of the first ask but 6 are still to come from the producer: only a's new demand is
-	// asked for.
-	s.same("demand", []any{5}, only(s.happened(), "demand"))
-}
-
-func noConsumers(s *scene) {
-	p := s.producer("p", nil, broadcast())
-	s.push(p, 1, 2, 3)
-	s.want("buffered", p.Buffered())
-	a := s.asker("a", p, stages.SubscribeOptions[any]{})
-	s.happened()
-	a.Ask(5)
-	got := []entry{}
-	log := s.happened()
-	got = append(got, producerEntries(log)...)
-	s.want("events", append(got, deliveries(log)...))
-}
-
-func selector(s *scene) {
-	p := s.producer("p", nil, broadcast())
-	even := s.terms()
-	even.Selector = func(event any) bool { return event.(int)%2 == 0 }
-	must(s.consumer("even").Subscribe(p, even))
-	must(s.consumer("all").Subscribe(p, s.terms()))
-	synctest.Wait()
-	s.push(p, 1, 2, 3, 4)
-	s.push(p, 5, 6, 7, 8)
-	got := map[any][]any{}
-	for _, e := range deliveries(s.happened()) {
-		got[e[1]] = append(got[e[1]], e[2].([]any)...)
-	}
-	var batches [][]any
-	if err := json.Unmarshal(s.Expect["even"], &batches); err != nil {
-		s.Fatal(err)
-	}
-	s.same("even", slices.Concat(batches...), got["even"])
-	s.want("all", got["all"])
 }
 
 // selectorInProducer: it runs in the goroutine of the producer, whose other subscribers go on when
@@ -189,23 +105,5 @@ func duplicateSubscription(s *scene) {
 			s.push(p, 2)
 			s.same("after the first left", [][]int{{2}}, only(s.happened(), "batch"))
 		}
-	}
-}
-
-func sameOrder(s *scene) {
-	p := s.producer("p", nil, broadcast())
-	for _, name := range []string{"a", "b", "c"} {
-		s.asker(name, p, stages.SubscribeOptions[any]{}).Ask(30)
-	}
-	synctest.Wait()
-	for n := 0; n < 30; n += 3 {
-		s.push(p, numbers(n, n+2)...)
-	}
-	got := map[any][]any{}
-	for _, e := range deliveries(s.happened()) {
-		got[e[1]] = append(got[e[1]], e[2].([]any)...)
-	}
-	for _, name := range []string{"a", "b", "c"} {
-		s.same("sequence of "+name, numbers(0, 29), got[name])
 	}
 }

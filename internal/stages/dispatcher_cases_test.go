@@ -3,40 +3,29 @@ package stages_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/millhand/millhand/internal/stages"
 )
 
+// Cases of the dispatchers: by demand, to all, and by partition.
 func TestDispatcherCases(t *testing.T) {
-	enact(t, "dispatcher.json", map[string]func(*scene){
-		"dd-highest-first":        highestFirst,
-		"dd-accumulated":          accumulatedDemand,
-		"dd-cancel-pending":       cancelPending,
-		"dd-exactly-once":         exactlyOnce,
-		"dd-shuffle":              shuffle,
-		"dd-warn-mismatch":        excessiveDemand,
-		"dd-gotcha-hidden-buffer": hiddenBuffer,
-		"bc-late-subscriber":      lateSubscriber,
-		"bc-gotcha-overtaken":     overtaken,
-		"bc-no-consumers":         noConsumers,
-		"bc-selector":             selector,
-		"bc-selector-in-producer": selectorInProducer,
-		"bc-duplicate":            duplicateSubscription,
-		"bc-order":                sameOrder,
-		"bc-vectors":              func(s *scene) { s.Log("see TestBroadcastDispatcherVectors") },
-		"pd-queue":                partitionQueue,
-		"pd-global-demand":        commonDemand,
-		"pd-cancel-queue":         partitionLeft,
-		"pd-errors":               partitionErrors,
-		"pd-init-errors":          partitionConfigErrors,
-		"pd-stall":                partitionStalls,
-		"pd-order":                partitionOrder,
-		"pd-vectors":              func(s *scene) { s.Log("see TestPartitionDispatcherVectors") },
-	})
+	enact(t, "dispatcher", playStages,
+		script{setup: "file", knows: vectorWords, enact: replayed},
+		script{setup: "shuffle", knows: `asks|shuffle|one_of|dispatch .+`, enact: shuffle},
+		script{expects: "warning", knows: `max_demand|warning|upstream|ask \d+`, enact: excessiveDemand},
+		script{expects: "runs_in", knows: `runs_in|observe where it runs`, enact: selectorInProducer},
+		script{step: "subscribe twice", knows: `batches|subscribe twice|push 1`, enact: duplicateSubscription},
+		script{expects: "on_cancel", knows: `on_cancel|later|\d+ odd events queued|odd dies|odd2 subscribes, asks \d+`, enact: partitionLeft},
+		script{step: "each error", knows: `go_expect|each error`, enact: partitionErrors},
+		script{step: "no partitions", knows: `errors|no partitions|named partitions without hash`, enact: partitionConfigErrors},
+		script{step: "block ", knows: `max_demand|min_demand|events|even_received_at_most|then|observed_even|block odd in its first batch`, enact: partitionStalls},
+	)
 }
 
 // asker is a consumer that asks by hand and whose batches are logged.
@@ -53,131 +42,49 @@ func deliveries(log []entry) []entry {
 	return slices.DeleteFunc(log, func(e entry) bool { return e[0] != "batch" })
 }
 
-func highestFirst(s *scene) {
+// shuffle: who is first is random once, and then it is by demand.
+func shuffle(s *scene) {
+	names := must(keysOf(s.Setup["asks"]))
 	var asks map[string]int
 	if err := json.Unmarshal(s.Setup["asks"], &asks); err != nil {
 		s.Fatal(err)
 	}
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	total := 0
-	for name, n := range asks {
-		s.asker(name, p, stages.SubscribeOptions[any]{}).Ask(n)
-		total += n
-	}
-	synctest.Wait()
-	s.push(p, numbers(1, total)...)
-	s.want("deliveries", deliveries(s.happened()))
-}
-
-func accumulatedDemand(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	subs := map[string]*stages.Subscription[any]{}
-	for _, ask := range []struct {
-		name string
-		n    int
-	}{{"a", 4}, {"b", 2}, {"c", 3}, {"c", 2}, {"b", 4}} {
-		if subs[ask.name] == nil {
-			subs[ask.name] = s.asker(ask.name, p, stages.SubscribeOptions[any]{})
-		}
-		subs[ask.name].Ask(ask.n)
-		synctest.Wait()
-	}
-	s.push(p, numbers(1, 15)...)
-	s.want("deliveries", deliveries(s.happened()))
-}
-
-func cancelPending(s *scene) {
-	p := s.producer("p", nil, stages.OutletConfig[any]{
-		OnLeave: func(error) { s.note("pcancel", []any{"down", "killed"}) },
-	})
-	a := s.consumer("a")
-	sub := must(a.Subscribe(p, stages.SubscribeOptions[any]{Manual: true}))
-	synctest.Wait()
-	sub.Ask(10)
-	synctest.Wait()
-	a.run.stop()
-	first := s.happened()
-	s.want("first", producerEntries(first))
-	b := s.asker("b", p, stages.SubscribeOptions[any]{})
-	s.happened()
-	b.Ask(5)
-	if log := s.happened(); len(log) != 0 {
-		s.Errorf("ask of 5 with 10 pending: %v", log)
-	}
-	b.Ask(7)
-	s.want("then_ask7", producerEntries(s.happened()))
-}
-
-// producerEntries are those of the only producer, without its name.
-func producerEntries(log []entry) (found []entry) {
-	for _, e := range log {
-		switch e[0] {
-		case "demand":
-			found = append(found, entry{e[0], e[2]})
-		case "pcancel":
-			found = append(found, e)
-		}
-	}
-	return found
-}
-
-func exactlyOnce(s *scene) {
-	p := s.producer("p", upTo(s.number("events")), stages.OutletConfig[any]{})
-	for range s.number("consumers") {
-		must(s.consumer("c").Subscribe(p, stages.SubscribeOptions[any]{MaxDemand: s.number("max_demand"), Cancel: stages.Temporary}))
-	}
-	received, distinct := 0, map[any]bool{}
-	for _, batch := range only(s.happened(), "batch") {
-		for _, event := range batch.([]any) {
-			received++
-			distinct[event] = true
-		}
-	}
-	s.want("received", received)
-	s.want("distinct", len(distinct))
-}
-
-func shuffle(s *scene) {
-	type received struct {
-		A []string `json:"a"`
-		B []string `json:"b"`
-	}
-	var want []received
-	if err := json.Unmarshal(s.Expect["one_of"], &want); err != nil {
+	var want []map[string][]any
+	if err := json.Unmarshal(s.Expect.parts["one_of"], &want); err != nil {
 		s.Fatal(err)
 	}
+	events := (&player{scene: s}).listed(strings.TrimPrefix(s.Steps[0], "dispatch "))
 	seen := map[int]bool{}
-	for seed := range uint64(20) {
+	for seed := range uint64(40) {
 		s.happened()
 		p := s.producer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 			return &stages.DemandDispatcher[any]{Shuffle: rand.New(rand.NewPCG(seed, 0))}
 		}})
-		s.asker("a", p, stages.SubscribeOptions[any]{}).Ask(3)
-		s.asker("b", p, stages.SubscribeOptions[any]{}).Ask(2)
-		synctest.Wait()
-		s.push(p, "a", "b", "c", "d", "e")
-		var got received
-		for _, e := range deliveries(s.happened()) {
-			for _, event := range e[2].([]any) {
-				if e[1] == "a" {
-					got.A = append(got.A, event.(string))
-				} else {
-					got.B = append(got.B, event.(string))
-				}
-			}
+		for _, name := range names {
+			s.asker(name, p, stages.SubscribeOptions[any]{}).Ask(asks[name])
 		}
-		i := slices.IndexFunc(want, func(w received) bool { return slices.Equal(w.A, got.A) && slices.Equal(w.B, got.B) })
+		synctest.Wait()
+		s.push(p, events...)
+		got := map[string][]any{}
+		for _, e := range deliveries(s.happened()) {
+			got[e[1].(string)] = append(got[e[1].(string)], e[2].([]any)...)
+		}
+		i := slices.IndexFunc(want, func(w map[string][]any) bool { return fmt.Sprint(w) == fmt.Sprint(got) })
 		if i < 0 {
-			s.Fatalf("seed %d: %+v is none of %+v", seed, got, want)
+			s.Fatalf("seed %d: %v is none of %v", seed, got, want)
 		}
 		seen[i] = true
 	}
 	if len(seen) != len(want) {
-		s.Errorf("20 seeds gave only outcomes %v", seen)
+		s.Errorf("40 seeds gave only outcomes %v", seen)
 	}
 }
 
 func excessiveDemand(s *scene) {
+	var ask int
+	if _, err := fmt.Sscanf(s.Steps[0], "ask %d", &ask); err != nil || len(s.Steps) > 1 {
+		s.Fatalf("unknown steps %q", s.Steps)
+	}
 	warned := 0
 	p := s.producer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return &stages.DemandDispatcher[any]{
@@ -185,39 +92,10 @@ func excessiveDemand(s *scene) {
 			OnExcessive: func(_ stages.ConsumerID, asked int) { warned = asked },
 		}
 	}})
-	s.asker("a", p, stages.SubscribeOptions[any]{}).Ask(4)
+	s.asker("a", p, stages.SubscribeOptions[any]{}).Ask(ask)
 	log := s.happened()
-	s.want("warning", warned == 4)
+	s.want("warning", warned == ask)
 	s.want("upstream", only(log, "demand")[0])
-}
-
-// hiddenBuffer: the defect of the original that is not copied.
-func hiddenBuffer(s *scene) {
-	var want struct {
-		Go map[string][][]any `json:"go_expect"`
-	}
-	want.Go = map[string][][]any{}
-	if err := json.Unmarshal(s.Expect["go_expect"], &want.Go); err != nil {
-		s.Fatal(err)
-	}
-	p := s.producer("p", nil, stages.OutletConfig[any]{})
-	a := s.asker("a", p, stages.SubscribeOptions[any]{})
-	a.Ask(10)
-	synctest.Wait()
-	a.Cancel(nil)
-	synctest.Wait()
-	s.push(p, 1, 2, 3)
-	b := s.asker("b", p, stages.SubscribeOptions[any]{})
-	s.happened()
-	b.Ask(5)
-	log := s.happened()
-	s.same("demand covered by the earlier consumer's", []any{}, only(log, "demand"))
-	s.same("after b asked 5", want.Go["after_b_asks5"], deliveries(log))
-	s.push(p, 4)
-	s.same("after 4 was pushed", want.Go["after_push4"], deliveries(s.happened()))
-	// Of the 10 asked for 4 came, and b waits for 1 of the other 6: so of 6 more, 5 are covered.
-	b.Ask(6)
-	s.same("demand", []any{1}, only(s.happened(), "demand"))
 }
 
 // parity is a producer with the partitions even (0) and odd (1).
@@ -234,67 +112,40 @@ func parity(s *scene, config stages.PartitionConfig[any]) *stages.Producer[any] 
 
 var odd = stages.SubscribeOptions[any]{Partition: 1}
 
-func partitionQueue(s *scene) {
-	var want [][2]any
-	if err := json.Unmarshal(s.Expect["trace"], &want); err != nil {
-		s.Fatal(err)
-	}
-	p := parity(s, stages.PartitionConfig[any]{})
-	evens := s.asker("even", p, stages.SubscribeOptions[any]{})
-	evens.Ask(5)
-	s.happened()
-	s.push(p, 1, 3, 2, 5, 7)
-	s.same("push", want[0][1], deliveries(s.happened()))
-	s.push(p, 4)
-	s.same("push_more", want[1][1], []any{append([]entry{}, deliveries(s.happened())...), p.Buffered()})
-	odds := s.asker("odd", p, odd)
-	s.happened()
-	odds.Ask(2)
-	log := s.happened()
-	s.same("odd_asks2", want[2][1], append(producerEntries(log), deliveries(log)...))
-	odds.Ask(2)
-	log = s.happened()
-	s.same("odd_asks2_again", want[3][1], append(producerEntries(log), deliveries(log)...))
-}
-
-func commonDemand(s *scene) {
-	p := parity(s, stages.PartitionConfig[any]{})
-	evens := s.asker("even", p, stages.SubscribeOptions[any]{})
-	evens.Ask(3)
-	s.asker("odd", p, odd).Ask(2)
-	s.happened()
-	s.push(p, 2, 4, 6, 8, 10)
-	s.want("first", map[string]any{"buffered_in_stage": p.Buffered(), "events": deliveries(s.happened())})
-	evens.Ask(2)
-	log := s.happened()
-	s.want("then", append(producerEntries(log), deliveries(log)...))
-}
-
 // partitionLeft: queued events wait for the partition's next consumer, also over a restart of the
 // producer.
 func partitionLeft(s *scene) {
+	var queued int
+	if _, err := fmt.Sscanf(s.Steps[0], "%d odd events queued", &queued); err != nil || queued < 2 {
+		s.Fatalf("unknown steps %q", s.Steps)
+	}
+	events := make([]any, queued)
+	for i := range events {
+		events[i] = 2*i + 1
+	}
 	config := stages.PartitionConfig[any]{Partitions: 2, Hash: func(event any) (any, int, bool) { return event, event.(int) % 2, true }}
 	p := s.idleProducer("p", nil, stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
 		return must(stages.NewPartitionDispatcher(config))
 	}})
 	r := s.start(p)
-	s.asker("even", p, stages.SubscribeOptions[any]{}).Ask(3)
+	s.asker("even", p, stages.SubscribeOptions[any]{}).Ask(queued)
 	leaver := s.asker("odd", p, odd)
 	synctest.Wait()
-	s.push(p, 1, 3, 5)
+	s.push(p, events...)
 	leaver.Cancel(nil)
 	s.happened()
 	s.asker("odd", p, odd).Ask(1)
-	s.same("the next consumer gets", []entry{{"batch", "odd", []int{1}}}, deliveries(s.happened()))
+	s.same("the next consumer gets", []entry{{"batch", "odd", events[:1]}}, deliveries(s.happened()))
 	r.stop()
 	synctest.Wait()
 	s.start(p)
 	synctest.Wait()
-	s.asker("odd", p, odd).Ask(3)
-	s.same("after a restart", []entry{{"batch", "odd", []int{3, 5}}}, deliveries(s.happened()))
+	s.asker("odd", p, odd).Ask(queued)
+	s.same("after a restart", []entry{{"batch", "odd", events[1:]}}, deliveries(s.happened()))
 }
 
 func partitionErrors(s *scene) {
+	s.tells("go_expect", "error returned to the subscriber / event dropped and reported; the producer lives")
 	var stray []any
 	p := parity(s, stages.PartitionConfig[any]{OnStray: func(event any, _ int) { stray = append(stray, event) }})
 	s.asker("odd", p, odd).Ask(3)
@@ -326,7 +177,9 @@ func partitionErrors(s *scene) {
 	s.same("strays", []int{7}, stray)
 }
 
+// partitionConfigErrors: there are partitions, and a function that says which.
 func partitionConfigErrors(s *scene) {
+	s.want("errors", []string{"partitions required", "hash required"})
 	for _, config := range []stages.PartitionConfig[int]{
 		{Hash: func(event int) (int, int, bool) { return event, 0, true }},
 		{Partitions: 2},
@@ -338,6 +191,7 @@ func partitionConfigErrors(s *scene) {
 }
 
 func partitionStalls(s *scene) {
+	s.tells("then", "stall, nothing more while odd is blocked")
 	next := 0
 	p := s.producer("p", func(n int) (events []any) {
 		for range n {
@@ -362,36 +216,10 @@ func partitionStalls(s *scene) {
 		}
 	}
 	var most int
-	if err := json.Unmarshal(s.Expect["even_received_at_most"], &most); err != nil {
+	if err := json.Unmarshal(s.Expect.parts["even_received_at_most"], &most); err != nil {
 		s.Fatal(err)
 	}
 	if received == 0 || received > most {
 		s.Errorf("even received %d, want 1 to %d", received, most)
-	}
-}
-
-func partitionOrder(s *scene) {
-	n := s.number("partitions")
-	p := s.producer("p", upTo(s.number("events")), stages.OutletConfig[any]{Dispatcher: func() stages.Dispatcher[any] {
-		return must(stages.NewPartitionDispatcher(stages.PartitionConfig[any]{
-			Partitions: n, Hash: func(event any) (any, int, bool) { return event, event.(int) % n, true },
-		}))
-	}})
-	for i := range n {
-		must(s.consumer(string(rune('a'+i))).Subscribe(p, stages.SubscribeOptions[any]{Partition: i, Cancel: stages.Temporary}))
-	}
-	got := map[any][]int{}
-	for _, e := range deliveries(s.happened()) {
-		for _, event := range e[2].([]any) {
-			got[e[1]] = append(got[e[1]], event.(int))
-		}
-	}
-	for i := range n {
-		events := got[string(rune('a'+i))]
-		s.want("per_partition", len(events))
-		s.want("ordered", slices.IsSorted(events))
-		if slices.ContainsFunc(events, func(event int) bool { return event%n != i }) {
-			s.Errorf("partition %d got %v", i, events)
-		}
 	}
 }

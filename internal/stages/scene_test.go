@@ -5,11 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -54,12 +53,15 @@ func (s *scene) happened() []entry {
 	return log
 }
 
+// pass lets virtual time pass.
+func (s *scene) pass(d time.Duration) { time.Sleep(d) }
+
 // want compares what happened with an expectation of the case. The order of entries is exact for
 // each stage, and free between stages.
 func (s *scene) want(key string, got any) {
 	s.Helper()
 	var want any
-	if err := json.Unmarshal(s.Expect[key], &want); err != nil {
+	if err := json.Unmarshal(s.Expect.parts[key], &want); err != nil {
 		s.Fatalf("expectation %q: %v", key, err)
 	}
 	s.same(key, want, got)
@@ -120,16 +122,6 @@ func (s *scene) text(key string) string {
 		s.Fatalf("setup %q: %v", key, err)
 	}
 	return text
-}
-
-// found reads the number that a text of the setup has where the pattern says.
-func (s *scene) found(key, pattern string) int {
-	s.Helper()
-	m := regexp.MustCompile(pattern).FindStringSubmatch(s.text(key))
-	if m == nil {
-		s.Fatalf("setup %q is %q, want %s", key, s.text(key), pattern)
-	}
-	return must(strconv.Atoi(m[1]))
 }
 
 // terms are the subscription options of the case's setup.
