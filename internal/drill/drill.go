@@ -44,6 +44,7 @@ const (
 	maxAttempts = 3
 	readyWithin = 30 * time.Second
 	endWithin   = 2 * time.Minute // for the last jobs, when nothing is disturbed any more
+	emptyWithin = 2*lease + recoverWithin
 	restWithin  = 20 * time.Second
 	tidyWithin  = 30 * time.Second
 	tellEach    = 10 * time.Second
@@ -266,6 +267,9 @@ func (c *conductor) observe(ctx context.Context) (*Observations, error) {
 		if err := stream.Sleep(ctx, lookEach); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.awaitEmpty(ctx, emptyWithin); err != nil {
+		return nil, err
 	}
 	for _, w := range slices.Concat(c.resting, c.all) {
 		c.workers.rest(w, restWithin)

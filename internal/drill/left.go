@@ -10,6 +10,24 @@ import (
 	"github.com/millhand/millhand/internal/stream"
 )
 
+// awaitEmpty waits until the queue is empty, or for a time. A worker that was killed between the event of an end and
+// its acknowledgement has left a message: when its lease is over, one that works is handed it, and acknowledges it. So
+// the workers are not to go before.
+func (c *conductor) awaitEmpty(ctx context.Context, within time.Duration) error {
+	for end := time.Now().Add(within); ; {
+		info, err := c.Stream.Info(ctx, c.stream)
+		if err != nil {
+			return err
+		}
+		if info.State.Msgs <= 1 || time.Now().After(end) { // the pin
+			return nil
+		}
+		if err := stream.Sleep(ctx, lookEach); err != nil {
+			return err
+		}
+	}
+}
+
 // left notes what is there when all workers are gone.
 func (c *conductor) left(ctx context.Context, o *Observations) (err error) {
 	o.Ended = time.Now()
