@@ -20,7 +20,7 @@ const module = "github.com/millhand/millhand"
 // the test, so a new one is placed by decision; one that is only planned does no harm.
 var allowed = map[string][]string{
 	// The public API, which translates and has no machinery of its own.
-	".": {"internal/arrival", "internal/autoscale", "internal/cron", "internal/explain", "internal/job", "internal/metrics", "internal/notify", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/view", "internal/worker", "internal/workflow", "pipeline", "pipeline/stream"},
+	".": {"internal/arrival", "internal/autoscale", "internal/cron", "internal/explain", "internal/job", "internal/metrics", "internal/notify", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/view", "internal/worker", "internal/workflow", "pipeline", "pipeline/stream"},
 
 	// What Prometheus sees of it.
 	"internal/metrics": {"internal/problem", "internal/registry", "internal/slots", "internal/tally", "internal/view", "internal/worker"},
@@ -39,7 +39,8 @@ var allowed = map[string][]string{
 	"internal/cron":       nil,
 	"internal/batch":      nil, // when values make a batch
 	"internal/workflow":   nil,
-	"internal/filter":     {"internal/job"}, // what people say that they mean
+	"internal/timespan":   nil,
+	"internal/filter":     {"internal/job", "internal/timespan"}, // what people say that they mean
 	"internal/tally":      {"internal/job"},
 	"internal/supervisor": nil,
 	"internal/stages":     {"internal/supervisor"},
@@ -76,7 +77,7 @@ var allowed = map[string][]string{
 	"internal/notify":    {"internal/problem"},                                                                                                                   // who is told of it
 	"internal/audit":     {"internal/stats", "internal/stream"},                                                                                                  // who did what
 	"internal/answer":    {".", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/tally", "internal/view"}, // what programs are told of it
-	"internal/backup":    {"internal/job", "internal/queue", "internal/registry", "internal/stream"},                                                             // all streams of a namespace, written to a file and back
+	"internal/backup":    {"internal/arrival", "internal/job", "internal/queue", "internal/registry", "internal/stream"},                                         // all streams of a namespace, written to a file and back
 	"internal/bulk":      {"internal/filter", "internal/job", "internal/queue", "internal/view"},
 
 	"internal/broker": {"internal/access"}, // its users have roles
@@ -84,20 +85,20 @@ var allowed = map[string][]string{
 	"internal/gc":     nil,
 
 	// The dashboard: a handler over a client, which shows what an operator sees of the insides.
-	"web": {".", "internal/answer", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+	"web": {".", "internal/answer", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
 
 	// The commands are users of the public package, like anybody else.
-	"internal/cli":        nil,
-	"internal/configfile": {".", "web", "internal/cli"}, // the file of --config, which says what options of the packages are
-	"internal/console":    {"internal/cli"},             // how screens are drawn and what keys do; what is on them the command says
-	"cmd/worker":          {".", "tracing", "web", "internal/cli", "internal/configfile", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor"},
-	"cmd/enqueue":         {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream"}, // what --resume keeps is in the registry
+	"internal/cli":        {"internal/timespan"},
+	"internal/configfile": {".", "web", "internal/cli", "internal/timespan"}, // the file of --config, which says what options of the packages are
+	"internal/console":    {"internal/cli"},                                  // how screens are drawn and what keys do; what is on them the command says
+	"cmd/worker":          {".", "tracing", "web", "internal/cli", "internal/configfile", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor", "internal/timespan"},
+	"cmd/enqueue":         {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream", "internal/timespan"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/configfile", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/verify", "internal/view", "internal/worker"},
+	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/configfile", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
 	"examples/*":   {".", "flow", "pipeline", "pipeline/stream", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
-	// A user of the public package too, beside the broker that it measures with.
-	"bench": {".", "internal/broker", "internal/gc"},
+	// A user of the public package too, beside the broker that it measures with, and the counters whose cost it measures.
+	"bench": {".", "internal/broker", "internal/gc", "internal/job", "internal/tally"},
 
 	// Tests only: these are in nobody's list.
 	"internal/natstest":  nil,
