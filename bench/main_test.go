@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // With few jobs nothing is measured, but every job is still counted.
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	args := []string{"-run", "enqueue,drain,paced", "-n", "500", "-rounds", "1", "-json"}
+	args := []string{"-run", "enqueue,drain,counted,paced", "-n", "500", "-rounds", "1", "-json"}
 	if err := run(t.Context(), args, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}

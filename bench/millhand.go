@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand"
 )
@@ -67,6 +68,7 @@ func (e *millhandEngine) enqueueMany(ctx context.Context, queue, typ string, pay
 
 func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(context.Context, job) error) error {
 	mux := millhand.NewMux()
+	handle = recounting(spec.Counting.Again, handle)
 	if spec.Batch > 0 {
 		spec.Types = nil
 		handleBatch(mux, spec, handle)
@@ -82,12 +84,18 @@ func (e *millhandEngine) work(ctx context.Context, spec workerSpec, handle func(
 	}
 	w, err := millhand.NewWorker(e.nc, millhand.WorkerConfig{ //nolint:contextcheck // a worker is not made for one call
 		Config: millhand.Config{Logger: quiet()},
-		Mux:    mux, Queues: queues, Concurrency: spec.Concurrency, AckWait: spec.Lease,
+		Mux:    mux, Queues: queues, Concurrency: spec.Concurrency, AckWait: spec.Lease, NoStats: spec.Counting.NoStats,
 	})
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
+	if !spec.Counting.Scraped {
+		return w.Run(ctx)
+	}
+	var both errgroup.Group
+	both.Go(func() error { return scrape(ctx, w.Collector()) })
+	both.Go(func() error { return w.Run(ctx) })
+	return both.Wait()
 }
 
 // noopArgs are the payload of a job that is handled with others, as it is.

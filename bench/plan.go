@@ -24,6 +24,8 @@ type drainPlan struct {
 	workers int            // processes; default 1
 	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
 	later   int            // jobs of the queue that are there for tomorrow
+
+	counting counting
 }
 
 func (p drainPlan) withDefaults() drainPlan {
@@ -73,7 +75,7 @@ func (p drainPlan) idealTime() time.Duration {
 func (p drainPlan) workerSpec(url string) workerSpec {
 	return workerSpec{
 		Engine: p.engine, URL: url, Concurrency: p.slots(), InHand: p.inHand,
-		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes, Silent: p.silent, Batch: p.batch,
+		Queues: p.queues, Types: p.types, Jobs: p.jobs, Takes: map[string]time.Duration{p.types[0]: p.takes}, Nodes: p.nodes, Silent: p.silent, Batch: p.batch, Counting: p.counting,
 	}
 }
 

@@ -29,6 +29,7 @@ type workerSpec struct {
 	Silent      bool                     // Millhand writes no event of a success
 	Batch       int                      // jobs of type noop that Millhand handles in one call; 0: one
 	Nodes       int                      // workers in the process, each with a connection; at least 1
+	Counting    counting                 // of Millhand
 }
 
 // startWorker connects, and starts to work when it is told to.

@@ -44,6 +44,7 @@ func works(o options) []work {
 		bulkWork(o),
 		syncedWork(o),
 		drainWork(o),
+		countedWork(o),
 		onceWork(o),
 		groupWork(o),
 		cancelWork(o),
