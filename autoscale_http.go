@@ -3,14 +3,16 @@ package millhand
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // AutoscaleHandler returns a handler of GET requests that answers with an [Autoscale] in JSON. The
@@ -61,19 +63,31 @@ func readAutoscaleQuery(values url.Values) (q AutoscaleQuery, err error) {
 		case "queue":
 			q.Queue = text
 		case "target":
-			q.Target, err = time.ParseDuration(text)
+			q.Target, err = timespan.Parse(text)
 		case "concurrency":
-			q.Concurrency, err = strconv.Atoi(text)
+			q.Concurrency, err = wholeNumber(text)
 		case "min":
-			q.Min, err = strconv.Atoi(text)
+			q.Min, err = wholeNumber(text)
 		case "max":
-			q.Max, err = strconv.Atoi(text)
+			q.Max, err = wholeNumber(text)
 		default:
 			return q, invalid(&job.InvalidError{What: "parameter", Name: name, Rule: "there is none of this name"})
 		}
 		if err != nil {
-			return q, invalid(&job.InvalidError{What: "parameter " + name, Name: text, Rule: err.Error()})
+			return q, invalid(&job.InvalidError{What: "parameter " + name, Rule: err.Error()})
 		}
 	}
 	return q, nil
+}
+
+// wholeNumber reads a number, and says what is wrong with it in words.
+func wholeNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	switch {
+	case errors.Is(err, strconv.ErrRange) && n > 0: // which leaves the largest number
+		return 0, fmt.Errorf("%q is too large: at most %d", text, math.MaxInt)
+	case err != nil:
+		return 0, fmt.Errorf("%q is no whole number", text)
+	}
+	return n, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -61,7 +62,7 @@ func (h *Handler) enqueue(ctx context.Context, v *visit) (*notice, error) {
 	if text := field("max_attempts"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return nil, badForm("max_attempts", "want a whole number from 1")
+			return nil, badForm("max_attempts", "want a whole number from 1 to "+strconv.Itoa(job.MaxMaxAttempts))
 		}
 		opts = append(opts, millhand.WithMaxAttempts(n))
 	}
@@ -86,7 +87,7 @@ func (v *visit) due() (time.Time, error) {
 	case in != "":
 		d, err := filter.Duration(in)
 		if err != nil || d <= 0 {
-			return time.Time{}, badForm("in", "want a duration, such as 90s, 1h30m or 7d")
+			return time.Time{}, badDuration("in", err, "want a duration, such as 90s, 1h30m or 7d")
 		}
 		return time.Now().Add(d), nil
 	case at == "":

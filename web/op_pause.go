@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/timespan"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -27,7 +29,7 @@ func (h *Handler) pause(ctx context.Context, v *visit) (*notice, error) {
 	}
 	length, err := filter.Duration(v.r.PostFormValue("for"))
 	if err != nil || length < 0 {
-		return nil, badForm("for", "want a duration, such as 90s, 1h30m or 7d; 0s is until it is resumed")
+		return nil, badDuration("for", err, "want a duration, such as 90s, 1h30m or 7d; 0s is until it is resumed")
 	}
 	if err := h.checkThere(ctx, v, p); err != nil {
 		return nil, err
@@ -101,6 +103,14 @@ func (v *visit) unseen(p place) error {
 // badForm says what is wrong with a field of a form.
 func badForm(field, text string) error {
 	return &problem{status: 400, title: "This cannot be", text: field + ": " + text + ".", hint: "Go back and correct it."}
+}
+
+// badDuration says what is wrong with a duration: that it is too long or, if err does not say so, what it should be.
+func badDuration(field string, err error, want string) error {
+	if errors.Is(err, timespan.ErrTooLong) {
+		want = err.Error()
+	}
+	return badForm(field, want)
 }
 
 // opWithin is how long an operation may take.

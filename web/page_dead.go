@@ -109,7 +109,7 @@ func (h *Handler) deadPage(ctx context.Context, v *visit) (*page, error) {
 		if key, ok := keys[p.Name]; ok {
 			d.Filter += " " + (&filter.Filter{Terms: []filter.Term{{Key: key, Values: []filter.Value{{Text: p.Is}}}}}).String()
 		} else if length, err := filter.Duration(p.Is); err != nil || length <= 0 {
-			return nil, badForm(p.Name, "want a duration, such as 90s, 1h30m or 7d")
+			return nil, badDuration(p.Name, err, "want a duration, such as 90s, 1h30m or 7d")
 		} else {
 			d.Filter += " age:.." + length.String()
 		}

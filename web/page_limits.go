@@ -86,12 +86,12 @@ func (h *Handler) setLimit(ctx context.Context, v *visit) (*notice, error) {
 	per := strings.TrimSpace(v.r.PostFormValue("per"))
 	n, err := strconv.Atoi(strings.TrimSpace(v.r.PostFormValue("limit")))
 	if err != nil || n < 0 {
-		return nil, badForm("limit", "want a whole number; 0 removes the limit")
+		return nil, badForm("limit", "want a whole number, to 1000000; 0 removes the limit")
 	}
 	limit := registry.Limit{Jobs: n}
 	if per != "" {
 		if limit.Per, err = filter.Duration(per); err != nil || limit.Per < time.Second {
-			return nil, badForm("per", "want a duration such as 1m, of at least a second; empty for jobs at once")
+			return nil, badForm("per", "want a duration such as 1m, from a second to 24h; empty for jobs at once")
 		}
 	}
 	k, err := keyOfPool(pool, per != "")

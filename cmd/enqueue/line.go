@@ -11,6 +11,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // line is one job of a bulk. Its fields are a contract.
@@ -158,7 +159,7 @@ func (l *line) options() ([]millhand.EnqueueOption, error) {
 		opts = append(opts, millhand.WithMaxAttempts(*l.MaxAttempts))
 	}
 	if l.Timeout != nil {
-		d, err := time.ParseDuration(*l.Timeout)
+		d, err := timespan.Parse(*l.Timeout)
 		if err == nil {
 			err = checkTimeout(d)
 		}

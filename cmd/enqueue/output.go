@@ -11,6 +11,7 @@ import (
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/cli"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // report is what is printed of one job. Its JSON is a contract.
@@ -187,7 +188,7 @@ func (f *waitFlag) Set(s string) error {
 	if s == waitForever {
 		return nil
 	}
-	d, err := time.ParseDuration(s)
+	d, err := timespan.Parse(s)
 	if err == nil && d <= 0 {
 		err = errors.New("must be positive")
 	}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // Bounds of what flags and lines say of time.
@@ -47,7 +50,7 @@ func (t *terms) check(as naming, id string, now time.Time) error {
 		return as.errorf("--in and --at: use one")
 	case t.in.length < 0:
 		return as.errorf("--in %s: must not be negative; leave it out to run at once", t.in.text)
-	case now.Add(t.in.length).After(furthest):
+	case t.in.length > furthest.Sub(now):
 		return as.errorf("--in %s: at most %d years ahead", t.in.text, furthestYears)
 	case err != nil:
 		return as.errorf("--at %q: want RFC 3339, such as 2026-12-24T18:00:00+01:00", t.at.text)
@@ -55,6 +58,8 @@ func (t *terms) check(as naming, id string, now time.Time) error {
 		return as.errorf("--at %s: at most %d years ahead", t.at.text, furthestYears)
 	case t.expires.given() && t.expires.length < leastExpires:
 		return as.errorf("--expires %s: must be at least %v", t.expires.text, leastExpires)
+	case t.expires.length == math.MaxInt64:
+		return as.errorf("--expires %s: too long: at most %s", t.expires.text, timespan.LongestText)
 	case t.unique.period.given() && (t.unique.period.length < leastUnique || t.unique.period.length > mostUnique):
 		return as.errorf("--unique %s: must be from %v to %.0fh", t.unique.period.text, leastUnique, mostUnique.Hours())
 	case t.unique.alive && id != "":
@@ -119,10 +124,12 @@ type span struct {
 
 func (s *span) given() bool { return s.text != "" }
 
-// Set implements pflag.Value.
+// Set implements pflag.Value. What is longer than any duration is as long as one can be: check knows how long it may be.
 func (s *span) Set(text string) (err error) {
-	s.length, err = time.ParseDuration(text)
 	s.text = text
+	if s.length, err = timespan.Parse(text); errors.Is(err, timespan.ErrTooLong) && !strings.HasPrefix(text, "-") {
+		s.length, err = math.MaxInt64, nil
+	}
 	return err
 }
 

@@ -30,6 +30,9 @@ func TestTermsThatAreRefused(t *testing.T) {
 		{"--expires=0s", `{"expires":"0s"}`, "--expires 0s: must be at least 1s"},
 		{"--expires=10ms", `{"expires":"10ms"}`, "--expires 10ms: must be at least 1s"},
 		{"--unique=500ms", `{"unique":"500ms"}`, "--unique 500ms: must be from 1s to 8784h"},
+		{"--in=99999999h", `{"in":"99999999h"}`, "--in 99999999h: at most 10 years ahead"},
+		{"--expires=99999999h", `{"expires":"99999999h"}`, "--expires 99999999h: too long: at most 2562047h"},
+		{"--unique=99999999h", `{"unique":"99999999h"}`, "--unique 99999999h: must be from 1s to 8784h"},
 		{"--unique=9000h", `{"unique":"9000h"}`, "--unique 9000h: must be from 1s to 8784h"},
 		{"--unique|--id=x", `{"unique":true,"id":"x"}`, "--id gives the id, --unique derives it: use one; --id x --unique=1h keeps x for a while"},
 	} {
@@ -57,11 +60,11 @@ func TestTermsThatAreRefused(t *testing.T) {
 func TestTermsThatAreUnreadable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ flags, flagWant, line, lineWant string }{
-		{"--in=soon", `invalid argument "soon" for "--in" flag: time: invalid duration "soon"`, `{"in":"soon"}`, `in: time: invalid duration "soon"`},
-		{"--in=", `invalid argument "" for "--in" flag: time: invalid duration ""`, `{"in":""}`, `in: time: invalid duration ""`},
-		{"--expires=1", `invalid argument "1" for "--expires" flag: time: missing unit in duration "1"`, `{"expires":"1"}`, `expires: time: missing unit in duration "1"`},
-		{"--unique=no", `invalid argument "no" for "--unique" flag: time: invalid duration "no"`, `{"unique":"no"}`, `unique: time: invalid duration "no"`},
-		{"--unique=", `invalid argument "" for "--unique" flag: time: invalid duration ""`, `{"unique":3600}`, `unique: want true, or a duration in quotes`},
+		{"--in=soon", `invalid argument "soon" for "--in" flag: "soon" is no duration, such as 90s, 10m or 1h30m`, `{"in":"soon"}`, `in: "soon" is no duration, such as 90s, 10m or 1h30m`},
+		{"--in=", `invalid argument "" for "--in" flag: "" is no duration, such as 90s, 10m or 1h30m`, `{"in":""}`, `in: "" is no duration, such as 90s, 10m or 1h30m`},
+		{"--expires=1", `invalid argument "1" for "--expires" flag: "1" is no duration, such as 90s, 10m or 1h30m`, `{"expires":"1"}`, `expires: "1" is no duration, such as 90s, 10m or 1h30m`},
+		{"--unique=no", `invalid argument "no" for "--unique" flag: "no" is no duration, such as 90s, 10m or 1h30m`, `{"unique":"no"}`, `unique: "no" is no duration, such as 90s, 10m or 1h30m`},
+		{"--unique=", `invalid argument "" for "--unique" flag: "" is no duration, such as 90s, 10m or 1h30m`, `{"unique":3600}`, `unique: want true, or a duration in quotes`},
 	} {
 		if _, err := parseFlags(t, tt.flags); fmt.Sprint(err) != tt.flagWant {
 			t.Errorf("%s: %v, want %s", tt.flags, err, tt.flagWant)

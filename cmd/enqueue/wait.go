@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // joinDuration has --wait 5s mean the same as --wait=5s, for a flag that may stand alone: to the
@@ -45,8 +45,7 @@ func joinDuration(fs *pflag.FlagSet, args []string, flag string) []string {
 
 // isDuration reports whether s is a duration, and no payload.
 func isDuration(s string) bool {
-	_, err := time.ParseDuration(s)
-	return err == nil && !strings.HasPrefix(s, "-") && !json.Valid([]byte(s))
+	return timespan.Is(s) && !strings.HasPrefix(s, "-") && !json.Valid([]byte(s))
 }
 
 // takesNext reports whether the argument after a flag is its value.

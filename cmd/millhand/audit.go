@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // An auditor is the command audit.
@@ -48,6 +50,9 @@ func (c *auditor) run(ctx context.Context, s *session, _ []string) error {
 	since, err := filter.Time(c.since)
 	if err != nil {
 		ago, err := filter.Duration(c.since)
+		if errors.Is(err, timespan.ErrTooLong) {
+			return cli.Usagef("--since: %w; records are kept for 90d", err)
+		}
 		if err != nil || ago < 0 {
 			return cli.Usagef("--since %s: want a duration, such as 90s, 10m or 7d, or a time, such as 2026-12-24T18:00:00+01:00", c.since)
 		}

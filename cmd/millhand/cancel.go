@@ -14,6 +14,7 @@ import (
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // The outcomes of a cancel.
@@ -58,10 +59,16 @@ func (c *canceller) flags(cmd *cobra.Command) {
 
 func (c *canceller) run(ctx context.Context, s *session, args []string) error {
 	grace, err := filter.Duration(c.grace)
-	if err != nil {
+	switch {
+	case errors.Is(err, timespan.ErrTooLong):
+		return cli.Usagef("--grace %s: must be from 0s to %v", c.grace, job.MaxGrace)
+	case err != nil:
 		return cli.Usagef("--grace: %w", err)
 	}
 	wait, err := filter.Duration(c.wait)
+	if errors.Is(err, timespan.ErrTooLong) {
+		return cli.Usagef("--wait: %w", err)
+	}
 	if err != nil || wait < 0 {
 		return cli.Usagef("--wait %s: want a duration, such as 30s", c.wait)
 	}

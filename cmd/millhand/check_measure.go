@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,9 +104,11 @@ func parseBounds(flag string, words []string, ages map[string]bool) (all []*boun
 			if err != nil {
 				return nil, cli.Usagef("--%s %s: %w", flag, word, err)
 			}
-			b.value = d.Seconds()
-		} else if b.value, err = strconv.ParseFloat(value, 64); err != nil || b.value < 0 {
-			return nil, cli.Usagef("--%s %s: want a number", flag, word)
+			if b.value = d.Seconds(); d < 0 {
+				return nil, cli.Usagef("--%s %s: must not be negative", flag, word)
+			}
+		} else if b.value, err = strconv.ParseFloat(value, 64); err != nil || b.value < 0 || math.IsNaN(b.value) || math.IsInf(b.value, 0) {
+			return nil, cli.Usagef("--%s %s: want a number of 0 or more, to %g", flag, word, math.MaxFloat64)
 		}
 		all = append(all, b)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 	"github.com/millhand/millhand/internal/view"
 )
 
@@ -177,6 +179,8 @@ func (p *pauser) duration() (time.Duration, error) {
 	}
 	d, err := filter.Duration(p.length)
 	switch {
+	case errors.Is(err, timespan.ErrTooLong):
+		return 0, cli.Usagef("--for: %w; leave --for out to pause until 'millhand resume'", err)
 	case err != nil || d < 0:
 		return 0, cli.Usagef("--for %q: want a duration, such as 90s, 1h30m or 7d", p.length)
 	case d == 0:

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/stats"
 	"github.com/millhand/millhand/internal/tally"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // byTime has a row for each step, of all jobs together.
@@ -39,10 +41,11 @@ func statsCommand(a *app) *cobra.Command {
 		formats: []format{formatText, formatJSON, formatNDJSON, formatName, formatCSV},
 		run: func(ctx context.Context, s *session, _ []string) error {
 			d, err := filter.Duration(span)
-			if err != nil {
+			tooLong := errors.Is(err, timespan.ErrTooLong)
+			if err != nil && !tooLong {
 				return cli.Usagef("--range: %w", err)
 			}
-			if d < time.Minute || d > statsKept {
+			if tooLong || d < time.Minute || d > statsKept {
 				return cli.Usagef("--range %s: want 1m to 100d, for which statistics are kept", span)
 			}
 			q.From, q.Until = s.now.Add(-d), s.now

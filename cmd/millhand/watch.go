@@ -11,6 +11,7 @@ import (
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // A watcher is the command watch.
@@ -80,7 +81,10 @@ func (c *watcher) begin() (time.Time, error) {
 	if c.since == "" {
 		return time.Time{}, nil
 	}
-	if d, err := filter.Duration(c.since); err == nil && d >= 0 {
+	switch d, err := filter.Duration(c.since); {
+	case errors.Is(err, timespan.ErrTooLong):
+		return time.Time{}, cli.Usagef("--since: %w", err)
+	case err == nil && d >= 0:
 		return time.Now().Add(-d), nil
 	}
 	at, err := filter.Time(c.since)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/filter"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // A workflowFile is a workflow as people write it.
@@ -126,7 +126,7 @@ func (f *workflowFile) build() (*millhand.Workflow, error) {
 	var err error
 	if f.Deadline != "" {
 		if cfg.Deadline, err = filter.Duration(f.Deadline); err != nil {
-			return nil, cli.Usagef("deadline %q: %w", f.Deadline, err)
+			return nil, cli.Usagef("deadline: %w", err)
 		}
 	}
 	w := millhand.NewWorkflow(f.Name, cfg)
@@ -168,10 +168,12 @@ func (s *workflowStep) add(w *millhand.Workflow, opts []millhand.StepOption) (*m
 	case s.Signal && s.Sleep == "" && s.Type == "":
 		return w.Signal(s.Name, opts...), nil
 	case s.Sleep != "" && !s.Signal && s.Type == "":
-		var d time.Duration
 		d, err := filter.Duration(s.Sleep)
+		if errors.Is(err, timespan.ErrTooLong) {
+			return nil, cli.Usagef("step %q: sleep %q: too long: at most 3650d", s.Name, s.Sleep)
+		}
 		if err != nil {
-			return nil, cli.Usagef("step %q: sleep %q: %w", s.Name, s.Sleep, err)
+			return nil, cli.Usagef("step %q: sleep: %w", s.Name, err)
 		}
 		return w.Sleep(s.Name, d, opts...), nil
 	case s.Type != "" && !s.Signal && s.Sleep == "":

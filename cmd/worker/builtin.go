@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // addBuiltin registers types to try Millhand with.
@@ -31,8 +32,11 @@ type sleepArgs struct {
 func (sleepArgs) Type() string { return "sleep" }
 
 func nap(ctx context.Context, j *millhand.Job[sleepArgs]) error {
-	d, err := time.ParseDuration(j.Args.For)
-	if err != nil || d < 0 {
+	d, err := timespan.Parse(j.Args.For)
+	switch {
+	case errors.Is(err, timespan.ErrTooLong):
+		return millhand.Permanent(errors.New("for: too long: at most " + timespan.LongestText))
+	case err != nil || d < 0:
 		return millhand.Permanent(errors.New(`want {"for":"50ms"}, with a duration of 0 or more`)) // err quotes the payload
 	}
 	t := time.NewTimer(d)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -141,7 +142,10 @@ func (c *config) addQueues(flags []string) error {
 		n := 1
 		if weighted {
 			var err error
-			if n, err = strconv.Atoi(weight); err != nil || n < 1 {
+			if n, err = strconv.Atoi(weight); errors.Is(err, strconv.ErrRange) && n > 0 { // which leaves the largest number
+				err = nil
+			}
+			if err != nil || n < 1 {
 				return cli.Usagef("--queue %q: the weight must be a whole number from 1", f)
 			}
 			if err := checkWeight(n); err != nil {

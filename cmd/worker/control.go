@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // Bounds of what is read of a command that writes without end.
@@ -116,6 +118,9 @@ func parseProgress(text string) (done, total int64, note string, err error) {
 
 func parseCount(text string) (int64, error) {
 	n, err := strconv.ParseUint(text, 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
+		return 0, fmt.Errorf("%s is too large: at most %d", text, math.MaxInt64)
+	}
 	if err != nil {
 		return 0, errors.New("want progress DONE or progress DONE/TOTAL, with whole numbers")
 	}
@@ -123,9 +128,9 @@ func parseCount(text string) (int64, error) {
 }
 
 func parseDelay(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(strings.TrimSpace(text))
-	if err == nil && (d < 0 || d > longestDelay) {
-		err = fmt.Errorf("%v: want a duration of at most 10 years", d)
+	d, err := timespan.Parse(strings.TrimSpace(text))
+	if errors.Is(err, timespan.ErrTooLong) || err == nil && (d < 0 || d > longestDelay) {
+		return 0, fmt.Errorf("%s: want a duration of at most 10 years (87840h)", strings.TrimSpace(text))
 	}
 	return d, err
 }

@@ -35,7 +35,9 @@ func TestControlLines(t *testing.T) {
 		{said: "snooze 1h\nsnooze soon\n", want: millhand.Snooze(time.Hour), ignored: `line="snooze soon"`},
 		{said: "snooze -1s\n", want: failed, ignored: "at most 10 years"},
 		{said: "snooze 100000h\n", want: failed, ignored: "at most 10 years"},
-		{said: "snooze\n", want: failed, ignored: "invalid duration"},
+		{said: "snooze 99999999h\n", want: failed, ignored: "99999999h: want a duration of at most 10 years (87840h)"},
+		{said: "progress 99999999999999999999\n", want: failed, ignored: "99999999999999999999 is too large: at most 9223372036854775807"},
+		{said: "snooze\n", want: failed, ignored: "is no duration"},
 		{said: "SNOOZE 1h\nnoise\x00\xff\n", want: failed, ignored: "want progress, retry-after or snooze"},
 		{said: strings.Repeat(" ", controlLine) + "snooze 1h\nretry-after 1s\n", want: millhand.RetryAfter(time.Second, failed)},
 	} {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -15,7 +16,10 @@ func (b *Bytes) Set(s string) error {
 	digits := strings.TrimLeft(s, "0123456789")
 	n, err := strconv.ParseInt(strings.TrimSuffix(s, digits), 10, 64)
 	unit, known := unitOf(digits)
-	if err != nil || !known || n < 1 || n > math.MaxInt64/unit {
+	switch {
+	case known && (errors.Is(err, strconv.ErrRange) || err == nil && n > math.MaxInt64/unit):
+		return fmt.Errorf("%q is too large: at most 8388607TiB", s)
+	case err != nil || !known || n < 1:
 		return fmt.Errorf("%q: want a size such as 500000, 64MiB or 10GiB", s)
 	}
 	*b = Bytes(n * unit)

@@ -1,13 +1,17 @@
 package configfile
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // A Count is a whole number. Notations that another reader of YAML might take for another
@@ -17,6 +21,9 @@ type Count int
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (c *Count) UnmarshalYAML(n *yaml.Node) error {
 	v, err := strconv.Atoi(n.Value)
+	if errors.Is(err, strconv.ErrRange) && !strings.HasPrefix(n.Value, "-") {
+		return At(n, fmt.Errorf("%s is too large: at most %d", Shown(n), math.MaxInt))
+	}
 	if err != nil || strconv.Itoa(v) != n.Value {
 		return At(n, fmt.Errorf("%s: want a whole number such as 100", Shown(n)))
 	}
@@ -53,7 +60,10 @@ type Duration time.Duration
 
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	v, err := time.ParseDuration(n.Value)
+	v, err := timespan.Parse(n.Value)
+	if errors.Is(err, timespan.ErrTooLong) {
+		return At(n, err)
+	}
 	if err != nil {
 		return At(n, fmt.Errorf("%s is no duration such as 30s", Shown(n)))
 	}

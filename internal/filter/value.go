@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/timespan"
 )
 
 // A kind is what the values of a key are.
@@ -192,17 +193,23 @@ func number(k kind, written string) (int64, error) {
 		return int64(d), err
 	}
 	n, err := strconv.ParseInt(written, 10, 32)
-	if err != nil || n < 0 {
+	switch {
+	case errors.Is(err, strconv.ErrRange) && !strings.HasPrefix(written, "-"):
+		return 0, fmt.Errorf("%q is too large: at most %d", written, math.MaxInt32)
+	case err != nil || n < 0:
 		return 0, fmt.Errorf("%q is no number, such as 3, >3 or 3..5", written)
 	}
 	return n, nil
 }
 
 func (v *Value) setTime() error {
-	if d, err := Duration(v.Text); err == nil {
-		if d < 0 {
-			return fmt.Errorf("%s is ahead; want how long ago it is, such as 10m, or a time", v.Text)
-		}
+	d, err := Duration(v.Text)
+	switch {
+	case errors.Is(err, timespan.ErrTooLong):
+		return err
+	case err == nil && d < 0:
+		return fmt.Errorf("%s is ahead; want how long ago it is, such as 10m, or a time", v.Text)
+	case err == nil:
 		v.ago = d
 		return nil
 	}
@@ -220,36 +227,49 @@ func Time(written string) (time.Time, error) {
 	return t, nil
 }
 
-// maxDuration is more than any job has lived, and far from what would overflow.
-const maxDuration = 100 * 365 * 24 * time.Hour
+// maxDuration is more than any job has lived, and far from what would overflow. longest is that in words.
+const (
+	maxDuration = 100 * 365 * 24 * time.Hour
+	longest     = "36500d, which are 100 years"
+)
 
 const day = 24 * time.Hour
 
-// Duration reads a duration of Go, which may begin with days: 7d, 1d12h, 90s.
+// Duration reads a duration of Go, which may begin with days: 7d, 1d12h, 90s. Its error wraps
+// [timespan.ErrTooLong] for one that is longer than 100 years.
 func Duration(written string) (time.Duration, error) {
-	invalid := fmt.Errorf("%q is no duration, such as 90s, 10m, 1h30m or 7d", written)
+	invalid, tooLong := fmt.Errorf("%q is no duration, such as 90s, 10m, 1h30m or 7d", written), timespan.TooLong(written, longest)
 	number, negative := strings.CutPrefix(written, "-")
 	days, rest, hasDays := strings.Cut(number, "d")
 	var d time.Duration
 	if hasDays {
 		n, err := strconv.ParseUint(days, 10, 32)
-		if err != nil || n > uint64(maxDuration/day) {
+		switch {
+		case err != nil && !errors.Is(err, strconv.ErrRange), rest != "" && !isSpan(rest):
 			return 0, invalid
+		case err != nil || n > uint64(maxDuration/day):
+			return 0, tooLong
 		}
 		d, number = time.Duration(n)*day, rest
 	}
 	if !hasDays || rest != "" {
-		more, err := time.ParseDuration(number)
-		if err != nil || more < 0 || more > maxDuration || strings.ContainsAny(number[:1], "+-") {
+		more, err := timespan.Parse(number)
+		switch {
+		case !isSpan(number):
 			return 0, invalid
+		case err != nil || more > maxDuration:
+			return 0, tooLong
 		}
 		d += more
 	}
 	switch {
 	case d > maxDuration:
-		return 0, fmt.Errorf("%s is longer than 100 years", written)
+		return 0, tooLong
 	case negative:
 		return -d, nil
 	}
 	return d, nil
 }
+
+// isSpan reports whether a text is a duration of Go without a sign.
+func isSpan(text string) bool { return timespan.Is(text) && !strings.ContainsAny(text[:1], "+-") }

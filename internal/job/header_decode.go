@@ -55,7 +55,7 @@ func (d *decoder) sequence() uint64 {
 func (d *decoder) duration() time.Duration {
 	t, err := time.ParseDuration(d.value)
 	if err != nil || t < 0 {
-		d.fail("want a duration such as 30s")
+		d.fail("want a duration such as 30s, at most 2562047h")
 		return 0
 	}
 	return t
