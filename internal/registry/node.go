@@ -85,6 +85,9 @@ type Pipeline struct {
 	Partitions []Partition `json:"partitions,omitempty"` // that it has
 }
 
+// MaxPartitions is how many partitions a stream may have for those who share it out.
+const MaxPartitions = 1024
+
 // A Partition is one that a pipeline reads.
 type Partition struct {
 	Partition int      `json:"partition"`
@@ -169,6 +172,9 @@ func nodeOf(e stream.Entry) (n Node, ok bool) {
 		return Node{}, false
 	}
 	n.ID, n.Seen = id, e.Time.UTC()
+	for i := range n.Pipelines { // whoever shows them makes a line of each
+		n.Pipelines[i].Of = min(n.Pipelines[i].Of, MaxPartitions)
+	}
 	if e.TTL > 0 {
 		n.Ends = n.Seen.Add(e.TTL)
 	}

@@ -42,11 +42,12 @@ func TestSnapshotHasPipelines(t *testing.T) {
 		put(registry.Node{ID: "a", Host: "h", PID: 1, Pipelines: crm("full", 3, part(0, 5, 7.5), part(1, 2, 1))})
 		put(registry.Node{ID: "b", Host: "h", PID: 2, Pipelines: crm("asking", 1, part(1, 4, 2), part(2, 0, 0))})
 		put(registry.Node{ID: "w", Host: "h", PID: 1, Queues: []string{"crm"}, Types: []string{"CHANGES"}, Pipelines: []registry.Pipeline{{Name: "crm"}, {Name: "push", InHand: 2}}})
+		put(registry.Node{ID: "z", Host: "h", PID: 3, Pipelines: []registry.Pipeline{{Name: "zz", Stream: "S", Of: 1 << 40}}}) // no process of ours
 		snap, err := m.view.Snapshot(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(snap.Workers) != 1 || len(snap.Readers) != 2 || len(snap.Pipelines) != 2 {
+		if len(snap.Workers) != 1 || len(snap.Readers) != 3 || len(snap.Pipelines) != 3 || len(snap.Pipelines[2].Partitions) != registry.MaxPartitions {
 			t.Fatalf("workers %v, readers %v, pipelines %+v", snap.Workers, snap.Readers, snap.Pipelines)
 		}
 		p := snap.Pipelines[0]

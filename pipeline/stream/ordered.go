@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/registry"
 	internal "github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/pipeline"
 )
@@ -56,7 +57,7 @@ type OrderedConfig struct {
 const (
 	partitionToken = "{partition}"
 	defaultCommit  = time.Second
-	maxPartitions  = 1024
+	maxPartitions  = registry.MaxPartitions
 	prefetch       = 256 // messages that a partition has ready
 )
 
