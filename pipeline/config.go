@@ -46,7 +46,8 @@ type Config[T any] struct {
 	// in the order they came in, and different keys do not wait for each other. Messages with an empty
 	// key are in no order. nil: in no order, unless the source is ordered, which its method Ordered() bool
 	// says; then by the Key of the delivery. If all that may be in hand waits for one key, the others wait
-	// too. A processor of a pipeline with an order has one message at a time.
+	// too. A processor of a pipeline with an order has messages of one key at a time, and goes on to another
+	// key after a millisecond, if it is not within a message then.
 	//
 	// Values reach the batchers in the same order, and those of one key are handled in it.
 	OrderBy func(*Message[T]) string

@@ -33,10 +33,14 @@ func (d *spread[T]) Dispatch(events []*Message[T], out stages.Outbox[*Message[T]
 	return taken
 }
 
-// byKey gives the messages of a key one after the other to whichever processor is free. A message is in
-// the way of the later ones of its key until passed is told, which is when it is out of Process, and
-// settled if it has failed. Messages that wait for that are held; those that wait only for a processor are
-// ahead.
+// maxRun is how many messages of a key a processor is given at once.
+const maxRun = 64
+
+// byKey gives the messages of a key one after the other to whichever processor is free. A processor is
+// given a message with those of its key that wait behind it, and they are in the way of the later ones until
+// passed is told, which is when the last of them is out of Process, and settled if it has failed. What the
+// processor has not begun it may return. Messages that wait for that are held; those that wait only for a
+// processor are ahead.
 type byKey[T any] struct {
 	ahead     int // how many messages to have ready for each processor
 	consumers []keyConsumer
@@ -53,9 +57,10 @@ type keyConsumer struct {
 }
 
 type keyState[T any] struct {
-	busy  bool // one of its messages is ready, or on a processor
-	holds int  // of its messages that fail in a batch
-	queue []*Message[T]
+	busy    bool // one of its messages is ready, or some are on a processor
+	holds   int  // of its messages that fail in a batch
+	queue   []*Message[T]
+	blocked atomic.Bool // holds > 0, for the processor that has some
 }
 
 func (d *byKey[T]) Subscribe(c stages.ConsumerID, _ stages.SubscribeOptions[*Message[T]]) error {
@@ -103,6 +108,7 @@ func (d *byKey[T]) Dispatch(events []*Message[T], out stages.Outbox[*Message[T]]
 			k = &keyState[T]{}
 			d.keys[m.envelope.key] = k
 		}
+		m.of = k
 		if k.busy || k.holds > 0 || len(k.queue) > 0 {
 			k.queue = append(k.queue, m)
 			d.waits.Add(1)
@@ -115,13 +121,14 @@ func (d *byKey[T]) Dispatch(events []*Message[T], out stages.Outbox[*Message[T]]
 	return taken
 }
 
-// deliver gives what is ready to those who want it, one each in turn.
+// deliver gives what is ready to those who want it, one each in turn, with what waits behind it.
 func (d *byKey[T]) deliver(out stages.Outbox[*Message[T]]) {
 	n := 0
 	for ; n < len(d.ready) && d.demand > 0; n++ {
 		for d.consumers[0].demand == 0 {
 			d.turn()
 		}
+		d.follow(d.ready[n])
 		out.Deliver(d.consumers[0].id, d.ready[n:n+1])
 		d.consumers[0].demand--
 		d.demand--
@@ -131,6 +138,16 @@ func (d *byKey[T]) deliver(out stages.Outbox[*Message[T]]) {
 	if d.ready = d.ready[n:]; len(d.ready) == 0 {
 		d.ready = nil
 	}
+}
+
+// follow has the messages that wait behind m go with it.
+func (d *byKey[T]) follow(m *Message[T]) {
+	if m.of == nil {
+		return
+	}
+	n := min(len(m.of.queue), maxRun-1)
+	m.behind, m.of.queue = m.of.queue[:n:n], m.of.queue[n:]
+	d.waits.Add(int64(-n))
 }
 
 func (d *byKey[T]) turn() {
@@ -147,6 +164,16 @@ func (d *byKey[T]) passed(key string, out stages.Outbox[*Message[T]]) {
 	}
 }
 
+// returned takes back the last ones of the messages of a key that a processor has, and lets others go.
+func (d *byKey[T]) returned(rest []*Message[T], out stages.Outbox[*Message[T]]) {
+	key := rest[0].envelope.key
+	if k := d.keys[key]; k != nil {
+		k.queue = slices.Concat(rest, k.queue)
+		d.waits.Add(int64(len(rest)))
+		d.passed(key, out)
+	}
+}
+
 // hold keeps the messages of a key from processors until unhold is told.
 func (d *byKey[T]) hold(key string) {
 	k := d.keys[key]
@@ -156,6 +183,7 @@ func (d *byKey[T]) hold(key string) {
 	}
 	if k.holds++; k.holds == 1 {
 		d.held.Add(1)
+		k.blocked.Store(true)
 	}
 	ready := slices.IndexFunc(d.ready, func(m *Message[T]) bool { return m.envelope.key == key })
 	if ready >= 0 { // no processor has it yet: it waits, too
@@ -173,6 +201,7 @@ func (d *byKey[T]) unhold(key string, out stages.Outbox[*Message[T]]) {
 	}
 	if k.holds--; k.holds == 0 {
 		d.held.Add(-1)
+		k.blocked.Store(false)
 	}
 	d.next(key, k, out)
 }

@@ -50,11 +50,17 @@ func TestByKey(t *testing.T) {
 	}
 	want("nobody asks", 0, 5)
 	d.Ask(0, 1, out)
-	want("one asks", 1, 4, 1)
+	want("one asks", 1, 3, 1)
+	if len(messages[0].behind) != 1 || messages[0].behind[0] != messages[1] {
+		t.Errorf("%d go with the first", len(messages[0].behind))
+	}
 	d.Ask(1, 1, out)
-	want("another asks", 2, 3, 3)
+	want("another asks", 2, 2, 3)
 	d.hold("a")
-	d.passed("a", out)
+	if !messages[1].of.blocked.Load() {
+		t.Error("the processor that has messages of the key is not told that it is held")
+	}
+	d.returned(messages[1:2], out)
 	d.Ask(0, 1, out)
 	want("a key is held", 3, 2, 4)
 	d.unhold("a", out)

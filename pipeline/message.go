@@ -21,6 +21,11 @@ type Message[T any] struct {
 	Meta    map[string]string // what is known about it
 
 	envelope envelope
+
+	// Of the key dispatcher, and of the processor that has the message.
+	of       *keyState[T]  // its key's; nil: it has none
+	behind   []*Message[T] // that go with it
+	prepared bool
 }
 
 // An Envelope is a [Message] of whatever type.

@@ -26,7 +26,6 @@ type typedRun[T any] struct {
 	config   *Config[T]
 	demand   int
 	producer *stages.Producer[*Message[T]]
-	parts    sync.WaitGroup
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // of the processors: SetConcurrency starts some later
@@ -72,7 +71,7 @@ func (p *Pipeline[T]) begin(ctx context.Context) (*typedRun[T], error) {
 	r := &typedRun[T]{config: c, demand: p.demand, run: &run{
 		name: c.Name, log: c.Logger.With(slog.String("pipeline", c.Name)), failures: c.OnFailure.withDefaults(),
 		ordered: ordered(c), described: c.Batchers, account: newAccount(c.InFlight), counts: &p.counts,
-		observe: c.Observe, around: wrapped(c.Use),
+		observe: c.Observe, around: wrapped(c.Use), parts: new(sync.WaitGroup),
 	}}
 	if c.Failed != nil {
 		r.failed = func(ctx context.Context, failed []*envelope) {
@@ -126,7 +125,7 @@ func (r *typedRun[T]) makeProducer() (err error) {
 	c.Buffer = new(stages.Unlimited)
 	c.Dispatcher = func() stages.Dispatcher[*Message[T]] { return &spread[T]{} }
 	if r.ordered {
-		r.keys = &byKey[T]{ahead: defaultDemand, keys: map[string]*keyState[T]{}}
+		r.keys = &byKey[T]{ahead: max(defaultDemand, r.demand), keys: map[string]*keyState[T]{}}
 		c.Dispatcher = func() stages.Dispatcher[*Message[T]] { return r.keys }
 		r.passed = r.tells((*byKey[T]).passed)
 		r.hold = r.tells(func(d *byKey[T], key string, _ stages.Outbox[*Message[T]]) { d.hold(key) })
@@ -145,6 +144,13 @@ func (r *typedRun[T]) tells(f func(d *byKey[T], key string, out stages.Outbox[*M
 	}
 }
 
+// returnRest returns messages of a key to where they came from: the last of those that a processor was given.
+func (r *typedRun[T]) returnRest(rest []*Message[T]) {
+	_ = r.producer.Tell(func(_ stages.Dispatcher[*Message[T]], out stages.Outbox[*Message[T]]) { // as above
+		r.keys.returned(rest, out)
+	})
+}
+
 // addWorker makes a processor.
 func (r *typedRun[T]) addWorker() (err error) {
 	w := &worker[T]{run: r, group: group{run: r.run}}
@@ -154,7 +160,7 @@ func (r *typedRun[T]) addWorker() (err error) {
 	}
 	o := stages.SubscribeOptions[*Message[T]]{MaxDemand: r.demand, Cancel: stages.Temporary, Resubscribe: true}
 	if r.ordered {
-		o.MaxDemand, o.MinDemand = 1, new(0) // a message that takes long has none behind it
+		o.MaxDemand, o.MinDemand = 1, new(0) // a message that takes long has none of another key behind it
 	}
 	if _, err = w.consumer.Subscribe(r.producer, o); err == nil {
 		r.workers = append(r.workers, w)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -23,7 +23,8 @@ type run struct {
 	around    Handler                            // middleware; nil: there is none
 	failed    func(context.Context, []*envelope) // nil: nobody wants to know
 
-	folds []batching // those of batchers that keep to an order
+	folds []batching      // those of batchers that keep to an order
+	parts *sync.WaitGroup // all goroutines
 
 	work    context.Context //nolint:containedctx // ends with ErrHandedBack, for all that runs
 	abort   context.CancelCauseFunc
@@ -66,23 +67,8 @@ func (r *run) during(lives ...context.Context) (ctx context.Context, done func()
 	if slices.Contains(lives, nil) {
 		return r.work, func() {}
 	}
-	ctx, cancel := context.WithCancelCause(r.work)
-	left := new(atomic.Int64)
-	left.Store(int64(len(lives)))
-	stops := make([]func() bool, len(lives))
-	for i, life := range lives {
-		stops[i] = context.AfterFunc(life, func() {
-			if left.Add(-1) == 0 {
-				cancel(context.Cause(life))
-			}
-		})
-	}
-	return ctx, func() {
-		for _, stop := range stops {
-			stop()
-		}
-		cancel(nil)
-	}
+	c := &callContext{Context: r.work, lives: slices.Clone(lives)}
+	return c, c.end
 }
 
 func (r *run) logLost(batcher string, e *envelope) {

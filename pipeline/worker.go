@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"github.com/millhand/millhand/internal/stages"
 )
@@ -19,12 +20,14 @@ type worker[T any] struct {
 
 	messages []*Message[T] // of the group; none: nothing is in work
 	prepared bool
+	first    int // the first message that is left to finish
 	next     int // the message that is, or comes next, in Process
 	calling  bool
 	attempt  int
 	result   error
 	failed   []bool // by message
 	ended    []*envelope
+	turn     turn // of a group that is of one key
 }
 
 // live works until ctx ends and what was delivered has been handled.
@@ -42,23 +45,42 @@ func (w *worker[T]) live(ctx context.Context) {
 
 func (w *worker[T]) handle(_ context.Context, batch []*Message[T]) error { //nolint:unparam // as a consumer calls it
 	w.messages = append(w.messages[:0], batch...)
+	for _, m := range batch {
+		w.messages = append(w.messages, m.behind...)
+		m.behind = nil
+	}
 	w.work()
 	return nil
 }
 
 // work brings the group to its end, from wherever it is.
 func (w *worker[T]) work() {
-	if len(w.messages) == 0 {
-		return
+	for len(w.messages) > 0 {
+		if !w.prepared {
+			w.prepared = true
+			w.prepare()
+		}
+		run := w.messages[0].of != nil && len(w.messages) > 1
+		if run && w.next == 0 {
+			w.turn.begin(w.run.run)
+		}
+		for w.next < len(w.messages) && !w.pausesBefore(w.messages[w.next]) {
+			w.process(w.messages[w.next])
+			if run && w.first < w.next && !w.failed[w.first] {
+				w.leave(&w.messages[w.first].envelope)
+			}
+		}
+		w.finish()
 	}
-	if !w.prepared {
-		w.prepared = true
-		w.prepare()
+}
+
+// pausesBefore reports whether what was processed before a message of the same key is to be finished first:
+// it has failed, or the key is held, or has had its turn.
+func (w *worker[T]) pausesBefore(m *Message[T]) bool {
+	if m.of == nil || w.next == 0 || w.calling || w.attempt > 0 {
+		return false
 	}
-	for w.next < len(w.messages) {
-		w.process(w.messages[w.next])
-	}
-	w.finish()
+	return w.failed[w.next-1] || m.of.blocked.Load() || w.turn.over.Load()
 }
 
 func (w *worker[T]) prepare() {
@@ -66,12 +88,15 @@ func (w *worker[T]) prepare() {
 	if c.Prepare == nil || w.run.work.Err() != nil {
 		return
 	}
-	s := w.run.span("prepare", len(w.messages))
-	err := w.run.verdict(contained(func() error { return c.Prepare(w.run.work, w.messages) }))
-	if err != nil {
-		for _, m := range w.messages {
-			m.Fail(err)
-		}
+	fresh := slices.DeleteFunc(slices.Clone(w.messages), func(m *Message[T]) bool { return m.prepared })
+	if len(fresh) == 0 {
+		return
+	}
+	s := w.run.span("prepare", len(fresh))
+	err := w.run.verdict(contained(func() error { return c.Prepare(w.run.work, fresh) }))
+	for _, m := range fresh {
+		m.prepared = true
+		m.Fail(err)
 	}
 	s.end(0, err)
 }
@@ -143,16 +168,27 @@ func (w *worker[T]) done(failed bool) {
 	w.attempt = 0
 }
 
-// finish settles what has ended, hands on what was added, and lets the next messages of the keys go. So
-// values reach their batches in the order of Process, no message overtakes an earlier one that has failed,
-// and what has only values left to wait for ends with them.
+// leave hands on what a message of a run has added, at once: the next one may take long.
+func (w *worker[T]) leave(e *envelope) {
+	w.first++
+	ended := e.done()
+	if w.group.holds() {
+		w.group.commit(w.run.work)
+	}
+	w.turn.leave(e, ended)
+}
+
+// finish settles what has ended of what was processed, hands on what was added, and lets the next messages of
+// the key go. So values reach their batches in the order of Process, no message overtakes an earlier one that
+// has failed, and what has only values left to wait for ends with them.
 func (w *worker[T]) finish() {
 	r := w.run.run
+	done, rest := w.messages[w.first:w.next], w.messages[w.next:]
 	w.ended = w.ended[:0]
-	for i, m := range w.messages {
+	for i, m := range done {
 		e := &m.envelope
 		switch {
-		case !w.failed[i]:
+		case !w.failed[w.first+i]:
 			if e.done() {
 				w.ended = append(w.ended, e)
 			}
@@ -163,46 +199,49 @@ func (w *worker[T]) finish() {
 			w.ended = append(w.ended, e)
 		}
 	}
-	added := w.group.holds()
-	if !added {
-		w.pass(false)
+	failed, added := w.failed[w.next-1], w.group.holds()
+	if !failed && !added {
+		w.pass(rest)
 	}
+	w.turn.end()
 	r.settle(w.ended)
 	if added {
 		w.group.commit(r.work)
-		w.pass(false)
 	}
-	w.pass(true)
-	w.tellFolds()
-	n := len(w.messages)
-	clear(w.messages)
+	goesOn := failed && len(rest) > 0 && !rest[0].of.blocked.Load()
+	if (failed || added) && !goesOn {
+		w.pass(rest)
+	}
+	w.left(done)
+	kept := 0
+	if goesOn {
+		kept = copy(w.messages, rest)
+	}
+	clear(w.messages[kept:])
 	clear(w.ended)
-	w.messages, w.failed, w.next, w.prepared = w.messages[:0], w.failed[:0], 0, false
-	r.account.update(func() { r.account.before -= n })
+	w.messages, w.failed, w.first, w.next, w.prepared = w.messages[:kept], w.failed[:0], 0, 0, goesOn
 }
 
-// tellFolds lets folds go on with the messages.
-func (w *worker[T]) tellFolds() {
-	if len(w.run.folds) == 0 {
-		return
-	}
-	all := make([]*envelope, len(w.messages))
-	for i, m := range w.messages {
-		all[i] = &m.envelope
-	}
-	for _, f := range w.run.folds {
-		f.left(all)
-	}
-}
-
-// pass lets those who wait for messages that failed, or did not, go.
-func (w *worker[T]) pass(failed bool) {
-	if w.run.passed == nil {
-		return
-	}
-	for i, m := range w.messages {
-		if w.failed[i] == failed && m.envelope.key != "" {
-			w.run.passed(m.envelope.key)
+// left notes that messages are out of Process, and lets folds go on with them.
+func (w *worker[T]) left(done []*Message[T]) {
+	if len(w.run.folds) > 0 {
+		all := make([]*envelope, len(done))
+		for i, m := range done {
+			all[i] = &m.envelope
 		}
+		w.run.tellFolds(all)
+	}
+	n := len(done)
+	w.run.account.update(func() { w.run.account.before -= n })
+}
+
+// pass lets those who wait for the key of the messages go: first the rest of what this processor was given.
+func (w *worker[T]) pass(rest []*Message[T]) {
+	switch {
+	case w.run.passed == nil, w.messages[0].envelope.key == "":
+	case len(rest) > 0:
+		w.run.returnRest(slices.Clone(rest))
+	default:
+		w.run.passed(w.messages[0].envelope.key)
 	}
 }
