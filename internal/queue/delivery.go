@@ -51,7 +51,7 @@ type Delivery struct {
 // hold reads a message that the consumer of a type delivered, whose pull request was sent at
 // sent.
 func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, sent time.Time) (*Delivery, error) {
-	d, err := readMetadata(m)
+	d, err := stream.ReadMetadata(m)
 	if err != nil {
 		return nil, fmt.Errorf("delivery on %s: %w", m.Subject, err)
 	}
@@ -61,7 +61,7 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 	}{lease: lease{ackWait: ackWait, since: sent}}
 	h := &both.Delivery
 	h.store = s
-	h.Seq, h.Delivered, h.Pending, h.stored = d.seq, d.delivered, d.pending, d.time.UnixNano()
+	h.Seq, h.Delivered, h.Pending, h.stored = d.Seq, d.Delivered, d.Pending, d.Time.UnixNano()
 	h.Scheduled = len(m.Header[stream.HeaderScheduler]) > 0
 	h.holder = s.holder(s.deliveries.Add(1))
 	h.reply = m.Reply
@@ -73,7 +73,7 @@ func (s *Store) hold(m *nats.Msg, queue, typ job.Name, ackWait time.Duration, se
 		h.Life = lifeOf(h.Seq)
 	}
 	if h.EnqueuedAt.IsZero() {
-		h.EnqueuedAt = d.time
+		h.EnqueuedAt = d.Time
 	}
 	if err := h.readPlace(s.names, m.Subject); err != nil {
 		h.misplaced(queue, typ, m.Subject, err)

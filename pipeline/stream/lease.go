@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,39 +25,84 @@ func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
-// A lease is the right to something until it is confirmed again. Its Err is asked by those who are about to
-// use the right, and tells the time itself: a process that was stopped for long learns of it at once.
-//
-//nolint:containedctx // it is one
+// A lease is the right to something until it is confirmed again, and a context that ends with that. Its Err is
+// asked by those who are about to use the right, and tells the time itself: a process that was stopped for long
+// learns of it at once. There is one for each message in hand, and hardly any is waited for, so it is a context of
+// the usual kind only once somebody asks for Done.
 type lease struct {
-	context.Context
-	cancel context.CancelCauseFunc
-	lasts  time.Duration // from when a confirmed request was sent
-	cause  error         // of its loss
+	lasts time.Duration // from when a confirmed request was sent
+	cause error         // of its loss
 
-	mu    sync.Mutex
-	since time.Time
-	kept  bool // it was renewed
+	mu     sync.Mutex
+	since  time.Time
+	kept   bool            // it was renewed
+	lost   error           // nil: it is not
+	ending context.Context //nolint:containedctx // what Done is of; nil: nobody has asked
+	end    context.CancelCauseFunc
 }
 
 func newLease(lasts time.Duration, sent time.Time, cause error) *lease {
-	l := &lease{lasts: lasts, since: sent, cause: cause}
-	l.Context, l.cancel = context.WithCancelCause(context.Background())
-	return l
+	return &lease{lasts: lasts, since: sent, cause: cause}
 }
+
+// Deadline is none: it moves.
+func (l *lease) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func (l *lease) Done() <-chan struct{} { return l.wait().Done() }
 
 // Err ends the lease if its time is over.
 func (l *lease) Err() error {
-	if err := l.Context.Err(); err != nil {
-		return err
-	}
 	l.mu.Lock()
-	over := elapsed(l.since, time.Now()) >= l.lasts
-	l.mu.Unlock()
-	if over {
-		l.cancel(l.cause)
+	defer l.mu.Unlock()
+	if l.lost == nil && elapsed(l.since, time.Now()) >= l.lasts {
+		l.lose(l.cause)
 	}
-	return l.Context.Err()
+	if l.lost != nil {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value has the cause of the end only: it is what context.Cause asks for.
+func (l *lease) Value(key any) any {
+	l.mu.Lock()
+	none := l.lost == nil && l.ending == nil
+	l.mu.Unlock()
+	if none {
+		return nil
+	}
+	return l.wait().Value(key)
+}
+
+// wait returns a context that ends with the lease.
+func (l *lease) wait() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending == nil {
+		l.ending, l.end = context.WithCancelCause(context.Background())
+		if l.lost != nil {
+			l.end(l.lost)
+		}
+	}
+	return l.ending
+}
+
+// cancel ends the lease.
+func (l *lease) cancel(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose(cause)
+}
+
+// lose is cancel, with mu held.
+func (l *lease) lose(cause error) {
+	if l.lost != nil {
+		return
+	}
+	l.lost = cause
+	if l.end != nil {
+		l.end(cause)
+	}
 }
 
 // renew takes over a request that was sent at sent and is confirmed now. What is lost stays so.
@@ -91,7 +135,7 @@ type renewals struct {
 	ackWait atomic.Int64
 
 	mu      sync.Mutex
-	held    map[*held]struct{}
+	first   *held              // of those in hand
 	waiting map[string]renewal // by the last token of an inbox
 	next    int
 }
@@ -102,14 +146,18 @@ type renewal struct {
 }
 
 func newRenewals(nc *nats.Conn) *renewals {
-	return &renewals{nc: nc, held: map[*held]struct{}{}, waiting: map[string]renewal{}}
+	return &renewals{nc: nc, waiting: map[string]renewal{}}
 }
 
 func (r *renewals) keep(all []*held) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range all {
-		r.held[h] = struct{}{}
+		h.kept, h.next = true, r.first
+		if r.first != nil {
+			r.first.prev = h
+		}
+		r.first = h
 	}
 }
 
@@ -117,8 +165,24 @@ func (r *renewals) release(all []*held) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range all {
-		delete(r.held, h)
+		r.drop(h)
 	}
+}
+
+// drop is release of one, with mu held.
+func (r *renewals) drop(h *held) {
+	if !h.kept {
+		return
+	}
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		r.first = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	}
+	h.kept, h.prev, h.next = false, nil, nil
 }
 
 // run renews until ctx ends. Answers come on the connection's goroutine, so that none is dropped.
@@ -150,7 +214,10 @@ func (r *renewals) run(ctx context.Context) error {
 func (r *renewals) round(now time.Time) map[string]*held {
 	wait := time.Duration(r.ackWait.Load())
 	r.mu.Lock()
-	all := slices.Collect(maps.Keys(r.held))
+	var all []*held
+	for h := r.first; h != nil; h = h.next {
+		all = append(all, h)
+	}
 	r.mu.Unlock()
 	due := map[string]*held{}
 	for _, h := range all {
@@ -158,7 +225,7 @@ func (r *renewals) round(now time.Time) map[string]*held {
 		r.mu.Lock()
 		switch {
 		case lost:
-			delete(r.held, h)
+			r.drop(h)
 		case h.lease.due(now, wait/3):
 			r.next++
 			token := strconv.Itoa(r.next)

@@ -382,17 +382,13 @@ func (p *partition) take(ms []*nats.Msg, _ time.Time) error {
 	var gap error
 	var behind uint64
 	for _, m := range ms {
-		at, err := m.Metadata()
-		if err != nil || at.Sequence.Consumer != p.count+1 {
+		at, err := internal.ReadMetadata(m)
+		if err != nil || at.ConsumerSeq != p.count+1 {
 			gap = errGap
 			break
 		}
-		p.count, p.read, behind = at.Sequence.Consumer, at.Sequence.Stream, at.NumPending
-		header := m.Header
-		if header == nil {
-			header = nats.Header{}
-		}
-		all = append(all, &placed{of: p, Message: Message{Subject: m.Subject, Seq: at.Sequence.Stream, Time: at.Timestamp, Header: header, Data: m.Data}})
+		p.count, p.read, behind = at.ConsumerSeq, at.Seq, at.Pending
+		all = append(all, &placed{of: p, Message: messageOf(m, &at)})
 	}
 	p.group.mu.Lock()
 	if !p.leaving {

@@ -20,7 +20,11 @@ type held struct {
 	of      string // stream
 	attempt int
 	reply   string
-	lease   *lease
+	lease   lease
+
+	// Of renewals.
+	kept       bool
+	prev, next *held
 }
 
 // ID is the message's: where it is stored.
@@ -41,20 +45,23 @@ func traceOf(h nats.Header) pipeline.Trace {
 
 // hold reads a message that a request brought which was sent at sent.
 func (s *shared) hold(m *nats.Msg, sent time.Time) (*held, error) {
-	at, err := m.Metadata()
+	at, err := internal.ReadMetadata(m)
 	if err != nil {
 		return nil, err
 	}
+	return &held{
+		Message: messageOf(m, &at), of: s.cfg.Stream, attempt: int(at.Delivered), reply: m.Reply, //nolint:gosec // a count
+		lease: lease{lasts: leaseOf(time.Duration(s.renewals.ackWait.Load())), since: sent, cause: ErrLeaseLost},
+	}, nil
+}
+
+// messageOf is a delivery as decoders see it.
+func messageOf(m *nats.Msg, at *internal.Metadata) Message {
 	header := m.Header
 	if header == nil {
 		header = nats.Header{}
 	}
-	wait := time.Duration(s.renewals.ackWait.Load())
-	return &held{
-		Message: Message{Subject: m.Subject, Seq: at.Sequence.Stream, Time: at.Timestamp, Header: header, Data: m.Data},
-		of:      s.cfg.Stream, attempt: int(at.NumDelivered), reply: m.Reply, //nolint:gosec // a count
-		lease: newLease(leaseOf(wait), sent, ErrLeaseLost),
-	}, nil
+	return Message{Subject: m.Subject, Seq: at.Seq, Time: at.Time, Header: header, Data: m.Data}
 }
 
 // An answer is what the broker is told of a message.

@@ -327,7 +327,7 @@ func (s *shared) handBackReady() {
 
 // delivery decodes a message.
 func (s *Source[T]) delivery(h *held) pipeline.Delivery[T] {
-	d := pipeline.Delivery[T]{At: h.Time, Attempt: h.attempt, Acker: &s.shared, Ref: h, Context: h.lease}
+	d := pipeline.Delivery[T]{At: h.Time, Attempt: h.attempt, Acker: &s.shared, Ref: h, Context: &h.lease}
 	if h.attempt > s.cfg.Attempts {
 		d.Err = ErrCrashed
 		return d

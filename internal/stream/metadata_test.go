@@ -1,4 +1,4 @@
-package queue
+package stream
 
 import (
 	"fmt"
@@ -16,13 +16,16 @@ func TestDeliveryIsReadAsByTheLibrary(t *testing.T) {
 		reply := "$JS.ACK." + rapid.SampledFrom([]string{"", "", "", "_.HASH.", "D.HASH.", "x."}).Draw(t, "domain") + tail +
 			rapid.SampledFrom([]string{"", "", ".random", ".", "x"}).Draw(t, "end")
 		m := &nats.Msg{Reply: reply, Sub: new(nats.Subscription)}
-		got, err := readMetadata(m)
+		got, err := ReadMetadata(m)
 		md, wantErr := m.Metadata()
 		if wantErr != nil {
 			return
 		}
-		want := metadata{seq: md.Sequence.Stream, delivered: md.NumDelivered, pending: md.NumPending, time: md.Timestamp}
-		if err != nil || got.seq != want.seq || got.delivered != want.delivered || got.pending != want.pending || !got.time.Equal(want.time) {
+		want := Metadata{Seq: md.Sequence.Stream, ConsumerSeq: md.Sequence.Consumer, Delivered: md.NumDelivered, Pending: md.NumPending, Time: md.Timestamp}
+		if !got.Time.Equal(want.Time) {
+			t.Fatalf("%s: %v, want %v", reply, got.Time, want.Time)
+		}
+		if got.Time = want.Time; err != nil || got != want {
 			t.Fatalf("%s: %+v, %v, want %+v", reply, got, err, want)
 		}
 	})
