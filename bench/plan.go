@@ -24,6 +24,7 @@ type drainPlan struct {
 	workers int            // processes; default 1
 	nodes   int            // light workers in each process, of less concurrency; 0: one that is not
 	later   int            // jobs of the queue that are there for tomorrow
+	beside  bool           // the jobs are enqueued while the workers run
 
 	counting counting
 }

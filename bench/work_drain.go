@@ -57,9 +57,12 @@ func drain(plan drainPlan) func(context.Context, *testbed) (sample, error) {
 
 // run enqueues the jobs, starts the workers and measures until the last job is gone.
 func (p drainPlan) run(ctx context.Context, s *testbed, brokers []*process, url string) (sample, error) {
-	got, err := p.fill(ctx, s, brokers, url)
-	if err != nil {
-		return nil, err
+	var got sample
+	var err error
+	if !p.beside {
+		if got, err = p.fill(ctx, s, brokers, url); err != nil {
+			return nil, err
+		}
 	}
 	workers, err := p.startWorkers(ctx, s, url)
 	if err != nil {
@@ -71,6 +74,11 @@ func (p drainPlan) run(ctx context.Context, s *testbed, brokers []*process, url 
 	}
 	for _, w := range workers {
 		if err := w.call("start", nil, nil); err != nil {
+			return nil, err
+		}
+	}
+	if p.beside {
+		if got, err = p.fill(ctx, s, brokers, url); err != nil {
 			return nil, err
 		}
 	}

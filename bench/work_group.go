@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,7 @@ import (
 // Contestants of groupWork.
 const (
 	twoWorkers  = "drain, two workers"
+	twoBeside   = "drain, two workers, enqueued meanwhile"
 	groupOfTwo  = "group, two workers"
 	groupKilled = "group, eight workers, one killed each 5 s"
 )
@@ -29,11 +31,15 @@ func groupWork(o options) work {
 		name: "group", about: "a group of a workflow: jobs that are counted, and what follows them",
 		contestants: []contestant{
 			{twoWorkers, drain(drainPlan{engine: mill, jobs: o.jobs, workers: 2})},
+			{twoBeside, drain(drainPlan{engine: mill, jobs: o.jobs, workers: 2, beside: true})},
 			{groupOfTwo, runGroup(drainPlan{engine: mill, jobs: o.jobs, workers: 2}, 0)},
 			{groupKilled, runGroup(drainPlan{engine: mill, jobs: o.jobs, workers: 8, takes: 200 * time.Millisecond}, 5*time.Second)},
 		},
 		rows: []row{
 			{title: "group of " + n + " no-op jobs, two workers", measure: "rate", unit: "jobs/s", of: groupOfTwo, against: twoWorkers, budget: budget{atLeast: 0.85}},
+			{title: "the same beside jobs that are enqueued meanwhile, as a group's are", measure: "rate", unit: "jobs/s", of: groupOfTwo, against: twoBeside},
+			{title: "CPU of the broker", measure: "broker", unit: "µs/job", digits: 1, of: groupOfTwo, beside: twoBeside},
+			{title: "CPU of the workers", measure: "worker", unit: "µs/job", digits: 1, of: groupOfTwo, beside: twoBeside},
 			{title: "from its last job to the next step", measure: "fanin", unit: "ms", digits: 1, of: groupOfTwo, budget: budget{atMost: 50}},
 			{title: "its results, read by that step", measure: "read", unit: "ms", of: groupOfTwo},
 			{title: "group of " + n + " jobs of 200 ms, eight workers, one killed each 5 s", measure: "rate", unit: "jobs/s", of: groupKilled},
@@ -54,7 +60,7 @@ type sumStep struct {
 func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *testbed) (sample, error) {
 	plan = plan.withDefaults()
 	return func(ctx context.Context, s *testbed) (sample, error) {
-		_, url, err := s.broker(ctx)
+		broker, url, err := s.broker(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +78,10 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 			return nil, err
 		}
 		defer func() { _ = g.stop() }() // what it ran has been looked at
+		before, err := usages(append(slices.Clone(workers), broker))
+		if err != nil {
+			return nil, err
+		}
 		began := time.Now()
 		ref, err := g.start(ctx, plan.jobs)
 		if err != nil {
@@ -93,11 +103,18 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 			return nil, err
 		}
 		if killed == 0 {
+			after, err := usages(append(slices.Clone(workers), broker))
+			if err != nil {
+				return nil, err
+			}
+			plan.addCosts(got, before, after)
 			got["rate"] = float64(plan.jobs) / saw.began.Sub(firstStart(scores)).Seconds()
 			got["fanin"] = ms(saw.began.Sub(lastEnd(scores)))
-			err = checkAll(plan.jobs, scores)
+			if err := checkAll(plan.jobs, scores); err != nil {
+				return nil, err
+			}
 		}
-		return got, errors.Join(err, s.endAll(workers))
+		return got, s.endAll(workers)
 	}
 }
 

@@ -56,15 +56,21 @@ func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, state work
 	if err != nil || g == nil {
 		return err
 	}
-	step := &g.Steps[m.Step]
-	if step.KeepResults && len(result) > 0 && state == workflow.Succeeded {
-		if err := s.storeResult(ctx, s.outSubject(m.Run, step.Name)+"."+strconv.Itoa(m.Job), m, result); err != nil {
+	if state == workflow.Succeeded && keepsResult(&g.Steps[m.Step], result) {
+		if err := s.storeGroupResult(ctx, g, m, result); err != nil {
 			return err
 		}
 	}
 	w := s.shardWriter(m)
 	defer s.leaveShard(w)
 	return w.end(ctx, g, workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: state})
+}
+
+func keepsResult(step *workflow.Step, result []byte) bool { return step.KeepResults && len(result) > 0 }
+
+// storeGroupResult stores what a job of a group has returned.
+func (s *Store) storeGroupResult(ctx context.Context, g *workflow.Graph, m workflow.Member, result []byte) error {
+	return s.storeResult(ctx, s.outSubject(m.Run, g.Steps[m.Step].Name)+"."+strconv.Itoa(m.Job), m, result)
 }
 
 // changeRoot writes what follows from the root of a group. It returns [errGone] if there is none of the

@@ -25,6 +25,10 @@ type shardKey struct {
 	shard     int
 }
 
+func keyOf(m workflow.Member) shardKey {
+	return shardKey{m.Run, m.Gen, m.Step, m.Job / workflow.ShardJobs}
+}
+
 // A shardWriter writes the bits of a shard. Whoever comes while another one writes waits, and then one of
 // those that wait writes for all of them.
 type shardWriter struct {
@@ -53,7 +57,7 @@ type shardEnd struct {
 
 // shardWriter returns the writer of the shard that a job is in, which is the caller's until leaveShard.
 func (s *Store) shardWriter(m workflow.Member) *shardWriter {
-	key := shardKey{m.Run, m.Gen, m.Step, m.Job / workflow.ShardJobs}
+	key := keyOf(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.shards[key]

@@ -238,6 +238,9 @@ func (s *Settler) Run(ctx context.Context) error {
 		if unlooked := s.tracker.takeUnlooked(); len(unlooked) > 0 {
 			slowPath.Go(func() { s.look(work, unlooked) })
 		}
+		if uncounted := s.tracker.takeUncounted(); len(uncounted) > 0 {
+			slowPath.Go(func() { s.countTogether(work, uncounted) })
+		}
 		for _, t := range start {
 			slowPath.Go(func() { s.settleSlowly(work, t) })
 		}

@@ -15,6 +15,19 @@ type Steps interface {
 	// what that opens. It is called between the event of the end and the removal of the message, by whoever
 	// does these, and so more than once if one of them dies.
 	Arrive(ctx context.Context, r *job.Record, end job.EventKind, result []byte) error
+
+	// Together reports whether r is one of many jobs whose ends are counted in one place.
+	Together(r *job.Record) bool
+
+	// ArriveTogether is Arrive of jobs that have succeeded and of which Together reports true, with as few
+	// writes as there are places. It returns an error for each of them.
+	ArriveTogether(ctx context.Context, ends []StepEnd) []error
+}
+
+// A StepEnd is that of a job which has succeeded.
+type StepEnd struct {
+	Record *job.Record
+	Result []byte
 }
 
 // CountSteps has c count the ends of steps. It is to be called before the store is used.
@@ -28,6 +41,29 @@ func (s *Store) arrive(ctx context.Context, r *job.Record, end job.EventKind, re
 		return nil
 	}
 	return s.steps.Arrive(ctx, r, end, result)
+}
+
+func (s *Store) countsTogether(r *job.Record) bool { return s.steps != nil && s.steps.Together(r) }
+
+// countTogether counts the ends of ts, whose events are stored, and then has their messages removed. More ends
+// come meanwhile, which are counted together next: so the more jobs end, the fewer writes each takes. What
+// cannot be counted this way is left to the slow path, which goes on for as long as the lease lives.
+func (s *Settler) countTogether(ctx context.Context, ts []*settlement) {
+	defer s.tracker.counted()
+	ends := make([]StepEnd, len(ts))
+	for i, t := range ts {
+		ends[i] = StepEnd{Record: &t.Record, Result: t.Result}
+	}
+	errs := s.store.steps.ArriveTogether(ctx, ends)
+	done := make([]*settlement, 0, len(ts))
+	for i, t := range ts {
+		if errs[i] != nil {
+			s.tracker.toSlowPath(ts[i : i+1])
+			continue
+		}
+		done = append(done, t)
+	}
+	s.acknowledge(done)
 }
 
 // arrive counts the end of t in its workflow, for as long as the job is in hand.

@@ -58,6 +58,7 @@ func (t *settlement) Answered(_ uint64, err error) {
 func (s *Settler) stored(ts []*settlement) {
 	ts = s.tracker.claim(ts)
 	done := ts[:0]
+	var counts []*settlement
 	for i, t := range ts {
 		if !t.confirmed && t.keepsID() {
 			t.confirmed = true
@@ -69,10 +70,23 @@ func (s *Settler) stored(ts []*settlement) {
 			t.confirmed = true
 			t.count()
 		}
-		if t.InWorkflow() { // it is to be counted there first
+		switch {
+		case !t.InWorkflow():
+			done = append(done, t)
+		case s.store.countsTogether(&t.Record):
+			counts = append(counts, t)
+		default:
 			s.tracker.toSlowPath(ts[i : i+1])
-			continue
 		}
+	}
+	s.tracker.toCount(counts)
+	s.acknowledge(done)
+}
+
+// acknowledge ends ts, of which nothing is left but their messages. It uses the slice.
+func (s *Settler) acknowledge(ts []*settlement) {
+	done := ts[:0]
+	for i, t := range ts {
 		if t.Alive() != nil || s.store.nc.Publish(t.reply, s.store.ackBody) != nil {
 			s.tracker.toSlowPath(ts[i : i+1])
 			continue

@@ -8,26 +8,28 @@ import (
 
 // A settleState says who owns a settlement.
 //
-//	                      ┌─── its id is to be kept ──┐
-//	                      ▼                           │
-//	a success ──────► queuedFast ──► inFlight ──► answered ──► settled
-//	   │ its id is old    ▲              │ lost       │ not stored, or the lease is lost
-//	   ▼                  │              ▼            │
-//	queuedLook ──► looking┘          queuedSlow ◄─────┴── all others
+//	                      ┌─── its id is to be kept ──┐  ┌─► queuedCount ──► counting: of a group
+//	                      ▼                           │  │                      │
+//	a success ──────► queuedFast ──► inFlight ──► answered ──► settled ◄────────┤
+//	   │ its id is old    ▲              │ lost       │ not stored, or the lease is lost, or not counted
+//	   ▼                  │              ▼            │                         │
+//	queuedLook ──► looking┘          queuedSlow ◄─────┴── all others ◄──────────┘
 //	                                     ▼    ▲ Run was restarted
 //	                                   slow ──┴──────────────► settled
 type settleState uint8
 
 const (
-	unowned    settleState = iota // it was not handed to a settler
-	queuedLook                    // Run's, which is to have it looked whether its id has a last event
-	looking                       // the looker's, who queues it again
-	queuedFast                    // Run's, which is to publish its event
-	inFlight                      // of whoever claims it first: the answer, or Run once that is overdue
-	answered                      // the claimer's, who acknowledges it or queues it again
-	queuedSlow                    // Run's, which is to start a goroutine for it
-	slow                          // its goroutine's, which goes by the rules step by step
-	settled                       // nobody's: it is over
+	unowned     settleState = iota // it was not handed to a settler
+	queuedLook                     // Run's, which is to have it looked whether its id has a last event
+	looking                        // the looker's, who queues it again
+	queuedFast                     // Run's, which is to publish its event
+	inFlight                       // of whoever claims it first: the answer, or Run once that is overdue
+	answered                       // the claimer's, who acknowledges it or queues it again
+	queuedCount                    // Run's, which is to have it counted in the group that it is of
+	counting                       // the counter's, who acknowledges it or queues it again
+	queuedSlow                     // Run's, which is to start a goroutine for it
+	slow                           // its goroutine's, which goes by the rules step by step
+	settled                        // nobody's: it is over
 )
 
 // fast reports whether a settlement is on the fast path, with the broker or with what it said.
@@ -44,6 +46,8 @@ type tracker struct {
 	taken      []*settlement            // what was queued before, its memory to be used again
 	unlooked   []*settlement            // those of open that are to be looked at, once somebody else has looked
 	looks      bool                     // somebody does
+	uncounted  []*settlement            // those of open that are to be counted, once somebody else has counted
+	counts     bool                     // somebody does
 	onFastPath int                      // how many of open are inFlight or answered
 	batchAbove int                      // with more of them, events are confirmed in batches
 	draining   bool                     // nothing more comes, so that the last one on the fast path has to wake Run
@@ -65,7 +69,9 @@ func (k *tracker) become(t *settlement, next settleState) {
 		k.queue = append(k.queue, t)
 	case inFlight, answered:
 		k.onFastPath++
-	case slow, looking: // in open, and nothing else
+	case queuedCount:
+		k.uncounted = append(k.uncounted, t)
+	case slow, looking, counting: // in open, and nothing else
 	case settled, unowned:
 		delete(k.open, t)
 	}
@@ -129,6 +135,43 @@ func (k *tracker) looked(ts []*settlement) {
 	for _, t := range ts {
 		k.become(t, queuedFast)
 	}
+	k.mu.Unlock()
+	wake(k.wake)
+}
+
+// toCount queues ts, which are the caller's, to be counted in their groups.
+func (k *tracker) toCount(ts []*settlement) {
+	if len(ts) == 0 {
+		return
+	}
+	k.mu.Lock()
+	for _, t := range ts {
+		k.become(t, queuedCount)
+	}
+	k.mu.Unlock()
+	wake(k.wake)
+}
+
+// takeUncounted hands over those that are to be counted, all together: none while somebody counts. Whoever
+// gets any is to call counted.
+func (k *tracker) takeUncounted() []*settlement {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.counts || len(k.uncounted) == 0 {
+		return nil
+	}
+	ts := k.uncounted
+	k.uncounted, k.counts = nil, true
+	for _, t := range ts {
+		k.become(t, counting)
+	}
+	return ts
+}
+
+// counted lets others be counted.
+func (k *tracker) counted() {
+	k.mu.Lock()
+	k.counts = false
 	k.mu.Unlock()
 	wake(k.wake)
 }
@@ -204,17 +247,17 @@ func (k *tracker) settled(ts ...*settlement) {
 func (k *tracker) restart() (tokens []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.draining, k.looks = false, false
+	k.draining, k.looks, k.counts = false, false, false
 	for t := range k.open {
 		switch t.state {
 		case inFlight:
 			k.become(t, queuedSlow)
 			tokens = append(tokens, t.token)
-		case slow:
+		case slow, counting:
 			k.become(t, queuedSlow)
 		case looking:
 			k.become(t, queuedFast)
-		case queuedFast, queuedSlow, queuedLook: // still queued
+		case queuedFast, queuedSlow, queuedLook, queuedCount: // still queued
 		case answered: // goes on by itself
 		case unowned, settled: // not open
 		}
@@ -229,11 +272,11 @@ func (k *tracker) drain() {
 	k.draining = true
 }
 
-// idle reports whether nothing is queued, looked at, or on the fast path.
+// idle reports whether nothing is queued, looked at, counted, or on the fast path.
 func (k *tracker) idle() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.queue) == 0 && len(k.unlooked) == 0 && !k.looks && k.onFastPath == 0
+	return len(k.queue) == 0 && len(k.unlooked) == 0 && !k.looks && len(k.uncounted) == 0 && !k.counts && k.onFastPath == 0
 }
 
 // each calls f with all settlements that are not over, with the lock held.

@@ -239,6 +239,9 @@ func (m Member) String() string {
 // again ends the text of a member that may have been published before.
 const again = "/again"
 
+// IsOfGroup reports whether the text of a member says that it is of a group.
+func IsOfGroup(member string) bool { return strings.Count(strings.TrimSuffix(member, again), "/") == 4 }
+
 // ParseMember is the inverse of [Member.String]. The error is an [*InvalidError].
 func ParseMember(s string) (Member, error) {
 	text, repeated := strings.CutSuffix(s, again)
