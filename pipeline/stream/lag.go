@@ -72,7 +72,7 @@ func (s *shared) lags() []pipeline.Lag {
 func (r *renewals) oldest() (at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for h := range r.held {
+	for h := r.first; h != nil; h = h.next {
 		if at.IsZero() || h.Time.Before(at) {
 			at = h.Time
 		}
