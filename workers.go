@@ -29,6 +29,24 @@ type WorkerInfo struct {
 	ByType map[string]WorkerLoad `json:"by_type,omitzero"`
 	// SlotsFree is how many more jobs it could run; nil: a worker of an earlier version does not say.
 	SlotsFree *int `json:"slots_free,omitempty"`
+	// QueueSlotsFree is that of queues that may have fewer jobs here than there are slots.
+	QueueSlotsFree map[string]int `json:"queue_slots_free,omitzero"`
+	// StrictWeights are the weights of its queues if those of more weight go before others; nil: slots are shared out.
+	StrictWeights map[string]int `json:"strict_weights,omitempty"`
+	// Objectives are how old the oldest ready jobs of queues may be as its configuration says, in seconds.
+	Objectives map[string]float64 `json:"objectives_s,omitzero"`
+	// Stuck is how many handlers were given up and still run.
+	Stuck int `json:"stuck,omitempty"`
+	// Rebuilt is when it last made a subscription again that had stopped delivering; zero: never.
+	Rebuilt time.Time `json:"rebuilt_at,omitzero"`
+	// ClockAhead is by how much its machine's clock is ahead of the broker's, in seconds.
+	ClockAhead float64 `json:"clock_ahead_s,omitempty"`
+	// DrainingSince is when it began to drain; zero: it does not.
+	DrainingSince time.Time `json:"draining_since,omitzero"`
+	// DrainTimeout is for how long it waits for its jobs when it stops, in seconds.
+	DrainTimeout float64 `json:"drain_timeout_s,omitempty"`
+	// NoStats says that it writes no statistics.
+	NoStats bool `json:"no_stats,omitempty"`
 	// Pipelines are those that take their messages through it. A process whose pipeline reads a stream is
 	// listed by itself, without queues, types and slots.
 	Pipelines []PipelineInfo `json:"pipelines,omitempty"`
@@ -185,8 +203,10 @@ func (c *Client) WatchWorkers(ctx context.Context) iter.Seq2[WorkerEvent, error]
 func workerOf(n registry.Node) WorkerInfo {
 	w := WorkerInfo{
 		ID: n.ID, Name: n.Name, Host: n.Host, PID: n.PID, Version: n.Version, Started: n.Started, State: WorkerState(n.State),
-		Queues: n.Queues, Types: n.Types, Concurrency: n.Concurrency,
+		Queues: notNil(n.Queues), Types: notNil(n.Types), Concurrency: n.Concurrency,
 		Running: []RunningJob{}, RunningTotal: n.RunningTotal, Counters: make(map[EventKind]uint64, len(n.Counters)), SlotsFree: n.SlotsFree, Web: n.Web, Seen: n.Seen,
+		QueueSlotsFree: n.QueueSlotsFree, StrictWeights: n.StrictWeights, Objectives: n.Objectives,
+		Stuck: n.Stuck, Rebuilt: n.Rebuilt, ClockAhead: n.ClockAhead, DrainingSince: n.DrainingSince, DrainTimeout: n.DrainTimeout, NoStats: n.NoStats,
 	}
 	if n.Order != nil {
 		w.Order = &WorkerOrder{By: n.Order.By, At: n.Order.At}
@@ -227,4 +247,12 @@ func runningOf(r registry.Running) RunningJob {
 		j.Progress = Progress(*r.Progress)
 	}
 	return j
+}
+
+// notNil is a list that is [] in JSON, and not null, where there is nothing in it.
+func notNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }

@@ -94,6 +94,7 @@ type written struct {
 	Namespace string          `json:"namespace"`
 	Quiesced  bool            `json:"quiesced"`
 	Streams   []streamSummary `json:"streams"`
+	Resumed   []string        `json:"resumed,omitempty"` // queues that were paused for it
 }
 
 // A streamSummary is what a stream of an archive has.
@@ -160,7 +161,7 @@ func (s *session) backup(ctx context.Context, path, version string, o backup.Opt
 	s.record(ctx, audit.Record{Action: audit.Backup, Ref: filepath.Base(path), Count: len(m.Queues()), Detail: "sha256 " + w.SHA256})
 	w.Took = time.Since(began).Seconds()
 	if s.output == formatJSON {
-		w.Namespace, w.Quiesced, w.Streams = m.Namespace, m.Quiesced, summaryOf(m.Streams)
+		w.Namespace, w.Quiesced, w.Streams, w.Resumed = m.Namespace, m.Quiesced, summaryOf(m.Streams), m.Paused
 		return s.json(w)
 	}
 	after := ""

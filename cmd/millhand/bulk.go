@@ -93,9 +93,10 @@ type bulkResult struct {
 	*bulk.Looked
 	bulk.Report
 
-	Cursor *string `json:"cursor"` // null: there is no more
-	DryRun bool    `json:"dry_run"`
-	TookMS int64   `json:"took_ms"`
+	Cursor    *string `json:"cursor"`     // null: there is no more
+	PerSecond int     `json:"per_second"` // jobs, at most
+	DryRun    bool    `json:"dry_run"`
+	TookMS    int64   `json:"took_ms"`
 }
 
 // act has an action done to all jobs that the filter means of arguments and flags. It is made once it is
@@ -122,7 +123,7 @@ func (b *bulker) act(ctx context.Context, s *session, args []string, action func
 		return err
 	}
 	if b.dryRun || n == 0 {
-		return b.say(s, &bulkResult{Looked: look, DryRun: b.dryRun}, n, perSecond)
+		return b.say(s, &bulkResult{Looked: look, DryRun: b.dryRun, PerSecond: perSecond}, n, perSecond)
 	}
 	if err := b.question.ask(ctx, s.app, n, b.asked(n)); err != nil {
 		return err
@@ -137,7 +138,7 @@ func (b *bulker) act(ctx context.Context, s *session, args []string, action func
 	})
 	bar.end()
 	note.ended(&report, err)
-	result := &bulkResult{Looked: look, Report: report, TookMS: time.Since(began).Milliseconds()}
+	result := &bulkResult{Looked: look, Report: report, PerSecond: perSecond, TookMS: time.Since(began).Milliseconds()}
 	if report.Cursor != "" {
 		result.Cursor = &report.Cursor
 	}

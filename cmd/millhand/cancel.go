@@ -121,7 +121,7 @@ func (s *session) wouldCancel(ctx context.Context, r millhand.Ref) outcome {
 	case info.State.Final():
 		return failed(info.Ref, &millhand.FinishedError{Ref: info.Ref, State: info.State})
 	}
-	return outcome{Ref: info.Ref, Outcome: wouldBe, State: info.State, text: "would be cancelled, is " + string(info.State)}
+	return outcome{Ref: info.Ref, Outcome: wouldBe, State: info.State, Text: "would be cancelled, is " + string(info.State)}
 }
 
 func (s *session) cancel(ctx context.Context, r millhand.Ref, wait time.Duration, opts []millhand.CancelOption) outcome {
@@ -130,19 +130,19 @@ func (s *session) cancel(ctx context.Context, r millhand.Ref, wait time.Duration
 	if err != nil {
 		return failed(r, err)
 	}
-	o := outcome{Ref: told.Ref, Outcome: beforeStart, State: millhand.Cancelled, Worker: told.Worker, Batch: told.Batch, text: "cancelled before it started"}
+	o := outcome{Ref: told.Ref, Outcome: beforeStart, State: millhand.Cancelled, Worker: told.Worker, Batch: told.Batch, Text: "cancelled before it started"}
 	switch {
 	case told.Worker != "" && wait == 0:
 		o.Outcome, o.State = whileRunning, millhand.Running
-		o.text = told.Worker + " has told it to end"
+		o.Text = told.Worker + " has told it to end"
 		if told.Batch {
-			o.text = inBatch(told.Worker)
+			o.Text = inBatch(told.Worker)
 		}
 	case told.Worker != "":
 		return s.awaitCancelled(ctx, o, began, wait)
 	case len(told.Unanswered) > 0:
 		o.Outcome = byBroker
-		o.text = "cancelled; " + strings.Join(told.Unanswered, ", ") + " did not answer: if one of them has it in hand, it ends when that returns"
+		o.Text = "cancelled; " + strings.Join(told.Unanswered, ", ") + " did not answer: if one of them has it in hand, it ends when that returns"
 	}
 	return o
 }
@@ -160,22 +160,22 @@ func (s *session) awaitCancelled(ctx context.Context, o outcome, began time.Time
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		o.Outcome, o.State, o.code = notEnded, millhand.Running, cli.ExitTimeout
-		o.text = o.Worker + " has told it to end, and it has not within " + span(wait) + "; it is given up after its grace"
+		o.Text = o.Worker + " has told it to end, and it has not within " + span(wait) + "; it is given up after its grace"
 		if o.Batch { // whose other jobs go on, so nobody was told and no grace runs
-			o.text = inBatch(o.Worker) + "; it has not ended within " + span(wait)
+			o.Text = inBatch(o.Worker) + "; it has not ended within " + span(wait)
 		}
 		return o
 	case info.State == "":
 		return failed(o.Ref, err)
 	}
 	o.Outcome, o.State, o.TookMS = whileRunning, info.State, took.Milliseconds()
-	o.text = "cancelled on " + o.Worker + " after " + span(took)
+	o.Text = "cancelled on " + o.Worker + " after " + span(took)
 	switch {
 	case info.State == millhand.Cancelled:
 	case o.Batch:
-		o.text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", with the batch that it ran in"
+		o.Text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", with the batch that it ran in"
 	default:
-		o.text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", though it was told to end"
+		o.Text = string(info.State) + " on " + o.Worker + " after " + span(took) + ", though it was told to end"
 	}
 	return o
 }

@@ -261,8 +261,8 @@ func checkType(_ *session, c *checking, args []string) (*finding, error) {
 	}
 	f := newFinding(typ)
 	c.bounds(f, []measure{
-		measureOf("ready", "ready", sumOf(c.snap, mine, func(t *view.Type) view.Count { return t.Ready })), ageOf(c.snap, ages...),
-		measureOf("running", "running", sumOf(c.snap, mine, func(t *view.Type) view.Count { return t.Running })), rates, failures,
+		measureOf("ready", "ready", answer.SumOf(c.snap, mine, func(t *view.Type) view.Count { return t.Ready })), ageOf(c.snap, ages...),
+		measureOf("running", "running", answer.SumOf(c.snap, mine, func(t *view.Type) view.Count { return t.Running })), rates, failures,
 	}, func(subject string) bool { return subject == typ || strings.HasSuffix(subject, "/"+typ) })
 	return f, nil
 }

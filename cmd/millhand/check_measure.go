@@ -134,6 +134,7 @@ type finding struct {
 	What     string             `json:"what"`
 	Text     string             `json:"text"`
 	Measures map[string]float64 `json:"measures"`
+	Bounds   map[string]bounds  `json:"bounds,omitempty"` // of the measures that have some
 	Problems []problem.Problem  `json:"problems"`
 
 	parts []string
@@ -141,7 +142,20 @@ type finding struct {
 }
 
 func newFinding(what string) *finding {
-	return &finding{What: what, Measures: make(map[string]float64), Problems: []problem.Problem{}}
+	return &finding{What: what, Measures: make(map[string]float64), Bounds: make(map[string]bounds), Problems: []problem.Problem{}}
+}
+
+// bounds are what a measure is held to.
+type bounds struct {
+	Warn *float64 `json:"warn,omitempty"`
+	Crit *float64 `json:"crit,omitempty"`
+}
+
+func (b *bound) value64() *float64 {
+	if b == nil {
+		return nil
+	}
+	return &b.value
 }
 
 // note adds something that is so.
@@ -156,6 +170,9 @@ func (f *finding) judge(m *measure, warn, crit []*bound) {
 	if p := m.perf(w, c); p != "" {
 		f.perf = append(f.perf, p)
 		f.Measures[m.name] = m.value
+		if w != nil || c != nil {
+			f.Bounds[m.name] = bounds{w.value64(), c.value64()}
+		}
 	}
 	for _, b := range []struct {
 		*bound

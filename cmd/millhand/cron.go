@@ -164,14 +164,14 @@ func (s *session) runEntries(ctx context.Context, names []string, dryRun bool) e
 	}
 	all := make([]outcome, 0, len(entries))
 	for _, e := range entries {
-		o := outcome{Ref: millhand.Ref{Queue: e.Queue, Type: e.Type}, Outcome: wouldBe, text: "would be enqueued for " + e.Name}
+		o := outcome{Ref: millhand.Ref{Queue: e.Queue, Type: e.Type}, Outcome: wouldBe, Text: "would be enqueued for " + e.Name}
 		if !dryRun {
 			ref, err := s.client.Enqueue(ctx, e.entry.Args, e.entry.Options...)
 			if err != nil {
 				return fmt.Errorf("enqueue the job of %s: %w", e.Name, err)
 			}
 			s.record(ctx, audit.Record{Action: audit.RunCron, Ref: e.Name, Count: 1, Detail: "job " + refOf(ref).String()})
-			o = outcome{Ref: ref, Outcome: "enqueued", State: millhand.Ready, text: "enqueued for " + e.Name}
+			o = outcome{Ref: ref, Outcome: "enqueued", State: millhand.Ready, Text: "enqueued for " + e.Name}
 		}
 		all = append(all, o)
 		if err := s.printOutcome(&o); err != nil {

@@ -6,26 +6,31 @@ import (
 
 	"github.com/rivo/uniseg"
 
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/view"
 )
 
 // A hint is something that keeps jobs waiting or is left of them, and the command that goes on from there.
-type hint struct{ command, text string }
+type hint struct {
+	Command string `json:"command"`
+	Text    string `json:"text"`
+}
 
 // mostHints is how many there are on one screen.
 const mostHints = 12
 
 // hints are what somebody is to know who asks why jobs wait, beside what is a problem and said already.
-func (s *session) hints(snap *view.Snapshot, report *problem.Report) (all []hint) {
+func (s *session) hints(snap *view.Snapshot, report *problem.Report) []hint {
+	all := []hint{}
 	for i := range snap.Queues {
 		all = append(all, s.queueHints(snap, report, &snap.Queues[i])...)
 	}
 	for i := range snap.Pools {
 		p := &snap.Pools[i]
 		if waiting := waitingFor(snap, p); waiting.Value > 0 {
-			all = append(all, hint{"millhand " + commandOf(p) + " " + p.Name, countText(waiting) + " ready, and " + fullText(p)})
+			all = append(all, hint{"millhand " + answer.LimitedBy(p) + " " + p.Name, countText(waiting) + " ready, and " + fullText(p)})
 		}
 	}
 	if snap.Dead.Value > 0 {
@@ -81,70 +86,16 @@ func unservedText(t *view.Type) string {
 	return "no worker serves it"
 }
 
-// limits reports whether a limit holds for a type.
-func limits(p *view.Pool, t *view.Type) bool {
-	switch p.Kind {
-	case "key":
-		return p.Name == "key="+t.Key
-	case "queue":
-		return p.Name == "queue="+t.Queue
-	}
-	return p.Name == t.Name
-}
-
-// full reports whether all that a limit lets start has started. What is used of a quota is no measure of
-// that: it includes jobs that workers have asked for, should one come.
-func full(snap *view.Snapshot, p *view.Pool) bool {
-	if p.Limit == 0 || p.Rate {
-		return p.Limit > 0 && p.Used >= p.Limit
-	}
-	return running(snap, p).Value >= int64(p.Limit)
-}
-
-// running is how many jobs run under a limit.
-func running(snap *view.Snapshot, p *view.Pool) view.Count {
-	return sumOf(snap, func(t *view.Type) bool { return limits(p, t) }, func(t *view.Type) view.Count { return t.Running })
-}
-
-// readyOf is how many jobs are ready under a limit.
-func readyOf(snap *view.Snapshot, p *view.Pool) view.Count {
-	return sumOf(snap, func(t *view.Type) bool { return limits(p, t) }, func(t *view.Type) view.Count { return t.Ready })
-}
-
 // waitingFor is how many jobs are ready that would start if a limit were higher: none while it is not full,
 // and none that are paused or that nobody serves.
 func waitingFor(snap *view.Snapshot, p *view.Pool) view.Count {
-	if !full(snap, p) {
+	if !answer.IsFull(snap, p) {
 		return view.Count{}
 	}
-	return sumOf(snap, func(t *view.Type) bool {
-		return limits(p, t) && t.Workers > 0 && t.Paused == nil && !pausedQueue(snap, t.Queue)
+	return answer.SumOf(snap, func(t *view.Type) bool {
+		return answer.Limits(p, t) && t.Workers > 0 && t.Paused == nil && !answer.IsPaused(snap, t.Queue)
 	},
 		func(t *view.Type) view.Count { return t.Ready })
-}
-
-// sumOf adds up a count of some types of all queues.
-func sumOf(snap *view.Snapshot, which func(*view.Type) bool, of func(*view.Type) view.Count) view.Count {
-	total := view.Counted(0, view.Exact, snap.At)
-	for i := range snap.Queues {
-		for j := range snap.Queues[i].Types {
-			if t := &snap.Queues[i].Types[j]; which(t) {
-				total = total.Plus(of(t))
-			}
-		}
-	}
-	return total
-}
-
-func pausedQueue(snap *view.Snapshot, name string) bool {
-	return slices.ContainsFunc(snap.Queues, func(q view.Queue) bool { return q.Name == name && q.Paused != nil })
-}
-
-func commandOf(p *view.Pool) string {
-	if p.Rate {
-		return "rate"
-	}
-	return "quota"
 }
 
 func fullText(p *view.Pool) string {
@@ -161,12 +112,12 @@ func (s *session) showHints(all []hint) error {
 	}
 	width := 0
 	for _, n := range all[:min(len(all), mostHints)] {
-		width = max(width, uniseg.StringWidth(n.command))
+		width = max(width, uniseg.StringWidth(n.Command))
 	}
 	lines := []string{"", " to look at:"}
 	for _, n := range all[:min(len(all), mostHints)] {
-		command := n.command
-		for _, text := range s.wrap(n.text, len("   ")+width+len("   ")) {
+		command := n.Command
+		for _, text := range s.wrap(n.Text, len("   ")+width+len("   ")) {
 			lines = append(lines, fmt.Sprintf("   %-*s   %s", width, command, cli.OneLine(text)))
 			command = ""
 		}

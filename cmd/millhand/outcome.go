@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,9 +25,11 @@ type outcome struct {
 	Batch   bool           `json:"batch,omitempty"`   // that worker runs it in a call with others, with which it ends
 	TookMS  int64          `json:"took_ms,omitempty"` // until a job that ran had ended
 	Error   string         `json:"error,omitempty"`
+	Text    string         `json:"text"`               // what -o text prints after the job's name
+	RunAt   time.Time      `json:"run_at,omitzero"`    // when it was due, of a job that waited for its time; of one that was moved, when it is
+	Exists  *millhand.Ref  `json:"existing,omitempty"` // the job that has the id of one that cannot run again
 
-	text string // what -o text prints after the job's name
-	code int    // what the command exits with if this was the only job
+	code int // what the command exits with if this was the only job
 }
 
 // The outcomes that several commands have.
@@ -40,7 +43,7 @@ const (
 
 // failed is the outcome of what could not be done, with what is known of why.
 func failed(r millhand.Ref, err error) outcome {
-	o := outcome{Ref: r, Outcome: failedCode, Error: err.Error(), text: err.Error(), code: cli.ExitRuntime}
+	o := outcome{Ref: r, Outcome: failedCode, Error: err.Error(), Text: err.Error(), code: cli.ExitRuntime}
 	if exit, ok := errors.AsType[*cli.ExitError](err); ok {
 		o.code = exit.Code
 	}
@@ -48,9 +51,9 @@ func failed(r millhand.Ref, err error) outcome {
 	switch {
 	case isFinished:
 		o.Outcome, o.State, o.code = alreadyEnded, finished.State, cli.ExitRefused
-		o.text = "has ended already: " + string(finished.State)
+		o.Text = "has ended already: " + string(finished.State)
 	case errors.Is(err, millhand.ErrNotFound), o.code == cli.ExitNotFound:
-		o.Outcome, o.code, o.text = notFound, cli.ExitNotFound, "not found: nothing of that name is in the queue, among the dead, or in the events that are kept"
+		o.Outcome, o.code, o.Text = notFound, cli.ExitNotFound, "not found: nothing of that name is in the queue, among the dead, or in the events that are kept"
 	case errors.Is(err, millhand.ErrInvalid):
 		o.code = cli.ExitUsage
 	}
@@ -97,7 +100,7 @@ func (s *session) actOn(ctx context.Context, r ref, do func(context.Context, mil
 	if err != nil {
 		o := failed(millhand.Ref{Queue: r.queue, Type: r.typ, ID: r.id}, err)
 		if o.Outcome == notFound {
-			o.text = "not found: " + s.noJob(ctx, r)
+			o.Text = "not found: " + s.noJob(ctx, r)
 		}
 		return o
 	}
@@ -119,10 +122,10 @@ func (s *session) printOutcome(o *outcome) error {
 	case formatText, formatCSV:
 	}
 	if o.code != cli.ExitOK {
-		s.warn("%s: %s", refOf(o.Ref), o.text)
+		s.warn("%s: %s", refOf(o.Ref), o.Text)
 		return nil
 	}
-	return s.say("%s: %s", refOf(o.Ref), o.text)
+	return s.say("%s: %s", refOf(o.Ref), o.Text)
 }
 
 // outcomeError is nil if all that was asked for is done. What is wrong with each job is told by then.

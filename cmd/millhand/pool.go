@@ -104,7 +104,7 @@ func (l *limiter) show(ctx context.Context, s *session, args []string) error {
 		}
 		return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere(l.word(), args[0], "it has none; 'millhand "+l.word()+"' has those there are")}
 	}
-	if err := l.listing(s, snap).print(s.app, pools); err != nil || len(args) == 0 || s.output != formatText {
+	if err := l.listing(s).print(s.app, limitsOf(snap, pools)); err != nil || len(args) == 0 || s.output != formatText {
 		return err
 	}
 	if err := s.say(""); err != nil {
@@ -113,8 +113,26 @@ func (l *limiter) show(ctx context.Context, s *session, args []string) error {
 	return s.grantsListing().print(s.app, pools[0].Grants)
 }
 
-func (l *limiter) listing(s *session, snap *view.Snapshot) *listing[view.Pool] {
-	return &listing[view.Pool]{
+// A shownLimit is what is printed of a limit. Its JSON is a contract.
+type shownLimit struct {
+	view.Pool
+	Running view.Count `json:"running"` // jobs that run under it
+	Ready   view.Count `json:"ready"`   // and that wait
+
+	isFull bool
+}
+
+func limitsOf(snap *view.Snapshot, pools []view.Pool) []shownLimit {
+	all := make([]shownLimit, 0, len(pools))
+	for i := range pools {
+		p := &pools[i]
+		all = append(all, shownLimit{Pool: *p, Running: answer.RunningUnder(snap, p), Ready: answer.ReadyUnder(snap, p), isFull: answer.IsFull(snap, p)})
+	}
+	return all
+}
+
+func (l *limiter) listing(s *session) *listing[shownLimit] {
+	return &listing[shownLimit]{
 		key: l.word() + "s",
 		columns: []column{
 			{title: "POOL"},
@@ -127,12 +145,12 @@ func (l *limiter) listing(s *session, snap *view.Snapshot) *listing[view.Pool] {
 			{title: "SET BY"},
 			{title: "TYPES"},
 		},
-		row: func(p view.Pool) []cell {
+		row: func(p shownLimit) []cell {
 			return []cell{
-				plain(p.Name), limitCell(&p), runningCell(snap, &p), countCell(readyOf(snap, &p)), number(p.Held), usedCell(&p), number(p.Want), plain(s.setBy(&p)), plain(strings.Join(p.Types, ",")),
+				plain(p.Name), limitCell(&p.Pool), runningCell(&p), countCell(p.Ready), number(p.Held), usedCell(&p.Pool), number(p.Want), plain(s.setBy(&p.Pool)), plain(strings.Join(p.Types, ",")),
 			}
 		},
-		name:  func(p view.Pool) string { return p.Name },
+		name:  func(p shownLimit) string { return p.Name },
 		empty: "no " + l.word() + "s; 'millhand " + l.word() + " TYPE " + l.exampleOf() + "' sets one",
 	}
 }
@@ -162,9 +180,9 @@ func limitCell(p *view.Pool) cell {
 }
 
 // runningCell stands out where all that may run does, and more is ready.
-func runningCell(snap *view.Snapshot, p *view.Pool) cell {
-	c := countCell(running(snap, p))
-	if !p.Rate && full(snap, p) && readyOf(snap, p).Value > 0 {
+func runningCell(p *shownLimit) cell {
+	c := countCell(p.Running)
+	if !p.Rate && p.isFull && p.Ready.Value > 0 {
 		c.style = yellow
 	}
 	return c

@@ -135,12 +135,18 @@ func (s *session) pauseText(p *registry.Pause) string {
 	return text
 }
 
+// A shownQueue is what -o json prints of one queue. Its field names are a contract.
+type shownQueue struct {
+	answer.Queue
+	Types []answer.Type `json:"types"`
+}
+
 // showQueue prints one queue with its types.
 func (s *session) showQueue(snap *view.Snapshot, q answer.Queue, types []answer.Type) error {
-	l := typesListing(s, snap)
+	l := typesListing(s)
 	switch s.output {
 	case formatJSON:
-		return s.json(q)
+		return s.json(shownQueue{q, types})
 	case formatText:
 		if err := s.queuesListing(snap).print(s.app, []answer.Queue{q}); err != nil || len(q.Types) == 0 {
 			return err

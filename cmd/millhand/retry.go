@@ -90,19 +90,19 @@ func (s *session) retry(ctx context.Context, r millhand.Ref, dryRun bool, opts [
 		return failed(r, err)
 	}
 	if dryRun {
-		return outcome{Ref: d.Ref, Outcome: wouldBe, State: millhand.Dead, text: "would run again; it is dead (" + string(d.Reason) + "): " + d.LastError()}
+		return outcome{Ref: d.Ref, Outcome: wouldBe, State: millhand.Dead, Text: "would run again; it is dead (" + string(d.Reason) + "): " + d.LastError()}
 	}
 	again, err := s.client.Requeue(ctx, d, opts...)
 	if duplicate, ok := errors.AsType[*millhand.DuplicateError](err); ok {
 		return outcome{
 			Ref: d.Ref, Outcome: refusedAlive, State: millhand.Dead, Error: err.Error(), code: cli.ExitRefused,
-			text: "another job has its id: " + refOf(duplicate.Existing).String(),
+			Text: "another job has its id: " + refOf(duplicate.Existing).String(),
 		}
 	}
 	if err != nil {
 		return failed(d.Ref, err)
 	}
-	return outcome{Ref: again, Outcome: retried, State: millhand.Ready, text: "runs again"}
+	return outcome{Ref: again, Outcome: retried, State: millhand.Ready, Text: "runs again"}
 }
 
 // deadRecord returns the record of a dead job, the newest of its id.
@@ -120,10 +120,10 @@ func (s *session) notDead(ctx context.Context, r millhand.Ref) outcome {
 	if err != nil {
 		return failed(r, err)
 	}
-	o := outcome{Ref: info.Ref, Outcome: notDead, State: info.State, text: "is not dead: it is " + string(info.State), code: cli.ExitRefused}
+	o := outcome{Ref: info.Ref, Outcome: notDead, State: info.State, Text: "is not dead: it is " + string(info.State), code: cli.ExitRefused}
 	if info.State == millhand.Dead {
 		o.Outcome, o.code = gone, cli.ExitNotFound
-		o.text = "its record is gone: it was removed, or was kept for as long as dead jobs are"
+		o.Text = "its record is gone: it was removed, or was kept for as long as dead jobs are"
 	}
 	return o
 }

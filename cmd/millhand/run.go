@@ -114,15 +114,15 @@ func (s *session) notWaiting(ctx context.Context, r millhand.Ref) (outcome, bool
 	case info.State.Final():
 		return failed(info.Ref, &millhand.FinishedError{Ref: info.Ref, State: info.State}), true
 	case info.RunAt.IsZero():
-		return outcome{Ref: info.Ref, Outcome: alreadyDue, State: info.State, text: "is due already: it waits for a worker, or runs"}, true
+		return outcome{Ref: info.Ref, Outcome: alreadyDue, State: info.State, Text: "is due already: it waits for a worker, or runs"}, true
 	}
-	return outcome{Ref: info.Ref, State: info.State, text: s.moment(info.RunAt)}, false
+	return outcome{Ref: info.Ref, State: info.State, RunAt: info.RunAt.UTC(), Text: s.moment(info.RunAt)}, false
 }
 
 func (s *session) wouldRun(ctx context.Context, r millhand.Ref) outcome {
 	o, not := s.notWaiting(ctx, r)
 	if !not {
-		o.Outcome, o.text = wouldBe, "would not wait until "+o.text
+		o.Outcome, o.Text = wouldBe, "would not wait until "+o.Text
 	}
 	return o
 }
@@ -135,7 +135,7 @@ func (s *session) runNow(ctx context.Context, r millhand.Ref) outcome {
 	if err := s.client.RunNow(ctx, o.Ref); err != nil {
 		return failed(o.Ref, err)
 	}
-	return outcome{Ref: o.Ref, Outcome: startedEarly, State: millhand.Ready, text: "runs now, and not at " + o.text}
+	return outcome{Ref: o.Ref, Outcome: startedEarly, State: millhand.Ready, RunAt: o.RunAt, Text: "runs now, and not at " + o.Text}
 }
 
 func (s *session) move(ctx context.Context, r millhand.Ref, in time.Duration, at time.Time) outcome {
@@ -150,9 +150,9 @@ func (s *session) move(ctx context.Context, r millhand.Ref, in time.Duration, at
 		at = at.Add(in)
 	}
 	if err := s.client.Move(ctx, r, at); errors.Is(err, millhand.ErrNotScheduled) {
-		return outcome{Ref: r, Outcome: alreadyDue, Error: err.Error(), text: "is due already, or within a second", code: cli.ExitRefused}
+		return outcome{Ref: r, Outcome: alreadyDue, Error: err.Error(), Text: "is due already, or within a second", code: cli.ExitRefused}
 	} else if err != nil {
 		return failed(r, err)
 	}
-	return outcome{Ref: r, Outcome: movedTo, text: "moved to " + s.moment(at)}
+	return outcome{Ref: r, Outcome: movedTo, RunAt: at.UTC(), Text: "moved to " + s.moment(at)}
 }

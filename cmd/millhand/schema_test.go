@@ -32,14 +32,18 @@ func checkedMain() {
 		out = io.MultiWriter(os.Stdout, &printed)
 	}
 	code := run(os.Args[1:], os.Stdin, out, os.Stderr)
-	if err := checkOutput(name, printed.Bytes()); err != nil {
+	check := checkOutput
+	if command, isText := strings.CutPrefix(name, "text."); isText {
+		name, check = command, func(command string, printed []byte) error { return checkShown(command, string(printed)) }
+	}
+	if err := check(name, printed.Bytes()); err != nil {
 		fmt.Fprintf(os.Stderr, "what is printed is not as %s says: %v\n", schemaFile, err)
 		code = 99
 	}
 	os.Exit(code)
 }
 
-// outputOf is what the schema calls the output of a call, empty if it is no JSON.
+// outputOf is what the schema calls the output of a call, or "text." and the command; empty if it is neither.
 func outputOf(args []string) string {
 	a := &app{streams: streams{out: io.Discard, err: io.Discard}, output: formatText, color: colorAuto}
 	cmd, rest, err := newRoot(a).Find(flagOfTerm(args))
@@ -52,6 +56,8 @@ func outputOf(args []string) string {
 		return "line." + name
 	case a.output == formatJSON:
 		return "command." + name
+	case a.output == formatText:
+		return "text." + name
 	}
 	return ""
 }

@@ -30,7 +30,10 @@ func statusCommand(a *app) *cobra.Command {
 			}
 			report := s.judge(ctx, snap)
 			if s.output == formatJSON {
-				return s.json(answer.StatusOf(snap, rates, report))
+				return s.json(struct {
+					*answer.Status
+					Hints []hint `json:"to_look_at"`
+				}{answer.StatusOf(snap, rates, report), s.hints(snap, report)})
 			}
 			return s.showStatus(snap, rates, report)
 		},

@@ -174,8 +174,8 @@ func (l *loading) oneType(ctx context.Context) error {
 		l.page.Head = append(l.page.Head, l.rateLines(r, series, tally.Pair{Type: name})...)
 	}
 	for i := range snap.Pools {
-		if p := &snap.Pools[i]; slices.ContainsFunc(types, func(t view.Type) bool { return limits(p, &t) }) {
-			l.page.Head = append(l.page.Head, console.Text(fmt.Sprintf(" %s %s: %s, %s", commandOf(p), p.Name, limitText(p.Limit, p.Per), holdersText(p))))
+		if p := &snap.Pools[i]; slices.ContainsFunc(types, func(t view.Type) bool { return answer.Limits(p, &t) }) {
+			l.page.Head = append(l.page.Head, console.Text(fmt.Sprintf(" %s %s: %s, %s", answer.LimitedBy(p), p.Name, limitText(p.Limit, p.Per), holdersText(p))))
 		}
 	}
 	l.page.Head = append(l.page.Head, nil)
@@ -193,7 +193,7 @@ func (l *loading) typesTable(snap *view.Snapshot, rates *answer.Rates, types []v
 	if len(l.filter.Terms) > 0 {
 		had = types
 	}
-	showTable(l, typesListing(l.session, snap), rates.Types(snap, had), l.typeRow)
+	showTable(l, typesListing(l.session), rates.Types(snap, had), l.typeRow)
 	if n := len(types) - len(had); n > 0 {
 		l.page.Note = thousands(int64(n)) + " that have had no job are left out"
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/answer"
 	"github.com/millhand/millhand/internal/cli"
 	"github.com/millhand/millhand/internal/console"
 	"github.com/millhand/millhand/internal/filter"
@@ -166,20 +167,20 @@ func (l *loading) limits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	from := (&limiter{}).listing(l.session, snap)
+	from := (&limiter{}).listing(l.session)
 	from.empty = "no limits; on a type, L sets one"
 	from.columns = slices.Insert(from.columns, 3, column{title: "", spare: true})
 	row := from.row
-	from.row = func(p view.Pool) []cell {
+	from.row = func(p shownLimit) []cell {
 		used := p.Used
 		if !p.Rate {
-			used = int(running(snap, &p).Value)
+			used = int(p.Running.Value)
 		}
 		return slices.Insert(row(p), 3, plain(bar10(used, p.Limit)))
 	}
-	showTable(l, from, snap.Pools, func(p view.Pool) topRow {
+	showTable(l, from, limitsOf(snap, snap.Pools), func(p shownLimit) topRow {
 		return topRow{
-			Row:   console.Row{Name: poolName(&p), Into: holdersScreen(snap, &p), Can: []console.Op{console.Limit}, Detail: holdersText(&p)},
+			Row:   console.Row{Name: poolName(&p.Pool), Into: holdersScreen(snap, &p.Pool), Can: []console.Op{console.Limit}, Detail: holdersText(&p.Pool)},
 			match: filter.Job{Type: p.Name, ID: p.Name},
 		}
 	})
@@ -188,7 +189,7 @@ func (l *loading) limits(ctx context.Context) error {
 }
 
 // poolName tells a quota and a rate of one thing apart.
-func poolName(p *view.Pool) string { return commandOf(p) + " " + p.Name }
+func poolName(p *view.Pool) string { return answer.LimitedBy(p) + " " + p.Name }
 
 // holdersText is which workers have permits of a limit.
 func holdersText(p *view.Pool) string {
@@ -209,7 +210,7 @@ func holdersScreen(snap *view.Snapshot, p *view.Pool) *console.Screen {
 	var types []string
 	for i := range snap.Queues {
 		for j := range snap.Queues[i].Types {
-			if t := &snap.Queues[i].Types[j]; limits(p, t) && !slices.Contains(types, t.Name) {
+			if t := &snap.Queues[i].Types[j]; answer.Limits(p, t) && !slices.Contains(types, t.Name) {
 				types = append(types, t.Name)
 			}
 		}

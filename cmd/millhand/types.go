@@ -34,7 +34,7 @@ func typesCommand(a *app) *cobra.Command {
 					return &cli.ExitError{Code: cli.ExitNotFound, Err: notThere("type", args[0], "no worker serves it or has served it; 'millhand types' has those there are")}
 				}
 			}
-			return typesListing(s, snap).print(s.app, rates.Types(snap, types))
+			return typesListing(s).print(s.app, rates.Types(snap, types))
 		},
 	})
 }
@@ -61,7 +61,7 @@ func typeNames(ctx context.Context, s *session) []string {
 	return slices.Compact(names)
 }
 
-func typesListing(s *session, snap *view.Snapshot) *listing[answer.Type] {
+func typesListing(s *session) *listing[answer.Type] {
 	return &listing[answer.Type]{
 		key: "types",
 		columns: []column{
@@ -84,7 +84,7 @@ func typesListing(s *session, snap *view.Snapshot) *listing[answer.Type] {
 			return []cell{
 				plain(t.Name), plain(t.Queue), countCell(t.Ready), countCell(t.InHand), countCell(t.Running),
 				plain(s.oldestText(&t.Oldest)), rateCell(t.Rate), failedCell(t.Rate), slow[0], slow[1], number(t.Workers),
-				plain(keyText(t.Key)), s.stateOfType(snap, &t.Type),
+				plain(keyText(t.Key)), s.stateOfType(&t),
 			}
 		},
 		name:  func(t answer.Type) string { return t.Queue + "/" + t.Name },
@@ -111,22 +111,18 @@ func keyText(key string) string {
 }
 
 // stateOfType is why the jobs of a type that are ready do not start, as far as that shows in a snapshot.
-func (s *session) stateOfType(snap *view.Snapshot, t *view.Type) cell {
+func (s *session) stateOfType(t *answer.Type) cell {
 	switch {
 	case t.Paused != nil:
 		return cell{text: s.pauseText(t.Paused), style: yellow}
-	case unserved(t):
-		return cell{text: unservedText(t), style: red}
+	case unserved(&t.Type):
+		return cell{text: unservedText(&t.Type), style: red}
 	case t.Workers == 0:
 		return cell{text: "not served", style: faint}
-	case t.Ready.Value > 0 && pausedQueue(snap, t.Queue):
+	case t.Ready.Value > 0 && t.QueuePaused:
 		return cell{text: "queue paused", style: yellow}
-	}
-	for i := range snap.Pools {
-		p := &snap.Pools[i]
-		if t.Ready.Value > 0 && limits(p, t) && full(snap, p) {
-			return cell{text: commandOf(p) + " full: " + p.Name, style: yellow}
-		}
+	case len(t.Full) > 0:
+		return cell{text: t.Full[0].By + " full: " + t.Full[0].Pool, style: yellow}
 	}
 	return cell{}
 }

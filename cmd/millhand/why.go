@@ -171,18 +171,22 @@ func changed(a, b *explain.Answer) bool {
 }
 
 func (s *session) showAnswer(a *explain.Answer, asked ref) error {
+	told := struct {
+		*explain.Answer
+		Headline string `json:"headline,omitempty"`
+	}{a, a.Headline()}
 	switch s.output {
 	case formatJSON:
-		return s.json(a)
+		return s.json(told)
 	case formatNDJSON:
-		return s.jsonLine(a)
+		return s.jsonLine(told)
 	case formatText, formatName, formatCSV: // the latter two were refused
 	}
 	head := cmp.Or(string(a.State), refOf(millhand.Ref{Queue: a.Queue, Type: a.Type, ID: a.ID}).String())
 	if !a.Since.IsZero() {
 		head += fmt.Sprintf(" since %s (%s)", s.moment(a.Since), span(max(s.now.Sub(a.Since), 0)))
 	}
-	if h := a.Headline(); h != "" {
+	if h := told.Headline; h != "" {
 		head += ": " + h
 	}
 	if asked.queue == "" && a.State != "" {

@@ -34,8 +34,10 @@ type Queue struct {
 // A Type is a type in a queue with what ends of it.
 type Type struct {
 	view.Type
-	Rate    *Rate   `json:"per_second,omitempty"`
-	EmptyIn EmptyIn `json:"empty_in"`
+	Rate        *Rate       `json:"per_second,omitempty"`
+	EmptyIn     EmptyIn     `json:"empty_in"`
+	QueuePaused bool        `json:"queue_paused,omitempty"`
+	Full        []FullLimit `json:"full,omitempty"` // limits that keep those that are ready from starting
 }
 
 // Rates are those of queues and types. Nil are those of workers that keep no statistics.
@@ -138,7 +140,9 @@ func (r *Rates) Queues(snap *view.Snapshot) []Queue {
 func (r *Rates) Types(snap *view.Snapshot, types []view.Type) []Type {
 	all := make([]Type, 0, len(types))
 	for _, t := range types {
-		all = append(all, Type{Type: t, Rate: r.Of(t.Queue, t.Name), EmptyIn: r.emptyOfType(snap, &t)})
+		all = append(all, Type{
+			Type: t, Rate: r.Of(t.Queue, t.Name), EmptyIn: r.emptyOfType(snap, &t), QueuePaused: IsPaused(snap, t.Queue), Full: fullLimits(snap, &t),
+		})
 	}
 	return all
 }
