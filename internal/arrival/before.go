@@ -12,7 +12,8 @@ import (
 )
 
 // Instead returns how a job that is about to start ends without a run; nil if it is to run. One whose step
-// has ended, or whose workflow is gone, has ended before: so what is released twice runs once.
+// has ended, or whose workflow is gone, has ended before: so what is released twice runs once. It says how, for the
+// case that there is no event: the job may be one of many, of which enough have failed, or have ended in silence.
 func (s *Store) Instead(ctx context.Context, r *job.Record) (*queue.Outcome, error) {
 	if r.Workflow == "" {
 		return nil, nil //nolint:nilnil // nothing is in the place of its run
@@ -28,10 +29,31 @@ func (s *Store) Instead(ctx context.Context, r *job.Record) (*queue.Outcome, err
 	if err != nil {
 		return nil, err
 	}
-	if g == nil || t.At(m.Step) != workflow.Pending {
-		return &queue.Outcome{Ended: true}, nil
+	switch {
+	case g == nil:
+		return overtaken(), nil
+	case t.At(m.Step) != workflow.Pending:
+		return endedAs(t.At(m.Step)), nil
 	}
 	return nil, nil //nolint:nilnil // as above
+}
+
+// overtaken is the end of a job that is of no workflow any more.
+func overtaken() *queue.Outcome {
+	return &queue.Outcome{
+		Ended: true, Kind: job.EventCancelled, Reason: job.ReasonSuperseded,
+		Error: "its workflow was retried, or nothing is known of it any more",
+	}
+}
+
+// endedAs is the end of a job of which no event may say that it was counted.
+func endedAs(state workflow.State) *queue.Outcome {
+	if state == workflow.Succeeded {
+		return &queue.Outcome{Ended: true, Kind: job.EventSucceeded}
+	}
+	return &queue.Outcome{
+		Ended: true, Kind: job.EventCancelled, Reason: job.ReasonSuperseded, Error: "its workflow has it as " + state.String() + " by now",
+	}
 }
 
 // insteadInGroup goes by what was known of the workflow a moment ago: a job of a group that runs too late is
@@ -41,19 +63,29 @@ func (s *Store) insteadInGroup(ctx context.Context, m workflow.Member, r *job.Re
 	switch {
 	case err != nil:
 		return nil, err
-	case g == nil || t.At(m.Step) != workflow.Pending:
-		return &queue.Outcome{Ended: true}, nil
+	case g == nil:
+		return overtaken(), nil
+	}
+	if m.Again || r.HasStarted() {
+		shard, _, err := s.shard(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		switch state := shard.At(m.Job % workflow.ShardJobs); {
+		case shard.Gen > m.Gen:
+			return overtaken(), nil
+		case shard.Gen == m.Gen && state != workflow.Pending:
+			return endedAs(state), nil
+		}
+	}
+	cancelled := queue.Outcome{Kind: job.EventCancelled, Reason: job.ReasonRequested}
+	switch {
+	case t.At(m.Step) != workflow.Pending:
+		cancelled.Ended, cancelled.Error = true, dropReason
+		return &cancelled, nil
 	case stops(g, t, m.Step):
-		return &queue.Outcome{Kind: job.EventCancelled, Reason: job.ReasonRequested, Error: stopReason(t)}, nil
-	case !m.Again && !r.HasStarted():
-		return nil, nil //nolint:nilnil // nothing is in the place of its run
-	}
-	shard, _, err := s.shard(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	if shard.Gen > m.Gen || shard.Gen == m.Gen && shard.At(m.Job%workflow.ShardJobs) != workflow.Pending {
-		return &queue.Outcome{Ended: true}, nil
+		cancelled.Error = stopReason(t)
+		return &cancelled, nil
 	}
 	return nil, nil //nolint:nilnil // as above
 }
@@ -65,12 +97,17 @@ type looked struct {
 	at    time.Time
 }
 
+// knows reports whether the step of a job was there, in its generation or a later one.
+func (l *looked) knows(m workflow.Member) bool {
+	return l.graph != nil && l.tally.Gen >= m.Gen && m.Step < len(l.graph.Steps)
+}
+
 // lookLately is lookOf as of a second ago at most.
 func (s *Store) lookLately(ctx context.Context, m workflow.Member) (*workflow.Graph, *workflow.Tally, error) {
 	s.mu.Lock()
 	l, known := s.lately[m.Run]
 	s.mu.Unlock()
-	if !known || time.Since(l.at) > time.Second {
+	if !known || time.Since(l.at) > time.Second || !l.knows(m) { // else it may have been added, or retried, since
 		at := time.Now()
 		g, t, _, err := s.look(ctx, m.ID, m.Run)
 		if err != nil && !errors.Is(err, errGone) {
@@ -87,7 +124,7 @@ func (s *Store) lookLately(ctx context.Context, m workflow.Member) (*workflow.Gr
 		s.lately[m.Run] = l
 		s.mu.Unlock()
 	}
-	if l.graph == nil || l.tally.Gen != m.Gen || m.Step >= len(l.graph.Steps) {
+	if !l.knows(m) || l.tally.Gen != m.Gen {
 		return nil, nil, nil
 	}
 	return l.graph, &l.tally, nil

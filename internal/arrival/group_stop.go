@@ -15,13 +15,16 @@ func stops(g *workflow.Graph, t *workflow.Tally, step int) bool {
 	return slices.Contains(g.Stops(t), step)
 }
 
+// dropReason is why the jobs of a group that has ended early do not run.
+const dropReason = "more jobs of its group failed than are tolerated"
+
 // drop cancels what is left of a group that has failed early.
 func (s *Store) drop(ctx context.Context, r *job.Record) error {
 	g, _, m, err := s.groupOf(ctx, r)
 	if err != nil || g == nil {
 		return err
 	}
-	return s.stopGroup(ctx, g.Spec, m.Gen, m.Step, "more jobs of its group failed than are tolerated")
+	return s.stopGroup(ctx, g.Spec, m.Gen, m.Step, dropReason)
 }
 
 // stopGroup cancels the jobs of a group that have not ended. It may be repeated.

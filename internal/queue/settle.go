@@ -38,7 +38,7 @@ type Outcome struct {
 	Reason  string        // of a dead job
 	Delay   time.Duration // to the next run, of a retry or snooze
 	Silent  bool          // a success without a result, of a job without a history, leaves no event
-	Ended   bool          // it had ended before it came: see [Store.EndedBefore]; nothing is left but its message
+	Ended   bool          // it had ended before it came, so that nothing is left but its message: see [Store.EndedBefore]. Kind, unless it is empty, is its end if no event says how
 	ByOther bool          // whoever cancelled the job has written this end
 }
 
@@ -186,7 +186,7 @@ func (s *Settler) Take(h *Delivery, o Outcome) {
 // firstPath is where a settlement that is handed over begins.
 func (t *settlement) firstPath() settleState {
 	switch {
-	case t.Kind != job.EventSucceeded:
+	case t.Kind != job.EventSucceeded, t.Ended:
 		return queuedSlow
 	case t.isLookWorth():
 		return queuedLook

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,12 +53,36 @@ var errStopped = errors.New("the settler stops")
 func (t *settlement) run(ctx context.Context) error {
 	switch {
 	case t.Ended:
-		return t.ack(ctx)
+		return t.runEnded(ctx)
 	case t.redelivered:
 		return t.runRedelivered(ctx)
 	case t.confirmed:
 		return t.finishEffect(ctx)
 	}
+	return t.finish(ctx)
+}
+
+// runEnded removes the message of a job that had ended before it came. If it is known how and no event says so, one does
+// from now on: each job that was in its queue has an end.
+func (t *settlement) runEnded(ctx context.Context) error {
+	switch {
+	case t.Kind == "":
+		return t.ack(ctx)
+	case t.confirmed:
+		return t.finishEffect(ctx)
+	}
+	last, err := t.readLastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	events, err := t.events(ctx, last)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(events, func(e Event) bool { return e.Life == t.Life && e.Kind.Final() }) {
+		return t.ack(ctx)
+	}
+	t.lastEvent = last.Sequence
 	return t.finish(ctx)
 }
 

@@ -183,7 +183,11 @@ func (r *runner) settle(h *queue.Delivery, e ending) {
 	if e.lost != nil {
 		r.dropLost(h)
 	} else {
-		r.worker.outcomes.add(e.Kind)
+		if e.Ended {
+			r.worker.outcomes.add("") // it is no run
+		} else {
+			r.worker.outcomes.add(e.Kind)
+		}
 		admitted = r.worker.settler.Admit(h, &e.Outcome)
 	}
 	if ran := h.Finished(); ran > 0 {
