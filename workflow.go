@@ -51,6 +51,7 @@ type Step struct {
 	spec     workflow.Step
 	undo     Args
 	items    iter.Seq[Args] // of a group
+	early    bool
 }
 
 // A StepOption says when and how a step runs.
@@ -77,8 +78,9 @@ func (w *Workflow) Signal(name string, opts ...StepOption) *Step {
 }
 
 // Workflow adds a workflow, as it is at this call: the step ends as that does, and is cancelled, undone and retried as
-// a whole. It has an id of its own, which [StepInfo] has, and its own deadline; it takes no ID and no groups, and
-// its queue is by default the one of w. At most 16 levels are allowed.
+// a whole. It has an id of its own, which [StepInfo] has, and its own deadline; it takes no ID, and its queue is by default
+// the one of w. The sequences of its groups are gone through by this call. At most 16 levels are allowed, those included
+// that are added with [Grow].
 func (w *Workflow) Workflow(name string, child *Workflow, opts ...StepOption) *Step {
 	step := workflow.Step{Name: name, Kind: workflow.KindWorkflow}
 	switch {
@@ -107,7 +109,23 @@ func (w *Workflow) add(spec workflow.Step, opts []StepOption) *Step {
 		}
 		set(s)
 	}
+	if s.early {
+		s.comeEarly()
+	}
 	return s
+}
+
+// comeEarly applies [Early], whichever option came first.
+func (s *Step) comeEarly() {
+	early := false
+	for i := range s.spec.After {
+		if c := &s.spec.After[i]; c.Mode == workflow.OneFailed {
+			c.Early, early = true, true
+		}
+	}
+	if !early {
+		s.workflow.refuse(&job.InvalidError{What: "step", Name: s.spec.Name, Rule: "is to come early, and after no failure: Early goes with AfterFailure"})
+	}
 }
 
 func (w *Workflow) refuse(err error) {
@@ -146,6 +164,10 @@ func AfterEnd(steps ...*Step) StepOption { return condition(workflow.AllEnded, s
 // AfterFailure has a step run when all of these have ended and one of them at least has failed.
 func AfterFailure(steps ...*Step) StepOption { return condition(workflow.OneFailed, steps) }
 
+// Early has a step that comes [AfterFailure] run as soon as it is certain that one of those fails, while the others go on:
+// when the first has failed, or the first job of a group that tolerates no failure ([Tolerate]). It is of such steps only.
+func Early() StepOption { return func(s *Step) { s.early = true } }
+
 // AfterAny has a step run when the first of these has succeeded. Options stand beside each other: with two
 // of them both have to hold.
 func AfterAny(steps ...*Step) StepOption { return condition(workflow.AnySucceeded, steps) }
@@ -183,7 +205,7 @@ func Enqueue(opts ...EnqueueOption) StepOption {
 		if o.err != nil {
 			s.workflow.refuse(o.err)
 		}
-		if o.chosenID || o.unique || o.uniqueFor > 0 || o.delayed || !o.runAt.IsZero() || o.rejectAtQuota ||
+		if o.chosenID || o.unique || o.uniqueFor > 0 || o.delayed || !o.runAt.IsZero() || o.rejectAtQuota || o.alone ||
 			o.Timeout != 0 || o.Expires != 0 || o.Meta != nil || o.Trace != nil || o.Awaited {
 			s.workflow.refuse(&job.InvalidError{What: "step", Name: s.spec.Name, Rule: "takes WithQueue and WithMaxAttempts, and no other options"})
 		}

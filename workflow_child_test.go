@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,6 +135,109 @@ func TestWorkflowInWorkflowWhoseWorkerDies(t *testing.T) {
 				}
 				return
 			}
+		}
+	})
+}
+
+// A workflow with a group is a step of a step. It is undone, and begins anew in a retry, with all jobs of the group; so does one that
+// succeeded although its group failed.
+func TestGroupInWorkflowInWorkflow(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newGroupScene(t, s)
+		var healed atomic.Bool
+		millhand.Handle(sc.mux, func(context.Context, *millhand.Job[receipt]) error {
+			if healed.Load() {
+				return nil
+			}
+			return millhand.Permanent(errors.New("no"))
+		})
+		sc.start(t, s)
+		inner := millhand.NewWorkflow("inner", millhand.WorkflowConfig{})
+		bad := inner.Group("bad", rows(3, func(r *row) { r.Fail = r.N == 2 }), millhand.Optional())
+		load := inner.Group("load", rows(5, nil), millhand.KeepResults())
+		inner.Step("report", summary{}, millhand.After(load), millhand.AfterEnd(bad))
+		middle := millhand.NewWorkflow("middle", millhand.WorkflowConfig{})
+		middle.Workflow("inner", inner)
+		w := millhand.NewWorkflow("outer", millhand.WorkflowConfig{ID: "outer"})
+		sub := w.Workflow("middle", middle, millhand.Undo(row{}))
+		w.Step("last", receipt{}, millhand.After(sub))
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state := sc.ended(t, ref); state != millhand.Dead || sc.sum != 0+1+2+3+4 {
+			t.Fatalf("it is %s, and the sum %d", state, sc.sum)
+		}
+		healed.Store(true)
+		if state := sc.retry(t, ref); state != millhand.Succeeded || sc.sum != 0+1+2+3+4 {
+			t.Errorf("the retry is %s, and the sum %d", state, sc.sum)
+		}
+		if len(sc.ran) != 3+5+1 {
+			t.Errorf("ran: %v", sc.ran)
+		}
+		for id, n := range sc.ran {
+			if want := 2; n != want && id != "outer--undo-middle" {
+				t.Errorf("%s ran %d times, want %d", id, n, want)
+			}
+		}
+		sc.left(t)
+	})
+}
+
+// To cancel a workflow is to cancel a group in one that is a step, also if it has just begun.
+func TestGroupInWorkflowInWorkflowIsCancelled(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newGroupScene(t, s)
+		sc.start(t, s)
+		for i, wait := range []time.Duration{0, time.Minute} {
+			inner := millhand.NewWorkflow("inner", millhand.WorkflowConfig{})
+			inner.Group("load", rows(100, func(r *row) { r.Hang = true }))
+			w := millhand.NewWorkflow("outer", millhand.WorkflowConfig{ID: fmt.Sprint("w", i)})
+			w.Workflow("sub", inner)
+			ref, err := sc.Start(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(wait)
+			if _, err := sc.Cancel(t.Context(), ref); err != nil {
+				t.Fatal(err)
+			}
+			if state := sc.ended(t, ref); state != millhand.Cancelled {
+				t.Errorf("after %v: it is %s", wait, state)
+			}
+			time.Sleep(time.Minute)
+			sc.left(t)
+		}
+	})
+}
+
+// A step adds a workflow with a group, and a step of a workflow that is one adds a group.
+func TestGroupInWorkflowThatIsGrown(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newGroupScene(t, s)
+		millhand.Handle(sc.mux, func(ctx context.Context, j *millhand.Job[receipt]) error {
+			return millhand.Grow(ctx, j, func(w *millhand.Workflow, self *millhand.Step) {
+				load := w.Group("load", rows(4, nil), millhand.After(self), millhand.KeepResults())
+				w.Step("report", summary{}, millhand.After(load))
+			})
+		})
+		millhand.Handle(sc.mux, func(ctx context.Context, j *millhand.Job[charge]) error {
+			return millhand.Grow(ctx, j, func(w *millhand.Workflow, self *millhand.Step) {
+				inner := millhand.NewWorkflow("inner", millhand.WorkflowConfig{})
+				first := inner.Group("first", rows(2, nil))
+				inner.Step("look", receipt{}, millhand.After(first))
+				w.Workflow("sub", inner, millhand.After(self))
+			})
+		})
+		sc.start(t, s)
+		w := millhand.NewWorkflow("outer", millhand.WorkflowConfig{ID: "outer"})
+		w.Step("begin", charge{})
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state := sc.ended(t, ref); state != millhand.Succeeded || sc.sum != 0+1+2+3 || len(sc.ran) != 6 {
+			t.Errorf("it is %s, the sum %d, ran %v", state, sc.sum, sc.ran)
 		}
 	})
 }

@@ -149,3 +149,42 @@ func TestWorkflowGrowsByRules(t *testing.T) {
 		}
 	})
 }
+
+// A step of a workflow that a step has added adds one itself, and so on: all of them together are no deeper than others.
+func TestWorkflowGrowsDeep(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newWorkflowScene(t, s)
+		var levels int
+		var refused error
+		sc.mux.HandleFunc("deeper", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+			levels++
+			refused = millhand.Grow(ctx, j, func(w *millhand.Workflow, self *millhand.Step) {
+				inner := millhand.NewWorkflow("inner", millhand.WorkflowConfig{})
+				inner.Step("go", millhand.Raw{Name: "deeper"})
+				w.Workflow("sub", inner, millhand.After(self))
+			})
+			if refused != nil {
+				return nil, millhand.Permanent(refused)
+			}
+			return nil, nil
+		})
+		if err := sc.stop(); err != nil {
+			t.Fatal(err)
+		}
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: sc.mux, NoStats: true})
+		w := millhand.NewWorkflow("outer", millhand.WorkflowConfig{})
+		w.Step("go", millhand.Raw{Name: "deeper"})
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if info, err := sc.Await(ctx, ref); info.State != millhand.Dead {
+			t.Fatalf("it is %s: %v", info.State, err)
+		}
+		if levels != 16 || !errors.Is(refused, millhand.ErrInvalid) || !strings.Contains(refused.Error(), "at most 16 levels") {
+			t.Errorf("%d levels, and then %v", levels, refused)
+		}
+	})
+}

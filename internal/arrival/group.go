@@ -56,7 +56,7 @@ func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, state work
 	if err != nil || g == nil {
 		return err
 	}
-	if state == workflow.Succeeded && keepsResult(&g.Steps[m.Step], result) {
+	if state == workflow.Succeeded && keepsResult(&g.Steps[m.Step], m.Gen, result) {
 		if err := s.storeGroupResult(ctx, g, m, result); err != nil {
 			return err
 		}
@@ -66,7 +66,11 @@ func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, state work
 	return w.end(ctx, g, workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: state})
 }
 
-func keepsResult(step *workflow.Step, result []byte) bool { return step.KeepResults && len(result) > 0 }
+// keepsResult reports whether what a job has returned is to be stored: in a later generation also nothing is, see
+// [Store.storeResult].
+func keepsResult(step *workflow.Step, gen int, result []byte) bool {
+	return step.KeepResults && (len(result) > 0 || gen > 1)
+}
 
 // storeGroupResult stores what a job of a group has returned.
 func (s *Store) storeGroupResult(ctx context.Context, g *workflow.Graph, m workflow.Member, result []byte) error {
@@ -120,6 +124,36 @@ func (s *Store) countShard(ctx context.Context, g *workflow.Graph, m workflow.Me
 		return err
 	}
 	return s.endGroup(ctx, g, m, &root)
+}
+
+// willFail reports whether a group will fail, of which a shard tells. One that tolerates some failures and has more fails
+// at once.
+func willFail(step *workflow.Step, shard *workflow.Shard) bool {
+	return step.Tolerate == nil && shard.Counts().Failed > 0
+}
+
+// tellFailing notes that a group will fail before it has ended, and releases what waits for no more than that.
+func (s *Store) tellFailing(ctx context.Context, m workflow.Member) error {
+	for conflicts := (stream.Conflicts{}); ; {
+		g, t, seq, err := s.lookOf(ctx, m)
+		if err != nil || g == nil || t.At(m.Step) != workflow.Pending {
+			return err
+		}
+		next, first := g.Fail(&t, m.Step)
+		if first {
+			err = s.write(ctx, m.Run, &next, seq)
+			if errors.Is(err, stream.ErrConflict) {
+				if err := conflicts.Wait(ctx); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return s.release(ctx, g, &next, g.Opens(&next, m.Step))
+	}
 }
 
 // endGroup ends the step of a group if its root says so.

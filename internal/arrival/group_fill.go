@@ -1,13 +1,13 @@
 package arrival
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -69,16 +69,22 @@ func (s *Store) groupOf(ctx context.Context, r *job.Record) (*workflow.Graph, *w
 	return g, &t, m, nil
 }
 
-// storeItems stores the payloads of the groups among the steps from a number on. Their names are of this call's
-// own: if somebody else stores the graph, with what may be other payloads, these are never read.
-func (s *Store) storeItems(ctx context.Context, spec *workflow.Spec, from int) error {
-	for i := from; i < len(spec.Steps); i++ {
-		step := &spec.Steps[i]
+// storeItems stores the payloads of the groups among some steps of a run, and in workflows among them. Their names are of
+// this call's own: if somebody else stores the graph, with what may be other payloads, these are never read.
+func (s *Store) storeItems(ctx context.Context, run string, steps []workflow.Step) error {
+	for i := range steps {
+		step := &steps[i]
 		for k, data := range step.Items.Documents {
-			err := s.publish(ctx, s.itemsSubject(spec.Run, step.Payloads, strconv.Itoa(k)), data, 0)
+			err := s.publish(ctx, s.itemsSubject(run, step.Payloads, strconv.Itoa(k)), data, 0)
 			if err != nil && !errors.Is(err, stream.ErrConflict) { // its own, of which the answer was lost
 				return fmt.Errorf("payloads of step %s: %w", step.Name, err)
 			}
+		}
+		if step.Child == nil {
+			continue
+		}
+		if err := s.storeItems(ctx, run, step.Child.Steps); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -91,7 +97,7 @@ func (s *Store) fill(ctx context.Context, r *job.Record) error {
 	if err != nil || g == nil || t.At(m.Step) != workflow.Pending {
 		return err
 	}
-	root, fresh, err := s.beginGroup(ctx, g, m)
+	root, fresh, err := s.beginGroup(ctx, g, m, t.Since)
 	if errors.Is(err, errGone) {
 		return nil // a later generation's
 	}
@@ -133,8 +139,8 @@ func (f *filler) countShards(ctx context.Context, root *workflow.Root) error {
 }
 
 // beginGroup writes the root of a group, unless it is there. It reports whether it did, so that no job of it
-// was published before.
-func (s *Store) beginGroup(ctx context.Context, g *workflow.Graph, m workflow.Member) (workflow.Root, bool, error) {
+// was published before. What was done before generation since is to be done again.
+func (s *Store) beginGroup(ctx context.Context, g *workflow.Graph, m workflow.Member, since int) (workflow.Root, bool, error) {
 	step := &g.Steps[m.Step]
 	var refused stream.Conflicts
 	for {
@@ -147,7 +153,7 @@ func (s *Store) beginGroup(ctx context.Context, g *workflow.Graph, m workflow.Me
 		case err == nil && old.Gen > m.Gen:
 			return old, false, errGone
 		case err == nil:
-			if err := s.retryShards(ctx, m, step, &old); err != nil {
+			if err := s.retryShards(ctx, m, step, &old, since); err != nil {
 				return old, false, err
 			}
 		}
@@ -166,9 +172,9 @@ func (s *Store) beginGroup(ctx context.Context, g *workflow.Graph, m workflow.Me
 // retryShards has the jobs of a group pending again that an earlier generation has not done. A group that had
 // succeeded and was undone does all again. Each shard has the generation before a job of it is published, so that
 // an end of an older one is not counted in it.
-func (s *Store) retryShards(ctx context.Context, m workflow.Member, step *workflow.Step, old *workflow.Root) error {
+func (s *Store) retryShards(ctx context.Context, m workflow.Member, step *workflow.Step, old *workflow.Root, since int) error {
 	state, ended := old.End(workflow.ShardJobs, step.Tolerates())
-	all := ended && state == workflow.Succeeded
+	all := ended && state == workflow.Succeeded || old.Gen < since
 	for k := range step.Layout().Shards() {
 		shard, seq, err := s.readShard(ctx, m, step.Name, k)
 		if err != nil {
@@ -240,18 +246,27 @@ func (f *filler) skip(ctx context.Context, from workflow.Member, end int) error 
 	return w.end(ctx, f.graph, ends...)
 }
 
-// publish publishes the jobs of a document of payloads that are not yet.
-func (f *filler) publish(ctx context.Context, k int, root *workflow.Root) (workflow.Root, error) {
-	m, err := f.document(ctx, f.itemsSubject(f.member.Run, f.step.Payloads, strconv.Itoa(k)))
-	if err == nil && m == nil {
-		err = &job.PermanentError{Err: fmt.Errorf("payloads %d of step %s are gone", k, f.step.Name)}
-	}
+// items reads a document of payloads.
+func (f *filler) items(ctx context.Context, k int) (workflow.ItemsDocument, error) {
+	m, err := f.document(ctx, f.itemsSubject(cmp.Or(f.step.PayloadsRun, f.member.Run), f.step.Payloads, strconv.Itoa(k)))
 	if err != nil {
-		return *root, err
+		return workflow.ItemsDocument{}, err
+	}
+	if m == nil {
+		return workflow.ItemsDocument{}, &job.PermanentError{Err: fmt.Errorf("payloads %d of step %s are gone", k, f.step.Name)}
 	}
 	d, err := workflow.DecodeItems(m.Data)
 	if err != nil {
-		return *root, &job.PermanentError{Err: err}
+		return d, &job.PermanentError{Err: err}
+	}
+	return d, nil
+}
+
+// publish publishes the jobs of a document of payloads that are not yet.
+func (f *filler) publish(ctx context.Context, k int, root *workflow.Root) (workflow.Root, error) {
+	d, err := f.items(ctx, k)
+	if err != nil {
+		return *root, err
 	}
 	end := d.First + len(d.Items)
 	if end <= root.Published {
@@ -304,8 +319,12 @@ func (f *filler) publishItems(ctx context.Context, d *workflow.ItemsDocument, fr
 // and with any other one it counts as failed.
 func (f *filler) publishAnyway(ctx context.Context, e queue.Enqueue, m workflow.Member) error {
 	err := f.enqueueInPlace(ctx, e, func(life string) (bool, error) {
-		older, n, ok := cutLast(life)
-		return ok && n == strconv.Itoa(m.Job) && isOlder(older, m.Run, "", m.Gen, m.Step), nil
+		for g := 1; g < m.Gen; g++ {
+			if isOf(life, workflow.GroupLife(m.Run, g, m.Step, m.Job)) {
+				return true, nil
+			}
+		}
+		return false, nil
 	})
 	duplicate, taken := errors.AsType[*queue.DuplicateError](err)
 	if !taken {
@@ -313,15 +332,6 @@ func (f *filler) publishAnyway(ctx context.Context, e queue.Enqueue, m workflow.
 	}
 	f.log.ErrorContext(ctx, "a job of a group counts as failed: another job has its id", slog.String("id", e.Record.ID), slog.Any("err", duplicate))
 	return f.arriveInGroup(ctx, m, workflow.Failed, nil)
-}
-
-// cutLast cuts a life at its last part.
-func cutLast(life string) (before, last string, ok bool) {
-	at := strings.LastIndexByte(life, '-')
-	if at < 0 {
-		return life, "", false
-	}
-	return life[:at], life[at+1:], true
 }
 
 // record is a job of the group.

@@ -58,10 +58,10 @@ func (s *Store) grow(ctx context.Context, m workflow.Member, added func(*workflo
 		return err
 	}
 	if first {
-		if err := s.prepareSteps(ctx, next, len(spec.Steps)); err != nil {
+		if err := s.prepareSteps(ctx, next, len(spec.Steps), ""); err != nil {
 			return err
 		}
-		if err := s.storeItems(ctx, next, len(spec.Steps)); err != nil {
+		if err := s.storeItems(ctx, next.Run, next.Steps[len(spec.Steps):]); err != nil {
 			return err
 		}
 		data, err := next.Encode()

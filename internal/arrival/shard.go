@@ -45,6 +45,7 @@ type shardWriter struct {
 	known bool
 	shard workflow.Shard // as last read or written
 	seq   uint64
+	told  bool // that the group will fail
 }
 
 // A shardEnd is the ends of jobs that are to be counted.
@@ -188,6 +189,12 @@ func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*sh
 			w.shard, w.seq = next, seq
 		}
 		w.known = true
+		if !w.told && willFail(&g.Steps[w.member.Step], &next) {
+			if err := w.store.tellFailing(ctx, w.member); err != nil {
+				return err
+			}
+			w.told = true
+		}
 		return w.store.countShard(ctx, g, w.member, w.key.shard, &next)
 	}
 }

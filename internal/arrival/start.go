@@ -1,6 +1,7 @@
 package arrival
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,13 +26,21 @@ const beginWithin = 10 * time.Second
 
 // beginTime is how long the creator of a workflow has, in all.
 func beginTime(spec *workflow.Spec) time.Duration {
-	size := 0
+	return beginWithin + time.Duration(payloadsOf(spec)>>20)*time.Second
+}
+
+// payloadsOf returns how many bytes the payloads of groups have, also of those in workflows that are steps.
+func payloadsOf(spec *workflow.Spec) (size int) {
 	for i := range spec.Steps {
-		for _, data := range spec.Steps[i].Items.Documents {
+		step := &spec.Steps[i]
+		for _, data := range step.Items.Documents {
 			size += len(data)
 		}
+		if step.Child != nil {
+			size += payloadsOf(step.Child)
+		}
 	}
-	return beginWithin + time.Duration(size>>20)*time.Second
+	return size
 }
 
 // A driver is the payload of the workflow's own job.
@@ -47,7 +56,7 @@ type driver struct {
 //
 // The workflow is cancelled if it has not ended within a time, unless that is 0.
 func (s *Store) Start(ctx context.Context, spec *workflow.Spec, within time.Duration) error {
-	if err := spec.Check(); err != nil {
+	if _, err := spec.Encode(); err != nil { // before anything is made for it
 		return err
 	}
 	if err := s.prepare(ctx, spec, within); err != nil {
@@ -71,7 +80,7 @@ func (s *Store) Start(ctx context.Context, spec *workflow.Spec, within time.Dura
 	if err := s.storeSpec(ctx, spec, data, replaces(before)); err != nil {
 		return err
 	}
-	if err := s.storeItems(ctx, spec, 0); err != nil {
+	if err := s.storeItems(ctx, spec.Run, spec.Steps); err != nil {
 		return err
 	}
 	t := workflow.NewTally(spec.ID, spec.Gen, len(spec.Steps))
@@ -85,7 +94,7 @@ func (s *Store) Start(ctx context.Context, spec *workflow.Spec, within time.Dura
 // prepare checks what the jobs of the steps are to be, makes what a workflow needs, and notes by the broker's
 // clock when this one begins.
 func (s *Store) prepare(ctx context.Context, spec *workflow.Spec, within time.Duration) error {
-	if err := s.prepareSteps(ctx, spec, 0); err != nil {
+	if err := s.prepareSteps(ctx, spec, 0, ""); err != nil {
 		return err
 	}
 	name, err := job.QueueName(spec.Queue)
@@ -108,12 +117,13 @@ func (s *Store) prepare(ctx context.Context, spec *workflow.Spec, within time.Du
 }
 
 // prepareSteps checks what the jobs of the steps from a number on are to be, and has workers run the timers and
-// signals among them, which may be of other queues than the workflow's.
-func (s *Store) prepareSteps(ctx context.Context, spec *workflow.Spec, from int) error {
+// signals among them, which may be of other queues than the workflow's. In a workflow that is a step of one of run inside,
+// or of a step of that, the payloads of groups are among those of that run, which is stored with them.
+func (s *Store) prepareSteps(ctx context.Context, spec *workflow.Spec, from int, inside string) error {
 	own := make(map[string]bool)
 	for i := from; i < len(spec.Steps); i++ {
 		if step := &spec.Steps[i]; step.Kind == workflow.KindGroup {
-			step.Payloads = strings.ReplaceAll(uuid.NewString(), "-", "")
+			step.Payloads, step.PayloadsRun = strings.ReplaceAll(uuid.NewString(), "-", ""), inside
 			if step.Jobs == 0 { // and so no type
 				continue
 			}
@@ -123,7 +133,7 @@ func (s *Store) prepareSteps(ctx context.Context, spec *workflow.Spec, from int)
 			return fmt.Errorf("step %s: %w", spec.Steps[i].Name, err)
 		}
 		if spec.Steps[i].Kind == workflow.KindWorkflow {
-			if err := s.prepareSteps(ctx, spec.ChildOf(1, i), 0); err != nil {
+			if err := s.prepareSteps(ctx, spec.ChildOf(1, i), 0, cmp.Or(inside, spec.Run)); err != nil {
 				return err
 			}
 		}

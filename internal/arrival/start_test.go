@@ -157,3 +157,34 @@ func TestGraphOfTheRunIsLeft(t *testing.T) {
 		}
 	})
 }
+
+// The payloads of a group in a workflow that is a step, and never begins, leave with the run that stored them.
+func TestPayloadsOfAStepThatNeverBeginsAreRemoved(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) {
+		b := newBench(t, server)
+		group := workflow.Step{Name: "g", Kind: workflow.KindGroup, Type: "t"}
+		if err := group.Items.Add("g", []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+		group.Jobs = group.Items.Close()
+		spec := oneStep("one")
+		child := &workflow.Spec{Name: "child", Queue: "default", Gen: 1, Steps: []workflow.Step{group}}
+		spec.Steps = append(spec.Steps, workflow.Step{
+			Name: "sub", Kind: workflow.KindWorkflow, Child: child, After: []workflow.Condition{{Mode: workflow.AllSucceeded, Of: []int{0}}},
+		})
+		if err := b.Start(t.Context(), spec, 0); err != nil {
+			t.Fatal(err)
+		}
+		items := b.itemsSubject("one", child.Steps[0].Payloads, "0")
+		if _, err := b.others.Last(t.Context(), b.stream(), items); err != nil {
+			t.Fatalf("there are no payloads: %v", err)
+		}
+		if _, err := b.Drive(t.Context(), cleanJob(spec, 1)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := b.others.Info(t.Context(), b.stream())
+		if err != nil || info.State.Msgs != 0 {
+			t.Errorf("%d documents are left: %v", info.State.Msgs, err)
+		}
+	})
+}

@@ -45,7 +45,7 @@ func (s *Store) ArriveTogether(ctx context.Context, ends []queue.StepEnd) []erro
 			continue
 		}
 		members[i], graphs[i] = m, g
-		if keepsResult(&g.Steps[m.Step], ends[i].Result) {
+		if keepsResult(&g.Steps[m.Step], m.Gen, ends[i].Result) {
 			storing.Go(func() error {
 				errs[i] = s.storeGroupResult(ctx, g, m, ends[i].Result)
 				return nil

@@ -23,19 +23,26 @@ func (s *Spec) Check() error {
 			return err
 		}
 	}
-	if s.Gen < 1 || s.Gen > maxGen {
+	switch {
+	case s.Gen < 1 || s.Gen > maxGen:
 		return invalid("generation", "", "must be 1 to %d", maxGen)
+	case s.Depth < 0 || s.Depth > 0 && s.Parent == nil:
+		return invalid("workflow", s.ID, "is inside %d others, and a step of none", s.Depth)
 	}
 	return s.checkSteps(nil)
 }
 
-// checkSteps checks the graph of s, which is inside others.
+// checkSteps checks the graph of s, which is inside others: the first of them may be a step of one that is stored.
 func (s *Spec) checkSteps(inside []*Spec) error {
+	depth := len(inside) + s.Depth
+	if len(inside) > 0 {
+		depth = len(inside) + inside[0].Depth
+	}
 	switch n := len(s.Steps); {
 	case slices.Contains(inside, s):
 		return invalid("workflow", s.Name, "contains itself")
-	case len(inside) >= maxDepth:
-		return invalid("workflow", s.Name, "is inside %d others, at most %d levels are allowed", len(inside), maxDepth)
+	case depth >= maxDepth:
+		return invalid("workflow", s.Name, "is inside %d others, at most %d levels are allowed", depth, maxDepth)
 	case n == 0:
 		return invalid("workflow", s.Name, "has no steps")
 	case n > maxSteps:
@@ -115,9 +122,6 @@ func (s *Step) checkKind(inside []*Spec) error {
 		if s.Child == nil {
 			return invalid("step", s.Name, "is a workflow and has none")
 		}
-		if slices.ContainsFunc(s.Child.Steps, func(of Step) bool { return of.Kind == KindGroup }) {
-			return invalid("step", s.Name, "is a workflow with a group, which only one of its own may have")
-		}
 		return s.Child.checkSteps(inside)
 	default:
 		return invalid("step", s.Name, "kind %s: want job, group, sleep, signal or workflow", shown(string(s.Kind)))
@@ -138,8 +142,11 @@ func (s *Step) checkKind(inside []*Spec) error {
 }
 
 func (s *Step) checkGroup() error {
-	if s.Payloads != "" { // the store gives it
-		if err := CheckRun(s.Payloads); err != nil {
+	for _, name := range []string{s.Payloads, s.PayloadsRun} { // the store gives them
+		if name == "" {
+			continue
+		}
+		if err := CheckRun(name); err != nil {
 			return err
 		}
 	}
@@ -161,6 +168,9 @@ func (s *Spec) checkCondition(step *Step, c Condition) error {
 	case AllSucceeded, AllEnded, OneFailed, AnySucceeded:
 	default:
 		return invalid("step", step.Name, "comes after mode %s: want all, end, fail or any", shown(string(c.Mode)))
+	}
+	if c.Early && c.Mode != OneFailed {
+		return invalid("step", step.Name, "comes early after mode %s: want fail, which a failure opens", c.Mode)
 	}
 	if len(c.Of) == 0 {
 		return invalid("step", step.Name, "comes after no step in mode %s", c.Mode)

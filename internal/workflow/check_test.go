@@ -56,6 +56,15 @@ func TestCheckSpec(t *testing.T) {
 		s.Parent = &of
 		return s
 	}
+	grown := func(depth, levels int) *Spec {
+		s := nested(levels)
+		s.Parent, s.Depth = &Member{ID: "w", Run: "r"}, depth
+		return s
+	}
+	inTime := valid(step("a"), step("b", after(AllEnded, 0)))
+	inTime.Steps[1].After[0].Early = true
+	deep := valid(step("a"))
+	deep.Depth = 1
 	big := valid(step("a"))
 	big.Steps[0].Args = json.RawMessage(`"` + strings.Repeat("x", maxSpec) + `"`)
 	for name, c := range map[string]struct {
@@ -72,6 +81,10 @@ func TestCheckSpec(t *testing.T) {
 		"no steps":       {valid(), `workflow "import": has no steps`},
 		"too many":       {many(4097), `workflow "import": has 4097 steps, at most 4096 are allowed`},
 		"too deep":       {nested(17), `workflow "import": is inside 16 others, at most 16 levels are allowed`},
+		"deep by growth": {grown(2, 14), ""},
+		"grown too deep": {grown(2, 15), `workflow "import": is inside 16 others, at most 16 levels are allowed`},
+		"early for none": {inTime, `step "b": comes early after mode end: want fail, which a failure opens`},
+		"deep in none":   {deep, `workflow "w": is inside 1 others, and a step of none`},
 		"in itself":      {ring, `workflow "import": contains itself`},
 		"too big":        {big, `workflow "w": graph and payloads have 524407 bytes, at most 524288 are allowed`},
 		"long id":        {named(strings.Repeat("i", 61)), `id of a workflow "` + strings.Repeat("i", 61) + `": has 61 characters, at most 60 are allowed`},

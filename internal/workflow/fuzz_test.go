@@ -25,6 +25,7 @@ func FuzzDecodeSpec(f *testing.F) {
 	f.Add(seed, uint64(1))
 	f.Add([]byte(`{"id":"w","run":"r","gen":1,"steps":[{"name":"a","kind":"signal"},{"name":"b","kind":"job","type":"t","after":[{"mode":"fail","of":[0]}]}]}`), uint64(7))
 	f.Add([]byte(`{"id":"w","run":"r","gen":1,"steps":[{"name":"a","kind":"job","type":"t","after":[{"mode":"end","of":[0]}]}]}`), uint64(0))
+	f.Add([]byte(`{"id":"w","run":"r","gen":1,"steps":[{"name":"a","kind":"job","type":"t"},{"name":"b","kind":"job","type":"t","after":[{"mode":"fail","of":[0],"early":true}]}]}`), uint64(9))
 	f.Fuzz(func(t *testing.T, data []byte, ends uint64) {
 		s, err := DecodeSpec(data)
 		if err != nil {
@@ -70,6 +71,8 @@ func FuzzDecodeTally(f *testing.F) {
 	f.Add(tally.Encode())
 	f.Add([]byte(`{"id":"w","gen":1,"n":3,"bits":"wA==","cancelled":true}`))
 	f.Add([]byte(`{"id":"w","gen":1,"n":4096,"bits":""}`))
+	f.Add([]byte(`{"id":"w","gen":3,"n":2,"bits":"AA==","failing":[1],"since":2}`))
+	f.Add([]byte(`{"id":"w","gen":3,"n":2,"bits":"AA==","failing":[-1,2],"since":4}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tally, err := DecodeTally(data)
 		if err != nil {

@@ -103,8 +103,11 @@ func (c *Condition) gate(t *Tally) Gate {
 		}
 		return Waits
 	case OneFailed:
-		if pending == 0 && failed == 0 {
+		switch {
+		case pending == 0 && failed == 0:
 			return Shut
+		case c.Early && (failed > 0 || slices.ContainsFunc(c.Of, t.fails)):
+			return Open
 		}
 	case AllEnded:
 	}

@@ -217,10 +217,52 @@ func TestGrow(t *testing.T) {
 			t.Errorf("error %v, want %s", err, c.want)
 		}
 	}
-	s.Parent = &Member{ID: "outer", Run: "r"}
-	group := Step{Name: "g", Kind: KindGroup, Type: "t", Jobs: 1, After: []Condition{after(AllSucceeded, 0)}}
-	if _, _, err := s.Grow(0, []Step{group}); err == nil {
-		t.Error("a workflow that is a step grows a group")
+}
+
+// What waits for a failure may not wait for the end of what will fail. In all else it is as what does.
+func TestEarly(t *testing.T) {
+	early := after(OneFailed, 0, 1)
+	early.Early = true
+	s := valid(step("a"), Step{Name: "g", Kind: KindGroup, Type: "t", Jobs: 9}, step("late", after(OneFailed, 0, 1)), step("early", early))
+	g, err := NewGraph(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []State{Pending, Succeeded, Failed, Skipped}
+	for _, a := range all {
+		for _, b := range all {
+			for _, failing := range []bool{false, true} {
+				now := NewTally("w", 1, 4)
+				now.Bits.set(0, a)
+				now.Bits.set(1, b)
+				told := false
+				if failing {
+					now, told = g.Fail(&now, 1)
+				}
+				want := g.Gate(&now, 2)
+				if want == Waits && (a == Failed || b == Failed || told) {
+					want = Open
+				}
+				if got := g.Gate(&now, 3); got != want || told != (failing && b == Pending) {
+					t.Errorf("a %s, g %s, failing %v: the gate is %v, want %v", a, b, told, got, want)
+				}
+			}
+		}
+	}
+	begun := NewTally("w", 1, 4)
+	failing, _ := g.Fail(&begun, 1)
+	if open := g.Opens(&failing, 1); !slices.Equal(open, []int{3}) {
+		t.Errorf("it opens %v", open)
+	}
+	if _, again := g.Fail(&failing, 1); again {
+		t.Error("it fails twice")
+	}
+	read, err := DecodeTally(failing.Encode())
+	if err != nil || !slices.Equal(read.Failing, []int{1}) {
+		t.Errorf("read as %+v: %v", read, err)
+	}
+	if got := g.WaitsFor(&begun, 3); !slices.Equal(got, []string{"a failure of a, g"}) {
+		t.Errorf("it waits for %q", got)
 	}
 }
 
@@ -248,7 +290,9 @@ func drawGraph(t *rapid.T) *Graph {
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "conditions") {
 			mode := rapid.SampledFrom([]Mode{AllSucceeded, AllEnded, OneFailed, AnySucceeded}).Draw(t, "mode")
-			steps[i].After = append(steps[i].After, Condition{mode, rapid.SliceOfN(rapid.SampledFrom(place[:at]), 1, 3).Draw(t, "of")})
+			steps[i].After = append(steps[i].After, Condition{
+				Mode: mode, Of: rapid.SliceOfN(rapid.SampledFrom(place[:at]), 1, 3).Draw(t, "of"), Early: mode == OneFailed && rapid.Bool().Draw(t, "early"),
+			})
 		}
 	}
 	for i := range n {

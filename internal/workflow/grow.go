@@ -19,9 +19,6 @@ func (s *Spec) Grow(by int, added []Step) (*Spec, bool, error) {
 	}
 	have := 0
 	for i := range added {
-		if s.Parent != nil && added[i].Kind == KindGroup {
-			return nil, false, invalid("step", added[i].Name, "is a group, which a workflow that is a step may not have")
-		}
 		adder, there := known[added[i].Name]
 		switch {
 		case !there:
@@ -75,6 +72,7 @@ func (g *Graph) behind(step int) []bool {
 // Restart returns the tally of a generation in which all steps are pending.
 func (g *Graph) Restart(gen int) Tally {
 	next := NewTally(g.ID, gen, len(g.Steps))
+	next.Since = gen
 	g.close(&next)
 	return next
 }
@@ -87,6 +85,7 @@ func (g *Graph) Retry(t *Tally) (Tally, bool) {
 		return *t, false
 	}
 	next := NewTally(t.ID, t.Gen+1, len(g.Steps))
+	next.Since = t.Since
 	for _, i := range g.order {
 		if undone := g.undo[i] >= 0 && t.At(g.undo[i]) != Skipped; t.At(i) == Succeeded && !undone {
 			next.Bits.set(i, Succeeded)

@@ -272,9 +272,9 @@ func (h *modelHolder) addition(g *Graph) []Step {
 	if i := slices.IndexFunc(g.Steps, func(s Step) bool { return s.Name == name }); i >= 0 {
 		n = i
 	}
-	add := []Step{{Name: name, Kind: KindJob, Type: "t", After: []Condition{{mode, []int{h.step}}}}}
+	add := []Step{{Name: name, Kind: KindJob, Type: "t", After: []Condition{{Mode: mode, Of: []int{h.step}}}}}
 	if h.step%2 == 0 {
-		add = append(add, Step{Name: name + "b", Kind: KindJob, Type: "t", After: []Condition{{AllEnded, []int{n}}}})
+		add = append(add, Step{Name: name + "b", Kind: KindJob, Type: "t", After: []Condition{{Mode: AllEnded, Of: []int{n}}}})
 		add = append(add, Step{Name: UndoName(name), Kind: KindJob, Type: "t", UndoOf: &n})
 	}
 	return add

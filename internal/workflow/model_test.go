@@ -173,7 +173,8 @@ func (m *model) randomConditions(of []int) (after []Condition) {
 	modes := []Mode{AllSucceeded, AllSucceeded, AllSucceeded, AnySucceeded, AnySucceeded, AllEnded, OneFailed}
 	for len(of) > 0 {
 		n := 1 + m.rnd.IntN(len(of))
-		after = append(after, Condition{modes[m.rnd.IntN(len(modes))], of[:n]})
+		mode := modes[m.rnd.IntN(len(modes))]
+		after = append(after, Condition{Mode: mode, Of: of[:n], Early: mode == OneFailed && n > 1})
 		of = of[n:]
 	}
 	return after

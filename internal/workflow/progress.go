@@ -33,6 +33,17 @@ func (g *Graph) End(t *Tally, step int, s State) (Tally, bool) {
 	return next, true
 }
 
+// Fail returns t with a group as certain to fail, which has not ended. It reports false if that was known or it has ended.
+func (g *Graph) Fail(t *Tally, step int) (Tally, bool) {
+	if t.At(step) != Pending || t.fails(step) {
+		return *t, false
+	}
+	next := g.Extend(t)
+	next.Failing = append(slices.Clone(t.Failing), step)
+	g.close(&next)
+	return next, true
+}
+
 // Cancel returns t cancelled, with whatever is skipped by that. It reports false if it was before, or if
 // nothing is left to be cancelled: what has been done is then undone, or is not.
 func (g *Graph) Cancel(t *Tally, reason string) (Tally, bool) {

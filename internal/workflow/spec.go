@@ -9,7 +9,7 @@ import (
 const (
 	maxSteps = 4096
 	maxSpec  = 512 << 10 // bytes
-	maxDepth = 16        // workflows in workflows
+	maxDepth = 16        // workflows in workflows, the outermost included
 	maxJobs  = maxSteps * ShardJobs
 	MaxGroup = 1_000_000 // jobs of one
 	maxGen   = 1 << 20
@@ -40,8 +40,9 @@ const (
 
 // A Condition is one thing that a step comes after. A step with several comes after all of them.
 type Condition struct {
-	Mode Mode  `json:"mode"`
-	Of   []int `json:"of"` // numbers of steps, one at least
+	Mode  Mode  `json:"mode"`
+	Of    []int `json:"of"`              // numbers of steps, one at least
+	Early bool  `json:"early,omitempty"` // of [OneFailed]: once it is certain that one fails, whether all have ended or not
 }
 
 // Options are how the job of a step is enqueued.
@@ -69,6 +70,7 @@ type Step struct {
 	Tolerate    *int   `json:"tolerate,omitempty"`     // with more failures it has failed at once; nil: with one, once all have ended
 	KeepResults bool   `json:"keep_results,omitempty"` // what its jobs return is kept with the workflow
 	Payloads    string `json:"payloads,omitempty"`     // names the documents of their payloads
+	PayloadsRun string `json:"payloads_run,omitempty"` // of which run's these are; empty: of the workflow's own
 	Items       Items  `json:"-"`                      // these, while they are to be stored
 }
 
@@ -98,6 +100,7 @@ type Spec struct {
 	FailFast bool      `json:"fail_fast,omitempty"` // the failure of a step that is not optional stops the others
 	Created  time.Time `json:"created,omitzero"`
 	Parent   *Member   `json:"parent,omitempty"` // the step that this one is, in another workflow
+	Depth    int       `json:"depth,omitempty"`  // how many others it is inside of
 	Steps    []Step    `json:"steps"`
 }
 
@@ -106,7 +109,7 @@ func (s *Spec) ChildOf(gen, step int) *Spec {
 	of := &s.Steps[step]
 	child := *of.Child
 	child.ID, child.Run, child.Gen = ChildID(s.ID, s.Run, of.Name), ChildRun(s.Run, of.Name), gen
-	child.Parent = &Member{ID: s.ID, Run: s.Run, Gen: gen, Step: step, Job: -1}
+	child.Parent, child.Depth = &Member{ID: s.ID, Run: s.Run, Gen: gen, Step: step, Job: -1}, s.Depth+1
 	if child.Queue == "" {
 		child.Queue = s.Queue
 	}

@@ -1,6 +1,9 @@
 package workflow
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // A State is how a step, or a job of a group, has ended.
 type State uint8
@@ -63,6 +66,8 @@ type Tally struct {
 	Cancelled bool   `json:"cancelled"`
 	Reason    string `json:"reason,omitempty"`  // of the cancellation
 	Stopped   *int   `json:"stopped,omitempty"` // the step whose failure stops the others, see [Spec.FailFast]
+	Failing   []int  `json:"failing,omitempty"` // groups that have not ended, of which a job has failed that must not: they will fail
+	Since     int    `json:"since,omitempty"`   // the generation in which all began anew, also what had succeeded; 0: the first
 	Abandoned bool   `json:"abandoned"`         // its creator was too slow: it never begins
 }
 
@@ -74,6 +79,9 @@ func NewTally(id string, gen, steps int) Tally {
 // halts reports whether only those steps still begin that clean up behind others: a success that is still to
 // come is none any more.
 func (t *Tally) halts() bool { return t.Cancelled || t.Stopped != nil }
+
+// fails reports whether a step that may be pending is certain to fail.
+func (t *Tally) fails(step int) bool { return slices.Contains(t.Failing, step) }
 
 // At returns the state of a step. One that the tally does not know yet is pending.
 func (t *Tally) At(step int) State { return t.Bits.at(step) }
@@ -105,6 +113,10 @@ func DecodeTally(data []byte) (Tally, error) {
 		return Tally{}, invalid("tally", t.ID, "is of %d steps, at most %d are allowed", t.N, maxSteps)
 	case t.Stopped != nil && (*t.Stopped < 0 || *t.Stopped >= t.N):
 		return Tally{}, invalid("tally", t.ID, "is stopped by step %d, and there are %d, from 0", *t.Stopped, t.N)
+	case t.Since < 0 || t.Since > t.Gen:
+		return Tally{}, invalid("tally", t.ID, "began anew in generation %d, and is of %d", t.Since, t.Gen)
+	case len(t.Failing) > t.N || slices.ContainsFunc(t.Failing, func(i int) bool { return i < 0 || i >= t.N }):
+		return Tally{}, invalid("tally", t.ID, "has %d steps that fail, among them one that there is not", len(t.Failing))
 	case !t.Bits.ends(t.N):
 		return Tally{}, invalid("tally", t.ID, "its bits are not those of %d steps", t.N)
 	}

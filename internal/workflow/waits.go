@@ -43,6 +43,9 @@ func (c *Condition) text(pending []string) string {
 	case AllEnded:
 		return "the end of " + names
 	case OneFailed:
+		if c.Early {
+			return "a failure of " + names
+		}
 		return "a failure, and the end of " + names
 	case AnySucceeded:
 		if len(pending) > 1 {
