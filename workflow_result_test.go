@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +135,59 @@ func TestStepResultWorkerDies(t *testing.T) {
 				}
 				return
 			}
+		}
+	})
+}
+
+// What returned something is undone, and returns nothing in the retry: nobody reads what it returned before.
+func TestEmptyResultsOfARetry(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		var retried atomic.Bool
+		var read []string
+		mux := millhand.NewMux()
+		mux.HandleFunc("once", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) {
+			if retried.Load() {
+				return nil, nil
+			}
+			return []byte(`"old"`), nil
+		}, millhand.TypeConfig{SilentSuccess: true})
+		mux.HandleFunc("undo", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
+		millhand.Handle(mux, func(ctx context.Context, j *millhand.Job[receipt]) error {
+			if !retried.Load() {
+				return millhand.Permanent(errors.New("not yet"))
+			}
+			result, err := millhand.StepResult[string](ctx, j, "a")
+			read = append(read, result)
+			for _, group := range []string{"kept", "events"} {
+				for result, resultErr := range millhand.GroupResults[string](ctx, j, group) {
+					read, err = append(read, result), errors.Join(err, resultErr)
+				}
+			}
+			return err
+		})
+		c := client(t, s.Connect(t))
+		start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, NoStats: true})
+		once, undo := millhand.Raw{Name: "once"}, millhand.Undo(millhand.Raw{Name: "undo"})
+		two := slices.Values([]millhand.Args{once, once})
+		w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w"})
+		before := []*millhand.Step{w.Step("a", once, undo), w.Group("kept", two, millhand.KeepResults(), undo), w.Group("events", two, undo)}
+		w.Step("read", receipt{}, millhand.After(before...))
+		ref, err := c.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if info, err := c.Await(ctx, ref); info.State != millhand.Dead {
+			t.Fatalf("it is %s: %v", info.State, err)
+		}
+		time.Sleep(time.Minute)
+		retried.Store(true)
+		if ref, err = c.RetryWorkflow(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := c.Await(ctx, ref); info.State != millhand.Succeeded || !slices.Equal(read, []string{"", "", "", "", ""}) {
+			t.Errorf("the retry is %s, and reads %q: %v", info.State, read, err)
 		}
 	})
 }

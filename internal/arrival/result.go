@@ -15,14 +15,19 @@ import (
 // keepResult stores what a step has returned, for those that come after it. It is stored before the step is
 // counted, so that nobody runs who could miss it.
 func (s *Store) keepResult(ctx context.Context, g *workflow.Graph, m workflow.Member, result []byte) error {
-	if len(result) == 0 {
-		return nil
+	step := &g.Steps[m.Step]
+	if step.Kind == workflow.KindGroup || step.Kind == workflow.KindWorkflow {
+		return nil // they return nothing
 	}
-	return s.storeResult(ctx, s.outSubject(m.Run, g.Steps[m.Step].Name), m, result)
+	return s.storeResult(ctx, s.outSubject(m.Run, step.Name), m, result)
 }
 
-// storeResult replaces what an earlier generation has returned, if it has: that was undone.
+// storeResult replaces what an earlier generation has returned, if it has: that was undone, or not counted. Nothing is
+// stored of a later one also if it is empty: what is there, or comes late, would be read in its place.
 func (s *Store) storeResult(ctx context.Context, subject string, m workflow.Member, result []byte) error {
+	if len(result) == 0 && m.Gen == 1 {
+		return nil
+	}
 	seq := uint64(0)
 	for conflicts := (stream.Conflicts{}); ; {
 		msg := &nats.Msg{Subject: subject, Header: nats.Header{job.HeaderWorkflow: {m.String()}}, Data: result}
