@@ -238,6 +238,7 @@ func newOptions(args Args, opts []EnqueueOption) (*enqueueOptions, error) {
 	if o.delayed && !o.runAt.IsZero() {
 		o.refuse(true, "delay", o.delay, "WithDelay and WithRunAt: use one")
 	}
+	o.refuse(o.alone, "option", "Alone", "is for Requeue only")
 	if o.err != nil {
 		return nil, o.err
 	}

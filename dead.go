@@ -2,6 +2,7 @@ package millhand
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"reflect"
@@ -82,15 +83,16 @@ func (c *Client) CountDead(ctx context.Context, f DeadFilter) (int, error) {
 // Requeue has a dead job run again, under its id and with all that the broker keeps of it: only its
 // queue, type, id, life and Seq are taken from d. It begins at its first attempt, in a life that is
 // derived from the one that died, and expires anew. Of the options there are [WithDelay],
-// [WithRunAt], [WithMaxAttempts] and [WithTimeout].
+// [WithRunAt], [WithMaxAttempts], [WithTimeout] and [Alone].
 //
 // To requeue a job twice, at the same time or after a crash in between, is to do it once: the second
 // call returns the same ref.
 //
 // It returns [ErrNotFound] if the job is not among the dead any more and was not requeued either, a
 // [*DuplicateError] if another job has its id, and [ErrInvalid] if it cannot run: its payload was too
-// large to be kept, it was published on a subject that is no job's, or it is a step of a workflow. Of a workflow
-// it is [Client.RetryWorkflow], without options.
+// large to be kept, it was published on a subject that is no job's, or it is a step of a workflow, which has counted its
+// end: retry that, or see [Alone]. Of a workflow it is [Client.RetryWorkflow], without options; to requeue one that was
+// retried since is to do nothing.
 func (c *Client) Requeue(ctx context.Context, d DeadJob, opts ...EnqueueOption) (Ref, error) {
 	how, err := revivalOf(opts)
 	if err != nil {
@@ -100,18 +102,25 @@ func (c *Client) Requeue(ctx context.Context, d DeadJob, opts ...EnqueueOption) 
 	if err != nil {
 		return Ref{}, err
 	}
-	if isWorkflow(ref) {
-		if len(opts) > 0 {
-			return Ref{}, publicError(&job.InvalidError{What: "dead job " + d.ID, Rule: "is a workflow, whose retry takes no options"})
-		}
-		return c.RetryWorkflow(ctx, ref)
-	}
 	ref.Life, err = c.store.Requeue(ctx, place, d.Life, d.Seq, how)
+	if errors.Is(err, queue.ErrNotFound) && isWorkflow(ref) { // its record leaves with its retry
+		newest, failed := c.retried(ctx, d.Ref)
+		if failed == nil && newest.Life != d.Life {
+			return newest, nil
+		}
+	}
 	if err != nil {
-		return Ref{}, publicError(err)
+		return Ref{}, workflowError(err)
 	}
 	return ref, nil
 }
+
+// Alone has [Client.Requeue] run the dead job of a step of a workflow, or of one of its groups, outside of it: whatever
+// becomes of it, the workflow stays as it has ended or goes on. In the handler [StepResult], [GroupResults] and [Grow]
+// return an [*InvalidError], as for any job of no workflow. If the workflow is retried while the job is alive, that cancels
+// it, and runs the step. For a job of no workflow it changes nothing, and a workflow
+// is refused. It is for Requeue only.
+func Alone() EnqueueOption { return func(o *enqueueOptions) { o.alone = true } }
 
 // revivalOf returns what options say of a job that is requeued, or an error for the first that says
 // anything else.
@@ -127,13 +136,13 @@ func revivalOf(opts []EnqueueOption) (how queue.Revival, err error) {
 			return how, o.err
 		}
 		if !o.isOfRequeue() {
-			return how, &job.InvalidError{What: what, Rule: "is not for Requeue, which takes WithDelay, WithRunAt, WithMaxAttempts and WithTimeout"}
+			return how, &job.InvalidError{What: what, Rule: "is not for Requeue, which takes WithDelay, WithRunAt, WithMaxAttempts, WithTimeout and Alone"}
 		}
 	}
 	if o.delayed && !o.runAt.IsZero() {
 		return how, job.Invalid("delay", o.delay, "WithDelay and WithRunAt: use one")
 	}
-	how = queue.Revival{MaxAttempts: o.MaxAttempts, Timeout: o.Timeout, Delay: o.delay, RunAt: o.runAt}
+	how = queue.Revival{MaxAttempts: o.MaxAttempts, Timeout: o.Timeout, Delay: o.delay, RunAt: o.runAt, Alone: o.alone}
 	// Of a job that is otherwise fine.
 	o.Queue, o.Type, o.ID = job.DefaultQueue, job.DefaultQueue, job.DefaultQueue
 	return how, o.Check()
@@ -142,7 +151,7 @@ func revivalOf(opts []EnqueueOption) (how queue.Revival, err error) {
 // isOfRequeue reports whether nothing else is said than what a requeue takes.
 func (o *enqueueOptions) isOfRequeue() bool {
 	rest := *o
-	rest.delay, rest.delayed, rest.runAt = 0, false, time.Time{}
+	rest.delay, rest.delayed, rest.runAt, rest.alone = 0, false, time.Time{}, false
 	rest.MaxAttempts, rest.Timeout = 0, 0
 	return reflect.ValueOf(rest).IsZero()
 }
@@ -154,6 +163,10 @@ type RequeueConfig struct {
 
 	// Limit is how many jobs are requeued at most. Defaults to all that match.
 	Limit int
+
+	// Alone is as of the option [Alone]: steps of workflows run outside of them, and workflows are refused. Without it steps
+	// are refused, and a workflow is retried, at once: that removes the records of its steps.
+	Alone bool
 }
 
 // RequeueDead requeues the dead jobs that match, oldest first, as [Client.Requeue] does. What dies again
@@ -173,7 +186,7 @@ func (c *Client) RequeueDead(ctx context.Context, f DeadFilter, cfg RequeueConfi
 				yield(Ref{}, publicError(err))
 				return
 			}
-			if !yield(Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life}, publicError(r.Err)) {
+			if !yield(Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life}, workflowError(r.Err)) {
 				return
 			}
 		}

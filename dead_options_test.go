@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Of all options a requeue takes four, and says so of any other.
+// Of all options a requeue takes five, and says so of any other.
 func TestOptionsOfARequeue(t *testing.T) {
 	at := time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC)
 	how, err := revivalOf([]EnqueueOption{WithMaxAttempts(3), WithTimeout(time.Minute), WithRunAt(at)})
@@ -15,6 +15,9 @@ func TestOptionsOfARequeue(t *testing.T) {
 		t.Errorf("%+v, %v", how, err)
 	}
 	if how, err := revivalOf([]EnqueueOption{WithDelay(time.Hour)}); err != nil || how.Delay != time.Hour {
+		t.Errorf("%+v, %v", how, err)
+	}
+	if how, err := revivalOf([]EnqueueOption{Alone()}); err != nil || !how.Alone {
 		t.Errorf("%+v, %v", how, err)
 	}
 	const others = "is not for Requeue"

@@ -29,6 +29,7 @@ type enqueueOptions struct {
 	delayed       bool // a delay was given
 	runAt         time.Time
 	rejectAtQuota bool
+	alone         bool  // see Alone
 	err           error // of the first option that breaks its rule
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/audit"
 	problems "github.com/millhand/millhand/internal/problem"
 	"github.com/millhand/millhand/internal/queue"
@@ -148,6 +149,7 @@ func (h *Handler) connect(client *millhand.Client, cfg millhand.Config) error {
 	}
 	h.registry = registry.NewStore(js, h.log)
 	h.store = queue.NewStore(js, queue.Config{Registry: h.registry.Bucket(), Logger: h.log})
+	arrival.New(js, h.store, h.registry, h.log) // whoever ends a step counts it
 	h.audit = audit.New(js)
 	statistics := stats.NewStore(js, h.log)
 	h.data = &data{stats: statistics, log: h.log, conn: client.Conn()}

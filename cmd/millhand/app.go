@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/audit"
 	"github.com/millhand/millhand/internal/bulk"
 	"github.com/millhand/millhand/internal/cli"
@@ -140,6 +141,7 @@ func (s *session) use(nc *nats.Conn) (err error) {
 	}
 	s.registry = registry.NewStore(s.js, log)
 	s.store = queue.NewStore(s.js, queue.Config{Registry: s.registry.Bucket(), Logger: log})
+	arrival.New(s.js, s.store, s.registry, log) // whoever ends a step counts it
 	s.view = view.New(view.Config{Client: s.js, Registry: s.registry, Store: s.store, Starts: s.starts})
 	s.problems = problem.NewLooker(s.js, s.view, stats.NewStore(s.js, log), nil)
 	s.audit = audit.New(s.js)

@@ -26,6 +26,7 @@ const (
 type retrier struct {
 	due         due
 	maxAttempts int
+	alone       bool
 
 	bulker bulker
 }
@@ -36,7 +37,8 @@ func retryCommand(a *app) *cobra.Command {
 		use:   "retry REF... | --filter FILTER",
 		short: "Have dead jobs run again",
 		long: "Have dead jobs run again, under their ids, from their first attempt. To retry a job twice is to\n" +
-			"do it once.\n\n" +
+			"do it once. A step of a workflow is refused, since the workflow has counted its end: retry that, or\n" +
+			"give --alone. A workflow goes on with its failed part.\n\n" +
 			"Outcomes: retried, alive (another job has the id, exit 4), not_dead (exit 4), gone (its record was\n" +
 			"deleted, exit 3), not_found (exit 3)." + bulkHelp,
 		example: "  millhand retry email/0192f3c0-80b1-7f55-b0aa-112233445566\n  millhand retry email/welcome-42 --in 10m\n" +
@@ -44,6 +46,7 @@ func retryCommand(a *app) *cobra.Command {
 		run: c.run,
 	}, func(cmd *cobra.Command) {
 		c.due.register(cmd)
+		cmd.Flags().BoolVar(&c.alone, "alone", false, "have a step of a workflow run outside of it, which stays as it is")
 		cmd.Flags().IntVar(&c.maxAttempts, "max-attempts", 0, "failed runs until the job is dead again (default as it was)")
 	})
 }
@@ -63,6 +66,9 @@ func (c *retrier) run(ctx context.Context, s *session, args []string) error {
 	if c.maxAttempts != 0 {
 		opts = append(opts, millhand.WithMaxAttempts(c.maxAttempts))
 	}
+	if c.alone {
+		opts = append(opts, millhand.Alone())
+	}
 	if c.maxAttempts < 0 || c.maxAttempts > job.MaxMaxAttempts {
 		return cli.Usagef("--max-attempts %d: must be from 1 to %d, or 0 for as it was", c.maxAttempts, job.MaxMaxAttempts)
 	}
@@ -71,7 +77,7 @@ func (c *retrier) run(ctx context.Context, s *session, args []string) error {
 		return err
 	}
 	if many {
-		again := &bulk.Retrier{Store: s.store, How: queue.Revival{MaxAttempts: c.maxAttempts, Delay: in, RunAt: at}}
+		again := &bulk.Retrier{Store: s.store, How: queue.Revival{MaxAttempts: c.maxAttempts, Delay: in, RunAt: at, Alone: c.alone}}
 		return c.bulker.act(ctx, s, nil, func(time.Time) bulk.Action { return again })
 	}
 	refs, err := parseRefs(ctx, args, s.in)

@@ -51,8 +51,10 @@ func (s *Store) count(ctx context.Context, m workflow.Member, state workflow.Sta
 		// Whoever counted it before died, or the queue is an old one: what came after it may be missing, too.
 		opens := g.Open(&next)
 		if first {
-			if err := s.keepResult(ctx, g, m, result); err != nil {
-				return err
+			if state == workflow.Succeeded {
+				if err := s.keepResult(ctx, g, m, result); err != nil {
+					return err
+				}
 			}
 			err := s.write(ctx, m.Run, &next, seq)
 			if errors.Is(err, stream.ErrConflict) {
@@ -159,10 +161,27 @@ func (s *Store) releaseStep(ctx context.Context, g *workflow.Graph, t *workflow.
 	return err
 }
 
-// isOlder reports whether a life is that of a step in an older generation, or of the workflow that it is, of run child.
+// isOlder reports whether a life is that of a step in an older generation, or of the workflow that it is, of run child;
+// or of the step's job that somebody has requeued since.
 func isOlder(life, run, child string, gen, step int) bool {
 	for g := 1; g < gen; g++ {
-		if life == workflow.StepLife(run, g, step) || child != "" && life == workflow.Life(child, g) {
+		if isOf(life, workflow.StepLife(run, g, step)) || child != "" && life == workflow.Life(child, g) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxRequeues is how often the job of a step may have been requeued alone and be known for one.
+const maxRequeues = 32
+
+// isOf reports whether a life is one that died, or that in which its job goes on, or in which that does, and so on.
+func isOf(life, died string) bool {
+	if life == died {
+		return true
+	}
+	for i := 0; i < maxRequeues && job.IsRequeuedLife(life); i++ {
+		if died = job.RequeuedLife(died); life == died {
 			return true
 		}
 	}
@@ -172,6 +191,7 @@ func isOlder(life, run, child string, gen, step int) bool {
 // enqueueInPlace enqueues a job in place of one of an older generation that has not left yet: its end was
 // counted, and whoever has it in hand is about to remove it; or it is a timer that nothing waits for any more.
 func (s *Store) enqueueInPlace(ctx context.Context, e queue.Enqueue, old func(life string) (bool, error)) error {
+	told := ""
 	for conflicts := (stream.Conflicts{}); ; {
 		err := s.queues.Enqueue(ctx, e)
 		duplicate, ok := errors.AsType[*queue.DuplicateError](err)
@@ -185,12 +205,28 @@ func (s *Store) enqueueInPlace(ctx context.Context, e queue.Enqueue, old func(li
 		if err != nil {
 			return err
 		}
+		if job.IsRequeuedLife(duplicate.Life) && told != duplicate.Life { // somebody may run it outside of the workflow
+			told = duplicate.Life
+			id, _, _ := workflow.Split(e.Record.ID)
+			o := orderOf(id, e.Record, told, "its workflow was retried")
+			if err := s.orders.GiveOrder(ctx, o); err != nil {
+				return err
+			}
+		}
 		if err := s.queues.End(ctx, place, duplicate.Life, queue.Outcome{Kind: job.EventCancelled, Reason: job.ReasonSuperseded}); err != nil {
 			return err
 		}
 		if err := conflicts.Wait(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// orderOf is an order of a workflow to cancel a life of the job of a step.
+func orderOf(id string, r *job.Record, life, reason string) *job.Order {
+	return &job.Order{
+		Queue: r.Queue, Type: r.Type, ID: r.ID, Lives: []string{life}, Grace: job.DefaultGrace,
+		Reason: reason, By: "workflow " + id, At: time.Now().UTC(),
 	}
 }
 
@@ -202,6 +238,7 @@ func stepRecord(spec *workflow.Spec, gen, i int) *job.Record {
 		Life: workflow.StepLife(spec.Run, gen, i), Attempt: 1, MaxAttempts: step.Options.MaxAttempts,
 		Workflow: workflow.Member{ID: spec.ID, Run: spec.Run, Gen: gen, Step: i, Job: -1}.String(),
 		Payload:  step.Args,
+		Awaited:  gen > 1, // an end in silence could not be told from that of an older generation
 	}
 	if r.Queue == "" {
 		r.Queue = spec.Queue

@@ -211,11 +211,7 @@ func (s *Store) cancelSteps(ctx context.Context, g *workflow.Graph, t *workflow.
 		case workflow.KindJob, workflow.KindSleep:
 		}
 		r := stepRecord(g.Spec, t.Gen, i)
-		o := &job.Order{
-			Queue: r.Queue, Type: r.Type, ID: r.ID, Lives: []string{r.Life}, Grace: job.DefaultGrace,
-			Reason: reason, By: "workflow " + g.ID, At: time.Now().UTC(),
-		}
-		_, err := s.queues.Cancel(ctx, o, s.orders)
+		_, err := s.queues.Cancel(ctx, orderOf(g.ID, r, r.Life, reason), s.orders)
 		if _, finished := errors.AsType[*queue.FinishedError](err); err != nil && !finished && !errors.Is(err, queue.ErrNotFound) {
 			return err
 		}

@@ -49,6 +49,25 @@ func (s *Store) Retry(ctx context.Context, v *View) (life string, err error) {
 	return e.Record.Life, nil
 }
 
+// Requeue implements [queue.Steps]: the workflow may have been retried since.
+func (s *Store) Requeue(ctx context.Context, id, died string) (life string, err error) {
+	v, err := s.Look(ctx, id, died)
+	if errors.Is(err, queue.ErrNotFound) {
+		return "", &job.InvalidError{What: "workflow", Name: id, Rule: "is not known any more: start it again"}
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, gen, ok := workflow.ParseLife(died); ok && gen < v.Tally.Gen {
+		return workflow.Life(v.Run, v.Tally.Gen), nil
+	}
+	life, err = s.Retry(ctx, v)
+	if invalid, ok := errors.AsType[*workflow.InvalidError](err); ok {
+		err = (*job.InvalidError)(invalid)
+	}
+	return life, err
+}
+
 // deadOf returns the records of the workflow's death and of those of its steps, by their sequence.
 func (s *Store) deadOf(ctx context.Context, v *View) (seqs []uint64, err error) {
 	type died struct {

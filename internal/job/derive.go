@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 )
 
 // Rules by which ids are derived. With another rule the same job would have another id, so a program
@@ -46,4 +47,10 @@ func MapID(name string, index int, typ string, payload []byte) string {
 // RequeuedLife returns the life that a dead job goes on in when it is requeued: of the life that died.
 // Whoever requeues the same dead job comes to the same life, so that it runs once, and so does whoever
 // requeues it from another record of the same death.
-func RequeuedLife(died string) string { return derive("q-", []byte(died)) }
+func RequeuedLife(died string) string { return derive(requeued, []byte(died)) }
+
+// requeued begins such a life.
+const requeued = "q-"
+
+// IsRequeuedLife reports whether a life may be one of [RequeuedLife].
+func IsRequeuedLife(life string) bool { return strings.HasPrefix(life, requeued) }

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/millhand/millhand/internal/job"
@@ -15,6 +16,7 @@ type Revival struct {
 	Timeout     time.Duration // 0: as it was
 	Delay       time.Duration // as of an [Enqueue], as is RunAt
 	RunAt       time.Time
+	Alone       bool // outside of the workflow that it was of
 }
 
 // A requeue is one dead job on its way back into its queue. Two writes follow each other: the
@@ -35,7 +37,7 @@ type requeue struct {
 }
 
 // Requeue has a dead job, of a place and with the sequence of its record, run again under its id. It
-// returns the job's new life. To do it twice is to do it once.
+// returns the job's new life. To do it twice is to do it once. Of a workflow's own job it is to retry the workflow.
 //
 // It returns a [*job.InvalidError] for what cannot run, a [*DuplicateError] if another job with the
 // id is alive, and [ErrNotFound] if there is no such record, and the job was not requeued from it.
@@ -47,17 +49,42 @@ func (s *Store) Requeue(ctx context.Context, p job.Place, died string, record ui
 	if err != nil {
 		return "", err
 	}
+	if place, err := d.Place(); err != nil || place != p {
+		return "", ErrNotFound
+	}
+	if d.ofWorkflowItself() {
+		return s.requeueWorkflow(ctx, d, how)
+	}
 	q, err := s.newRequeue(d, how)
 	if err != nil {
 		return "", err
-	}
-	if q.place != p {
-		return "", ErrNotFound
 	}
 	if err := q.run(ctx, s.patience()); err != nil {
 		return "", err
 	}
 	return q.Record.Life, s.RemoveDead(ctx, record)
+}
+
+// ofWorkflowItself reports whether the dead job is that of a workflow, and not one by which it drives itself.
+func (d *DeadJob) ofWorkflowItself() bool {
+	return d.Type == job.WorkflowType && !strings.Contains(d.ID, "--")
+}
+
+// requeueWorkflow retries the workflow whose own job is dead, and returns its new life.
+func (s *Store) requeueWorkflow(ctx context.Context, d *DeadJob, how Revival) (life string, err error) {
+	name := "dead job " + d.ID
+	switch {
+	case how.Alone:
+		return "", &job.InvalidError{What: name, Rule: "is a workflow, and no step that could run outside of one"}
+	case how != Revival{}:
+		return "", &job.InvalidError{What: name, Rule: "is a workflow, whose retry takes no options"}
+	case s.steps == nil:
+		return "", &job.InvalidError{What: name, Rule: "is a workflow: retry that (millhand workflow retry)"}
+	}
+	if life, err = s.steps.Requeue(ctx, d.ID, d.Life); err != nil {
+		return "", err
+	}
+	return life, s.RemoveDead(ctx, d.Seq)
 }
 
 // newRequeue returns a [*job.InvalidError] for a dead job that cannot run as it is.
@@ -68,10 +95,13 @@ func (s *Store) newRequeue(d *DeadJob, how Revival) (*requeue, error) {
 		return nil, &job.InvalidError{What: name, Rule: "is without its payload, which was too large to be kept: enqueue it anew"}
 	case d.Origin != "":
 		return nil, &job.InvalidError{What: name, Rule: "was published on " + d.Origin + ", which is no job's subject: publish it on a good one"}
-	case d.InWorkflow():
-		return nil, &job.InvalidError{What: name, Rule: "is of a workflow, which has counted its end and would not have it run: retry the workflow (millhand workflow retry)"}
+	case d.Type == job.WorkflowType:
+		return nil, &job.InvalidError{What: name, Rule: "is one by which a workflow drives itself: retry the workflow (millhand workflow retry)"}
+	case d.InWorkflow() && !how.Alone:
+		return nil, &job.InvalidError{What: name, Rule: "is of a workflow, which has counted its end and would not have it run: retry the workflow (millhand workflow retry), or have it run outside of it (millhand retry --alone)"}
 	}
 	r := d.Record
+	r.Workflow = ""
 	r.Life, r.RetryOf = job.RequeuedLife(d.Life), d.Life
 	r.Attempt, r.Crashes, r.Started, r.From = 1, 0, false, ""
 	r.EnqueuedAt, r.Due = time.Time{}, time.Time{} // it expires anew

@@ -25,6 +25,7 @@ const (
 type Revivals struct {
 	Spread time.Duration // over which they become due, evenly; 0: all at once
 	Limit  int           // how many at most; 0: all
+	Alone  bool          // as of a [Revival]
 }
 
 // A Requeued is what became of a dead job that was to be requeued.
@@ -106,11 +107,24 @@ func (b *requeueBulk) requeue(ctx context.Context) []Requeued {
 	queued := make([]*requeue, len(b.batch)) // nil: it cannot be
 	for i, d := range b.batch {
 		became[i] = Requeued{Queue: d.Queue, Type: d.Type, ID: d.ID, Life: d.Life}
-		queued[i], became[i].Err = b.store.newRequeue(d, Revival{Delay: b.delay()})
+		if how := (Revival{Delay: b.delay(), Alone: b.how.Alone}); !d.ofWorkflowItself() {
+			queued[i], became[i].Err = b.store.newRequeue(d, how)
+		}
 	}
 	stored := b.storeTogether(ctx, queued)
 	var slowly, removing errgroup.Group
 	slowly.SetLimit(requeueSlowly)
+	for i, d := range b.batch {
+		if d.ofWorkflowItself() { // which goes on at once, however the others are spread
+			slowly.Go(func() error {
+				life, err := b.store.requeueWorkflow(ctx, d, Revival{Alone: b.how.Alone})
+				if became[i].Err = err; err == nil {
+					became[i].Life = life
+				}
+				return nil
+			})
+		}
+	}
 	for i, q := range queued {
 		if q != nil && !stored[i] {
 			slowly.Go(func() error {

@@ -16,6 +16,10 @@ type Steps interface {
 	// does these, and so more than once if one of them dies.
 	Arrive(ctx context.Context, r *job.Record, end job.EventKind, result []byte) error
 
+	// Requeue has the failed part of a workflow run again whose own job died in a life, and returns the life in which
+	// that goes on. To do it twice is to do it once. The error is a [*job.InvalidError] if it cannot be.
+	Requeue(ctx context.Context, id, died string) (life string, err error)
+
 	// Together reports whether r is one of many jobs whose ends are counted in one place.
 	Together(r *job.Record) bool
 

@@ -85,7 +85,7 @@ var allowed = map[string][]string{
 	"internal/gc":     nil,
 
 	// The dashboard: a handler over a client, which shows what an operator sees of the insides.
-	"web": {".", "internal/answer", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
+	"web": {".", "internal/answer", "internal/arrival", "internal/audit", "internal/bulk", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/slots", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
 
 	// The commands are users of the public package, like anybody else.
 	"internal/cli":        {"internal/timespan"},
@@ -94,7 +94,7 @@ var allowed = map[string][]string{
 	"cmd/worker":          {".", "tracing", "web", "internal/cli", "internal/configfile", "internal/otlp", "internal/broker", "internal/gc", "internal/minder", "internal/supervisor", "internal/timespan"},
 	"cmd/enqueue":         {".", "tracing", "internal/cli", "internal/otlp", "internal/job", "internal/registry", "internal/stream", "internal/timespan"}, // what --resume keeps is in the registry
 	// It shows and changes what there is: the types of the insides are what it prints.
-	"cmd/millhand": {".", "web", "internal/answer", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/configfile", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
+	"cmd/millhand": {".", "web", "internal/answer", "internal/arrival", "internal/audit", "internal/backup", "internal/bulk", "internal/cli", "internal/configfile", "internal/console", "internal/drill", "internal/explain", "internal/filter", "internal/job", "internal/problem", "internal/queue", "internal/registry", "internal/stats", "internal/stream", "internal/supervisor", "internal/tally", "internal/timespan", "internal/verify", "internal/view", "internal/worker"},
 	"examples/*":   {".", "flow", "pipeline", "pipeline/stream", "internal/broker", "internal/stages", "internal/supervisor"}, // they show the insides, too
 
 	// A user of the public package too, beside the broker that it measures with, and the counters whose cost it measures.
