@@ -67,7 +67,8 @@ func workflowError(err error) error {
 }
 
 // Signal has a step of a workflow succeed that waits for it, with a payload of JSON of at most 64 KiB, nil for
-// none. Once it has, more signals change nothing.
+// none. Once it has, more signals change nothing. It returns a [*FinishedError] for a workflow that has ended, an
+// [*InvalidError] for one that has no signal of the name, and [ErrNotFound].
 func (c *Client) Signal(ctx context.Context, ref Ref, step string, payload any) error {
 	ref, _, err := ref.checked()
 	if err != nil {
@@ -84,6 +85,9 @@ func (c *Client) Signal(ctx context.Context, ref Ref, step string, payload any) 
 	r, err := view.SignalJob(step, data)
 	if err != nil {
 		return workflowError(err)
+	}
+	if o, ended := view.Outcome(&view.Tally); ended {
+		return &FinishedError{Ref: refOfView(view), State: State(o.State)}
 	}
 	return c.storeOnce(ctx, r)
 }
@@ -163,13 +167,14 @@ func (c *Client) retried(ctx context.Context, ref Ref) (Ref, error) {
 // A StepState is where a step is.
 type StepState string
 
-// The states of a step. One that is released has the state of its job: see [State].
+// The states of a step. One that is released has the state of its job: see [State]. The job of a worker that does not say
+// within half a second what it runs may be ready and run.
 const (
 	StepHeld      StepState = "held" // waits for other steps, or for a signal
 	StepReady     StepState = "ready"
 	StepScheduled StepState = "scheduled"
 	StepRetrying  StepState = "retrying"
-	StepRunning   StepState = "running" // of a group or a workflow: its jobs are in their queues
+	StepRunning   StepState = "running" // of a group: its jobs are in their queue; of a workflow: it has begun
 	StepSucceeded StepState = "succeeded"
 	StepFailed    StepState = "failed"  // dead or cancelled
 	StepSkipped   StepState = "skipped" // what it waited for cannot come any more
@@ -187,6 +192,10 @@ type StepInfo struct {
 	Optional bool      `json:"optional,omitempty"`
 	Undoes   string    `json:"undoes,omitempty"` // the step
 
+	// Of a job that runs.
+	Since  time.Time `json:"since,omitzero"`   // when it began to, by its worker's clock
+	Worker string    `json:"worker,omitempty"` // its id
+
 	// Of a group.
 	Total  int `json:"total,omitempty"`  // jobs
 	Done   int `json:"done,omitempty"`   // of these have ended
@@ -202,8 +211,27 @@ type WorkflowInfo struct {
 	Steps    []StepInfo `json:"steps"`
 }
 
+// FindWorkflow returns the ref of the workflow that has an id, of its newest start, in whatever queue it is. It costs two
+// reads, however many workflows there are. It returns [ErrNotFound] if none is known: seven days after its end none is.
+func (c *Client) FindWorkflow(ctx context.Context, id string) (Ref, error) {
+	if workflow.CheckID(id) != nil {
+		return Ref{}, ErrNotFound // no workflow can have it
+	}
+	view, err := c.flows.Look(ctx, id, "")
+	if err != nil {
+		return Ref{}, workflowError(err)
+	}
+	return refOfView(view), nil
+}
+
+// refOfView is that of the generation which was seen.
+func refOfView(v *arrival.View) Ref {
+	return Ref{ID: v.ID, Type: job.WorkflowType, Queue: v.Queue, Life: workflow.Life(v.Run, v.Tally.Gen)}
+}
+
 // GetWorkflow returns what is known about a workflow and its steps, for seven days after its end. It returns
-// [ErrNotFound] if nothing is.
+// [ErrNotFound] if nothing is. It reads what there is of each step that is released, and asks the workers what they run if
+// there is such a job, as [Client.Running] does.
 func (c *Client) GetWorkflow(ctx context.Context, ref Ref) (WorkflowInfo, error) {
 	ref, _, err := ref.checked()
 	if err != nil {
@@ -226,7 +254,31 @@ func (c *Client) GetWorkflow(ctx context.Context, ref Ref) (WorkflowInfo, error)
 			return WorkflowInfo{}, err
 		}
 	}
-	return w, nil
+	return w, c.markRunning(ctx, w.Steps)
+}
+
+// markRunning asks the workers, all at once, which of the steps that are released they run. It asks nobody if there are
+// none.
+func (c *Client) markRunning(ctx context.Context, steps []StepInfo) error {
+	released := make(map[Ref]*StepInfo)
+	for i := range steps {
+		if s := &steps[i]; s.State == StepReady && s.Kind == string(workflow.KindJob) {
+			released[s.Ref] = s
+		}
+	}
+	if len(released) == 0 {
+		return nil
+	}
+	running, err := c.registry.Running(ctx, "")
+	if err != nil {
+		return publicError(err)
+	}
+	for _, r := range running {
+		if s := released[Ref{ID: r.ID, Type: r.Type, Queue: r.Queue, Life: r.Life}]; s != nil {
+			s.State, s.Since, s.Worker = StepRunning, r.Since.UTC(), r.Node
+		}
+	}
+	return nil
 }
 
 func (c *Client) stepInfo(ctx context.Context, v *arrival.View, i int) (StepInfo, error) {
@@ -300,7 +352,7 @@ func (c *Client) Workflows(ctx context.Context) iter.Seq2[WorkflowSummary, error
 
 func summaryOf(v *arrival.View) WorkflowSummary {
 	s := WorkflowSummary{
-		Ref:  Ref{ID: v.ID, Type: job.WorkflowType, Queue: v.Queue, Life: workflow.Life(v.Run, v.Tally.Gen)},
+		Ref:  refOfView(v),
 		Name: v.Name, Phase: string(v.Phase(&v.Tally)), CreatedAt: v.Created, Deadline: v.Deadline, Steps: len(v.Steps),
 	}
 	for i := range v.Steps {

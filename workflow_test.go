@@ -242,3 +242,80 @@ func TestWorkflowsOfPausedQueue(t *testing.T) {
 		}
 	})
 }
+
+// A step whose job a worker has in hand runs, since a time; one that waits for a worker is ready.
+func TestRunningSteps(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newWorkflowScene(t, s)
+		w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w"})
+		w.Step("runs", task("long"))
+		w.Step("waits", millhand.Raw{Name: "nobody"})
+		began := time.Now()
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		info, err := sc.GetWorkflow(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs, waits := info.Steps[0], info.Steps[1]
+		if runs.State != millhand.StepRunning || runs.Worker == "" || runs.Since.Sub(began).Abs() > 5*time.Second {
+			t.Errorf("what runs is %+v", runs)
+		}
+		if waits.State != millhand.StepReady || waits.Worker != "" || !waits.Since.IsZero() {
+			t.Errorf("what waits is %+v", waits)
+		}
+		if _, err := sc.Cancel(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sc.Await(t.Context(), ref); !errors.Is(err, millhand.ErrCancelled) {
+			t.Error(err)
+		}
+	})
+}
+
+// Nothing is signalled of a workflow that has ended.
+func TestSignalOfAnEndedWorkflow(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newWorkflowScene(t, s)
+		w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w"})
+		w.Signal("go")
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sc.Signal(t.Context(), ref, "go", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sc.Await(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		err = sc.Signal(t.Context(), ref, "go", nil)
+		if finished, ok := errors.AsType[*millhand.FinishedError](err); !ok || finished.State != millhand.Succeeded || finished.Ref != ref {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A workflow is found by its id, in whatever queue it is.
+func TestFindWorkflow(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		c := client(t, s.Connect(t))
+		w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w", Queue: "other"})
+		w.Signal("go")
+		ref, err := c.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.FindWorkflow(t.Context(), "w"); got != ref || err != nil {
+			t.Errorf("found %+v, want %+v: %v", got, ref, err)
+		}
+		for _, id := range []string{"v", "w--go", "no.id", "", "*", ">"} {
+			if got, err := c.FindWorkflow(t.Context(), id); !errors.Is(err, millhand.ErrNotFound) {
+				t.Errorf("found %+v by %q: %v", got, id, err)
+			}
+		}
+	})
+}

@@ -48,7 +48,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"advised": advised, "enqueue": enqueueJobs, "jsonkeys": jsonKeys, "nothingof": nothingOf, "present": present, "putcron": putCron, "until": until, "work": work, "halt": halt,
+			"advised": advised, "enqueue": enqueueJobs, "jsonkeys": jsonKeys, "nothingof": nothingOf, "present": present, "putcron": putCron, "repeated": repeated, "requests": requests, "until": until, "work": work, "workflows": workflows, "halt": halt,
 		},
 	})
 }

@@ -108,13 +108,9 @@ func workflowNames(ctx context.Context, s *session) (names []string) {
 
 // workflow finds a workflow by its id, wherever it is.
 func (s *session) workflow(ctx context.Context, id string) (millhand.Ref, error) {
-	for w, err := range s.client.Workflows(ctx) {
-		if err != nil {
-			return millhand.Ref{}, err
-		}
-		if w.ID == id {
-			return w.Ref, nil
-		}
+	ref, err := s.client.FindWorkflow(ctx, id)
+	if !errors.Is(err, millhand.ErrNotFound) {
+		return ref, err
 	}
 	return millhand.Ref{}, exitWith(cli.ExitNotFound, notThere("workflow", id, "'millhand workflow --all' has those that are known"+meant(id, "workflow", "show", "start", "signal", "cancel", "retry", "repair")))
 }
@@ -176,9 +172,17 @@ func (s *session) showWorkflow(w *millhand.WorkflowInfo) error {
 		if step.Optional {
 			after = strings.TrimPrefix(after+"; optional", "; ")
 		}
-		t.add(plain(step.Name), plain(stateOf(step)), plain(strings.Join(step.Waits, "; ")), plain(after))
+		t.add(plain(step.Name), plain(s.stepState(step)), plain(strings.Join(step.Waits, "; ")), plain(after))
 	}
 	return t.write(s.out)
+}
+
+// stepState is the state of a step, and for how long it has run.
+func (s *session) stepState(step *millhand.StepInfo) string {
+	if step.Since.IsZero() {
+		return stateOf(step)
+	}
+	return stateOf(step) + " since " + s.moment(step.Since)
 }
 
 // stateOf is the state of a step, and how far a group has come.
@@ -252,12 +256,21 @@ func workflowSignalCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := s.client.Signal(ctx, ref, args[1], payload); err != nil {
+			err = s.client.Signal(ctx, ref, args[1], payload)
+			if finished, ok := errors.AsType[*millhand.FinishedError](err); ok {
+				return overAlready(finished)
+			}
+			if err != nil {
 				return asUsage(err)
 			}
 			return s.done(ctx, ref, "signalled", audit.Record{Action: audit.SignalWorkflow, Detail: "step " + args[1]})
 		},
 	})
+}
+
+// overAlready says that nothing is to be done to a workflow any more.
+func overAlready(e *millhand.FinishedError) error {
+	return exitWith(cli.ExitRefused, fmt.Errorf("workflow %s has ended: it is %s", e.Ref.ID, e.State))
 }
 
 func workflowCancelCommand(a *app) *cobra.Command {
@@ -270,7 +283,7 @@ func workflowCancelCommand(a *app) *cobra.Command {
 	}, func(ctx context.Context, s *session, ref millhand.Ref) error {
 		_, err := s.client.Cancel(ctx, ref)
 		if finished, ok := errors.AsType[*millhand.FinishedError](err); ok {
-			return exitWith(cli.ExitRefused, fmt.Errorf("workflow %s has ended: it is %s", ref.ID, finished.State))
+			return overAlready(finished)
 		}
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,7 @@ type workflowStep struct {
 	AfterEnd     []string           `json:"after_end"`
 	AfterFailure []string           `json:"after_failure"`
 	AfterAny     []string           `json:"after_any"`
+	Early        bool               `json:"early"`
 	Optional     bool               `json:"optional"`
 	Undo         *struct {
 		Type string          `json:"type"`
@@ -59,8 +61,8 @@ func workflowStartCommand(a *app) *cobra.Command {
 			"queue, deadline and fail_fast, none of which it needs, and steps. Each step has a name and\n" +
 			"one of these: type and args of its job; type and items, the args of many jobs, with tolerate\n" +
 			"and keep_results; sleep with a duration; signal; workflow with one like this. after, after_end,\n" +
-			"after_failure and after_any name steps above it; optional, queue, max_attempts and undo, with\n" +
-			"a type and args, say the rest.",
+			"after_failure, perhaps early, and after_any name steps above it; optional, queue, max_attempts\n" +
+			"and undo, with a type and args, say the rest.",
 		example: "  millhand workflow start import.json\n  jq .workflow jobs.json | millhand workflow start -",
 		formats: []format{formatText, formatJSON},
 		args:    cobra.ExactArgs(1),
@@ -133,7 +135,7 @@ func (f *workflowFile) build() (*millhand.Workflow, error) {
 	known := make(map[string]*millhand.Step)
 	for i := range f.Steps {
 		s := &f.Steps[i]
-		opts, err := s.options(known)
+		opts, err := s.options(known, f.Steps[i:])
 		if err != nil {
 			return nil, err
 		}
@@ -202,7 +204,19 @@ func (s *workflowStep) addGroup(w *millhand.Workflow, opts []millhand.StepOption
 	}, opts...), nil
 }
 
-func (s *workflowStep) options(known map[string]*millhand.Step) (opts []millhand.StepOption, err error) {
+// notAbove says why a step cannot come after one that is not above it.
+func (s *workflowStep) notAbove(name string, below []workflowStep) error {
+	switch {
+	case name == s.Name:
+		return cli.Usagef("step %q comes after itself", s.Name)
+	case slices.ContainsFunc(below, func(b workflowStep) bool { return b.Name == name }):
+		return cli.Usagef("step %q comes after %q, which is below it: steps come after those above them, so that none waits for itself", s.Name, name)
+	}
+	return cli.Usagef("step %q comes after %q, and no step above it is called so", s.Name, name)
+}
+
+// options are those of a step, of which some are known, that are above it, and itself and others are below.
+func (s *workflowStep) options(known map[string]*millhand.Step, below []workflowStep) (opts []millhand.StepOption, err error) {
 	for _, c := range []struct {
 		names  []string
 		option func(...*millhand.Step) millhand.StepOption
@@ -214,11 +228,14 @@ func (s *workflowStep) options(known map[string]*millhand.Step) (opts []millhand
 		for _, name := range c.names {
 			step, ok := known[name]
 			if !ok {
-				return nil, cli.Usagef("step %q comes after %q, and no step above it is called so", s.Name, name)
+				return nil, s.notAbove(name, below)
 			}
 			steps = append(steps, step)
 		}
 		opts = append(opts, c.option(steps...))
+	}
+	if s.Early {
+		opts = append(opts, millhand.Early())
 	}
 	if s.Optional {
 		opts = append(opts, millhand.Optional())
