@@ -3,7 +3,6 @@ package stream_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -20,147 +19,6 @@ import (
 	"github.com/millhand/millhand/pipeline/stream"
 )
 
-// seeds is how many campaigns of groups there are: more for an afternoon.
-var seeds = flag.Int("seeds", 2, "how many campaigns of ordered groups are run")
-
-func campaigns() int {
-	if testing.Short() {
-		return 1
-	}
-	return *seeds
-}
-
-const partitions = 4
-
-// inGroup is a scene whose stream S has partitions by the second token of what is published on s.<key>.
-func inGroup(t *testing.T, f func(t *testing.T, s *scene)) {
-	t.Helper()
-	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) {
-		s := &scene{t: t, server: server, nc: server.Connect(t)}
-		var err error
-		if s.js, err = jetstream.New(s.nc); err != nil {
-			t.Fatal(err)
-		}
-		cfg, err := stream.Partitioned(jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}}, partitions, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.make(cfg)
-		f(t, s)
-	})
-}
-
-type event struct {
-	Key string
-	N   int // of the key, from 1
-}
-
-// tell stores the next n events of each of some keys.
-func (s *scene) tell(next map[string]int, keys, n int) {
-	s.t.Helper()
-	for range n {
-		for k := range keys {
-			key := "k" + strconv.Itoa(k)
-			next[key]++
-			if _, err := s.js.PublishAsync("s."+key, fmt.Appendf(nil, `{"Key":%q,"N":%d}`, key, next[key])); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-	}
-	<-s.js.PublishAsyncComplete()
-}
-
-func (s *scene) ordered(link *natstest.Link, change ...func(*stream.OrderedConfig)) *stream.Ordered[event] {
-	s.t.Helper()
-	c := stream.OrderedConfig{
-		Stream: "S", Group: "g", Partitions: partitions, Subject: "s.{partition}.*", Logger: natstest.Logger(natstest.Output(s.t)),
-		Dead: func(context.Context, *stream.Dead) error { s.t.Error("a message is dead"); return nil },
-	}
-	for _, f := range change {
-		f(&c)
-	}
-	nc := s.nc
-	if link != nil {
-		nc = link.Connect(s.t)
-	}
-	o, err := stream.NewOrdered(nc, c, stream.JSON[event])
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return o
-}
-
-// startOrdered runs a pipeline over an ordered source.
-func startOrdered(t *testing.T, c pipeline.Config[event]) (p *pipeline.Pipeline[event], cancel context.CancelFunc, ended chan error) {
-	t.Helper()
-	c.Logger = natstest.Logger(natstest.Output(t))
-	if c.OrderBy == nil {
-		c.OrderBy = func(m *pipeline.Message[event]) string { return m.Value.Key }
-	}
-	p, err := pipeline.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended = make(chan error, 1)
-	go func() { ended <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case <-ended:
-		case <-time.After(time.Hour):
-			t.Error("the pipeline does not end")
-		}
-	})
-	return p, cancel, ended
-}
-
-func drainOrdered(t *testing.T, cancel context.CancelFunc, ended chan error) {
-	t.Helper()
-	cancel()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("drained: %v", err)
-		}
-		ended <- nil
-	case <-time.After(time.Hour):
-		t.Fatal("the pipeline does not end")
-	}
-}
-
-// sink is what all processes write to.
-type sink struct{ seen[event] }
-
-func (s *sink) process(_ context.Context, m *pipeline.Message[event]) error {
-	s.add(m.Value)
-	return nil
-}
-
-// check fails the test unless everything was handled, and each key's events first in their order. It returns
-// how many were handled more than once.
-func (s *sink) check(t *testing.T, want map[string]int) (repeated int) {
-	t.Helper()
-	first := map[string]int{}
-	for i, e := range s.list() {
-		switch {
-		case e.N <= first[e.Key]:
-			repeated++
-		case e.N == first[e.Key]+1:
-			first[e.Key]++
-		default:
-			t.Errorf("record %d: event %d of %s came before event %d", i, e.N, e.Key, first[e.Key]+1)
-			first[e.Key] = e.N
-		}
-	}
-	for key, n := range want {
-		if first[key] != n {
-			t.Errorf("%d events of %s were handled, want %d", first[key], key, n)
-		}
-	}
-	return repeated
-}
-
 // Each event is handled once and in order, by a group of one, of several that come and go, and again of one.
 func TestOrdered(t *testing.T) {
 	inGroup(t, func(t *testing.T, s *scene) {
@@ -168,32 +26,32 @@ func TestOrdered(t *testing.T) {
 		s.tell(next, 20, 50)
 		var out sink
 		o := s.ordered(nil)
-		_, cancel, ended := startOrdered(t, pipeline.Config[event]{Source: o, Process: out.process})
+		p := startOrdered(t, pipeline.Config[event]{Source: o, Process: out.process})
 		time.Sleep(10 * time.Second)
 		s.tell(next, 20, 10)
 		time.Sleep(time.Second)
 		if lag := o.Lag(); len(lag) != partitions || lag[0].Messages+lag[1].Messages+lag[2].Messages+lag[3].Messages != 0 {
 			t.Errorf("lag %v", lag)
 		}
-		_, cancel2, ended2 := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p2 := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(10 * time.Second)
 		s.tell(next, 20, 10)
-		_, cancel3, ended3 := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p3 := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(10 * time.Second)
 		s.tell(next, 20, 10)
 		time.Sleep(time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		s.tell(next, 20, 10)
 		time.Sleep(5 * time.Second) // others have its partitions
 		if n := len(out.list()); n != 20*90 {
 			t.Errorf("%d handled", n)
 		}
-		drainOrdered(t, cancel2, ended2)
-		drainOrdered(t, cancel3, ended3)
+		drainOrdered(t, p2)
+		drainOrdered(t, p3)
 		s.tell(next, 20, 10)
-		_, cancel, ended = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(10 * time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		if repeated := out.check(t, next); repeated > 0 {
 			t.Errorf("%d were handled twice", repeated)
 		}
@@ -252,62 +110,18 @@ func TestOrderedCrash(t *testing.T) {
 // Members join, leave, crash, freeze and go on at random, under a load, on a broker that is killed now and
 // then: no gap, and each key's events first in their order.
 func TestOrderedCampaign(t *testing.T) {
-	for seed := range campaigns() {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) {
-			inGroup(t, func(t *testing.T, s *scene) {
-				random := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // a seed
-				next := map[string]int{}
-				var out sink
-				type member struct {
-					link   *natstest.Link
-					cancel context.CancelFunc
-					ended  chan error
-					held   bool
-				}
-				var members []*member
-				join := func() {
-					m := &member{link: s.server.Link()}
-					slow := pipeline.Config[event]{Source: s.ordered(m.link), Concurrency: 4, InFlight: 50, Process: func(ctx context.Context, e *pipeline.Message[event]) error {
-						time.Sleep(time.Duration(hash.String(e.ID())%50) * time.Millisecond)
-						return out.process(ctx, e)
-					}}
-					_, m.cancel, m.ended = startOrdered(t, slow)
-					members = append(members, m)
-				}
-				join()
-				for range 40 {
-					s.tell(next, 10, 1+random.IntN(5))
-					if len(members) < 2 || len(members) < 5 && random.IntN(4) == 0 {
-						join()
-					}
-					i := random.IntN(len(members))
-					switch m := members[i]; random.IntN(8) {
-					case 0:
-						m.link.Release()
-						drainOrdered(t, m.cancel, m.ended)
-						members = append(members[:i], members[i+1:]...)
-					case 1:
-						m.link.Crash()
-						members = append(members[:i], members[i+1:]...)
-					case 2:
-						m.link.Hold()
-						m.held = true
-					case 3, 4:
-						m.link.Release()
-					case 5:
-						m.link.Cut()
-					}
-					time.Sleep(time.Duration(random.IntN(8000)) * time.Millisecond)
-				}
-				for _, m := range members {
-					m.link.Release()
-				}
-				join()
-				time.Sleep(time.Minute)
-				t.Logf("%d events, %d of them handled again", len(out.list()), out.check(t, next))
-			})
+	inCampaigns(t, func(t *testing.T, s *scene, random *rand.Rand) {
+		next := map[string]int{}
+		var out sink
+		s.campaign(random, next, func(link *natstest.Link) pipeline.Config[event] {
+			return pipeline.Config[event]{Source: s.ordered(link), Process: func(ctx context.Context, e *pipeline.Message[event]) error {
+				time.Sleep(time.Duration(hash.String(e.ID())%50) * time.Millisecond)
+				return out.process(ctx, e)
+			}}
 		})
-	}
+		time.Sleep(time.Minute)
+		t.Logf("%d events, %d of them handled again", len(out.list()), out.check(t, next))
+	})
 }
 
 // A message that fails is tried in place, holds its key, and nothing else; then it is dead, and the cursor
@@ -342,9 +156,9 @@ func TestOrderedFailures(t *testing.T) {
 				return nil
 			},
 		}
-		_, cancel, ended := startOrdered(t, config)
+		p := startOrdered(t, config)
 		time.Sleep(10 * time.Minute)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		if repeated := out.check(t, next); repeated != 2 {
 			t.Errorf("%d further attempts", repeated)
 		}
@@ -365,21 +179,16 @@ func TestOrderedStreamIsShorter(t *testing.T) {
 		next := map[string]int{}
 		s.tell(next, 4, 5)
 		var out sink
-		_, cancel, ended := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(10 * time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		if err := s.js.DeleteStream(t.Context(), "S"); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := stream.Partitioned(jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}}, partitions, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.make(cfg)
+		s.makePartitions(partitions)
 		s.tell(next, 4, 5) // as many as before
-		_, _, ended = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
-		err = <-ended
-		ended <- nil
+		p = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		err := p.wait(t)
 		if !errors.Is(err, stream.ErrStreamShorter) {
 			t.Errorf("Run returned %v", err)
 		}
@@ -387,10 +196,10 @@ func TestOrderedStreamIsShorter(t *testing.T) {
 		if err := stream.ResetGroup(t.Context(), s.nc, group, 1); err != nil {
 			t.Fatal(err)
 		}
-		_, cancel, ended = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(15 * time.Second)
 		out.check(t, next)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		// With another number of partitions it goes on at the least cursor of the old ones.
 		other := group
 		other.Group = "h"
@@ -452,9 +261,8 @@ func TestOrderedRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, ended := startOrdered(t, pipeline.Config[event]{Source: o, Process: func(context.Context, *pipeline.Message[event]) error { return nil }})
-		err = <-ended
-		ended <- nil
+		p := startOrdered(t, pipeline.Config[event]{Source: o, Process: func(context.Context, *pipeline.Message[event]) error { return nil }})
+		err = p.wait(t)
 		if !errors.Is(err, stream.ErrInvalid) {
 			t.Errorf("of a work queue: %v", err)
 		}
@@ -465,11 +273,11 @@ func TestOrderedRefuses(t *testing.T) {
 func TestRegroupWithOtherPartitions(t *testing.T) {
 	inGroup(t, func(t *testing.T, s *scene) {
 		s.tell(map[string]int{}, 8, 5)
-		_, cancel, ended := startOrdered(t, pipeline.Config[event]{
+		p := startOrdered(t, pipeline.Config[event]{
 			Source: s.ordered(nil), Process: func(context.Context, *pipeline.Message[event]) error { return nil },
 		})
 		time.Sleep(10 * time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		to := stream.OrderedConfig{Stream: "S", Group: "h", Partitions: 2}
 		for n, want := range map[int]error{0: stream.ErrInvalid, partitions - 1: stream.ErrInvalid, partitions: nil, partitions + 1: stream.ErrInvalid} {
 			from := stream.OrderedConfig{Stream: "S", Group: "g", Partitions: n}

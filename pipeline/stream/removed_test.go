@@ -14,7 +14,7 @@ func TestCursorsAreRemoved(t *testing.T) {
 	inGroup(t, func(t *testing.T, s *scene) {
 		next := map[string]int{}
 		var out sink
-		_, cancel, ended := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p := startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		s.tell(next, 20, 10)
 		time.Sleep(10 * time.Second)
 		if err := s.js.DeleteStream(t.Context(), "millhand-state"); err != nil {
@@ -22,11 +22,11 @@ func TestCursorsAreRemoved(t *testing.T) {
 		}
 		s.tell(next, 20, 10)
 		time.Sleep(30 * time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		s.tell(next, 20, 10)
-		_, cancel, ended = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
+		p = startOrdered(t, pipeline.Config[event]{Source: s.ordered(nil), Process: out.process})
 		time.Sleep(15 * time.Second)
-		drainOrdered(t, cancel, ended)
+		drainOrdered(t, p)
 		if repeated := out.check(t, next); repeated > 0 {
 			t.Errorf("%d were handled twice", repeated)
 		}
@@ -49,13 +49,13 @@ func TestStatesAreRemoved(t *testing.T) {
 					return nil
 				},
 			})
-			_, cancel, ended := startOrdered(t, pipeline.Config[event]{
+			p := startOrdered(t, pipeline.Config[event]{
 				Source: o, Batchers: []pipeline.AnyBatcher{f},
 				Process: func(_ context.Context, m *pipeline.Message[event]) error { f.Add(m, m.Value); return nil },
 			})
 			during()
 			time.Sleep(15 * time.Second)
-			drainOrdered(t, cancel, ended)
+			drainOrdered(t, p)
 		}
 		run(func() {
 			s.tell(next, 1, 20)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,51 +17,6 @@ import (
 	"github.com/millhand/millhand/pipeline"
 	"github.com/millhand/millhand/pipeline/stream"
 )
-
-// A running is a pipeline over stream S that a test has started.
-type running struct {
-	*pipeline.Pipeline[int]
-	cancel context.CancelFunc
-	ended  chan error
-}
-
-// start runs a pipeline.
-func start(t *testing.T, c pipeline.Config[int]) *running {
-	t.Helper()
-	c.Logger = natstest.Logger(natstest.Output(t))
-	p, err := pipeline.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	r := &running{Pipeline: p, cancel: cancel, ended: make(chan error, 1)}
-	go func() { r.ended <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case <-r.ended:
-		case <-time.After(time.Hour):
-			t.Error("the pipeline does not end")
-		}
-	})
-	return r
-}
-
-// drain ends it, and fails the test unless that takes less than d.
-func (r *running) drain(t *testing.T, d time.Duration) {
-	t.Helper()
-	begin := time.Now()
-	r.cancel()
-	select {
-	case err := <-r.ended:
-		if took := time.Since(begin); err != nil || took > d {
-			t.Errorf("drained in %v: %v", took, err)
-		}
-		r.ended <- nil
-	case <-time.After(time.Hour):
-		t.Fatal("the pipeline does not end")
-	}
-}
 
 func (s *scene) source(c stream.SourceConfig) *stream.Source[int] {
 	s.t.Helper()
@@ -400,12 +356,10 @@ func TestSourceRefusesConsumers(t *testing.T) {
 					t.Fatal(err)
 				}
 				p := start(t, pipeline.Config[int]{Source: s.source(c.config), Process: func(context.Context, *pipeline.Message[int]) error { return nil }})
-				err := <-p.ended
-				p.ended <- nil
-				if !errors.Is(err, stream.ErrInvalid) {
+				err := p.wait(t)
+				if !errors.Is(err, stream.ErrInvalid) || !strings.Contains(err.Error(), name) {
 					t.Errorf("Run returned %v", err)
 				}
-				t.Log(err)
 			})
 		})
 	}

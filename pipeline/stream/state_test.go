@@ -21,18 +21,12 @@ func TestFoldThatCannotBeEncoded(t *testing.T) {
 			Fold:   func(float64, event) float64 { return math.NaN() },
 			Handle: func(context.Context, *pipeline.Window[string, float64]) error { return nil },
 		})
-		_, _, ended := startOrdered(t, pipeline.Config[event]{
+		p := startOrdered(t, pipeline.Config[event]{
 			Source: o, Batchers: []pipeline.AnyBatcher{f},
 			Process: func(_ context.Context, m *pipeline.Message[event]) error { f.Add(m, m.Value); return nil },
 		})
-		select {
-		case err := <-ended:
-			if err == nil || !strings.Contains(err.Error(), "means") || !strings.Contains(err.Error(), "NaN") {
-				t.Errorf("it ends with %v", err)
-			}
-			ended <- nil
-		case <-time.After(time.Minute):
-			t.Error("it goes on")
+		if err := p.wait(t); err == nil || !strings.Contains(err.Error(), "means") || !strings.Contains(err.Error(), "NaN") {
+			t.Errorf("it ends with %v", err)
 		}
 	})
 }
