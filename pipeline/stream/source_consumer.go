@@ -69,6 +69,8 @@ func (s *shared) fits(c *jetstream.ConsumerConfig) error {
 		return errors.New("pushes its messages: name one that is pulled from")
 	case c.AckPolicy != jetstream.AckExplicitPolicy:
 		return fmt.Errorf("has AckPolicy %v: each message has to be acknowledged by itself, explicit", c.AckPolicy)
+	case c.HeadersOnly:
+		return errors.New("has HeadersOnly, so that messages come without their data: turn it off, or name another Durable")
 	case len(c.BackOff) > 0:
 		return fmt.Errorf("has BackOff %v, which the broker adds to the delay of a message that failed: remove it, and set Backoff here", c.BackOff)
 	case c.AckWait < minAckWait:

@@ -344,6 +344,7 @@ func TestSourceRefusesConsumers(t *testing.T) {
 		"AckWait":       {consumer: durable(func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second })},
 		"AckPolicy":     {consumer: durable(func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy })},
 		"MaxDeliver":    {consumer: durable(func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 10 })},
+		"HeadersOnly":   {consumer: durable(func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true })},
 		"filter":        {durable(func(c *jetstream.ConsumerConfig) { c.FilterSubject = "s.odd" }), stream.SourceConfig{Subject: "s.even"}},
 		"priority group": {consumer: durable(func(c *jetstream.ConsumerConfig) {
 			c.PriorityGroups = []string{"g"}
