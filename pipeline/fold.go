@@ -32,6 +32,12 @@ type FoldConfig[K comparable, V, A any] struct {
 
 	Concurrency int // how many calls of Handle run at once, of different windows. 0: 1
 
+	// MaxKeys is how many accumulators the fold keeps in this process at most: one for each key in each open window,
+	// of all partitions. One more ends the pipeline: Run returns [ErrTooManyKeys], and what was folded before is
+	// kept with State. If as many windows wait to be handled, nothing more is folded until some are. 0: any
+	// number.
+	MaxKeys int
+
 	// OnLate, if set, is told of values whose windows are closed. It must not block.
 	OnLate func(V)
 
@@ -126,8 +132,8 @@ func (f *Fold[K, V, A]) check() (name string, inFlight int, err error) {
 	switch {
 	case c.Key == nil || c.At == nil || c.Zero == nil || c.Fold == nil || c.Handle == nil:
 		return "", 0, invalid("fold %s: Key, At, Zero, Fold and Handle are needed", c.Name)
-	case c.Concurrency < 0 || c.IdleAfter < 0:
-		return "", 0, invalid("fold %s: Concurrency %d and IdleAfter %v must not be negative", c.Name, c.Concurrency, c.IdleAfter)
+	case c.Concurrency < 0 || c.IdleAfter < 0 || c.MaxKeys < 0:
+		return "", 0, invalid("fold %s: Concurrency %d, IdleAfter %v and MaxKeys %d must not be negative", c.Name, c.Concurrency, c.IdleAfter, c.MaxKeys)
 	case w.Check() != nil:
 		return "", 0, invalid("fold %s: %w", c.Name, w.Check())
 	}

@@ -26,13 +26,15 @@ type folding[K comparable, V, A any] struct {
 	run    *run
 	commit func(partition int) // nil: there is no State
 
-	mu     sync.Mutex
-	work   *sync.Cond // there may be a window to handle
-	values map[*envelope][]V
-	parts  map[int]*foldPart[K, V, A]
-	closed bool
-	ended  bool // nothing more comes
-	timer  *time.Timer
+	mu      sync.Mutex
+	work    *sync.Cond // there may be a window to handle
+	values  map[*envelope][]V
+	parts   map[int]*foldPart[K, V, A]
+	keys    int // accumulators of all of them
+	pending int // windows of all of them that are not handled
+	closed  bool
+	ended   bool // nothing more comes
+	timer   *time.Timer
 }
 
 func (f *Fold[K, V, A]) start(r *run) batching {
@@ -61,9 +63,10 @@ func (f *folding[K, V, A]) take(e *envelope, vs []V) {
 	f.values[e] = vs
 }
 
+// part returns what the fold has of a partition. With State it begins with Begin.
 func (f *folding[K, V, A]) part(n int) *foldPart[K, V, A] {
 	p := f.parts[n]
-	if p == nil {
+	if p == nil && f.commit == nil {
 		p = newFoldPart(f, n)
 		f.parts[n] = p
 	}
@@ -75,11 +78,14 @@ func (f *folding[K, V, A]) pulled(es []*envelope) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range es {
-		if f.isOthers(e) {
+		if f.isOthers(e) || e.life != nil && e.life.Err() != nil {
 			continue
 		}
 		n, seq := f.position(e)
 		p := f.part(n)
+		if p == nil { // which was lost since the message was handed out
+			continue
+		}
 		w := &foldWaiting[V]{of: e, seq: seq}
 		p.queue = append(p.queue, w)
 		p.waiting[e] = w
@@ -147,6 +153,7 @@ func (f *folding[K, V, A]) tick() {
 	for n, p := range f.parts {
 		before := len(p.windows)
 		p.pass(time.Now())
+		p.count()
 		ended = append(ended, p.takeReleased()...)
 		emitted[n] = len(p.windows) > before
 	}
@@ -161,16 +168,21 @@ func (f *folding[K, V, A]) tick() {
 // again is handed back.
 func (f *folding[K, V, A]) flush() {
 	over, sourceEnded := f.run.account.over()
-	if f.commit != nil || !over {
+	if !over {
 		return
 	}
 	var back []*envelope
 	f.mu.Lock()
-	if !f.ended {
+	waits := f.crowded() && f.commit == nil && sourceEnded // for windows to be handled, and is folded then
+	if f.crowded() && !waits {
+		back = f.refuse()
+	}
+	if f.commit == nil && !f.ended && !waits {
 		f.ended = true
 		for _, p := range f.parts {
 			back = append(back, p.end(sourceEnded)...)
 			back = append(back, p.takeReleased()...)
+			p.count()
 		}
 		f.work.Broadcast()
 	}
@@ -243,9 +255,14 @@ func (f *folding[K, V, A]) call(p *foldPart[K, V, A], w *foldWindow[K, A]) {
 	f.mu.Lock()
 	w.running = false
 	var ended []*envelope
+	var emitted map[int]bool
 	if err == nil {
 		p.windows = slices.DeleteFunc(p.windows, func(o *foldWindow[K, A]) bool { return o == w })
 		p.changed = true
+		crowded := f.crowded()
+		if p.count(); crowded && !f.crowded() {
+			ended, emitted = f.resume()
+		}
 		for _, e := range w.holds {
 			if e.done() {
 				ended = append(ended, e)
@@ -264,6 +281,7 @@ func (f *folding[K, V, A]) call(p *foldPart[K, V, A], w *foldWindow[K, A]) {
 		}
 	}
 	f.mu.Unlock()
+	f.tellStore(emitted)
 	r.settle(ended)
 	if f.commit != nil || err == nil {
 		r.account.update(func() { r.account.calls-- })
@@ -287,6 +305,9 @@ type foldPart[K comparable, V, A any] struct {
 	changed bool     // since the last checkpoint
 	seen    time.Time
 	silent  bool
+	dropped bool // it is another process's
+	keys    int  // accumulators, as the fold has counted them
+	pending int  // windows, likewise
 
 	released []*envelope // out of hand, and to be settled
 }
@@ -321,7 +342,7 @@ func newFoldPart[K comparable, V, A any](f *folding[K, V, A], n int) *foldPart[K
 // of hand with that.
 func (p *foldPart[K, V, A]) advance() (ended []*envelope) {
 	n := 0
-	for ; n < len(p.queue) && p.queue[n].left && !p.blocked; n++ {
+	for ; n < len(p.queue) && p.queue[n].left && !p.blocked && !p.fold.crowded(); n++ {
 		w := p.queue[n]
 		err := w.of.failure()
 		switch {
@@ -342,6 +363,7 @@ func (p *foldPart[K, V, A]) advance() (ended []*envelope) {
 		}
 		ended = append(ended, p.fold1(w)...)
 		p.upTo, p.changed = max(p.upTo, w.seq), true
+		p.bound()
 	}
 	clear(p.queue[:n])
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {

@@ -39,15 +39,14 @@ func (f *folding[K, V, A]) Begin(life context.Context, n int, state []byte) erro
 			w.value, w.kept = w.Value.of, true
 		}
 	}
-	var back []*envelope
 	f.mu.Lock()
-	if former := f.parts[n]; former != nil {
-		back = former.giveUp()
-	}
+	back := f.forget(f.parts[n])
 	f.parts[n] = p
+	p.count()
 	f.work.Broadcast()
 	f.mu.Unlock()
 	f.run.settle(back)
+	context.AfterFunc(life, func() { f.drop(p) })
 	return nil
 }
 
