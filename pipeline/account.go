@@ -14,6 +14,7 @@ type account struct {
 	paused   bool
 	waiting  bool      // for the limiter
 	shut     bool      // the source says that nothing can come
+	full     bool      // the source says that nothing comes before something is settled
 	closed   bool      // no further pull
 	pulling  bool      // the puller has not ended
 	ended    bool      // the source has: nothing more comes, whatever the context
@@ -36,7 +37,7 @@ func (a *account) update(change func()) {
 	a.mu.Lock()
 	change()
 	idle := a.before == 0 && a.calls == 0
-	shut := a.closed || a.paused || a.waiting || a.shut || a.inHand >= a.limit
+	shut := a.closed || a.paused || a.waiting || a.shut || a.full || a.inHand >= a.limit
 	over := a.closed && !a.pulling && a.before == 0
 	a.mu.Unlock()
 	select {
@@ -98,7 +99,7 @@ func (a *account) state() State {
 		return StateShut
 	case a.waiting:
 		return StateLimited
-	case a.inHand >= a.limit:
+	case a.full || a.inHand >= a.limit:
 		return StateFull
 	case a.wanted <= 0:
 		return StateBusy

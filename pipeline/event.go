@@ -96,7 +96,7 @@ const (
 	StateStopped  State = "stopped"  // it does not run
 	StateAsking   State = "asking"   // it has room, and takes what comes
 	StateBusy     State = "busy"     // its processors have as much as they ask for at once
-	StateFull     State = "full"     // InFlight messages are in hand
+	StateFull     State = "full"     // InFlight messages are in hand, or what the source has room for
 	StatePaused   State = "paused"   // by Pause
 	StateLimited  State = "limited"  // it waits for its Limit
 	StateShut     State = "shut"     // its source gives nothing for now: a quota, a rate, a pause or an order to drain

@@ -66,6 +66,9 @@ type User struct {
 	// Shut is to be told whether the source knows that nothing can come for now, as where a quota keeps
 	// it from taking more: open batches do not wait for more then. It may be called at any time.
 	Shut func(bool)
+
+	// Full is likewise to be told whether the source has no room for more messages beside those in hand.
+	Full func(bool)
 }
 
 // started tells a message's acker that it goes into Process for the first time.
@@ -82,21 +85,27 @@ func (p *Pipeline[T]) attach() error {
 		return nil
 	}
 	return contained(func() error {
-		a.Attach(User{Name: p.config.Name, InFlight: p.config.InFlight, DrainTimeout: p.config.DrainTimeout, Stats: p.Stats, Shut: p.sourceIsShut})
+		a.Attach(User{
+			Name: p.config.Name, InFlight: p.config.InFlight, DrainTimeout: p.config.DrainTimeout, Stats: p.Stats,
+			Shut: p.source(func(a *account, is bool) { a.shut = is }), Full: p.source(func(a *account, is bool) { a.full = is }),
+		})
 		return nil
 	})
 }
 
-func (p *Pipeline[T]) sourceIsShut(shut bool) {
-	p.mu.Lock()
-	r := p.current
-	p.mu.Unlock()
-	if r != nil {
-		r.account.update(func() { r.account.shut = shut })
+// source returns a function by which the source says something about itself.
+func (p *Pipeline[T]) source(says func(a *account, is bool)) func(bool) {
+	return func(is bool) {
+		p.mu.Lock()
+		r := p.current
+		p.mu.Unlock()
+		if r != nil {
+			r.account.update(func() { says(r.account, is) })
+		}
 	}
 }
 
-// Attach tells each of the sources. All of them together are shut when each is.
+// Attach tells each of the sources. All of them together are shut when each is, or has no room.
 func (m *merged[T]) Attach(u User) {
 	told := u.Shut
 	var mu sync.Mutex
@@ -114,6 +123,7 @@ func (m *merged[T]) Attach(u User) {
 			}
 			told(len(shut) == len(m.sources))
 		}
+		u.Full = u.Shut
 		a.Attach(u)
 	}
 }

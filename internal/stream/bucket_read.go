@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // PageSize is how many keys one answer has when there are too many for one.
@@ -110,20 +109,12 @@ func (b *Bucket) ReadPages(ctx context.Context, filter string, from uint64) (ent
 // Keys returns the keys that match a filter, without what they have. One that was removed or has
 // expired a short while ago may be among them. It is for few keys: the broker makes a list of all.
 func (b *Bucket) Keys(ctx context.Context, filter string) (keys []string, err error) {
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-		State struct {
-			Subjects map[string]uint64 `json:"subjects"`
-		} `json:"state"`
-	}
-	if err := b.client.Request(ctx, "STREAM.INFO."+b.stream, map[string]any{"subjects_filter": b.subject(filter)}, &answer); err != nil {
+	keys, err = b.client.Subjects(ctx, b.stream, b.subject(filter))
+	if err != nil {
 		return nil, fmt.Errorf("keys %s: %w", filter, err)
 	}
-	if answer.Error != nil {
-		return nil, fmt.Errorf("keys %s: %w", filter, answer.Error)
-	}
-	for subject := range answer.State.Subjects {
-		keys = append(keys, subject[len(b.subject("")):])
+	for i, subject := range keys {
+		keys[i] = subject[len(b.subject("")):]
 	}
 	return keys, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,19 +36,35 @@ type state struct {
 	Count  int    `json:"count,omitempty"`
 }
 
+// errCursor is wrapped by the error of a cursor that nobody can read. It stays so until another one is written.
+var errCursor = errors.New("pipeline/stream: the cursor cannot be read, and stream.ResetGroup writes another one")
+
 // decodeCursor reads a cursor that somebody has written.
 func decodeCursor(data []byte) (c cursor, err error) {
 	if err := json.Unmarshal(data, &c); err != nil {
-		return cursor{}, fmt.Errorf("cursor: %w", err)
+		return cursor{}, fmt.Errorf("%w: %w", errCursor, err)
 	}
 	at := c.Seq
 	for _, s := range c.Done {
 		if s[0] <= at || s[1] < s[0] {
-			return cursor{}, fmt.Errorf("cursor: %v does not follow %d", s, at)
+			return cursor{}, fmt.Errorf("%w: %v does not follow %d", errCursor, s, at)
 		}
 		at = s[1]
 	}
 	return c, nil
+}
+
+// isOf returns the error of a cursor that cannot be one of this stream.
+func (c *cursor) isOf(info *jetstream.StreamInfo) error {
+	switch {
+	case !c.Made.IsZero() && !c.Made.Equal(info.Created):
+		return fmt.Errorf("%w: the cursor is at %d of stream %s as it was made at %v, and that was made again at %v: stream.ResetGroup says where to go on",
+			ErrStreamShorter, c.Seq, info.Config.Name, c.Made, info.Created)
+	case info.State.LastSeq < c.Seq:
+		return fmt.Errorf("%w: the cursor is at %d, and stream %s ends at %d: stream.ResetGroup says where to go on",
+			ErrStreamShorter, c.Seq, info.Config.Name, info.State.LastSeq)
+	}
+	return nil
 }
 
 // cursors are those of the partitions of a group.
@@ -86,6 +103,40 @@ func (c *cursors) read(ctx context.Context, partition int) (found cursor, seq ui
 	return found, m.Seq, err
 }
 
+// readAny is read for who writes another cursor anyway: one that nobody can read is an empty one. Its epoch
+// is later than any that there was, since each is written.
+func (c *cursors) readAny(ctx context.Context, partition int) (found cursor, seq uint64, err error) {
+	found, seq, err = c.read(ctx, partition)
+	if errors.Is(err, errCursor) {
+		return cursor{Epoch: seq}, seq, nil
+	}
+	return found, seq, err
+}
+
+// sweep removes the chunks of states that the cursor with this sequence does not name. An owner leaves some who dies before
+// he has written his cursor, and whoever writes one without states. What is newer may be a later owner's.
+func (c *cursors) sweep(ctx context.Context, partition int, named []state, at uint64) error {
+	before := c.subject(partition) + "."
+	subjects, err := c.client.Subjects(ctx, c.stream(), before+">")
+	if err != nil {
+		return err
+	}
+	left := map[string]bool{}
+	for _, subject := range subjects {
+		chunks, _, _ := strings.Cut(subject[len(before):], ".")
+		left[chunks] = true
+	}
+	for _, of := range named {
+		delete(left, of.Chunks)
+	}
+	for chunks := range left {
+		if _, err := c.client.Purge(ctx, c.stream(), internal.Purge{Subject: before + chunks + ".>", Below: at}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // errCursorGone says that there is no cursor where one was: somebody has removed it, or its stream.
 var errCursorGone = errors.New("pipeline/stream: the cursor was removed")
 
@@ -105,6 +156,8 @@ func (c *cursors) write(ctx context.Context, partition int, next *cursor, after 
 	// It may be this very write, or the one before it, whose answer was lost: nobody else has the epoch.
 	now, at, readErr := c.read(ctx, partition)
 	switch {
+	case errors.Is(readErr, errCursor):
+		return 0, err // no owner writes such a one
 	case readErr != nil:
 		return 0, readErr
 	case at == 0 && after > 0:

@@ -4,10 +4,48 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand/internal/natstest"
 	internal "github.com/millhand/millhand/internal/stream"
 )
+
+// A stream that ends before what was read of it is not read on. If it has what the cursor says, no more is lost than the
+// partition.
+func TestStreamEndsBeforeWhatWasRead(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server) {
+		ctx := t.Context()
+		nc := server.Connect(t)
+		client, err := internal.New(nc, internal.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		s, err := client.JetStream().CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			if _, err := client.JetStream().Publish(ctx, "s", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []struct {
+			kept, read    uint64
+			shorter, lost bool
+		}{{kept: 20, read: 20}, {kept: 10, read: 21, lost: true}, {kept: 21, read: 25, shorter: true}} {
+			g := &group{ordered: &ordered{cfg: OrderedConfig{Stream: "S"}, nc: nc}, client: client}
+			p := newPartition(g, 0, newLease(time.Hour, time.Now(), ErrPartitionLost), 1)
+			p.opened, p.kept, p.read, p.made = true, c.kept, c.read, s.CachedInfo().Created
+			err := p.check(ctx)
+			if errors.Is(err, ErrStreamShorter) != c.shorter || (err != nil) != (c.shorter || c.lost) || (p.lease.Err() != nil) != c.lost {
+				t.Errorf("%+v: %v, lease %v", c, err, p.lease.Err())
+			}
+		}
+	})
+}
 
 // Of two owners that have read the same cursor, the later one cannot write.
 func TestCursorOfTwoOwners(t *testing.T) {

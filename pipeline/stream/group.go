@@ -25,6 +25,8 @@ const (
 	ownRenew = ownTTL / 3
 	ownRound = 500 * time.Millisecond
 	leaveFor = 10 * time.Second // what the end of a run waits for the broker
+	takeFor  = time.Second      // what a round takes partitions for: those that are taken have to be renewed
+	abreast  = 16               // keys that are written at once
 )
 
 // Keys in the registry's bucket.
@@ -128,12 +130,41 @@ func (g *group) round(ctx, living context.Context) error {
 			own.leave()
 		}
 	}
-	for _, p := range take {
-		if g.mine[p] == nil {
-			g.take(ctx, living, p, revs[p])
+	g.takeAll(ctx, living, take, revs)
+	return nil
+}
+
+// takeAll tries to make partitions this process's, as many as there is time for: however far the broker is away, the
+// next round is not late with the leases of those that it has.
+func (g *group) takeAll(ctx, living context.Context, take []int, revs map[int]uint64) {
+	var all errgroup.Group
+	all.SetLimit(abreast)
+	taken := make([]*partition, len(take))
+	begin := time.Now()
+	for i, n := range take {
+		if elapsed(begin, time.Now()) >= takeFor {
+			wake(g.wake) // the others are for the next round
+			break
+		}
+		if g.mine[n] == nil {
+			all.Go(func() error {
+				taken[i] = g.take(ctx, n, revs[n])
+				return nil
+			})
 		}
 	}
-	return nil
+	_ = all.Wait() // none fails
+	for _, p := range taken {
+		if p != nil {
+			g.mine[p.n] = p
+		}
+	}
+	g.expect(len(g.mine))
+	for _, p := range taken {
+		if p != nil {
+			g.begin(living, p)
+		}
+	}
 }
 
 // shares reads who has what.
@@ -167,11 +198,11 @@ func (g *group) shares(entries []internal.Entry) (s *shares, revs map[int]uint64
 	return s, revs
 }
 
-// take tries to make a partition this process's.
-func (g *group) take(ctx, living context.Context, n int, rev uint64) {
+// take tries to make a partition this process's. It returns nil if it is not.
+func (g *group) take(ctx context.Context, n int, rev uint64) *partition {
 	value, err := json.Marshal(ownValue{Node: g.node})
 	if err != nil {
-		return
+		return nil
 	}
 	sent := time.Now()
 	own, err := g.bucket.Put(ctx, internal.Write{Key: g.ownKey(n), Value: value, TTL: ownTTL, On: g.ownKey(n), Rev: rev})
@@ -179,10 +210,13 @@ func (g *group) take(ctx, living context.Context, n int, rev uint64) {
 		if !errors.Is(err, internal.ErrConflict) {
 			g.log.WarnContext(ctx, "a partition cannot be taken", slog.Int("part", n), slog.Any("err", err))
 		}
-		return
+		return nil
 	}
-	p := newPartition(g, n, newLease(ownUse, sent, ErrPartitionLost), own)
-	g.mine[n] = p
+	return newPartition(g, n, newLease(ownUse, sent, ErrPartitionLost), own)
+}
+
+// begin has a partition read and kept.
+func (g *group) begin(living context.Context, p *partition) {
 	g.parts.Go(func() {
 		defer wake(g.wake)
 		defer close(p.left)
@@ -200,10 +234,10 @@ func (g *group) fail(err error) {
 	}
 }
 
-// renew writes the keys of this process's partitions again.
+// renew writes the keys of this process's partitions again. One that fails keeps no other from it.
 func (g *group) renew(ctx context.Context) error {
-	all, ctx := errgroup.WithContext(ctx)
-	all.SetLimit(16)
+	var all errgroup.Group
+	all.SetLimit(abreast)
 	for n, p := range g.mine {
 		if p.lease.Err() != nil || !p.lease.due(time.Now(), ownRenew) {
 			continue
@@ -246,6 +280,9 @@ func (g *group) renewAgain(ctx context.Context, p *partition) error {
 
 // sweep forgets partitions that are left or lost, and lets others have them.
 func (g *group) sweep(ctx context.Context) {
+	var all errgroup.Group
+	all.SetLimit(abreast)
+	defer func() { _ = all.Wait() }() // none fails
 	for n, p := range g.mine {
 		select {
 		case <-p.left:
@@ -255,7 +292,10 @@ func (g *group) sweep(ctx context.Context) {
 		}
 		delete(g.mine, n)
 		if p.clean {
-			_, _ = g.bucket.Put(ctx, internal.Write{Key: g.ownKey(n), Remove: true, TTL: internal.MarkerTTL, On: g.ownKey(n), Rev: p.rev}) // or it expires
+			all.Go(func() error {
+				_, _ = g.bucket.Put(ctx, internal.Write{Key: g.ownKey(n), Remove: true, TTL: internal.MarkerTTL, On: g.ownKey(n), Rev: p.rev}) // or it expires
+				return nil
+			})
 		} else {
 			g.log.WarnContext(ctx, "a partition was lost: it has another owner, or the broker did not answer in time", slog.Int("part", n))
 		}

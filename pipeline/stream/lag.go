@@ -149,7 +149,7 @@ func (g *group) unread() (all []unread) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range g.owned {
-		if p.reads != "" && p.full() && time.Since(p.asked) >= measureEvery {
+		if p.reads != "" && p.usage.asked.messages == 0 && time.Since(p.asked) >= measureEvery {
 			all = append(all, unread{p, p.reads, p.last})
 		}
 	}
@@ -161,12 +161,13 @@ func (p *partition) measured(read, behind uint64) {
 	p.group.mu.Lock()
 	defer p.group.mu.Unlock()
 	if p.last == read {
-		p.behind, p.asked = behind, time.Now()
+		p.usage.behind, p.asked = behind, time.Now()
+		p.group.share()
 	}
 }
 
-// Lag returns what is stored and not settled of each partition that is this process's, sorted. It implements
-// [pipeline.Lagger].
+// Lag returns what is stored and not settled of each partition that is this process's, sorted. With PartitionBy it is an
+// estimate of how many messages. It implements [pipeline.Lagger].
 func (o *Ordered[T]) Lag() []pipeline.Lag { return o.lags() }
 
 func (o *ordered) lags() []pipeline.Lag {
@@ -174,7 +175,11 @@ func (o *ordered) lags() []pipeline.Lag {
 	defer o.mu.Unlock()
 	all := make([]pipeline.Lag, 0, len(o.owned))
 	for _, p := range o.owned {
-		l := pipeline.Lag{Partition: p.n, Messages: int64(p.behind) + int64(len(p.ready)+p.progress.open)} //nolint:gosec // a count
+		behind := p.usage.behind
+		if o.cfg.PartitionBy != nil {
+			behind /= uint64(o.cfg.Partitions) //nolint:gosec // positive
+		}
+		l := pipeline.Lag{Partition: p.n, Messages: int64(behind) + int64(len(p.ready)+p.progress.open)} //nolint:gosec // a count
 		switch {
 		case len(p.hand) > 0:
 			l.Oldest = p.hand[0].Time

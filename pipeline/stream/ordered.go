@@ -36,8 +36,15 @@ type OrderedConfig struct {
 	Partitions int
 
 	// Subject is what a partition is: "{partition}" stands for its number, from 0. It is a token that the
-	// broker has put there: see [Partitioned]. Without it there is one partition. Empty: all subjects.
+	// broker has put there: see [Partitioned]. Without it there is one partition, unless PartitionBy is set.
+	// Empty: all subjects.
 	Subject string
+
+	// PartitionBy, if set, gives each message of a stream without such a token the key that its partition is by, such as
+	// a header of it. The owner of a partition then reads all of the stream, and passes the messages of others over:
+	// so there are 4 partitions at most. It has to be the same in all processes, for the group's life, and to return
+	// the same key whenever it is called; what it is given it must not change. A panic of it ends the pipeline.
+	PartitionBy func(Message) string
 
 	// Dead is given what has failed for good: [Drop], a function, or what millhand.DeadJobs returns.
 	Dead DeadFunc
@@ -46,8 +53,15 @@ type OrderedConfig struct {
 	// again after a crash. 0: 1 s.
 	Commit time.Duration
 
-	FromSeq uint64    // where a group that is new begins; 0: at the oldest message
-	Since   time.Time // likewise; zero: at the oldest message. Not with FromSeq
+	// MaxBytes is how many bytes of messages this process has of all its partitions, read ahead or in hand; how many
+	// messages, the pipeline's InFlight says. Of a partition of which it has nothing it takes a message in any
+	// case, however large. 0: 64 MiB.
+	MaxBytes int
+
+	// FromSeq is the sequence at which a group that is new begins: at most the one that is stored next. 0: at the oldest
+	// message.
+	FromSeq uint64
+	Since   time.Time // likewise, what was stored since then; zero: at the oldest message. Not with FromSeq
 
 	Namespace string       // whose streams the cursors and owners are in. Empty: millhand
 	Domain    string       // of JetStream; empty: the connection's own
@@ -57,8 +71,9 @@ type OrderedConfig struct {
 const (
 	partitionToken = "{partition}"
 	defaultCommit  = time.Second
+	defaultBytes   = 64 << 20
 	maxPartitions  = registry.MaxPartitions
-	prefetch       = 256 // messages that a partition has ready
+	maxReaders     = 4 // of all of a stream
 )
 
 // Ordered is what is stored in a JetStream stream, in order within each partition: see [NewOrdered].
@@ -69,10 +84,11 @@ type Ordered[T any] struct {
 
 // ordered is an Ordered but for its values' type.
 type ordered struct {
-	cfg  OrderedConfig
-	nc   *nats.Conn
-	log  *slog.Logger
-	came chan struct{} // something is ready; capacity 1
+	cfg    OrderedConfig
+	nc     *nats.Conn
+	log    *slog.Logger
+	came   chan struct{} // something is ready; capacity 1
+	filled chan struct{} // full has changed; capacity 1
 
 	mu     sync.Mutex
 	user   pipeline.User
@@ -82,6 +98,8 @@ type ordered struct {
 	isOver bool
 	folds  []pipeline.Checkpointed
 	mine   map[int]*partition // by number
+	budget budget
+	full   bool // nothing comes until something is settled
 }
 
 // NewOrdered returns a source of messages in the order of their stream, of partitions that all processes with
@@ -112,12 +130,16 @@ func NewOrdered[T any](nc *nats.Conn, cfg OrderedConfig, decode func(Message) (T
 	if cfg.Commit == 0 {
 		cfg.Commit = defaultCommit
 	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultBytes
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	o := &Ordered[T]{decode: decode, ordered: ordered{
 		cfg: cfg, nc: nc, log: logger(cfg.Logger).With(slog.String("stream", cfg.Stream), slog.String("group", cfg.Group)),
-		came: make(chan struct{}, 1), over: make(chan struct{}), mine: map[int]*partition{},
+		came: make(chan struct{}, 1), filled: make(chan struct{}, 1), over: make(chan struct{}), mine: map[int]*partition{},
+		budget: budget{limit: amount{maxRequest, cfg.MaxBytes}},
 	}}
 	client, err := o.dial()
 	if err != nil {
@@ -138,10 +160,16 @@ func (c *OrderedConfig) check() error {
 		return fmt.Errorf("%w: Dead is missing: say what becomes of messages that fail for good, such as stream.Drop or millhand.DeadJobs", ErrInvalid)
 	case c.Partitions < 1 || c.Partitions > maxPartitions:
 		return fmt.Errorf("%w: Partitions %d: from 1 to %d", ErrInvalid, c.Partitions, maxPartitions)
-	case c.Partitions > 1 && !has:
-		return fmt.Errorf("%w: %d Partitions, and Subject %q has no %s: see Partitioned", ErrInvalid, c.Partitions, c.Subject, partitionToken)
-	case c.Commit < 0:
-		return fmt.Errorf("%w: Commit %v must not be negative", ErrInvalid, c.Commit)
+	case c.PartitionBy != nil && has:
+		return fmt.Errorf("%w: Subject %q has %s, and PartitionBy is set: the broker makes the partitions, or PartitionBy does", ErrInvalid, c.Subject, partitionToken)
+	case c.PartitionBy != nil && c.Partitions > maxReaders:
+		return fmt.Errorf("%w: %d Partitions by PartitionBy, which each read all of the stream: at most %d. For more, have the broker make them (Partitioned), or Publish into a stream that has them",
+			ErrInvalid, c.Partitions, maxReaders)
+	case c.PartitionBy == nil && c.Partitions > 1 && !has:
+		return fmt.Errorf("%w: %d Partitions, and nothing says which messages are whose: have the broker put their numbers into the subjects (Partitioned) and write %s where they are in Subject, which is %q; or set PartitionBy",
+			ErrInvalid, c.Partitions, partitionToken, c.Subject)
+	case c.Commit < 0 || c.MaxBytes < 0:
+		return fmt.Errorf("%w: Commit %v and MaxBytes %d must not be negative", ErrInvalid, c.Commit, c.MaxBytes)
 	case c.FromSeq > 0 && !c.Since.IsZero():
 		return fmt.Errorf("%w: FromSeq and Since are both set: set one", ErrInvalid)
 	}
@@ -179,6 +207,7 @@ func (o *Ordered[T]) Attach(u pipeline.User) {
 	defer o.mu.Unlock()
 	o.user, o.drains = u, false
 	o.isOver, o.over = false, make(chan struct{})
+	o.budget.limit.messages = u.InFlight
 }
 
 // Run shares partitions out with other processes, and keeps those that are this one's. The pipeline calls it.
@@ -202,6 +231,7 @@ func (o *ordered) run(ctx context.Context) error {
 	defer stop()
 	beside.Go(func() { show(showing, client, g.node, o.log, g) })
 	beside.Go(func() { g.measure(showing) })
+	beside.Go(func() { g.tellFull(showing) })
 	return g.run(ctx)
 }
 
@@ -212,6 +242,61 @@ func (o *ordered) reset() {
 	o.end()
 	o.owned, o.isOver, o.over = nil, false, make(chan struct{})
 	o.folds, o.mine = nil, map[int]*partition{}
+	o.budget.used, o.full = amount{}, false
+}
+
+// expect notes how many partitions there are to be messages of.
+func (o *ordered) expect(partitions int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.budget.partitions = partitions
+}
+
+// share has those partitions ask for messages that may, and notes whether nothing comes before something is settled. It is
+// called, with the mutex, when a partition has more, less or nothing.
+func (o *ordered) share() {
+	o.budget.busy, o.budget.idle = 0, 0
+	for _, p := range o.owned {
+		if p.usage.isBusy() {
+			o.budget.busy++
+		}
+		if p.usage.isIdle() && !p.leaving {
+			o.budget.idle++
+		}
+	}
+	o.budget.idle += max(o.budget.partitions-len(o.owned), 0) // they are about to come
+	waits, comes := false, false
+	for _, p := range o.owned {
+		idle := p.usage.asked.messages == 0 && !p.leaving
+		asks := idle && o.budget.request(&p.usage).messages > 0
+		if asks {
+			wake(p.more)
+		}
+		comes = comes || asks || len(p.ready) > 0 || p.usage.asked.messages > 0 && p.usage.behind > 0
+		waits = waits || idle && !asks
+	}
+	if full := waits && !comes; full != o.full {
+		o.full = full
+		wake(o.filled)
+	}
+}
+
+// tellFull tells the pipeline whether there is room for more, until ctx ends: what waits for more in open batches may be
+// what takes it up.
+func (o *ordered) tellFull(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.filled:
+		}
+		o.mu.Lock()
+		full, tell := o.full, o.user.Full
+		o.mu.Unlock()
+		if tell != nil {
+			tell(full)
+		}
+	}
 }
 
 func (o *ordered) end() {
@@ -260,6 +345,9 @@ func (o *ordered) take(n int) (taken []*placed) {
 	if len(o.owned) > 1 {
 		o.owned = append(o.owned[1:], o.owned[0])
 	}
+	if len(taken) > 0 {
+		o.share()
+	}
 	return taken
 }
 
@@ -277,8 +365,11 @@ func (o *Ordered[T]) delivery(m *placed) pipeline.Delivery[T] {
 type placed struct {
 	Message
 	of      *partition
+	size    int  // bytes of it, with its subjects and headers
 	settled bool // under the mutex of the source
 }
+
+func (m *placed) amount() amount { return amount{1, m.size} }
 
 // ID is the message's: where it is stored.
 func (m *placed) ID() string { return fmt.Sprintf("%s/%d", m.of.group.cfg.Stream, m.Seq) }
@@ -294,21 +385,29 @@ func (o *ordered) Settle(ctx context.Context, ends []pipeline.End) error {
 	var failed error
 	for i := range ends {
 		m, ok := ends[i].Ref.(*placed)
-		if !ok || m.of.lease.Err() != nil {
+		if !ok {
 			continue
 		}
 		err := ends[i].Err
+		if m.of.lease.Err() != nil {
+			err = pipeline.ErrHandedBack
+		}
 		if err != nil && !errors.Is(err, pipeline.ErrHandedBack) {
+			o.again() // it may take long
 			err = o.bury(ctx, m, &ends[i])
 			failed = errors.Join(failed, err)
 		}
-		if err == nil {
-			m.of.settle(m)
-		} else {
-			m.of.handBack()
-		}
+		m.of.settle(m, err == nil)
 	}
+	o.again()
 	return failed
+}
+
+// again has partitions ask for what there is room for since messages were settled.
+func (o *ordered) again() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.share()
 }
 
 func (o *ordered) bury(ctx context.Context, m *placed, end *pipeline.End) error {

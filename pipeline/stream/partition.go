@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	internal "github.com/millhand/millhand/internal/stream"
 )
@@ -35,7 +34,9 @@ type partition struct {
 	leaving  bool      // nothing further is handed out
 	gone     bool      // what is in hand is not waited for either
 	epoch    uint64
-	behind   uint64    // messages that had not been read when that was last known
+	usage    usage
+	kept     uint64    // what the cursor says as it is written
+	upTo     uint64    // what was read last, while all of it is ready or handed out
 	hand     []*placed // handed out, in order, from the oldest that is not settled on
 	reads    string    // the consumer that it is read through; empty: none
 	last     uint64    // the last message that was read through one
@@ -50,7 +51,8 @@ type partition struct {
 	read     uint64 // the last message that was read
 	count    uint64 // by the consumer's own count
 	consumer string
-	more     chan struct{} // there is room for more; capacity 1
+	opened   bool
+	more     chan struct{} // there may be room for more; capacity 1
 }
 
 func newPartition(g *group, n int, l *lease, rev uint64) *partition {
@@ -63,16 +65,26 @@ func newPartition(g *group, n int, l *lease, rev uint64) *partition {
 // leave gives the partition up once what is in hand is settled.
 func (p *partition) leave() {
 	p.group.mu.Lock()
-	p.leaving, p.ready = true, nil
-	p.group.mu.Unlock()
-	wake(p.wake)
+	defer p.group.mu.Unlock()
+	p.letGo()
 }
 
 // abandon gives it up at once, since nothing more will be settled.
 func (p *partition) abandon() {
 	p.group.mu.Lock()
-	p.leaving, p.gone, p.ready = true, true, nil
-	p.group.mu.Unlock()
+	defer p.group.mu.Unlock()
+	p.gone = true
+	p.letGo()
+}
+
+// letGo hands nothing further out.
+func (p *partition) letGo() {
+	p.leaving, p.upTo = true, 0
+	for _, m := range p.ready {
+		p.group.budget.free(&p.usage, m.amount())
+	}
+	p.ready = nil
+	p.group.share()
 	wake(p.wake)
 }
 
@@ -94,22 +106,30 @@ func (p *partition) handOut(taken []*placed, n int) []*placed {
 		return taken
 	}
 	for ; n > 0 && len(p.ready) > 0 && !p.progress.full(); p.ready = p.ready[1:] {
-		if m := p.ready[0]; p.progress.deliver(m.Seq) {
+		m := p.ready[0]
+		p.ready[0] = nil
+		if p.progress.deliver(m.Seq) {
 			p.hand = append(p.hand, m)
 			taken = append(taken, m)
 			n--
+		} else {
+			p.group.budget.free(&p.usage, m.amount())
 		}
-	}
-	if len(p.ready) <= prefetch/2 {
-		wake(p.more)
 	}
 	return taken
 }
 
-// settle notes that a message is.
-func (p *partition) settle(m *placed) {
+// settle notes that a message is. If it is not, and will not be by this process, the partition is for somebody else.
+func (p *partition) settle(m *placed, is bool) {
+	if !is {
+		p.abandon()
+	}
 	p.group.mu.Lock()
 	defer p.group.mu.Unlock()
+	p.group.budget.free(&p.usage, m.amount())
+	if !is {
+		return
+	}
 	p.progress.settle(m.Seq)
 	for m.settled = true; len(p.hand) > 0 && p.hand[0].settled; p.hand = p.hand[1:] {
 		p.hand[0] = nil
@@ -124,9 +144,6 @@ func (p *partition) settle(m *placed) {
 		wake(p.group.came) // the cursor may have had no room for more ranges
 	}
 }
-
-// handBack notes that a message will not be settled by this process: so the partition is for somebody else.
-func (p *partition) handBack() { p.abandon() }
 
 // run reads the partition and keeps its cursor until it is left or lost. An error ends the pipeline.
 func (p *partition) run(ctx context.Context) error {
@@ -144,28 +161,37 @@ func (p *partition) run(ctx context.Context) error {
 	p.group.mu.Lock()
 	p.group.owned = append(p.group.owned, p)
 	p.group.ordered.mine[p.n] = p
+	p.group.share()
 	p.group.mu.Unlock()
 	reading, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	p.group.parts.Go(func() { ended <- p.readAll(reading) })
 	err := p.keep(ctx, ended)
 	stop()
-	p.group.mu.Lock()
-	p.group.owned = slices.DeleteFunc(p.group.owned, func(own *partition) bool { return own == p })
-	p.group.mu.Unlock()
 	p.clean = err == nil && p.lease.Err() == nil && p.isLeaving()
+	p.disown()
 	p.lease.cancel(ErrPartitionLost) // for windows that would be handled
 	return err
+}
+
+// disown has the source know nothing of it any more, but for what is in hand.
+func (p *partition) disown() {
+	p.group.mu.Lock()
+	defer p.group.mu.Unlock()
+	p.letGo()
+	p.group.budget.over(&p.usage)
+	p.group.owned = slices.DeleteFunc(p.group.owned, func(own *partition) bool { return own == p })
+	if p.group.ordered.mine[p.n] == p {
+		delete(p.group.ordered.mine, p.n)
+	}
+	p.group.share()
 }
 
 // begin makes the cursor this owner's: from then on a former one cannot write it any more.
 func (p *partition) begin(ctx context.Context) error {
 	for pause := internal.RetryPause; ; pause = min(2*pause, internal.MaxRetryPause) {
 		err := p.tryBegin(ctx)
-		if err == nil || errors.Is(err, ErrStreamShorter) || errors.Is(err, ErrInvalid) || p.lease.Err() != nil {
-			return err
-		}
-		if errors.Is(err, errState) {
+		if err == nil || lasting(err) || p.lease.Err() != nil {
 			return err
 		}
 		if !errors.Is(err, internal.ErrConflict) { // which is a former owner's last write
@@ -177,25 +203,32 @@ func (p *partition) begin(ctx context.Context) error {
 	}
 }
 
+// lasting reports whether an error stays until somebody does something about it.
+func lasting(err error) bool {
+	return slices.ContainsFunc([]error{ErrInvalid, ErrStreamShorter, errCursor, errState}, func(known error) bool { return errors.Is(err, known) })
+}
+
 func (p *partition) tryBegin(ctx context.Context) error {
 	g := p.group
 	info, err := g.client.Info(ctx, g.cfg.Stream)
 	if err != nil {
 		return err
 	}
-	if info.Config.Retention == jetstream.WorkQueuePolicy {
-		return fmt.Errorf("%w: stream %s is a work queue, which a message leaves when somebody has handled it: use NewSource", ErrInvalid, g.cfg.Stream)
+	if err := g.cfg.fits(&info.Config); err != nil {
+		return err
 	}
 	found, at, err := g.cursors.read(ctx, p.n)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", g.name(p.n), err)
 	}
 	if at == 0 {
 		found.Seq = max(g.cfg.FromSeq, 1) - 1
+		err = within("FromSeq", g.cfg.FromSeq, info)
+	} else {
+		err = found.isOf(info)
 	}
-	if at > 0 && (info.State.LastSeq < found.Seq || !found.Made.IsZero() && !found.Made.Equal(info.Created)) {
-		return fmt.Errorf("%w: %s is at %d, and stream %s ends at %d and was made at %v (it was %v)", ErrStreamShorter,
-			g.name(p.n), found.Seq, g.cfg.Stream, info.State.LastSeq, info.Created, found.Made)
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.name(p.n), err)
 	}
 	next := found
 	next.Epoch++
@@ -205,13 +238,26 @@ func (p *partition) tryBegin(ctx context.Context) error {
 		return err
 	}
 	if err := p.beginFolds(ctx, next.Folds); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", g.name(p.n), err)
+	}
+	if err := p.sweep(ctx, at, &next); err != nil {
+		g.log.WarnContext(ctx, "what is left over of the states of folds cannot be removed: the next owner of the partition tries again",
+			slog.Int("part", p.n), slog.Any("err", err))
 	}
 	p.at, p.written, p.made, p.read = at, next, info.Created, next.Seq
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p.epoch, p.progress, p.settled = next.Epoch, progress{seq: next.Seq, past: next.Done}, next.Time
+	p.kept = next.Seq
 	return nil
+}
+
+// sweep removes what former owners have left, where folds are kept.
+func (p *partition) sweep(ctx context.Context, at uint64, of *cursor) error {
+	if len(p.group.folds) == 0 {
+		return nil
+	}
+	return p.group.cursors.sweep(ctx, p.n, of.Folds, at)
 }
 
 // keep writes the cursor until the partition is left.
@@ -252,6 +298,9 @@ func (p *partition) keep(ctx context.Context, ended <-chan error) error {
 // to be settled, and maybe of more. It returns false if it is to be tried again.
 func (p *partition) commit(ctx context.Context) bool {
 	p.group.mu.Lock()
+	if len(p.ready) == 0 {
+		p.progress.pass(p.upTo)
+	}
 	next := cursor{Epoch: p.epoch, By: p.written.By, Seq: p.progress.seq, Done: p.progress.done(), Time: p.settled, Made: p.made}
 	p.group.mu.Unlock()
 	changed, err := p.states.take(p.group.folds, p.n, next.Seq)
@@ -280,6 +329,9 @@ func (p *partition) commit(ctx context.Context) bool {
 		return false
 	}
 	p.at, p.written, p.told = at, next, time.Time{}
+	p.group.mu.Lock()
+	p.kept = next.Seq
+	p.group.mu.Unlock()
 	p.states.stored(ctx, p.group.cursors, p.n)
 	return true
 }
@@ -302,100 +354,3 @@ func (p *partition) lost(ctx context.Context, err error) {
 
 // tellEvery is how often the log has what goes on failing.
 const tellEvery = 10 * time.Second
-
-// readAll reads what is stored, from behind the cursor on.
-func (p *partition) readAll(ctx context.Context) error {
-	r := &reader{
-		client: p.group.client, log: p.group.log.With(slog.Int("part", p.n)), wake: p.more,
-		open: p.open, final: func(err error) bool { return internal.IsRefusal(err) && !errors.Is(err, jetstream.ErrConsumerNotFound) },
-		room: p.room, came: p.take,
-	}
-	defer p.close()
-	return r.run(ctx)
-}
-
-// room returns how many messages there is room for.
-func (p *partition) room() int {
-	p.group.mu.Lock()
-	defer p.group.mu.Unlock()
-	if p.leaving || p.full() {
-		return 0
-	}
-	return prefetch - len(p.ready)
-}
-
-// full reports whether there is no room for more.
-func (p *partition) full() bool { return len(p.ready) > prefetch/2 }
-
-// open makes a consumer that begins behind what was read.
-func (p *partition) open(ctx context.Context) (consumer, error) {
-	p.close()
-	cfg := p.group.reads(p.n, p.read+1)
-	if p.read == 0 && !p.group.cfg.Since.IsZero() {
-		since := p.group.cfg.Since.UTC()
-		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &since
-	}
-	ctx, cancel := context.WithTimeout(ctx, internal.RequestTimeout)
-	defer cancel()
-	made, err := p.group.client.CreateConsumer(ctx, p.group.cfg.Stream, cfg)
-	if err != nil {
-		return consumer{}, err
-	}
-	p.consumer, p.count = made.CachedInfo().Name, 0
-	p.group.mu.Lock()
-	p.reads = p.consumer
-	p.group.mu.Unlock()
-	return consumer{stream: p.group.cfg.Stream, name: p.consumer, lifetime: orderedLifetime}, nil
-}
-
-// reads is the consumer of a partition from a sequence on.
-func (o *ordered) reads(n int, from uint64) jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
-		FilterSubject: o.filter(n), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
-	}
-}
-
-// close removes the consumer. The broker does so itself if it does not hear of it.
-func (p *partition) close() {
-	if p.consumer == "" {
-		return
-	}
-	name := p.consumer
-	p.consumer = ""
-	p.group.mu.Lock()
-	p.reads = ""
-	p.group.mu.Unlock()
-	if p.group.nc.IsConnected() {
-		_ = p.group.nc.Publish(p.group.client.API("CONSUMER.DELETE."+p.group.cfg.Stream+"."+name), nil)
-	}
-}
-
-// orderedLifetime is how long a request waits: nothing is stranded if its inbox is dropped, as there are no acks.
-const orderedLifetime = 10 * time.Second
-
-var errGap = errors.New("messages were lost on their way")
-
-// take makes messages ready.
-func (p *partition) take(ms []*nats.Msg, _ time.Time) error {
-	all := make([]*placed, 0, len(ms))
-	var gap error
-	var behind uint64
-	for _, m := range ms {
-		at, err := internal.ReadMetadata(m)
-		if err != nil || at.ConsumerSeq != p.count+1 {
-			gap = errGap
-			break
-		}
-		p.count, p.read, behind = at.ConsumerSeq, at.Seq, at.Pending
-		all = append(all, &placed{of: p, Message: messageOf(m, &at)})
-	}
-	p.group.mu.Lock()
-	if !p.leaving {
-		p.ready = append(p.ready, all...)
-		p.behind, p.last, p.asked = behind, p.read, time.Now()
-	}
-	p.group.mu.Unlock()
-	wake(p.group.came)
-	return gap
-}

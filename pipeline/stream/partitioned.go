@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -40,42 +42,86 @@ func Partitioned(cfg jetstream.StreamConfig, n, wildcard int) (jetstream.StreamC
 		to = append(to, token)
 	}
 	if wildcard < 1 || wildcard > wildcards {
-		return cfg, fmt.Errorf("%w: subject %q has %d wildcards *, and the partition is to be by number %d", ErrInvalid, source, wildcards, wildcard)
+		return cfg, fmt.Errorf("%w: subject %q has %d wildcards *, and the partition is to be by number %d: publish with the key in a token that is a *, or leave the stream as it is and set PartitionBy of OrderedConfig",
+			ErrInvalid, source, wildcards, wildcard)
 	}
 	cfg.SubjectTransform = &jetstream.SubjectTransformConfig{Source: source, Destination: strings.Join(to, ".")}
 	return cfg, nil
 }
 
+// madePartitions is what the broker's transform of subjects has of how many partitions it makes.
+var madePartitions = regexp.MustCompile(`\{\{\s*[Pp]artition\s*\(\s*(\d+)`)
+
+// fits returns what keeps a stream from being read in order.
+func (c *OrderedConfig) fits(of *jetstream.StreamConfig) error {
+	if of.Retention == jetstream.WorkQueuePolicy {
+		return fmt.Errorf("%w: stream %s is a work queue, which a message leaves when somebody has handled it: use NewSource", ErrInvalid, of.Name)
+	}
+	if of.SubjectTransform == nil || !strings.Contains(c.Subject, partitionToken) {
+		return nil
+	}
+	made := madePartitions.FindStringSubmatch(of.SubjectTransform.Destination)
+	if made == nil {
+		return nil // somebody else puts the numbers there
+	}
+	if n, err := strconv.Atoi(made[1]); err == nil && n > c.Partitions {
+		return fmt.Errorf("%w: stream %s has %d partitions (%s), and Partitions is %d: nobody would read the others",
+			ErrInvalid, of.Name, n, of.SubjectTransform.Destination, c.Partitions)
+	}
+	return nil
+}
+
 // ResetGroup has a group go on at a sequence of its stream, in all partitions, whatever it has handled, and
-// forgets what its folds have: after [ErrStreamShorter], or to handle something again. Processes that run
-// lose their partitions by it, and take them again. It returns [ErrInvalid] if the group has more Partitions.
+// forgets what its folds have: after [ErrStreamShorter], for a cursor or a state that cannot be read, or to handle
+// something again. Processes that run lose their partitions by it, and take them again. It returns [ErrInvalid] if
+// the group has more Partitions, or if the sequence is further than one beyond the end of the stream.
 func ResetGroup(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, seq uint64) error {
-	return eachCursor(ctx, nc, cfg, func(c *cursor) { c.Seq, c.Done, c.Folds = max(seq, 1)-1, nil, nil })
+	return eachCursor(ctx, nc, cfg, func(c *cursor, info *jetstream.StreamInfo) error {
+		c.Seq = max(seq, 1) - 1
+		return within("the sequence", seq, info)
+	})
+}
+
+// within returns the error of a sequence to begin at that a stream is not to have next, nor has had.
+func within(what string, seq uint64, info *jetstream.StreamInfo) error {
+	last := info.State.LastSeq
+	if seq <= last+1 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is %d, and the last message of stream %s is %d: begin at %d at the latest, which is what is stored next",
+		ErrInvalid, what, seq, info.Config.Name, last, last+1)
 }
 
 // Regroup has a group begin where another one of the same stream is: at the least cursor of its partitions, of
 // which there may be another number. What was handled beyond that is handled again, and states of folds stay
 // behind. Nothing of the old group may run meanwhile. It returns [ErrInvalid] for a from that has another number
-// of Partitions than there are.
+// of Partitions than there are, and [ErrStreamShorter] for one that is beyond the end of the stream.
 func Regroup(ctx context.Context, nc *nats.Conn, from, to OrderedConfig) error {
-	least, first := uint64(0), true
-	err := readCursors(ctx, nc, from, func(_ *cursors, _ int, c cursor, at uint64) error {
-		if at == 0 {
+	var least cursor
+	first := true
+	err := eachPartition(ctx, nc, from, func(cs *cursors, n int) error {
+		c, at, err := cs.read(ctx, n)
+		switch {
+		case err != nil:
+			return err
+		case at == 0:
 			return fmt.Errorf("%w: there is no such one, or nobody has had it", ErrInvalid)
-		}
-		if first || c.Seq < least {
-			least, first = c.Seq, false
+		case first || c.Seq < least.Seq:
+			least, first = c, false
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return eachCursor(ctx, nc, to, func(c *cursor) { c.Seq, c.Done, c.Folds = least, nil, nil })
+	return eachCursor(ctx, nc, to, func(c *cursor, info *jetstream.StreamInfo) error {
+		c.Seq = least.Seq
+		return least.isOf(info)
+	})
 }
 
-// readCursors calls f with the cursor of each partition of a group.
-func readCursors(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, f func(cs *cursors, partition int, c cursor, at uint64) error) error {
+// eachPartition calls f with each partition of a group.
+func eachPartition(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, f func(cs *cursors, partition int) error) error {
 	if nc == nil || cfg.Group == "" {
 		return fmt.Errorf("%w: a connection and a Group are needed", ErrInvalid)
 	}
@@ -89,43 +135,45 @@ func readCursors(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, f func(c
 		return err
 	}
 	partitions := max(cfg.Partitions, 1)
-	if _, at, err := cs.read(ctx, partitions); err != nil || at > 0 {
+	if _, at, err := cs.readAny(ctx, partitions); err != nil || at > 0 {
 		if err == nil {
 			err = fmt.Errorf("%w: group %s has more than %d Partitions", ErrInvalid, cfg.Group, partitions)
 		}
 		return err
 	}
 	for n := range partitions {
-		c, at, err := cs.read(ctx, n)
-		if err == nil {
-			err = f(cs, n, c, at)
-		}
-		if err != nil {
+		if err := f(cs, n); err != nil {
 			return fmt.Errorf("partition %d of group %s: %w", n, cfg.Group, err)
 		}
 	}
 	return nil
 }
 
-// eachCursor changes the cursors of a group. The epoch goes up, so that an owner loses the partition.
-func eachCursor(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, change func(*cursor)) error {
-	return readCursors(ctx, nc, cfg, func(cs *cursors, n int, c cursor, at uint64) error {
+// eachCursor has all partitions of a group go on where change says, without what folds have. The epoch goes up, so that
+// an owner loses the partition.
+func eachCursor(ctx context.Context, nc *nats.Conn, cfg OrderedConfig, change func(c *cursor, of *jetstream.StreamInfo) error) error {
+	return eachPartition(ctx, nc, cfg, func(cs *cursors, n int) error {
 		info, err := cs.client.Info(ctx, cfg.Stream)
 		if err != nil {
 			return err
 		}
 		for range 10 {
-			change(&c)
-			c.Epoch++
-			c.By = rand.Text()
-			c.Made = info.Created
-			if _, err = cs.write(ctx, n, &c, at); !errors.Is(err, ErrConflict) {
+			c, at, err := cs.readAny(ctx, n)
+			if err != nil {
 				return err
 			}
-			if c, at, err = cs.read(ctx, n); err != nil {
+			c = cursor{Epoch: c.Epoch + 1, By: rand.Text(), Made: info.Created}
+			if err := change(&c, info); err != nil {
+				return err
+			}
+			at, err = cs.write(ctx, n, &c, at)
+			if err == nil {
+				return cs.sweep(ctx, n, nil, at)
+			}
+			if !errors.Is(err, ErrConflict) {
 				return err
 			}
 		}
-		return err
+		return ErrConflict
 	})
 }

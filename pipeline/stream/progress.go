@@ -28,7 +28,7 @@ func (p *progress) deliver(seq uint64) bool {
 		p.all = append(p.all, part{p.past[0], true})
 		p.past = p.past[1:]
 	}
-	if len(p.past) > 0 && p.past[0][0] <= seq {
+	if seq <= p.seq || len(p.past) > 0 && p.past[0][0] <= seq {
 		return false
 	}
 	p.all = append(p.all, part{span: span{seq, seq}})
@@ -62,6 +62,18 @@ func (p *progress) settle(seq uint64) {
 		p.all = slices.Delete(p.all, i, i+1)
 	}
 	p.trim()
+}
+
+// pass notes that everything up to seq that was not handed out is settled, or another partition's.
+func (p *progress) pass(seq uint64) {
+	if p.open > 0 || seq <= p.seq {
+		return
+	}
+	p.seq, p.all = seq, nil // none of them is beyond seq
+	for len(p.past) > 0 && p.past[0][0] <= p.seq {
+		p.seq = max(p.seq, p.past[0][1])
+		p.past = p.past[1:]
+	}
 }
 
 func (p *progress) trim() {

@@ -39,6 +39,14 @@ func TestProgress(t *testing.T) {
 					t.Fatalf("%d is left out", seqs[next])
 				}
 				next++
+			case 6: // all before the next one was read
+				upTo := seqs[n-1] + 1
+				if next < n {
+					upTo = seqs[next] - 1
+				}
+				if p.pass(upTo); len(out) == 0 && p.seq < upTo {
+					t.Fatalf("it is at %d, and everything up to %d is settled", p.seq, upTo)
+				}
 			default:
 				if len(out) == 0 {
 					continue

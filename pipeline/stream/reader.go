@@ -35,11 +35,15 @@ type reader struct {
 	// open returns the consumer to ask. An error for which final reports true ends run.
 	open  func(ctx context.Context) (consumer, error)
 	final func(err error) bool
-	room  func() int
+	room  func() (messages, bytes int) // 0 bytes: any number
 	// came takes messages, whose request was sent at sent. With an error they were not the next ones of
 	// the consumer, which is then opened again.
 	came  func(ms []*nats.Msg, sent time.Time) error
 	acked bool // what is on its way at the end has to be taken
+
+	// over, if set, is told that the request in flight brings nothing more, and whether the first message of it was
+	// larger than what it was to bring.
+	over func(refused bool)
 
 	consumer   consumer
 	inbox      string // with the dot before the number of a request
@@ -50,6 +54,7 @@ type reader struct {
 	failing    time.Duration // the last pause
 
 	request int // its number
+	asked   int // for so many messages
 	left    int // that it may still bring; 0: none is in flight
 	sent    time.Time
 	pin     string // which pinned client of a priority group this is
@@ -109,8 +114,7 @@ func (r *reader) reopen(ctx context.Context) error {
 	for {
 		r.close()
 		if r.left > 0 {
-			r.left = 0
-			r.overdue.Stop()
+			r.end(false)
 		}
 		err := r.subscribe(ctx)
 		if err == nil {
@@ -181,7 +185,8 @@ func (r *reader) ask(ctx context.Context) error {
 	if r.left > 0 {
 		return nil
 	}
-	n := min(r.room(), maxRequest)
+	n, bytes := r.room()
+	n = min(n, maxRequest)
 	if r.consumer.batch > 0 {
 		n = min(n, r.consumer.batch)
 	}
@@ -190,17 +195,18 @@ func (r *reader) ask(ctx context.Context) error {
 	}
 	body, err := json.Marshal(struct {
 		Batch      int           `json:"batch"`
+		MaxBytes   int           `json:"max_bytes,omitempty"`
 		Expires    time.Duration `json:"expires"`
 		Group      string        `json:"group,omitempty"`
 		ID         string        `json:"id,omitempty"`
 		Priority   int           `json:"priority,omitempty"`
 		MinPending int64         `json:"min_pending,omitempty"`
-	}{n, r.consumer.lifetime, r.consumer.group, r.pin, r.consumer.priority, r.consumer.minPending})
+	}{n, bytes, r.consumer.lifetime, r.consumer.group, r.pin, r.consumer.priority, r.consumer.minPending})
 	if err != nil {
 		return err
 	}
 	r.request++
-	r.left, r.sent = n, time.Now()
+	r.asked, r.left, r.sent = n, n, time.Now()
 	r.overdue.Reset(r.consumer.lifetime + closingGrace)
 	subject := r.client.API("CONSUMER.MSG.NEXT." + r.consumer.stream + "." + r.consumer.name)
 	if err := r.client.Conn().PublishRequest(subject, r.inbox+strconv.Itoa(r.request), body); err != nil {
@@ -210,6 +216,15 @@ func (r *reader) ask(ctx context.Context) error {
 		return r.reopen(ctx)
 	}
 	return nil
+}
+
+// end notes that the request in flight brings nothing more.
+func (r *reader) end(refused bool) {
+	r.left = 0
+	r.overdue.Stop()
+	if r.over != nil {
+		r.over(refused)
+	}
 }
 
 // delivered tells a message of the stream from the broker's word about a request.
@@ -264,8 +279,7 @@ func (r *reader) status(ctx context.Context, m *nats.Msg) error {
 	if m.Subject != r.inbox+strconv.Itoa(r.request) || status == "100" {
 		return r.ask(ctx) // about one that is over
 	}
-	r.left = 0
-	r.overdue.Stop()
+	r.end(text == tooLarge && r.left == r.asked)
 	switch {
 	case status == "404", status == "408", text == batchCompleted, text == tooLarge:
 		r.failing = 0
@@ -290,7 +304,7 @@ func (r *reader) linger(connection <-chan nats.Status) {
 			case delivered(m):
 				_ = r.take([]*nats.Msg{m}) // nothing more is read
 			case m.Subject == r.inbox+strconv.Itoa(r.request) && m.Header.Get(internal.HeaderStatus) != "100":
-				r.left = 0
+				r.end(false)
 			}
 		case <-r.overdue.C:
 			return

@@ -224,14 +224,14 @@ func wake(c chan struct{}) {
 	}
 }
 
-// wanted returns how many messages there is room for.
-func (s *shared) wanted() int {
+// wanted returns how many messages there is room for, of any size.
+func (s *shared) wanted() (messages, bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isOver {
-		return 0
+		return 0, 0
 	}
-	return s.room
+	return s.room, 0
 }
 
 // take makes messages ready, of which there may be more than there is room for.

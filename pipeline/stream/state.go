@@ -25,7 +25,7 @@ const (
 )
 
 // errState is wrapped by the error of a state that cannot be read: by then it is not the broker's fault.
-var errState = errors.New("pipeline/stream: the state of a fold cannot be read")
+var errState = errors.New("pipeline/stream: the state of a fold cannot be read; a program that knows it can, and stream.ResetGroup forgets it")
 
 // errEncode is wrapped by the error of a state that cannot be written, and is not the broker's fault either.
 var errEncode = errors.New("pipeline/stream: an accumulator cannot be encoded")
