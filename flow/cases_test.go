@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -120,8 +121,19 @@ func TestFlowCases(t *testing.T) {
 	cases := readCases(t)
 	for _, c := range cases {
 		t.Run(c.ID, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { enact(t, &c, cases) })
+			synctest.Test(t, func(t *testing.T) {
+				defer failsAlone(t)
+				enact(t, &c, cases)
+			})
 		})
+	}
+}
+
+// failsAlone has a case that has another form than its kind fail, and not end the others.
+func failsAlone(t *testing.T) {
+	t.Helper()
+	if v := recover(); v != nil {
+		t.Errorf("the case has a form that nobody knows: %v\n%s", v, debug.Stack())
 	}
 }
 
@@ -133,8 +145,30 @@ type outcome struct {
 	merges  map[string]int
 }
 
+// known are the words of a setup.
+var known = []string{
+	"source", "sources", "stages", "upstream_stages", "max_demand", "min_demand", "hash", "partitions", "window", "trigger", "trigger_ms",
+	"trigger_every", "every", "marker", "punctuation", "left", "right", "left_key", "right_key", "kind", "mode", "file",
+}
+
+// check fails on words of the setup that nobody knows, and on expectations beside one of what is here instead.
+func (c *flowCase) check(t *testing.T) {
+	t.Helper()
+	for word := range c.Setup {
+		if !slices.Contains(known, word) {
+			t.Fatalf("nobody knows %q of a setup", word)
+		}
+	}
+	for _, e := range c.expectations(t) {
+		if e.name != "go_expect" && e.name != "elixir" && c.expected(t, "go_expect") != nil {
+			t.Fatalf("nothing is known about the expectation %q", e.name)
+		}
+	}
+}
+
 func enact(t *testing.T, c *flowCase, all []flowCase) {
 	t.Helper()
+	c.check(t)
 	switch goExpect := c.expected(t, "go_expect").(type) {
 	case string:
 		enactInstead(t, c, goExpect, all)
@@ -154,6 +188,7 @@ func enact(t *testing.T, c *flowCase, all []flowCase) {
 		switch {
 		case strings.HasSuffix(e.name, "_elixir") || e.name == "elixir": // what is different here: the next name says to what
 		case e.name == "each_partition_sorted":
+			equal(t, c, e.name, true, e.value)
 			for _, part := range last.value.([]any) {
 				if !slices.IsSortedFunc(part.([]any), func(a, b any) int { return a.(int) - b.(int) }) {
 					t.Errorf("not in order: %v", part)
@@ -180,6 +215,9 @@ func enact(t *testing.T, c *flowCase, all []flowCase) {
 		case e.name == "rule":
 			obeys(t, last, e.value.(string), c.Setup)
 		case step < len(outcomes) && outcomes[step].checked:
+			if text := e.value; text != "caller exit shutdown" && text != "exit with the original error boom" {
+				t.Errorf("nobody knows the end %q", text)
+			}
 			step++
 		case step < len(outcomes):
 			equal(t, c, e.name, outcomes[step].value, e.value)

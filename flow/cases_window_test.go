@@ -19,7 +19,7 @@ func (s *script) window() (kind, text string) {
 		text = "fixed 1 s" // which the ids of its windows say
 	}
 	kind, _, _ = strings.Cut(text, " ")
-	return kind, text
+	return strings.TrimSuffix(kind, ","), text
 }
 
 var (
@@ -200,6 +200,11 @@ func (s *script) emitted() flow.Stream[any] {
 		return s.reduced().Emit()
 	}
 	form := s.form()
+	if kind, _ := s.window(); kind == "session" { // which is of a key
+		r := s.reduce
+		groups := flow.Fold(s.by(func(any) any { return 0 }), func(any) any { return r.zero }, func(acc, x any) any { return r.add(acc, valueOf(x)) })
+		return flow.Map(groups, func(g flow.Group[any, any]) any { return form(g.Value, g.Pane) })
+	}
 	return flow.OnTrigger(s.reduced(), func(acc any, p flow.Pane) ([]any, any) {
 		next := s.reduce.zero
 		if s.reduce.keep {

@@ -2,7 +2,11 @@ package pipeline_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -22,23 +26,32 @@ type conformance struct {
 
 // scripts are for what is not seen in the log of one pipeline, by what such a case expects or does. All
 // other cases are read: their setup, each of their steps, and each of what they expect. What is not
-// understood fails.
+// understood fails, in a script too.
 var scripts = []struct {
 	expects, step, setup string // a key of expect, the beginning of a step, a key of setup; any that is not empty
+	knows                string // the steps, and the keys of the setup and of what is expected
 	script               func(*scene)
 }{
-	{expects: "max_demand", script: defaults},
-	{expects: "sequence", script: telemetry},
-	{expects: "demands", script: producerConcurrency},
-	{step: "get", setup: "allowed", script: rateLimitUpdate},
-	{step: "get", script: rateLimitOff},
-	{setup: "partition_by", script: partitions},
-	{step: "crash producer", script: producerCrash},
-	{step: "kill batcher", script: batcherKill},
-	{step: "push_messages", script: pushMessages},
-	{step: "test_message", script: benched},
-	{step: "test_batch", script: benched},
+	{
+		expects: "max_demand", script: defaults,
+		knows: `read the topology|producers|processors|(?:max|min)_demand|batch_(?:size|timeout_ms|concurrency)|(?:shutdown|resubscribe)_ms|max_(?:restarts|seconds)`,
+	},
+	{expects: "sequence", knows: `batch_size|sequence|span|attach to all events|push`, script: telemetry},
+	{expects: "demands", knows: `start|producers|processors|max_demand|demands|indexes`, script: producerConcurrency},
+	{
+		step: "get", setup: "allowed", script: rateLimitUpdate,
+		knows: `allowed|interval_ms|(?:max|min)_demand|run|start|get\d?|update allowed \d+(?: reset)?|wait \d+ ms|before|after_update(?:_reset)?`,
+	},
+	{step: "get", knows: `get|update|results`, script: rateLimitOff},
+	{setup: "partition_by", knows: `processors|partition_by|per_processor|push .+`, script: partitions},
+	{step: "crash producer", knows: `resubscribe_ms|crash producer|push .+|events|next|processor_same`, script: producerCrash},
+	{step: "kill batcher", knows: `batch_size|kill batcher with messages \d+(?:,\d+)* inside|acked|lost`, script: batcherKill},
+	{step: "push_messages", knows: `push_messages [\d ]+|handled|ack`, script: pushMessages},
+	{step: "test_message", knows: benchWords, script: benched},
+	{step: "test_batch", knows: benchWords, script: benched},
 }
+
+const benchWords = `batch_size|test_message .+|test_batch .+|acks`
 
 func TestBroadwayCases(t *testing.T) {
 	for _, c := range readCases(t) {
@@ -46,23 +59,40 @@ func TestBroadwayCases(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scene{T: t, conformance: c}
 				defer s.end()
+				defer s.failsAlone()
 				s.enact()
 			})
 		})
 	}
 }
 
-func readCases(t *testing.T) []conformance {
+// failsAlone has a case that has another form than its kind fail, and not end the others.
+func (s *scene) failsAlone() {
+	s.Helper()
+	if v := recover(); v != nil {
+		s.Errorf("the case has a form that nobody knows: %v\n%s", v, debug.Stack())
+	}
+}
+
+// readCases reads all files of cases: what was recorded, and ours, which are worked out by hand.
+func readCases(t *testing.T) (all []conformance) {
 	t.Helper()
-	data, err := os.ReadFile("testdata/broadway.json")
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(filepath.Join("testdata", "broadway*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files of cases, %v", len(files), err)
 	}
-	var area struct{ Cases []conformance }
-	if err := json.Unmarshal(data, &area); err != nil {
-		t.Fatal(err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var area struct{ Cases []conformance }
+		if err := json.Unmarshal(data, &area); err != nil || len(area.Cases) == 0 {
+			t.Fatalf("%s has %d cases, %v", file, len(area.Cases), err)
+		}
+		all = append(all, area.Cases...)
 	}
-	return area.Cases
+	return all
 }
 
 func (s *scene) enact() {
@@ -71,6 +101,7 @@ func (s *scene) enact() {
 		_, setup := s.Setup[x.setup]
 		step := slices.ContainsFunc(s.Steps, func(step string) bool { return strings.HasPrefix(step, x.step) })
 		if (x.expects == "" || expects) && (x.setup == "" || setup) && (x.step == "" || step) {
+			s.knows(x.knows)
 			x.script(s)
 			return
 		}
@@ -88,6 +119,19 @@ func (s *scene) enact() {
 	}
 	for _, key := range s.expectations() {
 		s.compare(key, logs)
+	}
+}
+
+// knows fails on a word of the case that is not one of these.
+func (s *scene) knows(words string) {
+	s.Helper()
+	known := regexp.MustCompile("^(?:" + words + ")$")
+	for _, all := range [][]string{slices.Sorted(maps.Keys(s.Setup)), s.Steps, s.expectations()} {
+		for _, word := range all {
+			if !known.MatchString(word) && !strings.HasSuffix(word, "elixir") {
+				s.Fatalf("%s: unknown word %q", s.ID, word)
+			}
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 
 // Order goes by key and not by processor: what holds for each partition holds for each key.
 func partitions(s *scene) {
+	if by := string(s.Setup["partition_by"]); by != `"value"` {
+		s.Fatalf("unknown partition_by %s", by)
+	}
 	processors := s.number("processors", 1)
 	partition := func(i item) int {
 		n, _ := i.value.(int)
@@ -256,7 +259,9 @@ func benched(s *scene) {
 		many, isMany := strings.CutPrefix(step, "test_batch ")
 		switch {
 		case isOne:
-			s.do("push " + one + " flush")
+			items := s.values(one, false)
+			all(items, func(i *item) { i.flush = true })
+			s.source.push(items...)
 		case isMany:
 			many = strings.NewReplacer("[", "", "]", "", " bulk", "", ",", " ").Replace(many)
 			s.do("push " + many)

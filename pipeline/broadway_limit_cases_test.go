@@ -98,6 +98,7 @@ func (s *scene) wantRate(rate *pipeline.Rate, n int) {
 
 // There is no limiter to ask: who has none cannot change one.
 func rateLimitOff(s *scene) {
+	s.want("results", slices.Repeat([]any{"error rate_limiting_not_enabled"}, len(s.Steps)), false)
 	c := s.config(2)
 	if c.Limit != nil {
 		s.Error("there is a limiter by default")

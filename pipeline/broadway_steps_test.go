@@ -58,7 +58,7 @@ func (s *scene) do(step string) {
 		s.took = time.Since(begun)
 	case step == "run", step == "start":
 	case step == "batch with raise":
-		s.inOneBatch("push 1 2 raise 3")
+		s.inOneBatch("push " + s.failedIn("raised"))
 	case step == "batch ok ok fail ok":
 		s.ackList()
 	case step == "batch with bad return", step == "batch dropping one message":
@@ -66,6 +66,22 @@ func (s *scene) do(step string) {
 	default:
 		s.Fatalf("%s: unknown step %q", s.ID, step)
 	}
+}
+
+// failedIn are the values that an expected call settles as failed: the batch that the step does not tell of.
+func (s *scene) failedIn(key string) string {
+	s.Helper()
+	var raw [][]any
+	if err := json.Unmarshal(s.Expect[key], &raw); err != nil || len(raw) != 1 || len(raw[0]) != 4 {
+		s.Fatalf("%s: %d calls are expected of %q: %v", s.ID, len(raw), key, err)
+	}
+	var values []string
+	failed, _ := raw[0][3].([]any)
+	for _, end := range failed {
+		pair, _ := end.([]any)
+		values = append(values, fmt.Sprint(pair[0]))
+	}
+	return strings.Join(values, " ")
 }
 
 // inOneBatch pushes what fails as a batch.
