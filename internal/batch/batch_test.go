@@ -1,6 +1,7 @@
 package batch_test
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"math"
@@ -55,7 +56,9 @@ func TestVectors(t *testing.T) {
 		}
 		FinalFlush []left `json:"final_flush"`
 	}
-	if err := json.Unmarshal(data, &vectors); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields() // which would be an operation that is not replayed
+	if err := dec.Decode(&vectors); err != nil {
 		t.Fatal(err)
 	}
 	if len(vectors) == 0 {
