@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/arrival"
 	"github.com/millhand/millhand/internal/job"
@@ -249,10 +250,16 @@ func (c *Client) GetWorkflow(ctx context.Context, ref Ref) (WorkflowInfo, error)
 		return WorkflowInfo{}, workflowError(err)
 	}
 	w := WorkflowInfo{Info: info, Name: view.Name, Phase: string(view.Phase(&view.Tally)), Deadline: view.Deadline, Steps: make([]StepInfo, len(view.Steps))}
+	g, looking := errgroup.WithContext(ctx)
+	g.SetLimit(stepsAtOnce)
 	for i := range view.Steps {
-		if w.Steps[i], err = c.stepInfo(ctx, view, i); err != nil {
-			return WorkflowInfo{}, err
-		}
+		g.Go(func() (err error) {
+			w.Steps[i], err = c.stepInfo(looking, view, i)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return WorkflowInfo{}, err
 	}
 	return w, c.markRunning(ctx, w.Steps)
 }
@@ -281,6 +288,9 @@ func (c *Client) markRunning(ctx context.Context, steps []StepInfo) error {
 	return nil
 }
 
+// stepsAtOnce is how many steps are looked up at once: of a wide workflow thousands may be in their queues.
+const stepsAtOnce = 32
+
 func (c *Client) stepInfo(ctx context.Context, v *arrival.View, i int) (StepInfo, error) {
 	step := &v.Steps[i]
 	s := StepInfo{Ref: refOf(v.Job(i)), Name: step.Name, Kind: string(step.Kind), Optional: step.Optional, After: v.ComesAfter(i), Needs: v.Needs(i)}
@@ -305,15 +315,20 @@ func (c *Client) stepInfo(ctx context.Context, v *arrival.View, i int) (StepInfo
 	if s.Waits = v.WaitsFor(&v.Tally, i); len(s.Waits) > 0 {
 		return s, nil
 	}
-	info, err := c.Get(ctx, s.Ref)
-	switch {
-	case errors.Is(err, ErrNotFound): // about to be released
-	case err != nil:
+	_, place, err := s.checked()
+	if err != nil {
 		return s, err
-	case step.Kind == workflow.KindWorkflow && !info.State.Final():
+	}
+	m, err := c.store.Find(ctx, place)
+	switch {
+	case errors.Is(err, queue.ErrNotFound): // about to be released, or its end to be counted
+	case err != nil:
+		return s, publicError(err)
+	case m.Life != s.Life: // another job has its id
+	case step.Kind == workflow.KindWorkflow:
 		s.State = StepRunning
-	case !info.State.Final():
-		s.State = StepState(info.State)
+	default:
+		s.State = StepState(m.State())
 	}
 	return s, nil
 }

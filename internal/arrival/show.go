@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"strings"
 
 	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/queue"
@@ -37,9 +38,14 @@ func (s *Store) Look(ctx context.Context, id, life string) (*View, error) {
 }
 
 // All yields the workflows that are known, in the order in which their graphs were stored. One that is being
-// started, or is removed meanwhile, is left out.
+// started, or is removed meanwhile, is left out. It reads the documents of all of them in a few large requests.
 func (s *Store) All(ctx context.Context) iter.Seq2[*View, error] {
 	return func(yield func(*View, error) bool) {
+		tallies, err := s.tallies(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
 		for m, err := range s.client.Scan(ctx, s.stream(), stream.Scan{Subject: s.specSubject("*"), UpTo: math.MaxInt64}) {
 			if err != nil {
 				yield(nil, err)
@@ -49,17 +55,53 @@ func (s *Store) All(ctx context.Context) iter.Seq2[*View, error] {
 			if err != nil {
 				continue
 			}
-			g, t, _, err := s.look(ctx, spec.ID, spec.Run)
+			v, err := s.viewOf(ctx, spec, tallies)
 			switch {
 			case errors.Is(err, errGone):
 			case err != nil:
 				yield(nil, err)
 				return
-			case !yield(&View{Graph: g, Tally: t}, nil):
+			case !yield(v, nil):
 				return
 			}
 		}
 	}
+}
+
+// tallies reads those of all runs.
+func (s *Store) tallies(ctx context.Context) (map[string]workflow.Tally, error) {
+	all := make(map[string]workflow.Tally)
+	for m, err := range s.client.Scan(ctx, s.stream(), stream.Scan{Subject: s.tallySubject("*"), UpTo: math.MaxInt64}) {
+		if err != nil {
+			return nil, err
+		}
+		if t, err := workflow.DecodeTally(m.Data); err == nil { // of one that cannot be read the look says so
+			all[strings.TrimPrefix(m.Subject, s.tallySubject(""))] = t
+		}
+	}
+	return all, nil
+}
+
+// viewOf joins a graph with its tally. If one of them is newer than the other knows, both are read again.
+func (s *Store) viewOf(ctx context.Context, spec *workflow.Spec, tallies map[string]workflow.Tally) (*View, error) {
+	t, ok := tallies[spec.Run]
+	if ok && t.Abandoned {
+		return nil, errGone
+	}
+	if ok && spec.Gen == t.Gen {
+		g, err := workflow.NewGraph(spec)
+		if err != nil {
+			return nil, err
+		}
+		if g.Knows(&t) {
+			return &View{Graph: g, Tally: g.Extend(&t)}, nil
+		}
+	}
+	g, t, _, err := s.look(ctx, spec.ID, spec.Run)
+	if err != nil {
+		return nil, err
+	}
+	return &View{Graph: g, Tally: t}, nil
 }
 
 func unknown(err error) error {

@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -80,10 +79,12 @@ func (g *Graph) ComesAfter(step int) (after []string) {
 
 // Needs returns the names of the steps that one comes directly after, each once.
 func (g *Graph) Needs(step int) (names []string) {
+	seen := make(map[int]bool)
 	for _, c := range g.Steps[step].After {
 		for _, d := range c.Of {
-			if name := g.Steps[d].Name; !slices.Contains(names, name) {
-				names = append(names, name)
+			if !seen[d] {
+				seen[d] = true
+				names = append(names, g.Steps[d].Name)
 			}
 		}
 	}
