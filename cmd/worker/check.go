@@ -53,6 +53,10 @@ func (c *config) check() error {
 			return fmt.Errorf("cron %s: %w", name, err)
 		}
 	}
+	return c.checkWeb()
+}
+
+func (c *config) checkWeb() error {
 	if err := c.Web.Check(); err != nil {
 		return fmt.Errorf("web: %w", err)
 	}
