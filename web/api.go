@@ -53,7 +53,7 @@ func told(show pageFunc) answerFunc {
 
 // apiRoutes are those for programs. What they read is what pages show, and what they do is what forms do.
 func (h *Handler) apiRoutes() []route {
-	const job, bulk = "/jobs/{queue}/{type}/{id}", "/bulk/{bulk}"
+	const job, bulk, workflow = "/jobs/{queue}/{type}/{id}", "/bulk/{bulk}", "/workflows/{queue}/{id}"
 	all := []route{
 		{path: "/snapshot", may: MayView, tell: told(h.overviewPage)},
 		{path: "/problems", may: MayView, tell: h.tellProblems},
@@ -66,6 +66,11 @@ func (h *Handler) apiRoutes() []route {
 		{path: job + "/why", may: MayView, tell: h.tellWhy},
 		{path: job + "/payload", may: MayPayload, raw: h.payload},
 		{path: "/dead/groups", may: MayView, tell: told(h.deadPage)},
+		{path: "/workflows", may: MayView, tell: told(h.workflowsPage)},
+		{path: workflow, may: MayView, tell: told(h.workflowPage)},
+		{method: http.MethodPost, path: workflow + "/cancel", may: MayCancel, do: h.cancelWorkflow, fields: []string{"life"}},
+		{method: http.MethodPost, path: workflow + "/retry", may: MayRetry, do: h.retryWorkflow, fields: []string{"life"}},
+		{method: http.MethodPost, path: workflow + "/signal", may: MayEnqueue, do: h.signalWorkflow, fields: []string{"life", rawField, "step"}},
 		{path: "/workers", may: MayView, tell: told(h.workersPage)},
 		{path: "/workers/{worker}", may: MayView, tell: told(h.workerPage)},
 		{path: "/workers/{worker}/tree", may: MayView, tell: h.tellTree},

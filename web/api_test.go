@@ -114,6 +114,7 @@ func TestAPI(t *testing.T) {
 	m.call("POST /bulk/{bulk}/stop", fmt.Sprint("/bulk/", id, "/stop"), nil, 200)
 	m.call("GET /bulk/{bulk}", fmt.Sprint("/bulk/", id), nil, 200)
 
+	m.workflows()
 	live := send(t, s.handler, "GET", "/api/v1/live", nil, admin).Body.String()
 	data, ok := strings.CutPrefix(live, "event: snapshot\ndata: ")
 	var status any

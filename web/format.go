@@ -127,6 +127,8 @@ func perSecond(n float64) string {
 		return "0"
 	case n >= 10:
 		return thousands(int64(n + 0.5))
+	case n > 0 && n < 0.001:
+		return "< 0.001"
 	}
 	return strconv.FormatFloat(n, 'g', 2, 64)
 }

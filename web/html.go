@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"html/template"
 	"math"
 	"net/url"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millhand/millhand"
+	"github.com/millhand/millhand/internal/job"
 	"github.com/millhand/millhand/internal/registry"
 	"github.com/millhand/millhand/internal/view"
 )
@@ -20,7 +23,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"full": full, "short": short, "thousands": thousands, "span": span, "perSecond": perSecond, "percent": percent,
 		"plural": plural, "size": size, "limitText": limitText, "int64": func(n int) int64 { return int64(n) }, "thousands64": func(n uint64) string { return thousands(int64(n)) }, //nolint:gosec // far below
-		"join": strings.Join, "waiting": waiting, "lagAge": lagAge,
+		"join": strings.Join, "few": few, "waiting": waiting, "lagAge": lagAge,
 	}
 }
 
@@ -134,6 +137,36 @@ func (v *visit) Bar(part, whole int) template.HTML {
 	}
 	return template.HTML(`<svg class="bar ` + kind + `" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8" rx="2"/><rect class="fill" width="` + //nolint:gosec // numbers
 		strconv.FormatFloat(width*share, 'f', 1, 64) + `" height="8" rx="2"/></svg>`)
+}
+
+// Ends is a bar of how many of all steps have succeeded, failed, and were skipped.
+func (v *visit) Ends(w millhand.WorkflowSummary) template.HTML {
+	kind := "ok"
+	if w.Succeeded == w.Steps {
+		kind = "done"
+	}
+	var b strings.Builder
+	at := 0
+	for _, part := range []struct {
+		class string
+		n     int
+	}{{"fill", w.Succeeded}, {"bad", w.Failed}, {"left-out", w.Skipped}} {
+		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" width="%.1f" height="8"/>`, part.class, 100*float64(at)/float64(max(w.Steps, 1)), 100*float64(part.n)/float64(max(w.Steps, 1)))
+		at += part.n
+	}
+	return template.HTML(`<svg class="bar ` + kind + `" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8" rx="2"/>` + b.String() + `</svg>`) //nolint:gosec // numbers
+}
+
+// RefURL is the address of the job or workflow that a record of the audit names, empty if it names something else.
+func (v *visit) RefURL(ref string) string {
+	parts := strings.Split(ref, "/")
+	switch {
+	case len(parts) != 3:
+		return ""
+	case parts[1] == job.WorkflowType:
+		return v.URL("/workflows/", parts[0], "/", parts[2])
+	}
+	return v.URL("/jobs/", parts[0], "/", parts[1], "/", parts[2])
 }
 
 // Spark is a small chart of numbers over time.

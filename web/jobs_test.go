@@ -26,7 +26,16 @@ func (s *site) worker() {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
+	s.runs(mux, "default")
+}
+
+// runs starts a worker.
+func (s *site) runs(mux *millhand.Mux, queues ...string) {
+	s.Helper()
 	cfg := millhand.WorkerConfig{Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)}, Mux: mux, Name: "w", Concurrency: 4, DrainTimeout: -1}
+	for _, queue := range queues {
+		cfg.Queues = append(cfg.Queues, millhand.Queue{Name: queue, Weight: 1})
+	}
 	w, err := millhand.NewWorker(s.client.Conn(), cfg)
 	if err != nil {
 		s.Fatal(err)

@@ -32,6 +32,8 @@ type jobView struct {
 	Actions []string
 	Links   []link
 	Full    bool // the user may see what is in it
+
+	Workflow *millhand.Ref // that it is a step of, or is itself; nil: none that is known
 }
 
 // An eventRow is what happened to a job.
@@ -99,6 +101,7 @@ func (h *Handler) jobPage(ctx context.Context, v *visit) (*page, error) {
 	}
 	d.addEvents(v)
 	d.Links = h.linksOf(&detail.Job)
+	d.Workflow = h.workflowOfJob(ctx, v, &detail.Job)
 	return &page{title: p.Type.String() + " " + p.ID.String(), section: "Jobs", template: "job", data: d, ended: detail.State.Final() && life != ""}, nil
 }
 

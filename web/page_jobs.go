@@ -253,7 +253,7 @@ func oneLine(text string, most int) string {
 		if unicode.IsSpace(r) {
 			return ' '
 		}
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) { // the latter turn around what follows
 			return -1
 		}
 		return r

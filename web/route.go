@@ -146,6 +146,7 @@ func (h *Handler) answer(ctx context.Context, v *visit, r *route) error {
 		n, err := r.do(ctx, v)
 		h.data.view.Refresh() // whatever came of it
 		h.groups.forget()
+		h.flows.forget()
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func wantRoutes() map[string]web.Permission {
 	}
 	for _, path := range []string{
 		"snapshot", "problems", "queues", "queues/{queue}", "types", "types/{type}", "jobs", "jobs/{queue}/{type}/{id}", "jobs/{queue}/{type}/{id}/why", "dead/groups",
-		"workers", "workers/{worker}", "workers/{worker}/tree", "limits", "history", "cron", "activity", "live", "openapi.json", "bulk/new", "bulk/{bulk}",
+		"workers", "workers/{worker}", "workers/{worker}/tree", "workflows", "workflows/{queue}/{id}", "limits", "history", "cron", "activity", "live", "openapi.json", "bulk/new", "bulk/{bulk}",
 	} {
 		all["GET /api/v1/"+path] = web.MayView
 	}
@@ -41,6 +41,7 @@ func wantRoutes() map[string]web.Permission {
 		"GET jobs/{queue}/{type}/{id}/payload": web.MayPayload, "POST jobs/{queue}/{type}/{id}/retry": web.MayRetry, "POST jobs/{queue}/{type}/{id}/run": web.MayRetry, "POST jobs/{queue}/{type}/{id}/reschedule": web.MayRetry, "POST jobs": web.MayEnqueue,
 		"POST jobs/{queue}/{type}/{id}/cancel": web.MayCancel, "POST jobs/{queue}/{type}/{id}/delete": web.MayDelete,
 		"POST cron/{entry}/run": web.MayEnqueue, "POST cron/{entry}/pause": web.MayPause, "POST cron/{entry}/resume": web.MayPause,
+		"POST workflows/{queue}/{id}/cancel": web.MayCancel, "POST workflows/{queue}/{id}/retry": web.MayRetry, "POST workflows/{queue}/{id}/signal": web.MayEnqueue,
 		"POST bulk": web.MayView, "POST bulk/{bulk}/stop": web.MayView, // which ask for the permission of what is done
 		"PUT limits/{pool}": web.MayLimits, "POST workers/{worker}/drain": web.MayDrain, "POST workers/{worker}/undrain": web.MayDrain,
 		"PUT pauses/{queue}": web.MayPause, "DELETE pauses/{queue}": web.MayPause, "PUT pauses/{queue}/{type}": web.MayPause, "DELETE pauses/{queue}/{type}": web.MayPause,

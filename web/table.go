@@ -49,9 +49,13 @@ func (v *visit) Head(s sorting, name, text, class string) head {
 		h.To = v.withQuery("sort", name, "order", "")
 		return h
 	}
-	h.Aria, h.To = "descending", v.withQuery("sort", name, "order", "reverse")
+	h.To = v.withQuery("sort", name, "order", "reverse")
 	if s.Desc {
-		h.Aria, h.To = "ascending", v.withQuery("sort", name, "order", "")
+		h.To = v.withQuery("sort", name, "order", "")
+	}
+	h.Aria = "descending" // the most of something first; names are from A to Z
+	if s.Desc != (name == "name") {
+		h.Aria = "ascending"
 	}
 	return h
 }

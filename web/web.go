@@ -84,6 +84,7 @@ type Handler struct {
 	files    *files
 	data     *data
 	groups   groupsKnown
+	flows    workflowList
 	bulks    *bulks
 	setup    setup
 	metrics  http.Handler
