@@ -20,7 +20,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-var pictures = flag.String("pictures", "", "write a picture of each page into this `DIR`")
+var (
+	pictures = flag.String("pictures", "", "write a picture of each page into this `DIR`")
+	watch    = flag.Duration("watch", 0, "how long TestMemoryIsFlat looks at a page, beyond some updates; more than 10 minutes need -timeout, too")
+)
 
 // patience is how long a page may take for what is waited for. It is for a machine that does much else.
 const patience = 25 * time.Second
@@ -80,9 +83,15 @@ type tab struct {
 // open returns a new tab for an origin. When the test ends, nothing may have gone wrong in it.
 func open(t *testing.T, origin string) *tab {
 	t.Helper()
+	return openFor(t, origin, 3*patience)
+}
+
+// openFor is open for a test that takes this long.
+func openFor(t *testing.T, origin string, limit time.Duration) *tab {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, stop := context.WithTimeout(ctx, 3*patience)
+	ctx, stop := context.WithTimeout(ctx, limit)
 	t.Cleanup(stop)
 	p := &tab{T: t, ctx: ctx, origin: origin}
 	if err := chromedp.Listen(ctx, p.note); err != nil {

@@ -164,15 +164,15 @@ func (c *cluster) seed() {
 		c.enqueue("resize", fmt.Sprintf(`{"image":"img-%d.png","width":1280}`, i), millhand.WithQueue("media"))
 		c.enqueue("report", fmt.Sprintf(`{"month":%d}`, i+1), millhand.WithDelay(time.Duration(i+1)*time.Hour))
 	}
-	if err := c.client.Pause(ctx, "low"); err != nil {
-		c.Fatal(err)
-	}
+	c.pause("low", "database move")
+	c.put("limits/resize", map[string]any{"limit": 8})
 	for i := range 6 {
 		c.enqueue("report", fmt.Sprintf(`{"day":%d}`, i), millhand.WithQueue("low"))
 	}
 	if err := c.client.PutCron(ctx, millhand.Cron{Name: "nightly", Schedule: "0 2 * * *", Zone: "Europe/Berlin", Args: millhand.Raw{Name: "report", Payload: []byte(`{"kind":"nightly"}`)}}); err != nil {
 		c.Fatal(err)
 	}
+	c.workflows()
 	c.await("jobs to end", func() bool {
 		n := 0
 		for _, err := range c.client.Dead(ctx, millhand.DeadFilter{}) {
@@ -184,6 +184,46 @@ func (c *cluster) seed() {
 		return n >= 20
 	})
 	c.history(time.Hour)
+}
+
+// workflows starts one that waits for a person, one that is over, one that failed, and one of many steps. The worker has
+// to have the type report, and no worker resize.
+func (c *cluster) workflows() {
+	c.Helper()
+	step := func(kind string) millhand.Raw { return millhand.Raw{Name: kind, Payload: []byte(`{}`)} }
+	nightly := millhand.NewWorkflow("nightly import", millhand.WorkflowConfig{ID: "import-2026-11-28", Queue: "default", Deadline: 48 * time.Hour})
+	fetch := nightly.Step("fetch", step("report"))
+	report := nightly.Step("report", step("report"), millhand.After(fetch))
+	approved, expired := nightly.Signal("approved"), nightly.Sleep("expired", 24*time.Hour)
+	publish := nightly.Step("publish", step("report"), millhand.After(report), millhand.AfterAny(approved, expired), millhand.Undo(step("report")))
+	nightly.Step("clean", step("report"), millhand.AfterEnd(report, publish), millhand.Optional())
+	over := millhand.NewWorkflow("month end", millhand.WorkflowConfig{ID: "close-2026-10", Queue: "default"})
+	over.Step("sum", step("report"), millhand.After(over.Step("gather", step("report"))))
+	failed := millhand.NewWorkflow("billing run", millhand.WorkflowConfig{ID: "billing-2026-11", Queue: "default"})
+	bill := failed.Step("bill", step("invoice"))
+	failed.Step("send", step("report"), millhand.After(bill))
+	failed.Step("tell", step("report"), millhand.AfterFailure(bill), millhand.Optional())
+	wide := millhand.NewWorkflow("thumbnails of the catalogue", millhand.WorkflowConfig{ID: "thumbnails", Queue: "media"})
+	var all []*millhand.Step
+	for i := range 240 {
+		all = append(all, wide.Step(fmt.Sprintf("image-%d", i), step("resize"), millhand.Undo(step("remove"))))
+	}
+	wide.Step("index", step("report"), millhand.After(all...))
+	for _, w := range []*millhand.Workflow{over, failed, nightly, wide} {
+		if _, err := c.client.Start(context.Background(), w); err != nil {
+			c.Fatal(err)
+		}
+	}
+	c.await("workflows", func() bool {
+		phases := make(map[string]string)
+		for w, err := range c.client.Workflows(context.Background()) {
+			if err != nil {
+				return false
+			}
+			phases[w.ID] = fmt.Sprint(w.Phase, w.Succeeded)
+		}
+		return phases["close-2026-10"] == "succeeded2" && phases["billing-2026-11"] == "dead1" && phases["import-2026-11-28"] == "running2"
+	})
 }
 
 // history writes statistics as workers would have, minute by minute.

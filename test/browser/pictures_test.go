@@ -25,6 +25,9 @@ func shown() []struct{ name, path string } {
 		{"job", "JOB"},
 		{"dead", "/dead?all=yes"},
 		{"bulk", "/bulk/new?do=retry&filter=state:dead+type:invoice"},
+		{"workflows", "/workflows"},
+		{"workflow", "/workflows/default/import-2026-11-28"},
+		{"workflow-wide", "/workflows/media/thumbnails"},
 		{"workers", "/workers"},
 		{"worker", "WORKER"},
 		{"limits", "/limits"},
@@ -40,7 +43,7 @@ func shown() []struct{ name, path string } {
 func TestPages(t *testing.T) {
 	c := start(t, web.Options{Objective: map[string]time.Duration{"default": time.Second}})
 	c.seed()
-	p := open(t, c.server.URL)
+	p := openFor(t, c.server.URL, 10*patience)
 	p.look(1280, "light")
 	p.goTo("/jobs?filter=state:ready+type:import")
 	job := value[string](p, `document.querySelector("[data-open]").getAttribute("href")`)

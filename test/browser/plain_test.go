@@ -66,12 +66,21 @@ func TestWithoutJavaScript(t *testing.T) {
 	c := start(t, web.Options{})
 	mended := c.trouble()
 	waits := c.enqueue("resize", `{"image":"a.png"}`)
-	p := open(t, c.server.URL)
+	w := millhand.NewWorkflow("nightly import", millhand.WorkflowConfig{ID: "import-2026-11-28"})
+	w.Step("publish", millhand.Raw{Name: "resize"}, millhand.After(w.Signal("approved")))
+	flow, err := c.client.Start(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openFor(t, c.server.URL, 10*patience)
 	p.look(1280, "light")
 	p.withoutScript()
 	p.read("/workers")
 	worker := value[string](p, `document.querySelector("main [data-open]").getAttribute("href")`)
 	for _, page := range shown() {
+		if page.name == "workflow-wide" {
+			continue // it is like the other one
+		}
 		page.path = strings.NewReplacer("JOB", "/jobs/default/resize/"+waits.ID, "WORKER", worker).Replace(page.path)
 		p.read(strings.Replace(page.path, "invoice", "email", 1))
 		if text := value[string](p, `document.querySelector("main h1").innerText + " " + document.querySelector("main").innerText.length`); strings.HasPrefix(text, " ") || strings.HasSuffix(text, " 0") {
@@ -113,6 +122,22 @@ func TestWithoutJavaScript(t *testing.T) {
 	if end, err := c.client.Get(t.Context(), waits); err != nil || end.State != millhand.Cancelled {
 		t.Errorf("the job ended as %+v, %v; want it cancelled", end, err)
 	}
+
+	p.read("/workflows/default/import-2026-11-28")
+	p.press("#s-approved summary")
+	p.press("#s-approved .pop button")
+	p.sees("Workflow import-2026-11-28 is signalled")
+	c.await("the signal to be there", func() bool {
+		now, err := c.client.GetWorkflow(t.Context(), flow)
+		return err == nil && now.Steps[0].State == millhand.StepSucceeded
+	})
+	p.press(".acts summary")
+	p.press(".acts .pop button")
+	p.sees("Workflow import-2026-11-28 is being cancelled")
+	c.await("the workflow to be cancelled", func() bool {
+		end, err := c.client.Get(t.Context(), flow)
+		return err == nil && end.State == millhand.Cancelled
+	})
 
 	mended.Store(true)
 	p.read("/dead")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,12 +53,19 @@ func TestHostileStrings(t *testing.T) {
 	slow := c.enqueue("slow", `{}`)
 	c.enqueue("later", long, millhand.WithDelay(time.Hour), millhand.WithQueue("media"))
 	c.await("a dead one", func() bool { return c.dead() == 1 })
+	flow := millhand.NewWorkflow(evil, millhand.WorkflowConfig{ID: "evil"})
+	flow.Step("fails", millhand.Raw{Name: "email"})
+	if _, err := c.client.Start(t.Context(), flow); err != nil {
+		t.Fatal(err)
+	}
+	c.await("a workflow that failed", func() bool { return c.dead() == 3 })
 	c.pause("media", evil)
-	p := open(t, c.server.URL)
+	p := openFor(t, c.server.URL, 10*patience)
 	p.look(1280, "light")
 	for path, text := range map[string]string{
 		"/jobs/default/email/" + dead.ID: evil, "/jobs/default/text/" + ended.ID: evil, "/jobs/default/slow/" + slow.ID: "",
 		"/dead?all=yes": "window.hacked", "/jobs?filter=state:dead": "<img src=x", "/jobs?filter=payload:hacked": "", "/queues": "", "/queues/media": "<img src=x", "/activity": "", "/workers": "", "/types/email": "",
+		"/workflows": "<img src=x", "/workflows/default/evil": "<img src=x", "/jobs/default/email/evil--fails": evil,
 	} {
 		p.goTo(path)
 		if text != "" {
@@ -73,11 +81,17 @@ func TestHostileStrings(t *testing.T) {
 // pause pauses a queue as a program does it, with a reason.
 func (c *cluster) pause(queue, reason string) {
 	c.Helper()
-	body, err := json.Marshal(map[string]string{"reason": reason})
+	c.put("pauses/"+queue, map[string]any{"reason": reason})
+}
+
+// put changes something as a program does it.
+func (c *cluster) put(path string, what map[string]any) {
+	c.Helper()
+	body, err := json.Marshal(what)
 	if err != nil {
 		c.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(c.Context(), http.MethodPut, c.server.URL+"/api/v1/pauses/"+queue, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(c.Context(), http.MethodPut, c.server.URL+"/api/v1/"+path, bytes.NewReader(body))
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -95,17 +109,17 @@ func (c *cluster) pause(queue, reason string) {
 // Where there is nothing, where nothing is found, and while nobody answers, pages are as sound as elsewhere.
 func TestEmptyAndFailingPages(t *testing.T) {
 	c := start(t, web.Options{})
-	p := open(t, c.server.URL)
+	p := openFor(t, c.server.URL, 10*patience)
 	p.look(1280, "light")
 	for _, page := range shown() {
-		if page.name == "queue" || page.name == "type" || page.name == "job" || page.name == "worker" {
+		if slices.Contains([]string{"queue", "type", "job", "worker", "workflow", "workflow-wide"}, page.name) {
 			continue // which are not there
 		}
 		p.goTo(page.path)
 		p.sound("nothing: " + page.path)
 	}
 	for path, text := range map[string]string{
-		"/queues/nothing": "There is no queue nothing", "/jobs/default/email/x": "Nothing is known of it", "/workers/nobody": "There is no worker nobody", "/nothing": "There is no such page",
+		"/queues/nothing": "There is no queue nothing", "/jobs/default/email/x": "Nothing is known of it", "/workers/nobody": "There is no worker nobody", "/workflows/default/nothing": "Nothing is known of it", "/workflows?phase=dead": "There is no workflow", "/nothing": "There is no such page",
 		"/jobs?filter=nonsense:x": "nonsense", "/jobs?filter=state:dead+type:nothing": "", "/bulk/nothing": "",
 	} {
 		p.goTo(path)

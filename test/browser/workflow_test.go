@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/chromedp/chromedp/kb"
+
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/web"
 )
@@ -39,4 +41,32 @@ func TestWorkflowMoves(t *testing.T) {
 	p.picture("workflow.png")
 	value[any](p, `(() => { document.querySelector("#s-approved details").open = true; document.querySelector("#s-approved form button").click(); return null; })()`)
 	p.until(`document.querySelectorAll(".graph .g-succeeded").length === 4 && document.querySelector("#workflow-state").innerText.includes("succeeded")`)
+}
+
+// Keys alone lead to a workflow, and have it go on that waits for a person.
+func TestWorkflowByKeys(t *testing.T) {
+	c := start(t, web.Options{})
+	mux := millhand.NewMux()
+	mux.HandleFunc("step", func(context.Context, *millhand.Job[millhand.Raw]) ([]byte, error) { return nil, nil })
+	c.worker("web-1", 2, []string{"default"}, mux)
+	w := millhand.NewWorkflow("nightly", millhand.WorkflowConfig{ID: "import"})
+	w.Step("publish", millhand.Raw{Name: "step"}, millhand.After(w.Signal("approved")))
+	if _, err := c.client.Start(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, c.server.URL)
+	p.look(1280, "light")
+	p.goTo("/")
+	p.keys("gf")
+	p.until(`document.documentElement.dataset.ready === "yes" && location.pathname === "/workflows"`)
+	p.keys("j")
+	p.until(`document.activeElement.matches("#w-default-import [data-open]")`)
+	p.keys(kb.Enter)
+	p.until(`document.documentElement.dataset.ready === "yes" && location.pathname === "/workflows/default/import"`)
+	p.tabTo(`e.textContent.startsWith("Signal…")`)
+	p.keys(kb.Enter)
+	p.tabTo(`e.textContent === "Signal approved"`)
+	p.keys(kb.Enter)
+	p.sees("Workflow import is signalled")
+	p.until(`document.querySelector("#workflow-state").innerText.includes("succeeded")`)
 }
