@@ -36,3 +36,16 @@ func TestFailFast(t *testing.T) {
 		t.Error("the failure of an optional step stops the others")
 	}
 }
+
+// The failure that stops the others opens what is behind none of it: a signal that nobody is to send any more has
+// ended, too.
+func TestFailFastOpensWhatIsBehindOthers(t *testing.T) {
+	g := graph(t,
+		step("bad"), Step{Name: "go", Kind: KindSignal}, step("b", after(AllSucceeded, 1)),
+		step("clean", after(AllEnded, 1)), step("tidy", after(AllEnded, 2)))
+	g.FailFast = true
+	next, _ := g.End(tally("....."), 0, Failed)
+	if got := g.Opens(&next, 0); !slices.Equal(got, []int{3, 4}) {
+		t.Errorf("opens %v of %s", got, letters(&next))
+	}
+}

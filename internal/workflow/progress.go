@@ -90,8 +90,12 @@ func (g *Graph) needless(t *Tally, step int) bool {
 }
 
 // Opens returns the steps that may run now, of those which the end of a step may have opened: what is
-// directly behind it, or behind what was skipped with it. Some may run already.
+// directly behind it, or behind what was skipped with it. Some may run already. The failure that stops all others
+// has had steps skipped that are not behind it.
 func (g *Graph) Opens(t *Tally, step int) []int {
+	if t.Stopped != nil && *t.Stopped == step {
+		return g.Open(t)
+	}
 	var open []int
 	if of := g.Steps[step].UndoOf; of != nil {
 		blocked := g.blocked(t)
