@@ -29,6 +29,14 @@ func task(name string) millhand.Raw {
 
 func newWorkflowScene(t *testing.T, s *natstest.Server, fails ...string) *workflowScene {
 	t.Helper()
+	sc := idleWorkflowScene(t, s, fails...)
+	_, sc.stop = start(t, s.Connect(t), millhand.WorkerConfig{Mux: sc.mux, NoStats: true})
+	return sc
+}
+
+// idleWorkflowScene is one without a worker.
+func idleWorkflowScene(t *testing.T, s *natstest.Server, fails ...string) *workflowScene {
+	t.Helper()
 	sc := &workflowScene{Client: client(t, s.Connect(t)), fails: make(map[string]bool)}
 	for _, name := range fails {
 		sc.fails[fmt.Sprintf("%q", name)] = true
@@ -48,7 +56,6 @@ func newWorkflowScene(t *testing.T, s *natstest.Server, fails ...string) *workfl
 		return nil, nil
 	})
 	sc.mux = mux
-	_, sc.stop = start(t, s.Connect(t), millhand.WorkerConfig{Mux: mux, NoStats: true})
 	return sc
 }
 

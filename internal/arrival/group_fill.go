@@ -104,7 +104,8 @@ func (s *Store) fill(ctx context.Context, r *job.Record) error {
 	if err != nil {
 		return err
 	}
-	f := &filler{Store: s, graph: g, member: m, step: &g.Steps[m.Step], again: !fresh || m.Gen > 1}
+	resumed := !fresh || m.Gen > 1
+	f := &filler{Store: s, graph: g, member: m, step: &g.Steps[m.Step], again: resumed, resumed: resumed}
 	began := time.Now()
 	for k := 0; root.Published < f.step.Jobs; k++ {
 		if stopped, err := f.stopped(ctx, root.Published); stopped || err != nil {
@@ -120,11 +121,11 @@ func (s *Store) fill(ctx context.Context, r *job.Record) error {
 	return f.countShards(ctx, &root)
 }
 
-// countShards tells the root of a retried group which shards are full of ends that an earlier generation had: none
-// of their jobs runs again, so nobody else does.
+// countShards tells the root which shards are full of ends that an earlier generation had, or of what an earlier run
+// has skipped that died before it said so: none of their jobs runs, so nobody else does.
 func (f *filler) countShards(ctx context.Context, root *workflow.Root) error {
 	for k := range f.step.Layout().Shards() {
-		if f.member.Gen == 1 || root.IsFull(k) {
+		if !f.resumed || root.IsFull(k) {
 			continue
 		}
 		shard, _, err := f.readShard(ctx, f.member, f.step.Name, k)
@@ -203,6 +204,8 @@ type filler struct {
 	member workflow.Member
 	step   *workflow.Step
 	again  bool // the next ones may have been published before
+
+	resumed bool // some may have been counted before
 }
 
 // stopped reports whether nothing more is to be published. What is left of a group that is cancelled is skipped.

@@ -27,6 +27,11 @@ func (s *Store) Retry(ctx context.Context, v *View) (life string, err error) {
 		}
 		return "", &workflow.InvalidError{What: "workflow", Name: v.ID, Rule: rule}
 	}
+	if o, ended := v.Outcome(&v.Tally); ended { // whoever ended the last step may be about to do this
+		if err := s.end(ctx, v.Spec, v.Tally.Gen, o); err != nil {
+			return "", err
+		}
+	}
 	dead, err := s.deadOf(ctx, v)
 	if err != nil {
 		return "", err

@@ -82,7 +82,8 @@ func (t *settlement) arrive(ctx context.Context) error {
 }
 
 // End ends a life that nobody is to run any more, whatever it waits for, unless it has ended: the job
-// of a workflow that has come to its end. It does the rest of an end that somebody began.
+// of a workflow that has come to its end. It does the rest of an end that somebody began, and goes on until no
+// message of the life is left: whoever had it in hand may have put it back meanwhile.
 func (s *Store) End(ctx context.Context, p job.Place, life string, o Outcome) error {
 	for conflicts := (stream.Conflicts{}); ; {
 		m, err := s.Find(ctx, p)
@@ -116,10 +117,16 @@ func (s *Store) End(ctx context.Context, p job.Place, life string, o Outcome) er
 			if err := t.completeEnd(ctx, end); err != nil {
 				return err
 			}
-			return t.ack(ctx)
+			if err := t.ack(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		err = t.run(ctx)
-		if !errors.Is(err, errTaken) && !errors.Is(err, stream.ErrConflict) {
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, errTaken) && !errors.Is(err, stream.ErrConflict):
 			return err
 		}
 		if err := conflicts.Wait(ctx); err != nil {

@@ -45,7 +45,7 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 	switch {
 	case t.Malformed != nil:
 		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: t.Malformed.Error()}
-	case t.Crashes >= job.MaxCrashes:
+	case t.Crashes >= job.MaxCrashes && t.Type != job.WorkflowType: // whose workflow would wait for ever
 		t.Outcome = Outcome{
 			Kind: job.EventDead, Reason: job.ReasonCrashed,
 			Error: fmt.Sprintf("its worker vanished %d times while it ran", t.Crashes+1),

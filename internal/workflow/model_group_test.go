@@ -20,7 +20,7 @@ func TestGroupModel(t *testing.T) {
 		}
 	}
 	for seed := range histories {
-		m := newGroupModel(uint64(seed), modelRules{})
+		m := newGroupModel(rand.New(rand.NewPCG(uint64(seed), 3)), modelRules{})
 		m.run()
 		if m.wrong != "" {
 			t.Fatalf("history %d: %s", seed, m.wrong)
@@ -38,7 +38,7 @@ func TestGroupModelFindsWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			findsFault(t, weak.seed, func(seed uint64) string {
-				m := newGroupModel(seed, weak.rules)
+				m := newGroupModel(rand.New(rand.NewPCG(seed, 3)), weak.rules)
 				m.run()
 				return m.wrong
 			})
@@ -67,9 +67,9 @@ type groupModel struct {
 	wrong   string
 }
 
-func newGroupModel(seed uint64, weak modelRules) *groupModel {
+func newGroupModel(rnd dice, weak modelRules) *groupModel {
 	m := &groupModel{
-		modelWorld: modelWorld{rnd: rand.New(rand.NewPCG(seed, 3))}, weak: weak, root: Root{Gen: 1},
+		modelWorld: modelWorld{rnd: rnd}, weak: weak, root: Root{Gen: 1},
 		shards: make(map[int]modelShard), queue: make(map[int]*modelMsg), events: make(map[int]State),
 	}
 	m.layout = Layout{Jobs: m.rnd.IntN(10), Width: 1 + m.rnd.IntN(3)}

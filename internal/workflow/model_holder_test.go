@@ -43,8 +43,8 @@ func (m *model) create(pause func()) {
 	m.begun[1] = true
 }
 
-// drive is what the driver does when it fires.
-func (m *model) drive(pause func(), gen int) {
+// drive is what the driver does when it fires, perhaps at its deadline.
+func (m *model) drive(pause func(), gen int, late bool) {
 	pause()
 	if m.tally == nil && !m.weak.unbarred {
 		pause()
@@ -72,6 +72,16 @@ func (m *model) drive(pause func(), gen int) {
 			pause()
 			if !m.write(next, seq) {
 				continue
+			}
+			t = next
+		case late:
+			next, first := g.Cancel(&t, "deadline")
+			if first {
+				pause()
+				if !m.write(next, seq) {
+					continue
+				}
+				m.late++
 			}
 			t = next
 		}
@@ -114,8 +124,12 @@ type modelHolder struct {
 }
 
 func (h *modelHolder) settle() {
-	if h.step == canceller {
+	switch {
+	case h.step == canceller:
 		h.carryOut()
+		return
+	case h.step <= stopper:
+		h.stopOthers()
 		return
 	}
 	life := modelLife{h.step, h.msg.gen}
@@ -128,13 +142,14 @@ func (h *modelHolder) settle() {
 		}
 		h.pause()
 		if h.newest() { // lost: its successor
-			h.queue[h.step] = &modelMsg{seq: h.sequence(), gen: h.msg.gen}
+			h.queue[h.step] = &modelMsg{seq: h.sequence(), gen: h.msg.gen, lost: true}
 		}
 		return
 	}
 	if !h.weak.unchecked {
 		t, _ := h.look(h.pause, &h.graph)
 		if t.Gen != h.msg.gen || t.At(h.step) != Pending {
+			h.counted(&t)
 			h.ack()
 			return
 		}
@@ -149,16 +164,32 @@ func (h *modelHolder) settle() {
 	if h.chance(.15) && !h.grow() {
 		return
 	}
-	h.pause()
-	if h.events[life] != Pending {
-		return // lost: it writes nothing
+	if how != Succeeded || h.msg.lost || !h.silent[h.step] { // else its bit is all that is written
+		h.pause()
+		if h.events[life] != Pending || !h.newest() {
+			return // lost: it writes nothing
+		}
+		h.events[life] = how
 	}
-	h.events[life] = how
 	if h.weak.ackFirst {
 		h.ack()
 	}
 	h.arrive(how)
 	h.ack()
+}
+
+// counted does what follows from the end of a step that was counted: whoever did so may have died before that, and its
+// event, of a type that writes none, is no way to tell.
+func (h *modelHolder) counted(t *Tally) {
+	how := t.At(h.step)
+	if t.Gen != h.msg.gen || h.weak.unfinished {
+		return
+	}
+	if life := (modelLife{h.step, h.msg.gen}); h.msg.lost && h.events[life] == Pending {
+		h.pause()
+		h.events[life] = how
+	}
+	h.arrive(how)
 }
 
 // judgeStart notes a start that should not be.
@@ -211,12 +242,34 @@ func (h *modelHolder) arrive(how State) {
 			if !h.write(next, seq) {
 				continue
 			}
-		} else if was := t.At(h.step); was != how && (was != Skipped || !h.graph.Steps[h.step].waits()) {
+		} else if was := t.At(h.step); was != how && !h.silent[h.step] && (was != Skipped || !h.graph.Steps[h.step].waits()) {
 			h.fail("step %d counted as %v, ended %v", h.step, was, how)
 		}
+		h.stopLater(&next)
 		h.release(h.pause, h.graph, &next, h.graph.Opens(&next, h.step))
 		return
 	}
+}
+
+// stopLater has a job of its own cancel the others.
+func (h *modelHolder) stopLater(t *Tally) {
+	if t.Stopped == nil || len(h.graph.Stops(t)) == 0 {
+		return
+	}
+	h.pause()
+	if id := stopper - t.Gen; h.queue[id] == nil {
+		h.queue[id] = &modelMsg{seq: h.sequence(), gen: t.Gen}
+		h.model.stops++
+	}
+}
+
+// stopOthers is what that job does. What it cancels ends as failed, which is one of the ways in which a run does.
+func (h *modelHolder) stopOthers() {
+	t, _ := h.look(h.pause, &h.graph)
+	if t.Gen == h.msg.gen {
+		h.release(h.pause, h.graph, &t, h.graph.Open(&t))
+	}
+	h.ack()
 }
 
 // grow adds a step or two. It reports false if the step is not its own any more.

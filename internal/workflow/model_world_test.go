@@ -3,17 +3,23 @@ package workflow
 import (
 	"errors"
 	"iter"
-	"math/rand/v2"
 	"slices"
 )
 
 // A modelWorld is who does something in a model: they go on one at a time, stop for good anywhere, or go
 // on much later.
 type modelWorld struct {
-	rnd    *rand.Rand
+	rnd    dice
 	seq    int // the broker's
 	procs  []*modelProc
 	frozen []*modelProc // they have lost their lease and do not know
+}
+
+// A dice decides what happens. A [rand.Rand] is one.
+type dice interface {
+	IntN(n int) int
+	Float64() float64
+	Perm(n int) []int
 }
 
 // A modelProc goes on a step at a time.

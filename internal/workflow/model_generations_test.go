@@ -1,0 +1,624 @@
+package workflow
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// The model of generations is a group in a workflow that is cancelled and retried: a job publishes the others, as
+// often as it dies; too many failures end the group early; what is left of it is cancelled; and a retry runs those
+// again that have not succeeded. It goes by the same rules as the broker's side does, with crashes and frozen holders
+// between any two operations.
+func TestGenerationModel(t *testing.T) {
+	histories := *modelHistories
+	if histories == 0 {
+		histories = 2_000
+		if testing.Short() {
+			histories = 500
+		}
+	}
+	retries, early, cancels := 0, 0, 0
+	for seed := range histories {
+		m := newGenerationModel(rand.New(rand.NewPCG(uint64(seed), 4)), modelRules{})
+		m.run()
+		if m.wrong != "" {
+			t.Fatalf("history %d: %s", seed, m.wrong)
+		}
+		retries, early, cancels = retries+m.tally.gen-1, early+m.early, cancels+m.cancels
+	}
+	if min(retries, early, cancels) < histories/50 {
+		t.Errorf("only %d retries, %d early ends and %d cancellations in %d histories", retries, early, cancels, histories)
+	}
+}
+
+func TestGenerationModelFindsWhatIsMissing(t *testing.T) {
+	for name, weak := range map[string]struct {
+		rules modelRules
+		seed  int
+	}{
+		"a look of a moment ago":        {modelRules{stale: true}, 4},
+		"shards of an older generation": {modelRules{unretried: true}, 4},
+		"what follows from a count":     {modelRules{unfinished: true}, 522},
+	} {
+		t.Run(name, func(t *testing.T) {
+			findsFault(t, weak.seed, func(seed uint64) string {
+				m := newGenerationModel(rand.New(rand.NewPCG(seed, 4)), weak.rules)
+				m.run()
+				return m.wrong
+			})
+		})
+	}
+}
+
+// A stepTally is what the tally of the workflow says about the group.
+type stepTally struct {
+	gen       int
+	state     State
+	cancelled bool
+}
+
+// A groupMsg is the newest message of an id.
+type groupMsg struct {
+	seq, gen  int
+	delivered int
+	again     bool // whoever runs it looks first: it may have been published, or has run, before
+}
+
+type generationModel struct {
+	modelWorld
+	weak     modelRules
+	layout   Layout
+	tolerate *int
+
+	tally, before stepTally // as it is, and as it was at the last but one write
+	tallySeq      int
+	root          *Root
+	rootSeq       int
+	shards        map[int]modelShard
+	queue         map[int]*groupMsg // jobs by their number, then fillers and droppers by their generation
+	events        map[modelLife]State
+	kept          map[modelLife]bool // jobs whose success a retry has kept
+
+	wrong                 string
+	early, cancels, stops int
+}
+
+// fillerOf and dropperOf are the ids of the jobs that publish a generation, and that cancel what is left of it.
+func fillerOf(gen int) int  { return -10 - gen }
+func dropperOf(gen int) int { return -100 - gen }
+
+func newGenerationModel(rnd dice, weak modelRules) *generationModel {
+	m := &generationModel{
+		modelWorld: modelWorld{rnd: rnd}, weak: weak, tally: stepTally{gen: 1}, before: stepTally{gen: 1},
+		shards: make(map[int]modelShard), queue: make(map[int]*groupMsg), events: make(map[modelLife]State),
+		kept: make(map[modelLife]bool),
+	}
+	m.layout = Layout{Jobs: m.rnd.IntN(7), Width: 1 + m.rnd.IntN(3)}
+	if m.chance(.5) {
+		n := m.rnd.IntN(3)
+		m.tolerate = &n
+	}
+	return m
+}
+
+func (m *generationModel) fail(format string, args ...any) {
+	if m.wrong == "" {
+		m.wrong = fmt.Sprintf(format, args...)
+	}
+}
+
+func (m *generationModel) tolerates() int {
+	if m.tolerate == nil {
+		return 0
+	}
+	return *m.tolerate
+}
+
+func (m *generationModel) run() {
+	defer m.stop()
+	busy := []int{20, 60, 200, 400}[m.rnd.IntN(4)]
+	m.start(nobody, 0, func(pause func()) { m.release(pause, 1) })
+	for tick := 0; m.wrong == ""; tick++ {
+		steps := m.choices(tick < busy)
+		if len(steps) == 0 {
+			m.judge()
+			return
+		}
+		if tick > 20_000 {
+			m.fail("does not come to an end")
+			return
+		}
+		steps[m.rnd.IntN(len(steps))]()
+	}
+}
+
+func (m *generationModel) choices(busy bool) (all []func()) {
+	if len(m.procs) > 0 {
+		all = append(all, slices.Repeat([]func(){func() { m.goOn(&m.procs) }}, 6)...)
+	}
+	if len(m.frozen) > 0 {
+		all = append(all, func() { m.goOn(&m.frozen) })
+	}
+	for range 2 {
+		all = append(all, m.deliveries()...)
+	}
+	if !busy {
+		return all
+	}
+	// Whoever has nothing in hand is a job that is done again until it is done: the other model's.
+	if len(m.procs) > 0 && !m.holds(nobody) {
+		all = append(all, func() { m.crash() }, func() { m.freeze() })
+	}
+	switch {
+	case m.tally.state != Pending && m.tally.gen < 3:
+		all = append(all, m.retry)
+	case m.tally.state == Pending && !m.tally.cancelled && m.chance(.1):
+		all = append(all, m.cancel)
+	}
+	return all
+}
+
+func (m *generationModel) deliveries() (all []func()) {
+	for _, id := range slices.Sorted(maps.Keys(m.queue)) {
+		w := m.queue[id]
+		if m.holds(id) {
+			continue
+		}
+		all = append(all, func() {
+			w.delivered++
+			h := &groupHolder{generationModel: m, id: id, msg: *w}
+			m.start(id, w.gen, func(pause func()) {
+				h.pause = pause
+				h.settle()
+			})
+		})
+	}
+	return all
+}
+
+// setTally changes the tally.
+func (m *generationModel) setTally(t stepTally) {
+	m.before, m.tally, m.tallySeq = m.tally, t, m.sequence()
+}
+
+// cancel is what the job does that cancels the workflow, which is done again until it is done.
+func (m *generationModel) cancel() {
+	m.cancels++
+	t := m.tally
+	t.cancelled = true
+	m.setTally(t)
+	m.start(nobody, 0, func(pause func()) { // nobody crashes it: it would be done again
+		m.release(pause, t.gen)
+		m.publish(dropperOf(t.gen), groupMsg{gen: t.gen})
+	})
+}
+
+// retry begins the next generation.
+func (m *generationModel) retry() {
+	gen := m.tally.gen + 1
+	m.setTally(stepTally{gen: gen})
+	m.start(nobody, 0, func(pause func()) { m.release(pause, gen) })
+}
+
+func (m *generationModel) release(pause func(), gen int) {
+	pause()
+	if m.root != nil && m.root.Gen == gen && m.layout.Jobs > 0 && m.root.Published >= m.layout.Jobs {
+		return
+	}
+	pause()
+	m.publish(fillerOf(gen), groupMsg{gen: gen})
+}
+
+// publish stores a message on the condition that none of its id is there.
+func (m *generationModel) publish(id int, w groupMsg) {
+	if m.queue[id] == nil {
+		w.seq = m.sequence()
+		m.queue[id] = &w
+	}
+}
+
+// A groupHolder has a job in hand, or believes so.
+type groupHolder struct {
+	*generationModel
+	pause func()
+	id    int
+	msg   groupMsg
+
+	resumed bool // somebody else may have counted jobs of the group, and not the shards that were full by that
+}
+
+func (h *groupHolder) ack() {
+	h.pause()
+	if w := h.queue[h.id]; w != nil && w.seq == h.msg.seq {
+		delete(h.queue, h.id)
+	}
+}
+
+func (h *groupHolder) settle() {
+	switch {
+	case h.id == fillerOf(h.msg.gen):
+		h.fill()
+		h.ack()
+	case h.id == dropperOf(h.msg.gen):
+		h.drop()
+		h.ack()
+	default:
+		h.settleJob()
+	}
+}
+
+func (h *groupHolder) settleJob() {
+	life := modelLife{h.id, h.msg.gen}
+	if h.msg.delivered > 1 {
+		h.pause()
+		if how := h.events[life]; how != Pending {
+			h.arrive(h.id, how)
+			h.ack()
+			return
+		}
+		h.pause()
+		if w := h.queue[h.id]; w != nil && w.seq == h.msg.seq { // lost: its successor
+			h.queue[h.id] = &groupMsg{seq: h.sequence(), gen: h.msg.gen, again: true}
+		}
+		return
+	}
+	how, run, counted := h.instead()
+	if counted && !h.weak.unfinished {
+		h.arrive(h.id, how)
+	}
+	if !run && (how == Pending || counted) {
+		h.ack()
+		return
+	}
+	if run {
+		h.judgeStart()
+		if how = Succeeded; h.chance(.3) {
+			how = Failed
+		}
+	}
+	h.pause()
+	if h.events[life] != Pending {
+		return // lost: it writes nothing
+	}
+	h.events[life] = how
+	h.arrive(h.id, how)
+	h.ack()
+}
+
+// instead says whether a job is to run. Else it has ended before, is of an older generation or, if a state is
+// returned, ends with that or was counted with it.
+func (h *groupHolder) instead() (how State, run, counted bool) {
+	h.pause()
+	t := h.tally
+	if h.chance(.5) { // as of a moment ago
+		t = h.before
+	}
+	if t.gen < h.msg.gen && !h.weak.stale {
+		h.pause()
+		t = h.tally
+	}
+	if t.gen != h.msg.gen {
+		return Pending, false, false
+	}
+	if h.msg.again {
+		h.pause()
+		s := h.shards[h.id/h.layout.Width]
+		if s.Gen > h.msg.gen {
+			return Pending, false, false
+		}
+		if how := s.At(h.id % h.layout.Width); s.Gen == h.msg.gen && how != Pending {
+			return how, false, true
+		}
+	}
+	if t.state != Pending || t.cancelled {
+		return Failed, false, false
+	}
+	return Pending, true, false
+}
+
+// judgeStart notes a start that should not be.
+func (h *groupHolder) judgeStart() {
+	if h.kept[modelLife{h.id, h.msg.gen}] {
+		h.fail("job %d runs in generation %d, and its success was kept", h.id, h.msg.gen)
+	}
+}
+
+// arrive counts the end of a job.
+func (h *groupHolder) arrive(id int, how State) {
+	h.arriveAll(id/h.layout.Width, JobEnd{id % h.layout.Width, how})
+}
+
+func (h *groupHolder) arriveAll(k int, ends ...JobEnd) {
+	for {
+		h.pause()
+		s := h.shards[k]
+		if s.Gen > h.msg.gen {
+			return
+		}
+		s.Gen = h.msg.gen
+		next, changed := s.EndAll(ends)
+		if changed {
+			h.pause()
+			if h.shards[k].seq != s.seq {
+				continue
+			}
+			h.shards[k] = modelShard{next, h.sequence(), 0}
+		}
+		h.countShard(k, &next)
+		return
+	}
+}
+
+func (h *groupHolder) countShard(k int, s *Shard) {
+	c := s.Counts()
+	full := c.Ended() >= h.layout.Size(k)
+	if !full && (h.tolerate == nil || c.Failed == 0) {
+		return
+	}
+	if r, ok := h.changeRoot(func(r *Root) (Root, bool) {
+		if full {
+			return r.Fill(k, c)
+		}
+		return r.Fail(k, c.Failed)
+	}); ok {
+		h.endGroup(&r)
+	}
+}
+
+// changeRoot writes what follows from the root. It reports false if it is of another generation.
+func (h *groupHolder) changeRoot(f func(*Root) (Root, bool)) (Root, bool) {
+	for {
+		h.pause()
+		if h.root == nil || h.root.Gen != h.msg.gen {
+			return Root{}, false
+		}
+		seq := h.rootSeq
+		next, changed := f(h.root)
+		if !changed {
+			return next, true
+		}
+		h.pause()
+		if h.rootSeq == seq {
+			h.root, h.rootSeq = &next, h.sequence()
+			return next, true
+		}
+	}
+}
+
+func (h *groupHolder) endGroup(r *Root) {
+	state, ended := r.End(h.layout.Width, h.tolerates())
+	early := !ended && h.tolerate != nil && r.Fails(*h.tolerate)
+	if early {
+		state = Failed
+	}
+	if !ended && !early {
+		return
+	}
+	if !h.count(state, ended) || !early {
+		return
+	}
+	h.pause()
+	h.publish(dropperOf(h.msg.gen), groupMsg{gen: h.msg.gen})
+}
+
+// count counts the end of the step. It reports false if it is of another generation.
+func (h *groupHolder) count(state State, ended bool) bool {
+	for {
+		h.pause()
+		t, seq := h.tally, h.tallySeq
+		if t.gen != h.msg.gen {
+			return false
+		}
+		if t.state != Pending {
+			return true
+		}
+		h.pause()
+		if h.tallySeq != seq {
+			continue
+		}
+		if ended {
+			h.judgeEnd(t)
+		} else {
+			h.early++
+		}
+		t.state = state
+		h.setTally(t)
+		return true
+	}
+}
+
+// judgeEnd notes an end of the group that comes before that of its jobs.
+func (h *groupHolder) judgeEnd(t stepTally) {
+	for i := range h.layout.Jobs {
+		known := t.cancelled
+		for gen := 1; gen <= h.msg.gen; gen++ {
+			how := h.events[modelLife{i, gen}]
+			known = known || how == Succeeded || how != Pending && gen == h.msg.gen
+		}
+		if !known {
+			h.fail("the group ended before its job %d", i)
+		}
+	}
+}
+
+// fill publishes the jobs, from where an earlier run of it has come to.
+func (h *groupHolder) fill() {
+	fresh, ok := h.beginGroup()
+	if !ok {
+		return
+	}
+	h.resumed = !fresh || h.msg.gen > 1
+	again := h.resumed
+	const document = 2
+	for from := h.root.Published; from < h.layout.Jobs; {
+		h.pause()
+		t := h.tally
+		if t.gen != h.msg.gen || t.state != Pending {
+			return
+		}
+		if t.cancelled {
+			h.skip(from)
+			return
+		}
+		end := min((from/document+1)*document, h.layout.Jobs)
+		for i := from; i < end; i++ {
+			h.publishJob(i, again)
+		}
+		again = h.msg.gen > 1
+		r, ok := h.changeRoot(func(r *Root) (Root, bool) { return r.Publish(end) })
+		if !ok {
+			return
+		}
+		from = r.Published
+	}
+	h.countShards()
+}
+
+func (h *groupHolder) publishJob(i int, again bool) {
+	if again {
+		h.pause()
+		if s := h.shards[i/h.layout.Width]; s.Gen == h.msg.gen && s.At(i%h.layout.Width) != Pending {
+			return
+		}
+	}
+	h.pause()
+	if w := h.queue[i]; w == nil || w.gen < h.msg.gen { // in place of one of an older generation, which is ended
+		if w != nil && h.events[modelLife{i, w.gen}] == Pending {
+			h.events[modelLife{i, w.gen}] = Failed
+		}
+		h.queue[i] = &groupMsg{seq: h.sequence(), gen: h.msg.gen, again: again}
+	}
+}
+
+// skip counts all jobs from one on as skipped.
+func (h *groupHolder) skip(from int) {
+	for i := from; i < h.layout.Jobs; {
+		k := i / h.layout.Width
+		end := min((k+1)*h.layout.Width, h.layout.Jobs)
+		var ends []JobEnd
+		for ; i < end; i++ {
+			ends = append(ends, JobEnd{i % h.layout.Width, Skipped})
+		}
+		h.arriveAll(k, ends...)
+	}
+	if _, ok := h.changeRoot(func(r *Root) (Root, bool) { return r.Publish(h.layout.Jobs) }); ok {
+		h.countShards()
+	}
+}
+
+func (h *groupHolder) countShards() {
+	for k := range h.layout.Shards() {
+		h.pause()
+		s := h.shards[k]
+		if (h.resumed && !h.weak.unfinished || h.msg.gen > 1) && s.Gen == h.msg.gen {
+			h.countShard(k, &s.Shard)
+		}
+	}
+	h.pause()
+	if h.root.Gen == h.msg.gen {
+		h.endGroup(h.root)
+	}
+}
+
+// beginGroup writes the root unless it is there. It reports whether it did, and whether the generation goes on.
+func (h *groupHolder) beginGroup() (fresh, ok bool) {
+	for {
+		h.pause()
+		if t := h.tally; t.gen != h.msg.gen || t.state != Pending {
+			return false, false
+		}
+		h.pause()
+		old, seq := h.root, h.rootSeq
+		switch {
+		case old != nil && old.Gen == h.msg.gen:
+			return false, true
+		case old != nil && old.Gen > h.msg.gen:
+			return false, false
+		case old != nil && !h.weak.unretried && !h.retryShards(old):
+			continue // somebody else does the same
+		}
+		root := Root{Gen: h.msg.gen}
+		root, _ = root.Seal(h.layout.Jobs)
+		h.pause()
+		if h.rootSeq != seq {
+			continue
+		}
+		h.root, h.rootSeq = &root, h.sequence()
+		return true, true
+	}
+}
+
+func (h *groupHolder) retryShards(old *Root) bool {
+	state, ended := old.End(h.layout.Width, h.tolerates())
+	all := ended && state == Succeeded
+	for k := range h.layout.Shards() {
+		h.pause()
+		s := h.shards[k]
+		if s.Gen >= h.msg.gen {
+			continue
+		}
+		h.pause()
+		if h.shards[k].seq != s.seq {
+			return false
+		}
+		next := s.Retry(h.msg.gen, all)
+		h.shards[k] = modelShard{next, h.sequence(), 0}
+		for at := range h.layout.Size(k) {
+			h.kept[modelLife{k*h.layout.Width + at, h.msg.gen}] = next.At(at) == Succeeded
+		}
+	}
+	return true
+}
+
+// drop cancels the jobs that are there.
+func (h *groupHolder) drop() {
+	h.stops++
+	h.pause()
+	for _, i := range slices.Sorted(maps.Keys(h.queue)) {
+		h.pause()
+		w, life := h.queue[i], modelLife{i, h.msg.gen}
+		if i < 0 || w == nil || w.gen != h.msg.gen {
+			continue
+		}
+		seq := w.seq
+		if how := h.events[life]; how == Pending {
+			h.events[life] = Failed
+		} else if how != Failed {
+			continue // whoever ended it removes it
+		}
+		h.arrive(i, Failed)
+		h.pause()
+		if w := h.queue[i]; w != nil && w.seq == seq {
+			delete(h.queue, i)
+		}
+	}
+}
+
+func (m *generationModel) judge() {
+	failed, skipped := 0, 0
+	for i := range m.layout.Jobs {
+		s := m.shards[i/m.layout.Width]
+		switch s.At(i % m.layout.Width) {
+		case Failed:
+			failed++
+		case Skipped:
+			skipped++
+		case Succeeded, Pending:
+		}
+	}
+	want := Succeeded
+	if failed > m.tolerates() || skipped > 0 {
+		want = Failed
+	}
+	switch {
+	case len(m.queue) > 0:
+		m.fail("left in the queue: %v", m.queue)
+	case m.tally.state == Pending:
+		m.fail("the group did not end: %+v %v %v", m.tally, m.root, m.shards)
+	case m.tally.state != want:
+		m.fail("the group is %v, of which %d jobs failed and %d were skipped: %v %v", m.tally.state, failed, skipped, m.root, m.shards)
+	}
+}
