@@ -177,7 +177,7 @@ func TestFoldThatWaitsIsDrained(t *testing.T) {
 // taken is a source whose partition was lost and taken again between two messages.
 type taken struct {
 	*listed
-	former context.Context
+	former context.Context //nolint:containedctx // it is a message's life
 }
 
 func (s taken) Pull(ctx context.Context, n int, out []pipeline.Delivery[int]) ([]pipeline.Delivery[int], error) {
