@@ -1,6 +1,9 @@
 package pipeline
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // A Handler is a call of Process or of a batcher's Handle, as [Middleware] sees it. Its error is what the
 // function returned, or the [*PanicError] of its panic.
@@ -88,14 +91,14 @@ func (e *envelope) trace() (t Trace) {
 // wrapped is all middleware around a function; nil: there is none.
 func wrapped(all []Middleware) Handler {
 	var h Handler
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i] == nil {
+	for _, m := range slices.Backward(all) {
+		if m == nil {
 			continue
 		}
 		if h == nil {
 			h = func(ctx context.Context, c *Call) error { return caught(func() error { return c.run(ctx) }) }
 		}
-		h = all[i](h)
+		h = m(h)
 	}
 	return h
 }
