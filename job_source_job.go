@@ -18,15 +18,41 @@ type jobAcker[T Args] JobSource[T]
 func (a *jobAcker[T]) Settle(_ context.Context, ends []pipeline.End) error {
 	s := (*JobSource[T])(a)
 	s.mu.Lock()
-	s.out -= len(ends)
-	s.resize()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	for _, e := range ends {
 		if j, ok := e.Ref.(*sourceJob[T]); ok {
-			j.ended <- e.Err
+			s.leave(j, e.Err)
 		}
 	}
+	s.resize()
 	return nil
+}
+
+// Lose implements [pipeline.Loser]: the jobs run again when their leases have ended, as after a crash.
+func (a *jobAcker[T]) Lose(refs []any) {
+	for _, ref := range refs {
+		if j, ok := ref.(*sourceJob[T]); ok {
+			j.passed.LetGo()
+		}
+	}
+	s := (*JobSource[T])(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ref := range refs {
+		if j, ok := ref.(*sourceJob[T]); ok {
+			s.leave(j, pipeline.ErrHandedBack)
+		}
+	}
+	s.resize()
+}
+
+// leave notes, once, that a job is out of the pipeline. It needs the mutex.
+func (s *JobSource[T]) leave(j *sourceJob[T], err error) {
+	if !j.left {
+		j.left = true
+		s.out--
+		j.ended <- err
+	}
 }
 
 // Start implements [pipeline.Starter].
@@ -43,6 +69,7 @@ type sourceJob[T Args] struct {
 	passed *worker.Passed
 	ended  chan error // capacity 1
 	kept   keptResult
+	left   bool // the pipeline has done with it; under the mutex of the source
 }
 
 // Trace is where the job comes from.

@@ -124,7 +124,7 @@ func (b *batches[V]) enqueue(left []gathered[V]) {
 		b.timer.Stop()
 	case !ok:
 	case b.timer == nil:
-		b.timer = time.AfterFunc(time.Until(due), b.due)
+		b.timer = time.AfterFunc(time.Until(due), func() { b.run.guard(partBatchers, b.due) })
 	default:
 		b.timer.Reset(time.Until(due))
 	}

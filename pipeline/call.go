@@ -22,6 +22,14 @@ func (c *call[V]) run() {
 	for i := range c.batch.Values {
 		entries[i] = &c.batch.Values[i]
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			for _, e := range entries {
+				r.lose(e.of)
+			}
+		}
+	}()
 	if rest := lost(entries); len(rest) > 0 {
 		c.tryAll(rest)
 	}
@@ -37,7 +45,8 @@ func (c *call[V]) run() {
 		}
 	}
 	r.settle(ended)
-	r.release(c.holds)
+	r.releaseKeys(c.holds)
+	returned = true
 }
 
 // lost ends the entries of messages that are no longer this process's, and returns the others.

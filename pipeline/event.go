@@ -83,6 +83,7 @@ type Stats struct {
 	Failed      int64          // that failed
 	HandedBack  int64          // that were in hand when a Run had to stop
 	Unsettled   int64          // messages whose acker failed, counted above, too
+	Lost        int64          // that a part had in hand which crashed, and counted nowhere else: see [PartError]
 
 	Late map[string]int64 // by fold: values that came when their windows took no more
 	Lag  []Lag            // what waits in the source, if that is a [Lagger] and the pipeline runs
@@ -105,7 +106,7 @@ const (
 
 // counts are those of all runs.
 type counts struct {
-	handled, failed, handedBack, unsettled atomic.Int64
+	handled, failed, handedBack, unsettled, lost atomic.Int64
 }
 
 func (c *counts) ended(ok, failed, back int) {

@@ -52,7 +52,7 @@ func (f *Fold[K, V, A]) start(r *run) batching {
 	for i := range all.handlers {
 		all.handlers[i] = fs.handle
 	}
-	fs.timer = time.AfterFunc(foldTick, fs.tick)
+	fs.timer = time.AfterFunc(foldTick, func() { r.guard(partBatchers, fs.tick) })
 	return all
 }
 
@@ -237,6 +237,12 @@ func (f *folding[K, V, A]) next() (*foldPart[K, V, A], *foldWindow[K, A]) {
 // call handles one window.
 func (f *folding[K, V, A]) call(p *foldPart[K, V, A], w *foldWindow[K, A]) {
 	r := f.run
+	returned := false
+	defer func() {
+		if !returned {
+			r.lose(w.holds...)
+		}
+	}()
 	s := r.span("batch/"+f.config.Name, w.n)
 	ctx, done := r.during(p.life)
 	given := Window[K, A]{
@@ -286,6 +292,7 @@ func (f *folding[K, V, A]) call(p *foldPart[K, V, A], w *foldWindow[K, A]) {
 	if f.commit != nil || err == nil {
 		r.account.update(func() { r.account.calls-- })
 	}
+	returned = true
 }
 
 // foldPart is what a fold has of one partition of the source.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -70,7 +71,7 @@ func (r *typedRun[T]) runSource(ctx context.Context) (end func()) {
 
 // start starts all parts. The channel gets what the source ended with.
 func (r *typedRun[T]) start(parts, pulling context.Context) (over <-chan error) {
-	r.parts.Go(func() { _ = r.producer.Run(parts) }) // ends with its context
+	r.parts.Go(func() { r.guard(partSource, func() { _ = r.producer.Run(parts) }) }) // ends with its context
 	r.mu.Lock()
 	r.ctx = parts
 	for _, w := range r.workers {
@@ -79,20 +80,36 @@ func (r *typedRun[T]) start(parts, pulling context.Context) (over <-chan error) 
 	r.mu.Unlock()
 	for _, b := range r.batchers {
 		for _, h := range b.handlers {
-			r.parts.Go(h)
+			r.parts.Go(func() { r.guard(partBatchers, h) })
 		}
 	}
 	ended := make(chan error, 1)
 	r.parts.Go(func() {
-		cause := (&puller[T]{run: r}).pull(pulling)
-		r.account.update(func() { r.account.ended = pulling.Err() == nil })
-		if s, ok := r.config.Source.(Releaser); ok {
-			s.Release(r.settles) //nolint:contextcheck // settling outlives pulling
-		}
-		r.account.update(func() { r.account.pulling, r.account.closed = false, true })
-		ended <- cause
+		r.guard(partSource, func() {
+			p := &puller[T]{run: r}
+			defer r.release()
+			defer p.leave()
+			cause := p.pull(pulling)
+			r.account.update(func() { r.account.ended = pulling.Err() == nil })
+			r.release()
+			r.account.update(func() { r.account.pulling, r.account.closed = false, true })
+			ended <- cause
+		})
 	})
 	return ended
+}
+
+// release tells a source, once, that nothing more is pulled.
+func (r *typedRun[T]) release() {
+	s, ok := r.config.Source.(Releaser)
+	if !ok {
+		return
+	}
+	r.released.Do(func() {
+		if err := contained(func() error { s.Release(r.settles); return nil }); err != nil {
+			r.log.Error("the source does not want to know that nothing more is pulled", slog.Any("err", err))
+		}
+	})
 }
 
 // drain waits until everything is settled: for DrainTimeout once ctx has ended. An error says why it was

@@ -114,7 +114,10 @@ type envelope struct {
 
 func (e *envelope) id() string {
 	if named, ok := e.ref.(interface{ ID() string }); ok {
-		return named.ID()
+		var id string
+		if caught(func() error { id = named.ID(); return nil }) == nil {
+			return id
+		}
 	}
 	return fmt.Sprintf("%s/%d", e.run.name, e.number)
 }

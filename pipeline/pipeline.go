@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millhand/millhand/internal/stages"
 )
@@ -13,6 +14,8 @@ type Pipeline[T any] struct {
 	config Config[T]
 	demand int // of one processor
 	counts counts
+
+	running atomic.Bool
 
 	mu          sync.Mutex
 	concurrency int
@@ -26,6 +29,7 @@ type typedRun[T any] struct {
 	config   *Config[T]
 	demand   int
 	producer *stages.Producer[*Message[T]]
+	released sync.Once
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // of the processors: SetConcurrency starts some later
@@ -40,33 +44,35 @@ type typedRun[T any] struct {
 // [ErrDrainTimeout] if that took longer than DrainTimeout, when the contexts of what still runs have ended
 // with [ErrHandedBack], what has not returned 10 s after that is abandoned, and what is in hand is handed
 // back. If the source ends Run drains in the same way, without a limit of time, and returns nil or what the
-// source ended with. With Stop of OnFailure it returns what a message failed with.
+// source ended with. With Stop of OnFailure it returns what a message failed with, and a [*PartError] if the
+// pipeline itself is broken.
 func (p *Pipeline[T]) Run(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer p.running.Store(false)
 	r, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.current = nil
-	}()
+	defer p.set(nil)
 	s := r.span("pipeline", 0)
-	if err := p.attach(); err != nil {
-		r.log.ErrorContext(ctx, "the source does not want to know whose it is", slog.Any("err", err))
-	}
-	err = r.live(ctx)
+	err = p.supervise(ctx, r)
 	s.end(0, err)
 	return err
+}
+
+// set notes what runs; nil: nothing does.
+func (p *Pipeline[T]) set(r *typedRun[T]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current = r
 }
 
 // begin makes the parts of a run.
 func (p *Pipeline[T]) begin(ctx context.Context) (*typedRun[T], error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current != nil {
-		return nil, ErrRunning
-	}
 	c := &p.config
 	r := &typedRun[T]{config: c, demand: p.demand, run: &run{
 		name: c.Name, log: c.Logger.With(slog.String("pipeline", c.Name)), failures: c.OnFailure.withDefaults(),
@@ -250,6 +256,7 @@ func (p *Pipeline[T]) Stats() Stats {
 		State: StateStopped, OpenBatches: map[string]int{}, Late: map[string]int64{},
 		Handled: p.counts.handled.Load(), Failed: p.counts.failed.Load(),
 		HandedBack: p.counts.handedBack.Load(), Unsettled: p.counts.unsettled.Load(),
+		Lost: p.counts.lost.Load(),
 	}
 	for _, b := range p.config.Batchers {
 		if f, ok := b.(interface{ tooLate() int64 }); ok {

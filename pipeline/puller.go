@@ -62,6 +62,13 @@ func (p *puller[T]) pull(ctx context.Context) error {
 	}
 }
 
+// leave lets go of what was pulled and is not in hand, which there is only if the puller crashes.
+func (p *puller[T]) leave() {
+	for _, d := range p.out {
+		letGo(d.Acker, d.Ref)
+	}
+}
+
 // rest waits longer each time.
 func (p *puller[T]) rest(ctx context.Context) bool {
 	p.failing++
@@ -212,6 +219,7 @@ func (p *puller[T]) accept(deliveries []Delivery[T], back bool) {
 		p.in = append(p.in, m)
 		p.all = append(p.all, e)
 	}
+	clear(deliveries) // whatever happens to them now is known of the envelopes
 	if back || !r.account.take(p.all) {
 		r.giveBack(p.all)
 		return

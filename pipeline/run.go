@@ -96,8 +96,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// release lets keys go on.
-func (r *run) release(keys []string) {
+// releaseKeys lets keys go on.
+func (r *run) releaseKeys(keys []string) {
 	for _, key := range keys {
 		r.unhold(key)
 	}

@@ -34,7 +34,12 @@ type worker[T any] struct {
 func (w *worker[T]) live(ctx context.Context) {
 	returned := false
 	defer func() {
-		if !returned {
+		if v := recover(); v != nil {
+			for _, m := range w.messages {
+				w.run.lose(&m.envelope)
+			}
+			w.run.crashed(partProcessors, v)
+		} else if !returned {
 			w.run.parts.Go(func() { w.live(ctx) })
 		}
 	}()

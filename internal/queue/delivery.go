@@ -138,6 +138,9 @@ func (h *Delivery) sameLife(o *Delivery) bool {
 // Alive returns [ErrLeaseLost] once the job may run elsewhere.
 func (h *Delivery) Alive() error { return h.lease.alive() }
 
+// LetGo ends the lease here, as if it were lost: the broker hands the job out again once it has ended there.
+func (h *Delivery) LetGo() { h.lease.letGo() }
+
 // LeaseUntil is when the lease or a permit that the job runs on ends unless it is renewed.
 func (h *Delivery) LeaseUntil() time.Time {
 	lease, permit := h.lease.until(), h.PermitUntil()

@@ -55,13 +55,24 @@ func (l *lease) check(now time.Time) error {
 		l.mu.Unlock()
 		return nil
 	}
+	l.lose()
+	return ErrLeaseLost
+}
+
+// letGo ends the lease before its time.
+func (l *lease) letGo() {
+	l.mu.Lock()
+	l.lose()
+}
+
+// lose ends the lease, whose mutex it unlocks.
+func (l *lease) lose() {
 	tell := l.onLost
 	l.lost, l.onLost = true, nil
 	l.mu.Unlock()
 	if tell != nil {
 		tell(ErrLeaseLost)
 	}
-	return ErrLeaseLost
 }
 
 // Revoke tells that a permit was lost.

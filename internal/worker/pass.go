@@ -40,6 +40,9 @@ func (p *Passed) Await(ctx context.Context) {
 // Gone says that the job was handed on: it is the next one's turn.
 func (p *Passed) Gone() { p.once.Do(func() { close(p.gone) }) }
 
+// LetGo has the job's lease end, and nothing be written of the run: nobody knows how far it came.
+func (p *Passed) LetGo() { p.attempt.held.LetGo() }
+
 // Begin says that the time of the run begins.
 func (p *Passed) Begin() {
 	d := p.attempt.settings.Timeout

@@ -410,6 +410,15 @@ func (o *ordered) again() {
 	o.share()
 }
 
+// Lose implements [pipeline.Loser]: the partitions are given up as they are, and read again from their cursors.
+func (*ordered) Lose(refs []any) {
+	for _, ref := range refs {
+		if m, ok := ref.(*placed); ok {
+			m.of.settle(m, false)
+		}
+	}
+}
+
 func (o *ordered) bury(ctx context.Context, m *placed, end *pipeline.End) error {
 	why, _ := reason(end.Err)
 	ctx, cancel := context.WithCancel(ctx)

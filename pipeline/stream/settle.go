@@ -87,6 +87,16 @@ func (s *shared) Settle(ctx context.Context, ends []pipeline.End) error {
 	return s.tell(ctx, answers)
 }
 
+// Lose implements [pipeline.Loser]: the messages come again when their leases have ended at the broker.
+func (s *shared) Lose(refs []any) {
+	for _, ref := range refs {
+		if h, ok := ref.(*held); ok {
+			s.renewals.release([]*held{h})
+			h.lease.cancel(ErrLeaseLost)
+		}
+	}
+}
+
 // tell sends answers until the broker has confirmed them, or they are lost.
 func (s *shared) tell(ctx context.Context, answers []answer) error {
 	var last error
