@@ -77,15 +77,16 @@ func ofSize(payload int) attribute.KeyValue { return semconv.MessagingMessageBod
 
 func ofBatch(jobs int) attribute.KeyValue { return semconv.MessagingBatchMessageCount(jobs) }
 
-func ofRun(j *millhand.Job[millhand.Raw]) []attribute.KeyValue {
-	return []attribute.KeyValue{
+// ofRun adds the attributes of a run, but for how it ended.
+func ofRun(to []attribute.KeyValue, j *millhand.Job[millhand.Raw]) []attribute.KeyValue {
+	return append(to,
 		ofMessage(j.ID), ofSize(len(j.Args.Payload)),
 		semconv.MessagingClientID(j.Worker()),
 		attribute.String("millhand.job.life", j.Life),
 		attribute.Int("millhand.job.attempt", j.Attempt),
 		attribute.Int("millhand.job.crashes", j.Crashes),
 		attribute.Float64("millhand.job.wait_seconds", j.Waited().Seconds()),
-	}
+	)
 }
 
 func ofOutcome(kind millhand.EventKind) attribute.KeyValue {

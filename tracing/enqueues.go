@@ -75,7 +75,7 @@ func (t *tracer) many(ctx context.Context, jobs []*millhand.Draft, next millhand
 // handOver has the runs of a job be linked to a span, unless the caller chose another one.
 func handOver(span trace.Span, j *millhand.Draft) {
 	if j.Trace[traceParent] == "" {
-		inject(span.SpanContext(), j.Trace)
+		_ = inject(span.SpanContext(), j.Trace)
 	}
 }
 

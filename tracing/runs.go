@@ -3,8 +3,10 @@ package tracing
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millhand/millhand"
@@ -21,31 +23,60 @@ func Runs(o Options) millhand.Middleware {
 		if t == nil {
 			return next
 		}
-		return func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return t.run(ctx, j, next) }
+		r := &runs{tracer: t, next: next}
+		return r.run
 	}
 }
 
-func (t *tracer) run(ctx context.Context, j *millhand.Job[millhand.Raw], next millhand.HandlerFunc) ([]byte, error) {
-	k := t.kindOf(process, j.Queue, j.Type)
-	ctx, span := t.startRun(ctx, k, j)
+// attributesOfRun is room for those of a run: of itself, of the server, and of its outcome.
+const attributesOfRun = 7 + 2 + 1
+
+// runs are those of a handler.
+type runs struct {
+	*tracer
+	next millhand.HandlerFunc
+	last atomic.Pointer[kindOf] // of the last run: a handler has one type, and mostly one queue
+}
+
+// kind returns what the spans of the runs of a type have.
+func (r *runs) kind(queue, typ string) *kindOf {
+	if k := r.last.Load(); k != nil && k.at.queue == queue && k.at.typ == typ {
+		return k
+	}
+	k := r.kindOf(process, queue, typ)
+	r.last.Store(k)
+	return k
+}
+
+func (r *runs) run(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
+	k := r.kind(j.Queue, j.Type)
+	ctx, span := r.startRun(ctx, k, j)
 	defer span.End()
 	of := span.SpanContext()
-	inject(of, j.Trace)
+	traceparent := inject(of, j.Trace)
 	if !span.IsRecording() {
-		return next(ctx, j)
+		return r.next(ctx, j)
 	}
-	t.describe(span, k, ofRun(j)...)
 	if of.IsSampled() {
-		queue, typ, id := j.Queue, j.Type, j.ID
-		j.TraceRun(j.Trace[traceParent], func(took time.Duration, err error) {
+		id := j.ID
+		j.TraceRun(traceparent, func(took time.Duration, err error) {
 			if took > slowSettle || err != nil {
-				t.settled(of, t.kindOf(settle, queue, typ), id, took, err)
+				r.settled(of, r.kindOf(settle, k.at.queue, k.at.typ), id, took, err)
 			}
 		})
 	}
-	result, err := next(ctx, j)
+	told := false
+	defer func() {
+		if !told { // the handler ended its goroutine, or panics
+			r.describe(span, k, ofRun(nil, j)...)
+		}
+	}()
+	result, err := r.next(ctx, j)
 	kind := j.Outcome(ctx, err)
-	span.SetAttributes(ofOutcome(kind))
+	told = true
+	// At once: the SDK makes room for twice as many for each further one.
+	attrs := append(make([]attribute.KeyValue, 0, len(k.attributes)+attributesOfRun), k.attributes...)
+	span.SetAttributes(append(r.located(ofRun(attrs, j)), ofOutcome(kind))...)
 	if failed(kind) {
 		fail(span, runErrorType(ctx, kind, err), err)
 	}

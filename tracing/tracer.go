@@ -2,8 +2,8 @@ package tracing
 
 import (
 	"context"
-	"encoding/hex"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
@@ -37,7 +37,8 @@ type tracer struct {
 	Options
 	trace.Tracer
 
-	begins sync.Pool // of *beginning
+	begins sync.Pool                // of *beginning
+	server atomic.Pointer[serverAt] // where the broker was when a span was last described
 
 	mu    sync.RWMutex
 	kinds map[place]*kindOf
@@ -51,6 +52,7 @@ type place struct {
 
 // A kindOf is what all spans of an operation on a destination have.
 type kindOf struct {
+	at         place
 	name       string
 	kind       trace.SpanStartOption
 	attributes []attribute.KeyValue
@@ -73,6 +75,7 @@ func (t *tracer) kindOf(o operation, queue, typ string) *kindOf {
 		destination += "." + typ
 	}
 	k = newKind(o, destination)
+	k.at = at
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.kinds) < maxKinds {
@@ -104,11 +107,31 @@ func (t *tracer) start(ctx context.Context, k *kindOf, opts ...trace.SpanStartOp
 // describe sets the attributes of a recording span.
 func (t *tracer) describe(span trace.Span, k *kindOf, more ...attribute.KeyValue) {
 	attrs := append(make([]attribute.KeyValue, 0, len(k.attributes)+len(more)+2), k.attributes...)
-	attrs = append(attrs, more...)
-	if t.Server != nil {
-		attrs = append(attrs, ofServer(t.Server())...)
+	span.SetAttributes(t.located(append(attrs, more...))...)
+}
+
+// located adds where the broker is, if that is to be told.
+func (t *tracer) located(attrs []attribute.KeyValue) []attribute.KeyValue {
+	if t.Server == nil {
+		return attrs
 	}
-	span.SetAttributes(attrs...)
+	return append(attrs, t.ofServer(t.Server())...)
+}
+
+// A serverAt is what spans say of an address.
+type serverAt struct {
+	address    string
+	attributes []attribute.KeyValue
+}
+
+// ofServer reads an address, if it is not that of the last span.
+func (t *tracer) ofServer(address string) []attribute.KeyValue {
+	if at := t.server.Load(); at != nil && at.address == address {
+		return at.attributes
+	}
+	at := &serverAt{address, ofServer(address)}
+	t.server.Store(at)
+	return at.attributes
 }
 
 // The keys of a job's trace.
@@ -117,18 +140,20 @@ const (
 	traceState  = "tracestate"
 )
 
-// inject has a job, or what its handler calls, go on from a span. What was there is replaced.
-func inject(span trace.SpanContext, to map[string]string) {
+// inject has a job, or what its handler calls, go on from a span. What was there is replaced. It returns what is there.
+func inject(span trace.SpanContext, to map[string]string) (traceparent string) {
 	if !span.IsValid() {
-		return
+		return to[traceParent]
 	}
-	if len(to) > 1 || to[traceParent] == "" {
+	traceparent = parentOf(span)
+	if to[traceParent] = traceparent; len(to) > 1 { // there was more than that
 		clear(to)
+		to[traceParent] = traceparent
 	}
-	to[traceParent] = parentOf(span)
 	if state := span.TraceState(); state.Len() > 0 {
 		to[traceState] = state.String()
 	}
+	return traceparent
 }
 
 // Where the parts of a traceparent of W3C Trace Context, version 00, are.
@@ -144,21 +169,31 @@ func parentOf(span trace.SpanContext) string {
 	var b [length]byte
 	copy(b[:], "00-")
 	id, sp := span.TraceID(), span.SpanID()
-	hex.Encode(b[traceAt:], id[:])
+	encode(b[traceAt:], id[:])
 	b[spanAt-1] = '-'
-	hex.Encode(b[spanAt:], sp[:])
+	encode(b[spanAt:], sp[:])
 	b[flagsAt-1] = '-'
-	hex.Encode(b[flagsAt:], []byte{byte(span.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))})
+	encode(b[flagsAt:], []byte{byte(span.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))})
 	return string(b[:])
+}
+
+const digits = "0123456789abcdef"
+
+// encode is hex.Encode with two digits at a time.
+func encode(to, from []byte) {
+	for i, b := range from {
+		to[2*i], to[2*i+1] = digits[b>>4], digits[b&0xf]
+	}
 }
 
 // extract is the span that a job's trace names, invalid if it names none.
 func extract(from map[string]string) trace.SpanContext {
-	if from[traceParent] == "" {
+	parent := from[traceParent]
+	switch {
+	case parent == "":
 		return trace.SpanContext{}
-	}
-	if from[traceState] == "" {
-		return parseParent(from[traceParent])
+	case len(from) == 1, from[traceState] == "":
+		return parseParent(parent)
 	}
 	return extractAll(from)
 }
@@ -186,6 +221,7 @@ func parseParent(s string) trace.SpanContext {
 
 // decode reads the hexadecimal digits that a text begins with. Capitals are none, by W3C Trace Context.
 func decode(to []byte, s string) bool {
+	s = s[:2*len(to)]
 	for i := range to {
 		high, low := digit(s[2*i]), digit(s[2*i+1])
 		if high|low > 0xf {
@@ -198,11 +234,11 @@ func decode(to []byte, s string) bool {
 
 // digit is the value of a hexadecimal digit, over 15 if it is none.
 func digit(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+	switch n, letter := c-'0', c-'a'; {
+	case n <= 9:
+		return n
+	case letter <= 5:
+		return letter + 10
 	}
 	return 0xff
 }
