@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,5 +107,44 @@ func TestGroupWorkerDies(t *testing.T) {
 				return
 			}
 		}
+	})
+}
+
+// The answers to writes of a group's bits are lost for a while, and so are some of the writes: the jobs stay in hand
+// until they are counted, run once, and end once.
+func TestGroupIsCountedOnceTheBrokerAnswers(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newGroupScene(t, s)
+		link := s.Link()
+		lost := 0
+		link.Watch(func(subject string) natstest.Fate {
+			if !strings.HasPrefix(subject, "millhand.workflow.tally.") || !strings.HasSuffix(subject, ".load.0") {
+				return natstest.Pass
+			}
+			switch lost++; {
+			case lost > 6:
+				return natstest.Pass
+			case lost%2 == 0:
+				return natstest.CutAfter
+			}
+			return natstest.Lost
+		})
+		start(t, link.Connect(t), millhand.WorkerConfig{Mux: sc.mux, NoStats: true, DrainTimeout: time.Second})
+		ref, err := sc.Start(t.Context(), fanOut("w"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		if info, err := sc.Await(ctx, ref); info.State != millhand.Succeeded || lost < 6 {
+			t.Errorf("%s after %d writes: %v", info.State, lost, err)
+		}
+		for i := range 4 {
+			if ran := sc.ran[fmt.Sprintf("w--load--%d", i)]; ran != 1 {
+				t.Errorf("job %d ran %d times", i, ran)
+			}
+		}
+		time.Sleep(time.Minute)
+		sc.left(t)
 	})
 }

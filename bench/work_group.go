@@ -73,7 +73,13 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 				return nil, err
 			}
 		}
-		g, err := newGroupRun(ctx, url)
+		var after []usage
+		var failed error // of taking them
+		g, err := newGroupRun(ctx, url, func() {
+			if killEvery == 0 {
+				after, failed = usages(append(slices.Clone(workers), broker))
+			}
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -103,9 +109,8 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 			return nil, err
 		}
 		if killed == 0 {
-			after, err := usages(append(slices.Clone(workers), broker))
-			if err != nil {
-				return nil, err
+			if failed != nil {
+				return nil, failed
 			}
 			plan.addCosts(got, before, after)
 			got["rate"] = float64(plan.jobs) / saw.began.Sub(firstStart(scores)).Seconds()
@@ -140,7 +145,8 @@ func (g *groupRun) end(ctx context.Context, ref millhand.Ref, jobs int) (*sumSte
 	return &saw, nil
 }
 
-func newGroupRun(ctx context.Context, url string) (*groupRun, error) {
+// newGroupRun has began called when the step begins, before it reads the results.
+func newGroupRun(ctx context.Context, url string, began func()) (*groupRun, error) {
 	nc, err := nats.Connect(url, millhand.ConnectOptions(quiet())...)
 	if err != nil {
 		return nil, err
@@ -153,6 +159,7 @@ func newGroupRun(ctx context.Context, url string) (*groupRun, error) {
 	mux.HandleFunc(sum, func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
 		saw := sumStep{began: time.Now()}
 		close(g.done)
+		began()
 		for _, err := range millhand.GroupResults[any](ctx, j, "load") {
 			if saw.err = err; err != nil {
 				break

@@ -92,6 +92,8 @@ func (s *Store) insteadInGroup(ctx context.Context, m workflow.Member, r *job.Re
 
 // A looked is how far a run had come a moment ago.
 type looked struct {
+	turn chan struct{} // capacity 1, held by who reads or writes the rest: many jobs start at once, and one of them looks
+
 	graph *workflow.Graph
 	tally workflow.Tally
 	at    time.Time
@@ -104,11 +106,14 @@ func (l *looked) knows(m workflow.Member) bool {
 
 // lookLately is lookOf as of a second ago at most.
 func (s *Store) lookLately(ctx context.Context, m workflow.Member) (*workflow.Graph, *workflow.Tally, error) {
-	s.mu.Lock()
-	l, known := s.lately[m.Run]
-	s.mu.Unlock()
-	if !known || time.Since(l.at) > time.Second || !l.knows(m) { // else it may have been added, or retried, since
-		at := time.Now()
+	l := s.latelyOf(m.Run)
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	defer func() { <-l.turn }()
+	if at := time.Now(); at.Sub(l.at) > time.Second || !l.knows(m) { // else it may have been added, or retried, since
 		g, t, _, err := s.look(ctx, m.ID, m.Run)
 		if err != nil && !errors.Is(err, errGone) {
 			return nil, nil, err
@@ -116,18 +121,27 @@ func (s *Store) lookLately(ctx context.Context, m workflow.Member) (*workflow.Gr
 		if err != nil {
 			g = nil
 		}
-		l = looked{g, t, at}
-		s.mu.Lock()
-		if len(s.lately) >= maxGraphs {
-			clear(s.lately)
-		}
-		s.lately[m.Run] = l
-		s.mu.Unlock()
+		l.graph, l.tally, l.at = g, t, at
 	}
 	if !l.knows(m) || l.tally.Gen != m.Gen {
 		return nil, nil, nil
 	}
-	return l.graph, &l.tally, nil
+	t := l.tally
+	return l.graph, &t, nil
+}
+
+func (s *Store) latelyOf(run string) *looked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lately[run]
+	if l == nil {
+		if len(s.lately) >= maxGraphs {
+			clear(s.lately)
+		}
+		l = &looked{turn: make(chan struct{}, 1)}
+		s.lately[run] = l
+	}
+	return l
 }
 
 // graphOf returns the graph of the workflow of a job of a group, nil if that is gone. Steps never change.

@@ -33,7 +33,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	graphs map[string]*workflow.Graph // by run
-	lately map[string]looked          // by run
+	lately map[string]*looked         // by run
 	shards map[shardKey]*shardWriter
 }
 
@@ -46,7 +46,7 @@ func New(c *stream.Client, queues *queue.Store, registry interface {
 ) *Store {
 	s := &Store{
 		client: c, queues: queues, registry: registry, orders: registry, log: log,
-		graphs: make(map[string]*workflow.Graph), lately: make(map[string]looked), shards: make(map[shardKey]*shardWriter),
+		graphs: make(map[string]*workflow.Graph), lately: make(map[string]*looked), shards: make(map[shardKey]*shardWriter),
 	}
 	queues.CountSteps(s)
 	return s
