@@ -12,11 +12,12 @@ import (
 type WorkflowFault struct {
 	Step  string `json:"step,omitempty"` // empty: it is about the workflow's own job
 	Fault string `json:"fault"`          // not_counted, not_released, not_ended or no_job
+	Jobs  int    `json:"jobs,omitempty"` // of so many jobs of a group; 0: it is about none of them
 }
 
 // CheckWorkflow looks for what keeps a workflow from going on: steps that have ended and are not counted, or that
 // may run and have no job. It looks twice, a second apart, since whoever does it may be about to. It costs two reads
-// for each step that is under way, and does not look into groups.
+// for each step that is under way, and for a group one for each 4,096 jobs and some for each thousand that are pending.
 func (c *Client) CheckWorkflow(ctx context.Context, ref Ref) ([]WorkflowFault, error) {
 	return c.faults(ctx, ref, c.flows.Faults)
 }
@@ -39,9 +40,21 @@ func (c *Client) faults(ctx context.Context, ref Ref, find func(context.Context,
 		return nil, workflowError(err)
 	}
 	found, err := find(ctx, view)
-	faults := make([]WorkflowFault, len(found))
-	for i, f := range found {
-		faults[i] = WorkflowFault{Step: f.Step, Fault: string(f.Kind)}
+	faults := make([]WorkflowFault, 0, len(found))
+	jobs := make(map[WorkflowFault]int) // where those are that tell of jobs
+	for _, f := range found {
+		fault := WorkflowFault{Step: f.Step, Fault: string(f.Kind)}
+		at, more := jobs[fault]
+		switch {
+		case f.Job == 0:
+			faults = append(faults, fault)
+		case more:
+			faults[at].Jobs++
+		default:
+			jobs[fault] = len(faults)
+			fault.Jobs = 1
+			faults = append(faults, fault)
+		}
 	}
 	return faults, workflowError(err)
 }

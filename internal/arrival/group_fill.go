@@ -105,7 +105,7 @@ func (s *Store) fill(ctx context.Context, r *job.Record) error {
 		return err
 	}
 	resumed := !fresh || m.Gen > 1
-	f := &filler{Store: s, graph: g, member: m, step: &g.Steps[m.Step], again: resumed, resumed: resumed}
+	f := &filler{Store: s, graph: g, member: m, step: &g.Steps[m.Step], again: resumed}
 	began := time.Now()
 	for k := 0; root.Published < f.step.Jobs; k++ {
 		if stopped, err := f.stopped(ctx, root.Published); stopped || err != nil {
@@ -118,17 +118,24 @@ func (s *Store) fill(ctx context.Context, r *job.Record) error {
 			return err
 		}
 	}
+	if !resumed {
+		return f.endGroup(ctx, g, m, &root)
+	}
 	return f.countShards(ctx, &root)
 }
 
 // countShards tells the root which shards are full of ends that an earlier generation had, or of what an earlier run
-// has skipped that died before it said so: none of their jobs runs, so nobody else does.
+// has skipped that died before it said so: none of their jobs runs, so nobody else does. It does so of a group that
+// was repaired, too.
 func (f *filler) countShards(ctx context.Context, root *workflow.Root) error {
 	for k := range f.step.Layout().Shards() {
-		if !f.resumed || root.IsFull(k) {
+		if root.IsFull(k) {
 			continue
 		}
 		shard, _, err := f.readShard(ctx, f.member, f.step.Name, k)
+		if err == nil && shard.Gen == f.member.Gen && willFail(f.step, &shard) {
+			err = f.tellFailing(ctx, f.member)
+		}
 		if err == nil && shard.Gen == f.member.Gen {
 			err = f.countShard(ctx, f.graph, f.member, k, &shard)
 		}
@@ -203,9 +210,8 @@ type filler struct {
 	graph  *workflow.Graph
 	member workflow.Member
 	step   *workflow.Step
-	again  bool // the next ones may have been published before
-
-	resumed bool // some may have been counted before
+	again  bool         // the next ones may have been published before
+	only   map[int]bool // these jobs, by their numbers; nil: all
 }
 
 // stopped reports whether nothing more is to be published. What is left of a group that is cancelled is skipped.
@@ -282,6 +288,24 @@ func (f *filler) publish(ctx context.Context, k int, root *workflow.Root) (workf
 	return f.changeRoot(ctx, f.member, f.step.Name, func(r *workflow.Root) (workflow.Root, bool) { return r.Publish(end) })
 }
 
+// publishLost publishes jobs again whose messages are gone, by their numbers, which it takes from lost.
+func (f *filler) publishLost(ctx context.Context, lost map[int]bool) error {
+	for k := 0; len(lost) > 0; k++ {
+		d, err := f.items(ctx, k)
+		if err != nil {
+			return err
+		}
+		f.only = lost
+		if err := f.publishItems(ctx, &d, d.First); err != nil {
+			return err
+		}
+		for at := range d.Items {
+			delete(lost, d.First+at)
+		}
+	}
+	return nil
+}
+
 func (f *filler) publishItems(ctx context.Context, d *workflow.ItemsDocument, from int) error {
 	var batch []queue.Enqueue
 	var members []workflow.Member
@@ -290,6 +314,9 @@ func (f *filler) publishItems(ctx context.Context, d *workflow.ItemsDocument, fr
 	for at := max(from-d.First, 0); at < len(d.Items); at++ {
 		m := f.member
 		m.Job, m.Again = d.First+at, f.again
+		if f.only != nil && !f.only[m.Job] {
+			continue
+		}
 		if k := m.Job / workflow.ShardJobs; f.again && k != known {
 			var err error
 			if shard, _, err = f.readShard(ctx, m, f.step.Name, k); err != nil {
@@ -300,7 +327,7 @@ func (f *filler) publishItems(ctx context.Context, d *workflow.ItemsDocument, fr
 		if f.again && shard.Gen == m.Gen && shard.At(m.Job%workflow.ShardJobs) != workflow.Pending {
 			continue
 		}
-		e, err := queue.NewEnqueue(f.record(m, d.Items[at]))
+		e, err := queue.NewEnqueue(jobOfGroup(f.graph.Spec, m, f.step.Name, d.Items[at]))
 		if err != nil {
 			return err
 		}
@@ -337,10 +364,10 @@ func (f *filler) publishAnyway(ctx context.Context, e queue.Enqueue, m workflow.
 	return f.arriveInGroup(ctx, m, workflow.Failed, nil)
 }
 
-// record is a job of the group.
-func (f *filler) record(m workflow.Member, payload []byte) *job.Record {
-	r := stepRecord(f.graph.Spec, m.Gen, m.Step)
-	r.ID, r.Life = workflow.GroupJobID(m.ID, f.step.Name, m.Job), workflow.GroupLife(m.Run, m.Gen, m.Step, m.Job)
+// jobOfGroup is a job of a group, whose step has a name.
+func jobOfGroup(spec *workflow.Spec, m workflow.Member, step string, payload []byte) *job.Record {
+	r := stepRecord(spec, m.Gen, m.Step)
+	r.ID, r.Life = workflow.GroupJobID(m.ID, step, m.Job), workflow.GroupLife(m.Run, m.Gen, m.Step, m.Job)
 	r.Workflow, r.Payload = m.String(), payload
 	return r
 }

@@ -17,6 +17,7 @@ import (
 type Fault struct {
 	Step string // empty: it is the workflow's own
 	Kind FaultKind
+	Job  int // of a group, from 1; 0: it is about none of its jobs
 }
 
 // A FaultKind says what is missing.
@@ -50,7 +51,11 @@ func (s *Store) Faults(ctx context.Context, v *View) ([]Fault, error) {
 		return nil, err
 	}
 	again, err := s.faults(ctx, v)
-	return slices.DeleteFunc(again, func(f Fault) bool { return !slices.Contains(first, f) }), err
+	before := make(map[Fault]bool, len(first))
+	for _, f := range first {
+		before[f] = true
+	}
+	return slices.DeleteFunc(again, func(f Fault) bool { return !before[f] }), err
 }
 
 func (s *Store) faults(ctx context.Context, v *View) (found []Fault, err error) {
@@ -67,13 +72,11 @@ func (s *Store) faults(ctx context.Context, v *View) (found []Fault, err error) 
 	}
 	for _, i := range v.Open(&v.Tally) {
 		if v.Steps[i].Kind == workflow.KindGroup {
-			released, err := s.groupReleased(ctx, v, i)
+			faults, err := s.groupFaults(ctx, v, i)
 			if err != nil {
 				return nil, err
 			}
-			if !released {
-				found = append(found, Fault{Step: v.Steps[i].Name, Kind: NotReleased})
-			}
+			found = append(found, faults...)
 			continue
 		}
 		there, end, err := s.trace(ctx, v.Job(i))
@@ -90,8 +93,7 @@ func (s *Store) faults(ctx context.Context, v *View) (found []Fault, err error) 
 	return found, nil
 }
 
-// groupReleased reports whether the jobs of a group were published, or the job is there that does so. What they
-// are at is not looked at: there may be a million.
+// groupReleased reports whether the jobs of a group were published, or the job is there that does so.
 func (s *Store) groupReleased(ctx context.Context, v *View, step int) (bool, error) {
 	if done, err := s.published(ctx, v.Spec, v.Tally.Gen, step); done || err != nil {
 		return done, err
@@ -145,6 +147,12 @@ func (s *Store) Repair(ctx context.Context, v *View) ([]Fault, error) {
 		}
 	}
 	for _, i := range v.Open(&v.Tally) {
+		if v.Steps[i].Kind == workflow.KindGroup {
+			if err := s.repairGroup(ctx, v, i, found); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if !slices.Contains(found, Fault{Step: v.Steps[i].Name, Kind: NotCounted}) {
 			continue
 		}
