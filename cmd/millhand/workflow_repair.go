@@ -60,6 +60,13 @@ func workflowRepairCommand(a *app) *cobra.Command {
 
 // repairText says what was done about a fault.
 func repairText(f millhand.WorkflowFault) string {
+	if f.Jobs > 0 {
+		done := "had ended, and counted now"
+		if f.Fault == "not_released" {
+			done = "had no message, and published again now"
+		}
+		return plural(f.Jobs, "job", "jobs") + " of group " + f.Step + " " + done
+	}
 	switch f.Fault {
 	case "not_counted":
 		return "step " + f.Step + " had ended, and is counted now"
