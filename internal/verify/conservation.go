@@ -73,7 +73,7 @@ func countsHold(f *Facts) judgement {
 		switch {
 		case most > 0 && attempt > most:
 			j.find(fmt.Sprintf("%s/%s/%s %d", queueName, typ, id, seq), fmt.Sprintf("%s/%s/%s: %s %d has attempt %d of %d", queueName, typ, id, what, seq, attempt, most), facts, seq)
-		case crashes > maxCrashes:
+		case crashes > maxCrashes && typ != job.WorkflowType: // those are never given up
 			j.find(fmt.Sprintf("%s/%s/%s %d", queueName, typ, id, seq), fmt.Sprintf("%s/%s/%s: %s %d has %d crashes, %d are allowed", queueName, typ, id, what, seq, crashes, maxCrashes), facts, seq)
 		}
 	}
