@@ -40,7 +40,7 @@ func TestJobOfACrashedPart(t *testing.T) {
 		var runs []time.Time
 		p, err := pipeline.New(parcelConfig{
 			Source: source, InFlight: 1, Concurrency: 1, Logger: testLog(t),
-			Process: func(ctx context.Context, m *pipeline.Message[parcelJob]) error {
+			Process: func(ctx context.Context, _ *pipeline.Message[parcelJob]) error {
 				if runs = append(runs, time.Now()); len(runs) == 1 {
 					l, ok := source.last.Acker.(pipeline.Loser)
 					if !ok {

@@ -72,10 +72,8 @@ func (p drainPlan) run(ctx context.Context, s *testbed, brokers []*process, url 
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range workers {
-		if err := w.call("start", nil, nil); err != nil {
-			return nil, err
-		}
+	if err := startAll(workers); err != nil {
+		return nil, err
 	}
 	if p.beside {
 		if got, err = p.fill(ctx, s, brokers, url); err != nil {
@@ -134,4 +132,14 @@ func scoresOf(workers []*process) ([]score, error) {
 		errs = append(errs, w.call("score", scoreOptions{}, &all[i]))
 	}
 	return all, errors.Join(errs...)
+}
+
+// startAll has workers take jobs from now on.
+func startAll(workers []*process) error {
+	for _, w := range workers {
+		if err := w.call("start", nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }

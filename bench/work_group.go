@@ -68,10 +68,8 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 		if err != nil {
 			return nil, err
 		}
-		for _, w := range workers {
-			if err := w.call("start", nil, nil); err != nil {
-				return nil, err
-			}
+		if err := startAll(workers); err != nil {
+			return nil, err
 		}
 		var after []usage
 		var failed error // of taking them
@@ -104,23 +102,23 @@ func runGroup(plan drainPlan, killEvery time.Duration) func(context.Context, *te
 			return nil, err
 		}
 		got := sample{"rate": float64(plan.jobs) / saw.began.Sub(began).Seconds(), "read": ms(saw.read.Sub(saw.began)), "killed": float64(killed)}
-		scores, err := scoresOf(workers)
-		if err != nil {
-			return nil, err
-		}
-		if killed == 0 {
-			if failed != nil {
-				return nil, failed
-			}
+		if killEvery == 0 {
 			plan.addCosts(got, before, after)
-			got["rate"] = float64(plan.jobs) / saw.began.Sub(firstStart(scores)).Seconds()
-			got["fanin"] = ms(saw.began.Sub(lastEnd(scores)))
-			if err := checkAll(plan.jobs, scores); err != nil {
-				return nil, err
-			}
+			err = errors.Join(failed, plan.addEnds(got, saw, workers))
 		}
-		return got, s.endAll(workers)
+		return got, errors.Join(err, s.endAll(workers))
 	}
+}
+
+// addEnds adds how fast the jobs ended from the first start on, and how long after the last of them the next step began.
+func (p drainPlan) addEnds(got sample, saw *sumStep, workers []*process) error {
+	scores, err := scoresOf(workers)
+	if err != nil {
+		return err
+	}
+	got["rate"] = float64(p.jobs) / saw.began.Sub(firstStart(scores)).Seconds()
+	got["fanin"] = ms(saw.began.Sub(lastEnd(scores)))
+	return checkAll(p.jobs, scores)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -46,7 +46,7 @@ func TestCallContext(t *testing.T) {
 				s := &scene{callContext: &callContext{lives: make([]context.Context, 2)}}
 				s.Context, s.endRun = context.WithCancelCause(t.Context())
 				for i := range s.lives {
-					s.lives[i], s.lose[i] = context.WithCancelCause(t.Context())
+					s.lives[i], s.lose[i] = context.WithCancelCause(t.Context()) //nolint:fatcontext // one beside the other
 				}
 				ctx := ask(s)
 				c.do(s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,7 +32,7 @@ func (c *calls) use(name string) pipeline.Middleware {
 	return func(next pipeline.Handler) pipeline.Handler {
 		return func(ctx context.Context, call *pipeline.Call) (err error) {
 			before := call.LastRun()
-			call.TraceRun(name + fmt.Sprint(call.Attempt))
+			call.TraceRun(name + strconv.Itoa(call.Attempt))
 			err = errors.New("it did not return")
 			defer func() {
 				c.note("%s %s%s #%d of %d values, %d messages, %d failed, after %q: %v", name, call.Pipeline, call.Batcher, call.Attempt, call.Values, call.Len(), call.Failed(), before, err)

@@ -130,7 +130,7 @@ func (*bug) check() (name string, inFlight int, err error) { return "bug", 0, ni
 
 // A faulty context bites whoever asks whether a message is still this process's.
 type faulty struct {
-	context.Context
+	context.Context //nolint:containedctx // it is a message's life
 
 	bug *bug
 }

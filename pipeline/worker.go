@@ -48,7 +48,7 @@ func (w *worker[T]) live(ctx context.Context) {
 	returned = true
 }
 
-func (w *worker[T]) handle(_ context.Context, batch []*Message[T]) error { //nolint:unparam // as a consumer calls it
+func (w *worker[T]) handle(_ context.Context, batch []*Message[T]) error {
 	w.messages = append(w.messages[:0], batch...)
 	for _, m := range batch {
 		w.messages = append(w.messages, m.behind...)

@@ -33,7 +33,7 @@ func Pipelines(o Options) pipeline.Middleware {
 const maxLinks = 128
 
 func (t *tracer) call(ctx context.Context, c *pipeline.Call, next pipeline.Handler) error {
-	k, parent, links := t.ofCall(c)
+	k, parent, links := t.ofCall(c) //nolint:contextcheck // parents come from the messages
 	options := []trace.SpanStartOption{trace.WithLinks(links...)}
 	if parent.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)

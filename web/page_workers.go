@@ -79,11 +79,11 @@ func (d *workersView) readers() []registry.Node {
 func (d *workersView) Shown() (all []*view.Pipeline) {
 	for i := range d.Pipelines {
 		p := &d.Pipelines[i]
-		text := p.Name + " " + p.Stream + " " + p.Consumer
+		named := []string{p.Name, p.Stream, p.Consumer}
 		for _, at := range p.Processes {
-			text += " " + at.Worker
+			named = append(named, at.Worker)
 		}
-		if strings.Contains(text, d.Filter) {
+		if strings.Contains(strings.Join(named, " "), d.Filter) {
 			all = append(all, p)
 		}
 	}

@@ -303,8 +303,7 @@ func TestSchemaHasTheFields(t *testing.T) {
 // fieldsOf are the fields that a struct has as JSON, those of embedded ones included.
 func fieldsOf(typ reflect.Type) map[string]bool {
 	all := make(map[string]bool)
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch embedded := f.Type; {
 		case name == "-":

@@ -146,20 +146,18 @@ func workersLine(workers []registry.Node) string {
 
 // pipelineLine sums a pipeline up.
 func pipelineLine(p *view.Pipeline) string {
-	line := "pipeline " + p.Name
+	parts := []string{thousands(int64(p.InHand)) + " in hand", plural(len(p.Processes), "process", "processes")}
+	of := "of jobs"
 	if p.Stream != "" {
-		line += fmt.Sprintf(" of stream %s (%s): %s", p.Stream, p.Consumer, lagText(p.Lag, p.LagAge))
-	} else {
-		line += " of jobs:"
+		of = fmt.Sprintf("of stream %s (%s)", p.Stream, p.Consumer)
+		parts = slices.Insert(parts, 0, lagText(p.Lag, p.LagAge))
 	}
-	line = fmt.Sprintf("%s, %s in hand, %s", line, thousands(int64(p.InHand)), plural(len(p.Processes), "process", "processes"))
-	line = strings.Replace(line, ":,", ":", 1)
 	if none := p.Unowned(); len(none) > 0 {
-		line += fmt.Sprintf(", no owner of %d of %d partitions", len(none), len(p.Partitions))
+		parts = append(parts, fmt.Sprintf("no owner of %d of %d partitions", len(none), len(p.Partitions)))
 	}
 	held := p.Held()
 	for _, state := range slices.Sorted(maps.Keys(held)) {
-		line += fmt.Sprintf(", %d %s", held[state], state)
+		parts = append(parts, fmt.Sprintf("%d %s", held[state], state))
 	}
-	return line
+	return fmt.Sprintf("pipeline %s %s: %s", p.Name, of, strings.Join(parts, ", "))
 }

@@ -171,24 +171,13 @@ func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*sh
 		if w.shard.Gen > w.key.gen {
 			return nil // nobody counts them any more
 		}
-		w.shard.Gen = w.key.gen
-		ends := make([]workflow.JobEnd, 0, len(*batch))
-		for _, e := range *batch {
-			ends = append(ends, e.ends...)
+		next, err := w.count(ctx, g, *batch)
+		if errors.Is(err, stream.ErrConflict) {
+			continue
 		}
-		next, changed := w.shard.EndAll(ends)
-		if changed {
-			seq, err := w.store.publishShard(ctx, w.member.Run, g.Steps[w.member.Step].Name, w.key.shard, &next, w.seq)
-			w.known = err == nil
-			if errors.Is(err, stream.ErrConflict) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			w.shard, w.seq = next, seq
+		if err != nil {
+			return err
 		}
-		w.known = true
 		if !w.told && willFail(&g.Steps[w.member.Step], &next) {
 			if err := w.store.tellFailing(ctx, w.member); err != nil {
 				return err
@@ -197,4 +186,23 @@ func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*sh
 		}
 		return w.store.countShard(ctx, g, w.member, w.key.shard, &next)
 	}
+}
+
+// count has the ends of a batch in the shard, as it is known, and returns what that is now.
+func (w *shardWriter) count(ctx context.Context, g *workflow.Graph, batch []*shardEnd) (workflow.Shard, error) {
+	w.shard.Gen = w.key.gen
+	ends := make([]workflow.JobEnd, 0, len(batch))
+	for _, e := range batch {
+		ends = append(ends, e.ends...)
+	}
+	next, changed := w.shard.EndAll(ends)
+	if !changed {
+		w.known = true
+		return next, nil
+	}
+	seq, err := w.store.publishShard(ctx, w.member.Run, g.Steps[w.member.Step].Name, w.key.shard, &next, w.seq)
+	if w.known = err == nil; w.known {
+		w.shard, w.seq = next, seq
+	}
+	return next, err
 }

@@ -2,7 +2,7 @@ package arrival
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +46,7 @@ func (b *bench) groupOf(t *testing.T, jobs int, keep bool) (*workflow.Spec, []*j
 func endsOf(records []*job.Record) []queue.StepEnd {
 	ends := make([]queue.StepEnd, len(records))
 	for i, r := range records {
-		ends[i] = queue.StepEnd{Record: r, Result: []byte(fmt.Sprint(i))}
+		ends[i] = queue.StepEnd{Record: r, Result: []byte(strconv.Itoa(i))}
 	}
 	return ends
 }

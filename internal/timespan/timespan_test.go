@@ -3,6 +3,7 @@ package timespan_test
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,10 +51,11 @@ func TestTheFormIsGos(t *testing.T) {
 	parts := []string{"-", "+", ".", "0", "1", "9999999999", "h", "m", "s", "ms", "µs", "μs", "us", "ns", "d", " ", "e"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 100_000 {
-		var text string
+		var b strings.Builder
 		for range random.IntN(6) {
-			text += parts[random.IntN(len(parts))]
+			b.WriteString(parts[random.IntN(len(parts))])
 		}
+		text := b.String()
 		_, err := time.ParseDuration(text)
 		if err == nil && !timespan.Is(text) {
 			t.Fatalf("%q is a duration, and not in the form of one", text)

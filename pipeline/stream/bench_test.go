@@ -23,6 +23,7 @@ const (
 // beside has two readers read the same stream in turns. It tells how fast each was, what the processor did for
 // a message, the broker included, and as how much of the raw one the other is by both.
 func beside(b *testing.B, raw, own func(*bench)) {
+	b.Helper()
 	nc := natstest.Real(b).Connect(b)
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4000))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // shown is a source that shows its pipeline in the registry.
-type shown interface {
+type shown interface { //nolint:interfacebloat // of two sources of this package
 	uses() pipeline.User
 	describe(p *registry.Pipeline)
 	lags() []pipeline.Lag

@@ -48,7 +48,7 @@ func TestOrderedIsShown(t *testing.T) {
 		next := map[string]int{}
 		s.tell(next, 20, 1)
 		store, held := s.registry(), make(chan struct{})
-		hold := func(ctx context.Context, m *pipeline.Message[event]) error {
+		hold := func(ctx context.Context, _ *pipeline.Message[event]) error {
 			select {
 			case <-held:
 			case <-ctx.Done():
@@ -186,7 +186,8 @@ func TestHiddenPipeline(t *testing.T) {
 	handled := make(chan int, 1)
 	start(t, pipeline.Config[int]{Source: source, Process: func(_ context.Context, m *pipeline.Message[int]) error { handled <- m.Value; return nil }})
 	<-handled
-	for !strings.Contains(<-told, "this user may not write to the registry") {
+	for line := <-told; !strings.Contains(line, "this user may not write to the registry"); {
+		line = <-told
 	}
 	if v, err := s.registry().Survey(t.Context()); err != nil || len(v.Readers) > 0 {
 		t.Errorf("readers %+v, %v", v.Readers, err)

@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	// Pipelines in memory: who uses one links no client either.
 	"pipeline":                 {"internal/batch", "internal/hash", "internal/stages", "internal/window"},
 	"pipeline/pipelinetest":    {"pipeline"},
-	"pipeline/pipelinemetrics": {"pipeline"},                                                         // what Prometheus sees of them
+	"pipeline/pipelinemetrics": {"pipeline"},                                                                          // what Prometheus sees of them
 	"pipeline/stream":          {"internal/hash", "internal/job", "internal/registry", "internal/stream", "pipeline"}, // the one that does
 
 	// Who may ask for jobs and who may start them. It decides, and knows no NATS.
