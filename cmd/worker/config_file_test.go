@@ -120,7 +120,7 @@ func TestWhatAFileCannotSay(t *testing.T) {
 		"concurrency: 0x1F":                                   `[1:14] "0x1F": want a whole number`,
 		"concurrency: 010":                                    `[1:14] "010": want a whole number`,
 		"concurrency: [1]":                                    `[1:14] a list: want a whole number`,
-		"concurrency: 99999999999999999999":                   `[1:14] "99999999999999999999": want a whole number`,
+		"concurrency: 99999999999999999999":                   `[1:14] "99999999999999999999" is too large: at most 9223372036854775807`,
 		"max_stuck: 0.5":                                      `[1:12] "0.5": want a whole number`,
 		types + "max_attempts: 2.9}}":                         `[1:43] "2.9": want a whole number`,
 		types + "quota: 2.5}}":                                `[1:36] "2.5" is no limit`,
