@@ -15,10 +15,10 @@ import (
 
 // leased is a source of messages that it may lose. It has something to do of its own.
 type leased struct {
-	lives   []context.Context
-	pulled  bool
-	running atomic.Bool
-	fails   error
+	lives  []context.Context
+	pulled bool
+	over   atomic.Bool
+	fails  error
 
 	mu   sync.Mutex
 	ends []error
@@ -39,7 +39,7 @@ func (s *leased) Pull(ctx context.Context, _ int, out []pipeline.Delivery[int]) 
 func (s *leased) Settle(_ context.Context, ends []pipeline.End) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.running.Load() {
+	if s.over.Load() {
 		return errors.New("settled when the source had ended")
 	}
 	for _, e := range ends {
@@ -49,8 +49,7 @@ func (s *leased) Settle(_ context.Context, ends []pipeline.End) error {
 }
 
 func (s *leased) Run(ctx context.Context) error {
-	s.running.Store(true)
-	defer s.running.Store(false)
+	defer s.over.Store(true)
 	if s.fails != nil {
 		time.Sleep(time.Minute)
 		return s.fails

@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,12 +94,12 @@ func (s hostile) Pull(ctx context.Context, n int, out []pipeline.Delivery[int]) 
 func TestHostileSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := pipeline.NewBatcher(pipeline.BatcherConfig[int]{Size: 2, Handle: func(context.Context, *pipeline.Batch[int]) error { return errors.New("no") }})
-		calls := 0
+		var calls atomic.Int32
 		p := must(pipeline.New(pipeline.Config[int]{
 			Source: hostile{numbers(6)}, Logger: quiet, Batchers: []pipeline.AnyBatcher{rows}, Concurrency: 1, OnFailure: pipeline.Failure{Attempts: 2},
 			Use: []pipeline.Middleware{func(next pipeline.Handler) pipeline.Handler {
 				return func(ctx context.Context, c *pipeline.Call) error {
-					if calls++; calls > 3 {
+					if calls.Add(1) > 3 {
 						_ = c.Trace(0)
 					}
 					return next(ctx, c)
