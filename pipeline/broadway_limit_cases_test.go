@@ -49,12 +49,12 @@ func (s *scene) update(rate *pipeline.Rate, how string) {
 	if _, err := fmt.Sscanf(how, "allowed %d", &allowed); err != nil {
 		s.Fatalf("unknown step %q: %v", "update "+how, err)
 	}
-	rate.Set(allowed, s.ms("interval_ms", 1000))
 	key := "after_update"
 	if strings.Contains(how, "reset") {
-		rate.Reset()
+		rate.Reset() // first: what is started between the two counts
 		key = "after_update_reset"
 	}
+	rate.Set(allowed, s.ms("interval_ms", 1000))
 	got := s.happened("h", "ack")
 	if s.Expect[key] == nil {
 		return
