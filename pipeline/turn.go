@@ -50,9 +50,9 @@ func (t *turn) late() {
 	defer t.mu.Unlock()
 	t.over.Store(true)
 	if t.going && len(t.done) > 0 { // so the processor is one of the parts, which are not over
-		done, ended := t.done, t.ended
+		r, done, ended := t.run, t.done, t.ended
 		t.done, t.ended = nil, nil
-		t.run.parts.Go(func() { t.run.finish(done, ended) })
+		r.parts.Go(func() { r.finish(done, ended) })
 	}
 }
 
