@@ -79,3 +79,53 @@ func TestJobsOfAGroupAreRepaired(t *testing.T) {
 		}
 	})
 }
+
+// A queue is emptied right after a workflow has begun, when the broker still takes what is published again for what it
+// has stored before.
+func TestRepairWaitsForTheBrokerToForget(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newGroupScene(t, s)
+		var emptied atomic.Bool
+		millhand.HandleResult(sc.mux, func(ctx context.Context, j *millhand.Job[numbered]) (int, error) {
+			if !emptied.Load() {
+				<-ctx.Done()
+				return 0, context.Cause(ctx)
+			}
+			return j.Args.N, nil
+		})
+		_, stop := start(t, s.Connect(t), millhand.WorkerConfig{Mux: sc.mux, NoStats: true, DrainTimeout: -1})
+		w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w"})
+		load := w.Group("load", numbers(5), millhand.KeepResults())
+		alone := w.Step("alone", numbered{N: 9})
+		w.Step("report", summary{}, millhand.After(load, alone))
+		ref, err := sc.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		_ = stop() // what runs is handed back
+		emptied.Store(true)
+		js, err := jetstream.New(s.Connect(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		queue, err := js.Stream(t.Context(), "millhand-queue-default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := queue.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := []millhand.WorkflowFault{{Fault: "no_job"}, {Step: "load", Fault: "not_released", Jobs: 5}, {Step: "alone", Fault: "not_released"}}
+		if found, err := sc.RepairWorkflow(t.Context(), ref); err != nil || !slices.Equal(found, want) {
+			t.Errorf("repaired %v, want %v: %v", found, want, err)
+		}
+		if found, err := sc.CheckWorkflow(t.Context(), ref); err != nil || len(found) > 0 {
+			t.Errorf("after the repair there is still %v: %v", found, err)
+		}
+		sc.start(t, s)
+		if state := sc.ended(t, ref); state != millhand.Succeeded || sc.sum != 0+1+2+3+4 {
+			t.Errorf("it is %s, the sum %d", state, sc.sum)
+		}
+	})
+}

@@ -48,7 +48,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"advised": advised, "enqueue": enqueueJobs, "jsonkeys": jsonKeys, "nothingof": nothingOf, "present": present, "putcron": putCron, "repeated": repeated, "requests": requests, "until": until, "work": work, "workflows": workflows, "halt": halt,
+			"advised": advised, "enqueue": enqueueJobs, "jsonkeys": jsonKeys, "nothingof": nothingOf, "present": present, "purge": purge, "putcron": putCron, "repeated": repeated, "requests": requests, "until": until, "work": work, "workflows": workflows, "halt": halt,
 		},
 	})
 }
@@ -120,6 +120,18 @@ func present(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = kv.PutString(context.Background(), "node."+args[0], fmt.Sprintf(`{"name":%q,"host":"host-9","state":"working","by_type":{},%s}`, args[0], args[1]))
 	ts.Check(err)
+}
+
+// purge STREAM removes all its messages.
+func purge(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	s, err := js.Stream(context.Background(), args[0])
+	ts.Check(err)
+	ts.Check(s.Purge(context.Background()))
 }
 
 // nothingof WORD wants no stream, and no message or key that is there, to be called like this.

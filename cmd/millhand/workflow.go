@@ -137,6 +137,9 @@ func workflowShowCommand(a *app) *cobra.Command {
 		example: "  millhand workflow show import-2026-11-28",
 	}, func(ctx context.Context, s *session, ref millhand.Ref) error {
 		w, err := s.client.GetWorkflow(ctx, ref)
+		if errors.Is(err, millhand.ErrNoRecord) {
+			return exitWith(cli.ExitNotFound, fmt.Errorf("workflow %q has not ended as far as is known, and its own job is not in queue %s any more; 'millhand workflow repair %s' puts it there again", ref.ID, ref.Queue, ref.ID))
+		}
 		if err != nil {
 			return err
 		}

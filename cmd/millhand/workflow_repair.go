@@ -33,7 +33,8 @@ func workflowRepairCommand(a *app) *cobra.Command {
 		short: "Have a workflow go on that nobody moves on",
 		long: "Compare the jobs of a workflow with what it knows of them, count what has ended and was not, and release\n" +
 			"what may run and has no job. A single broker that is killed may forget the last write to a workflow, and\n" +
-			"remember the acknowledgement behind it; a cluster does not. It changes nothing where nothing is missing.",
+			"remember the acknowledgement behind it; a cluster does not. It changes nothing where nothing is missing.\n" +
+			"It takes half a minute where messages were lost that are not older than that.",
 		example: "  millhand workflow repair import-2026-11-28\n  millhand workflow --stuck -o name",
 	}, func(ctx context.Context, s *session, ref millhand.Ref) error {
 		faults, err := s.client.RepairWorkflow(ctx, ref)
@@ -61,9 +62,9 @@ func workflowRepairCommand(a *app) *cobra.Command {
 // repairText says what was done about a fault.
 func repairText(f millhand.WorkflowFault) string {
 	if f.Jobs > 0 {
-		done := "had ended, and counted now"
+		done := "had ended: counted now"
 		if f.Fault == "not_released" {
-			done = "had no message, and published again now"
+			done = "had no message: published again"
 		}
 		return plural(f.Jobs, "job", "jobs") + " of group " + f.Step + " " + done
 	}

@@ -3,6 +3,7 @@ package arrival
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -43,19 +44,25 @@ func (s *Store) Faults(ctx context.Context, v *View) ([]Fault, error) {
 	if err := stream.Sleep(ctx, faultyFor); err != nil {
 		return nil, err
 	}
-	v, err = s.Look(ctx, v.ID, workflow.Life(v.Run, v.Tally.Gen))
+	_, again, err := s.still(ctx, v, first)
+	return again, err
+}
+
+// still returns which of the faults there are now, and the workflow as it is now.
+func (s *Store) still(ctx context.Context, v *View, before []Fault) (*View, []Fault, error) {
+	v, err := s.Look(ctx, v.ID, workflow.Life(v.Run, v.Tally.Gen))
 	if errors.Is(err, queue.ErrNotFound) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	again, err := s.faults(ctx, v)
-	before := make(map[Fault]bool, len(first))
-	for _, f := range first {
-		before[f] = true
+	was := make(map[Fault]bool, len(before))
+	for _, f := range before {
+		was[f] = true
 	}
-	return slices.DeleteFunc(again, func(f Fault) bool { return !before[f] }), err
+	now, err := s.faults(ctx, v)
+	return v, slices.DeleteFunc(now, func(f Fault) bool { return !was[f] }), err
 }
 
 func (s *Store) faults(ctx context.Context, v *View) (found []Fault, err error) {
@@ -131,8 +138,12 @@ func (s *Store) trace(ctx context.Context, r *job.Record) (there bool, end *queu
 	return false, end, nil
 }
 
+// repairPause is how long Repair waits before it does once more what has not helped.
+const repairPause = 3 * time.Second
+
 // Repair does what is missing of a workflow, and returns what that was. It may be repeated, and does nothing to one
-// in which nothing is.
+// in which nothing is. Where messages are missing that were stored within the last half minute it takes as long: the
+// broker remembers them, and takes those that replace them for the same.
 func (s *Store) Repair(ctx context.Context, v *View) ([]Fault, error) {
 	found, err := s.Faults(ctx, v)
 	if err != nil || len(found) == 0 {
@@ -141,15 +152,37 @@ func (s *Store) Repair(ctx context.Context, v *View) ([]Fault, error) {
 	if err := s.queues.Open(ctx, v.Queue); err != nil {
 		return nil, err
 	}
+	for began, missing := time.Now(), found; ; {
+		if err := s.repair(ctx, v, missing); err != nil {
+			return nil, err
+		}
+		missing = slices.DeleteFunc(slices.Clone(missing), func(f Fault) bool { return f.Kind != NotReleased && f.Kind != NoJob })
+		if len(missing) == 0 {
+			return found, nil
+		}
+		if v, missing, err = s.still(ctx, v, missing); err != nil || len(missing) == 0 {
+			return found, err
+		}
+		if time.Since(began) > queue.DedupWindow+repairPause {
+			return nil, fmt.Errorf("%d of %d faults are there still: somebody removes what is published", len(missing), len(found))
+		}
+		if err := stream.Sleep(ctx, repairPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// repair does what is missing once.
+func (s *Store) repair(ctx context.Context, v *View, found []Fault) error {
 	if slices.Contains(found, Fault{Kind: NoJob}) {
 		if err := s.enqueueChore(ctx, driverRecord(v.Spec, v.Tally.Gen), 0); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, i := range v.Open(&v.Tally) {
 		if v.Steps[i].Kind == workflow.KindGroup {
 			if err := s.repairGroup(ctx, v, i, found); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
@@ -159,21 +192,21 @@ func (s *Store) Repair(ctx context.Context, v *View) ([]Fault, error) {
 		r := v.Job(i)
 		_, end, err := s.trace(ctx, r)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if end == nil {
 			continue
 		}
 		if err := s.Arrive(ctx, r, end.Kind, end.Output()); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	g, t, _, err := s.look(ctx, v.ID, v.Run)
 	if errors.Is(err, errGone) {
-		return found, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return found, s.release(ctx, g, &t, g.Open(&t))
+	return s.release(ctx, g, &t, g.Open(&t))
 }

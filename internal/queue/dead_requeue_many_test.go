@@ -101,7 +101,7 @@ func TestRequeueOfTwoRecords(t *testing.T) {
 					<-z.ended
 				}
 				s.node("second").finishAll(Outcome{})
-				time.Sleep(dedupWindow + time.Second)
+				time.Sleep(DedupWindow + time.Second)
 				if together {
 					finish(first)
 				}

@@ -113,7 +113,7 @@ func (m *requeueModel) kill(t *rapid.T) {
 }
 
 // forget passes the time in which the broker knows a message by its id.
-func (m *requeueModel) forget(*rapid.T) { time.Sleep(dedupWindow + time.Second) }
+func (m *requeueModel) forget(*rapid.T) { time.Sleep(DedupWindow + time.Second) }
 
 // finish lets everybody go on, and has all run again that is still dead, until nothing is.
 func (m *requeueModel) finish() {

@@ -116,7 +116,7 @@ func TestRequeueTwice(t *testing.T) {
 		if err := n.settle(h, Outcome{Kind: job.EventDead, Reason: job.ReasonPermanent}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(dedupWindow + time.Second)
+		time.Sleep(DedupWindow + time.Second)
 		again("when it has died again")
 		second := s.deadOf(life)
 		third := s.requeue(second, Revival{})
@@ -151,7 +151,7 @@ func TestRequeueAfterACrash(t *testing.T) {
 				}
 				if ended {
 					n.finishAll(Outcome{Kind: job.EventSucceeded})
-					time.Sleep(dedupWindow + time.Second)
+					time.Sleep(DedupWindow + time.Second)
 				}
 				var became []Requeued
 				for r, err := range s.store.RequeueDead(s.ctx, DeadFilter{}, Revivals{}) {

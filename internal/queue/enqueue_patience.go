@@ -14,8 +14,8 @@ const (
 	// defaultPatience is how long an enqueue waits for an answer.
 	defaultPatience = 4 * time.Second
 	// rememberedFor is how long an enqueue is sent again and again, trusting that the broker knows
-	// the message by its id, which it forgets after dedupWindow.
-	rememberedFor = dedupWindow - 10*time.Second
+	// the message by its id, which it forgets after DedupWindow.
+	rememberedFor = DedupWindow - 10*time.Second
 )
 
 // errForgotten says that the broker may not know any more what it stored.

@@ -329,7 +329,7 @@ func TestSecondLifeWithinTheDedupWindow(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}
-		if took := time.Since(began); took > dedupWindow {
+		if took := time.Since(began); took > DedupWindow {
 			t.Fatalf("three lives took %v, longer than the window", took)
 		}
 		s.checkEnded(lives...)

@@ -27,7 +27,7 @@ const (
 	eventsMaxMsgs      = 2_000_000 // about 200 B of the broker's memory each
 	eventsPerSubject   = 64        // the attempts of one id that stay readable
 	deadMaxAge         = 30 * 24 * time.Hour
-	dedupWindow        = 30 * time.Second
+	DedupWindow        = 30 * time.Second // for so long the broker takes a message for one that it has stored
 	maxWaitingPulls    = 4_096            // one per worker and type
 	DefaultAckWait     = 30 * time.Second // of a queue whose workers name none
 	maxHeaderOverhead  = 64 << 10         // what a successor or dead record may add to a payload
@@ -189,7 +189,7 @@ func (s *Store) eventsConfig() jetstream.StreamConfig {
 		Storage:     jetstream.FileStorage,
 		MaxAge:      cmp.Or(s.cfg.Retention.Results, eventsMaxAge), MaxMsgs: cmp.Or(s.cfg.Retention.Events, eventsMaxMsgs),
 		MaxMsgsPerSubject: eventsPerSubject,
-		Duplicates:        dedupWindow,
+		Duplicates:        DedupWindow,
 		AllowBatchPublish: true, // without it, workers confirm each event by itself
 	}
 }
@@ -201,7 +201,7 @@ func (s *Store) deadConfig() jetstream.StreamConfig {
 		Subjects:    []string{s.names.allDead()},
 		Storage:     jetstream.FileStorage,
 		MaxAge:      cmp.Or(s.cfg.Retention.Dead, deadMaxAge),
-		Duplicates:  dedupWindow,
+		Duplicates:  DedupWindow,
 	}
 }
 
@@ -215,7 +215,7 @@ func (s *Store) queueConfig(queue job.Name) jetstream.StreamConfig {
 		Retention:         jetstream.WorkQueuePolicy,
 		Storage:           jetstream.FileStorage,
 		AllowMsgSchedules: true,
-		Duplicates:        dedupWindow,
+		Duplicates:        DedupWindow,
 	}
 }
 
