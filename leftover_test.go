@@ -2,7 +2,9 @@ package millhand_test
 
 import (
 	"context"
+	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +23,14 @@ func TestClientsShareWhatTheyKeepOnAConnection(t *testing.T) {
 			}
 		}
 		succeed(client(t, nc))
-		subs, goroutines := nc.NumSubscriptions(), runtime.NumGoroutine()
+		subs, goroutines := nc.NumSubscriptions(), len(goroutinesHere())
 		for range 500 {
 			succeed(client(t, nc))
 		}
 		if n := nc.NumSubscriptions() - subs; n != 0 {
 			t.Errorf("500 clients left %d subscriptions", n)
 		}
-		if n := runtime.NumGoroutine() - goroutines; n > 10 {
+		if n := len(goroutinesHere()) - goroutines; n > 10 {
 			t.Errorf("500 clients left %d goroutines", n)
 		}
 	})
@@ -110,7 +112,7 @@ func TestStoppedWorkersLeaveNothing(t *testing.T) {
 		}
 		round()
 		time.Sleep(time.Minute)
-		subs, goroutines := nc.NumSubscriptions(), runtime.NumGoroutine()
+		subs, goroutines := nc.NumSubscriptions(), len(goroutinesHere())
 		for range 10 {
 			round()
 		}
@@ -118,8 +120,26 @@ func TestStoppedWorkersLeaveNothing(t *testing.T) {
 		if n := nc.NumSubscriptions(); n > subs || n > 1 {
 			t.Errorf("%d subscriptions are left after ten more workers, %d before", n, subs)
 		}
-		if n := runtime.NumGoroutine() - goroutines; n > 5 {
-			t.Errorf("ten workers left %d goroutines", n)
+		if now := goroutinesHere(); len(now)-goroutines > 5 {
+			t.Errorf("ten workers left %d goroutines, which are among\n%s", len(now)-goroutines, strings.Join(now, "\n\n"))
 		}
 	})
+}
+
+// goroutinesHere are the stacks of the goroutines in the bubble of the caller: what tests before it left elsewhere, which may begin
+// something meanwhile, is not among them.
+func goroutinesHere() (all []string) {
+	bubble := regexp.MustCompile(`^goroutine \d+ \[.*(synctest bubble \d+)`)
+	own := make([]byte, 1<<10)
+	here := bubble.FindSubmatch(own[:runtime.Stack(own, false)])
+	if here == nil {
+		panic("not in a bubble")
+	}
+	every := make([]byte, 16<<20)
+	for stack := range strings.SplitSeq(string(every[:runtime.Stack(every, true)]), "\n\n") {
+		if of := bubble.FindStringSubmatch(stack); of != nil && of[1] == string(here[1]) {
+			all = append(all, stack)
+		}
+	}
+	return all
 }

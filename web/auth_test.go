@@ -94,9 +94,10 @@ func TestUnknownNamesTakeAsLong(t *testing.T) {
 		return time.Since(began), err
 	}
 	least := map[string]time.Duration{}
-	for i := range 4 {
+	ratio := 0.0
+	for i := 0; i < 4 || i < 100 && (ratio < 0.5 || ratio > 2); i++ { // the least of many on a machine that does other things, too
 		for _, name := range []string{"ada", "bob"} {
-			took, err := try(name, "wrong", fmt.Sprintf("10.0.0.%d:1", i))
+			took, err := try(name, "wrong", fmt.Sprintf("10.%d.0.1:1", i))
 			if err == nil {
 				t.Fatal("a wrong password was taken")
 			}
@@ -104,17 +105,18 @@ func TestUnknownNamesTakeAsLong(t *testing.T) {
 				least[name] = took
 			}
 		}
+		ratio = float64(least["bob"]) / float64(least["ada"])
 	}
-	if ratio := float64(least["bob"]) / float64(least["ada"]); ratio < 0.5 || ratio > 2 {
+	if ratio < 0.5 || ratio > 2 {
 		t.Errorf("an unknown name takes %v, a known one %v", least["bob"], least["ada"])
 	}
-	if _, err := try("bob", "right", "10.0.1.1:1"); err == nil {
+	if _, err := try("bob", "right", "10.200.1.1:1"); err == nil {
 		t.Error("another's password was taken for a name that there is not")
 	}
-	if _, err := try("ada", "right"+strings.Repeat("\x00", 80), "10.0.1.1:1"); err == nil {
+	if _, err := try("ada", "right"+strings.Repeat("\x00", 80), "10.200.1.1:1"); err == nil {
 		t.Error("a password that is too long was taken")
 	}
-	if _, err := try("ada", "right", "10.0.1.1:1"); err != nil {
+	if _, err := try("ada", "right", "10.200.1.1:1"); err != nil {
 		t.Error(err)
 	}
 }

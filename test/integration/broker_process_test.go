@@ -142,13 +142,24 @@ func (b *brokerProcess) wipe(t *testing.T) {
 // connect returns a connection of the test's own, which outlives the broker's.
 func connect(t *testing.T, url string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+	nc, err := dial(url, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// dial connects to a broker that may be about to be killed, or has no processor time to answer.
+func dial(url string, options ...nats.Option) (*nats.Conn, error) {
+	for began := time.Now(); ; {
+		nc, err := nats.Connect(url, append(slices.Clone(options), nats.Timeout(10*time.Second))...)
+		if err == nil || time.Since(began) > patience {
+			return nc, err
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 }
 
 func newClient(t *testing.T, url string) *millhand.Client {

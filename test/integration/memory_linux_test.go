@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
 )
@@ -34,7 +32,7 @@ func TestMemoryOfLargeJobs(t *testing.T) {
 	contain(t, cmd, container)
 	w := launch(t, "worker", cmd)
 	w.awaitLog(t, "worker started")
-	nc, err := nats.Connect(b.URL, nats.Timeout(patience))
+	nc, err := dial(b.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -219,7 +219,7 @@ func runProbe(args probeArgs) error {
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(args.URL, nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1),
+	nc, err := dial(args.URL, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		return err

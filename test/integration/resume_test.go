@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/millhand/millhand"
 )
 
@@ -215,7 +213,7 @@ func TestBulkWaitsForItsBroker(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 0 || rest != 1001 {
 		t.Errorf("exit code %d, %d ids after the outage, want 0, 1001\n%s", code, rest, p.log)
 	}
-	nc, err := nats.Connect(b.URL, nats.Timeout(patience))
+	nc, err := dial(b.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
