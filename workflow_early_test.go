@@ -24,10 +24,10 @@ func TestEarlyStep(t *testing.T) {
 		}
 		millhand.Handle(sc.mux, func(_ context.Context, j *millhand.Job[numbered]) error {
 			if j.Args.N == 0 {
-				time.Sleep(10 * time.Minute)
+				time.Sleep(time.Minute)
 				return millhand.Permanent(errors.New("no"))
 			}
-			time.Sleep(time.Hour)
+			time.Sleep(6 * time.Minute)
 			return nil
 		})
 		sc.mux.HandleFunc("note", func(_ context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
@@ -35,7 +35,7 @@ func TestEarlyStep(t *testing.T) {
 			return nil, nil
 		})
 		sc.mux.HandleFunc("add", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-			time.Sleep(30 * time.Minute)
+			time.Sleep(3 * time.Minute)
 			return nil, millhand.Grow(ctx, j, func(w *millhand.Workflow, self *millhand.Step) {
 				w.Step("added", millhand.Raw{Name: "note", Payload: []byte(`"added"`)}, millhand.After(self), millhand.AfterFailure(w.Find("load")), millhand.Early())
 			})
@@ -53,13 +53,13 @@ func TestEarlyStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if info, err := sc.Await(ctx, ref); info.State != millhand.Dead {
 			t.Fatalf("it is %s: %v", info.State, err)
 		}
-		for name, want := range map[string]time.Duration{`"early"`: 10 * time.Minute, `"added"`: 30 * time.Minute, `"late"`: time.Hour} {
-			if got := ran[name]; (got - want).Abs() > time.Minute {
+		for name, want := range map[string]time.Duration{`"early"`: time.Minute, `"added"`: 3 * time.Minute, `"late"`: 6 * time.Minute} {
+			if got := ran[name]; (got - want).Abs() > 10*time.Second {
 				t.Errorf("%s ran after %v, want %v", name, got, want)
 			}
 		}

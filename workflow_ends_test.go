@@ -99,7 +99,7 @@ func TestJobsOfAStoppedWorkflowHaveEnds(t *testing.T) {
 		w.Step("bad", task("bad"))
 		w.Step("runs", task("long"))
 		w.Step("waits", millhand.Raw{Name: "nobody"})
-		w.Sleep("timer", time.Hour)
+		w.Sleep("timer", 10*time.Minute)
 		w.Group("load", rows(5, nil))
 		ref, err := sc.Start(t.Context(), w)
 		if err != nil {
@@ -110,7 +110,7 @@ func TestJobsOfAStoppedWorkflowHaveEnds(t *testing.T) {
 		if info, err := sc.Await(ctx, ref); info.State != millhand.Dead {
 			t.Fatalf("it is %s: %v", info.State, err)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(20 * time.Minute)
 		found := endsSince(t, sc.Client, begun)
 		for of, ended := range found {
 			if len(ended) != 1 {

@@ -286,7 +286,7 @@ func TestWorkflowBrokerIsKilled(t *testing.T) {
 			},
 			state: millhand.Succeeded, beside: true, ran: []string{"a", "b", "part0", "part1"},
 		}
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(5) {
 			w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: fmt.Sprint("w", n)})
 			c.build(w)
 			sc.mu.Lock()

@@ -1,6 +1,7 @@
 package millhand_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -37,8 +38,10 @@ type faultCase struct {
 // faultLease is short, since all that is left lying waits for its end.
 const faultLease = 5 * time.Second
 
-// faultStride is how many of the writes lie between two behind which a worker is hit: all are for CI.
 var faultStride = flag.Int("fault-stride", 0, "every so many-th write of a workflow's worker is the last; 0: some of them")
+
+// strideOf is how many of the writes lie between two behind which a worker is hit: in a plain run plain, none in CI.
+func strideOf(plain int) int { return cmp.Or(*faultStride, plain) }
 
 // A faultScene is a workflow of a faultCase.
 type faultScene struct {
@@ -450,13 +453,7 @@ func TestWorkflowFaults(t *testing.T) {
 		for _, freeze := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, map[bool]string{false: ", and a worker dies", true: ", and a worker stands still"}[freeze]), func(t *testing.T) {
 				natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
-					stride := *faultStride
-					if stride == 0 {
-						stride = 5
-						if testing.Short() {
-							stride = 11
-						}
-					}
+					stride := strideOf(23)
 					sc, n := newFaultScene(t, s), len(name)%stride // not the same ones of each case
 					for ; c.at(t, sc, s, n, freeze); n += stride {
 						if t.Failed() {

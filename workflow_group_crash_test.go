@@ -67,7 +67,7 @@ func TestGroupCreatorDies(t *testing.T) {
 func TestGroupWorkerDies(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		sc := newGroupScene(t, s)
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(4) {
 			id := fmt.Sprint("w", n)
 			ref, err := sc.Start(t.Context(), fanOut(id))
 			if err != nil {
