@@ -83,14 +83,11 @@ func (c *Client) Signal(ctx context.Context, ref Ref, step string, payload any) 
 	if err != nil || len(data) > maxSignal {
 		return publicError(job.Invalid("payload of a signal", len(data), "must be JSON of at most %d bytes", maxSignal))
 	}
-	r, err := view.SignalJob(step, data)
-	if err != nil {
-		return workflowError(err)
+	sent, err := c.flows.Signal(ctx, view, step, data)
+	if err == nil && !sent {
+		return &FinishedError{Ref: refOfView(view), State: State(view.Phase(&view.Tally))}
 	}
-	if o, ended := view.Outcome(&view.Tally); ended {
-		return &FinishedError{Ref: refOfView(view), State: State(o.State)}
-	}
-	return c.storeOnce(ctx, r)
+	return workflowError(err)
 }
 
 // storeOnce enqueues a job of a workflow, unless it is there.
@@ -201,6 +198,9 @@ type StepInfo struct {
 	Total  int `json:"total,omitempty"`  // jobs
 	Done   int `json:"done,omitempty"`   // of these have ended
 	Failed int `json:"failed,omitempty"` // of these
+
+	// Error says of a group that failed before all its jobs were published why that was.
+	Error string `json:"error,omitempty"`
 }
 
 // A WorkflowInfo is what is known about a workflow.
@@ -304,10 +304,7 @@ func (c *Client) stepInfo(ctx context.Context, v *arrival.View, i int) (StepInfo
 			return s, workflowError(err)
 		}
 		s.addProgress(p, step.Jobs)
-		if s.State == StepHeld {
-			s.Waits = v.WaitsFor(&v.Tally, i)
-		}
-		return s, nil
+		return s, c.addPublishing(ctx, v, i, p.Published, &s)
 	}
 	if s.State != StepHeld {
 		return s, nil

@@ -104,3 +104,26 @@ func (s *StepInfo) addProgress(p arrival.Progress, jobs int) {
 		s.State = StepRunning
 	}
 }
+
+// addPublishing says what a group waits for, and why not all its jobs are published.
+func (c *Client) addPublishing(ctx context.Context, v *arrival.View, step, published int, s *StepInfo) error {
+	if s.State == StepHeld {
+		s.Waits = v.WaitsFor(&v.Tally, step)
+	}
+	if published >= s.Total || len(s.Waits) > 0 || s.State == StepSkipped || s.State == StepSucceeded {
+		return nil
+	}
+	p, err := c.flows.PublishingOf(ctx, v, step)
+	switch {
+	case err != nil:
+		return workflowError(err)
+	case s.State == StepFailed && p.Ended != "":
+		s.Error = "its jobs could not be published: " + p.Ended
+	case s.State == StepFailed:
+	case p.There:
+		s.Waits = []string{"its jobs to be published"}
+	default:
+		s.Waits = []string{"its jobs to be published, which nobody does unless it is repaired"}
+	}
+	return nil
+}

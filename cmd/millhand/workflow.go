@@ -197,6 +197,9 @@ func stateOf(s *millhand.StepInfo) string {
 	if s.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", s.Failed)
 	}
+	if s.Error != "" {
+		text += ": " + cli.OneLine(s.Error)
+	}
 	return text
 }
 

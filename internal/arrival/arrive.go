@@ -19,44 +19,80 @@ import (
 const keepFor = 7 * 24 * time.Hour
 
 // Arrive implements [queue.Steps].
-func (s *Store) Arrive(ctx context.Context, r *job.Record, end job.EventKind, result []byte) error {
-	m, is, err := s.member(ctx, r)
+func (s *Store) Arrive(ctx context.Context, e queue.StepEnd) error {
+	m, is, err := s.member(ctx, e.Record)
 	switch {
 	case err != nil:
 		return err
 	case !is:
-		return s.driverEnded(ctx, r, end)
+		if err := s.fillEnded(ctx, e.Record, e.Kind); err != nil {
+			return err
+		}
+		return s.driverEnded(ctx, e.Record, e.Kind)
 	}
-	if err := s.driverEnded(ctx, r, end); err != nil { // of a workflow that is a step
+	if err := s.driverEnded(ctx, e.Record, e.Kind); err != nil { // of a workflow that is a step
 		return err
 	}
-	state := workflow.Failed
-	if end == job.EventSucceeded {
-		state = workflow.Succeeded
+	end := stepEnd{state: workflow.Failed, result: e.Result, held: e.Held}
+	if e.Kind == job.EventSucceeded {
+		end.state = workflow.Succeeded
 	}
 	if m.Job >= 0 {
-		return s.arriveInGroup(ctx, m, state, result)
+		return s.arriveInGroup(ctx, m, end)
 	}
-	return s.count(ctx, m, state, result)
+	return s.count(ctx, m, end)
+}
+
+// A stepEnd is how a step has ended, or a job of one.
+type stepEnd struct {
+	state  workflow.State
+	result []byte
+	held   func() error // as that of [queue.StepEnd]
+}
+
+// check returns an error if somebody else may have the job.
+func (e *stepEnd) check() error {
+	if e.held == nil {
+		return nil
+	}
+	return e.held()
+}
+
+// Lost implements [queue.Steps]. It writes again what is there, unless the end is counted.
+func (s *Store) Lost(ctx context.Context, r *job.Record) (succeeded bool, err error) {
+	m, is, err := s.member(ctx, r)
+	if err != nil || !is || r.Type == job.WorkflowType { // which never ends in silence
+		return false, err
+	}
+	if m.Job >= 0 {
+		return s.lostInGroup(ctx, m)
+	}
+	for conflicts := (stream.Conflicts{}); ; {
+		g, t, seq, err := s.lookOf(ctx, m)
+		if err != nil || g == nil || t.At(m.Step) != workflow.Pending {
+			return g != nil && t.At(m.Step) == workflow.Succeeded, err
+		}
+		if err := s.write(ctx, m.Run, &t, seq); !errors.Is(err, stream.ErrConflict) {
+			return false, err
+		}
+		if err := conflicts.Wait(ctx); err != nil {
+			return false, err
+		}
+	}
 }
 
 // count counts the end of a step.
-func (s *Store) count(ctx context.Context, m workflow.Member, state workflow.State, result []byte) error {
+func (s *Store) count(ctx context.Context, m workflow.Member, end stepEnd) error {
 	for conflicts := (stream.Conflicts{}); ; {
 		g, t, seq, err := s.lookOf(ctx, m)
 		if err != nil || g == nil {
 			return err
 		}
-		next, first := g.End(&t, m.Step, state)
+		next, first := g.End(&t, m.Step, end.state)
 		// Whoever counted it before died, or the queue is an old one: what came after it may be missing, too.
 		opens := g.Open(&next)
 		if first {
-			if state == workflow.Succeeded {
-				if err := s.keepResult(ctx, g, m, result); err != nil {
-					return err
-				}
-			}
-			err := s.write(ctx, m.Run, &next, seq)
+			err := s.writeEnd(ctx, g, m, end, &next, seq)
 			if errors.Is(err, stream.ErrConflict) {
 				if err := conflicts.Wait(ctx); err != nil {
 					return err
@@ -73,6 +109,19 @@ func (s *Store) count(ctx context.Context, m workflow.Member, state workflow.Sta
 		}
 		return s.release(ctx, g, &next, opens)
 	}
+}
+
+// writeEnd stores what a step has returned, and then the tally in which it has ended.
+func (s *Store) writeEnd(ctx context.Context, g *workflow.Graph, m workflow.Member, end stepEnd, next *workflow.Tally, seq uint64) error {
+	if end.state == workflow.Succeeded {
+		if err := s.keepResult(ctx, g, m, end.result); err != nil {
+			return err
+		}
+	}
+	if err := end.check(); err != nil {
+		return err
+	}
+	return s.write(ctx, m.Run, next, seq)
 }
 
 // driverEnded cancels the workflow whose own job somebody has cancelled, as any other job.
@@ -156,7 +205,7 @@ func (s *Store) releaseStep(ctx context.Context, g *workflow.Graph, t *workflow.
 	if duplicate, ok := errors.AsType[*queue.DuplicateError](err); ok {
 		s.log.ErrorContext(ctx, "a step of a workflow counts as failed: another job has its id",
 			slog.String("id", r.ID), slog.String("type", r.Type), slog.String("queue", r.Queue), slog.Any("err", duplicate))
-		return s.count(ctx, m, workflow.Failed, nil)
+		return s.count(ctx, m, stepEnd{state: workflow.Failed})
 	}
 	return err
 }

@@ -25,12 +25,15 @@ func (s *Store) Instead(ctx context.Context, r *job.Record) (*queue.Outcome, err
 	if m.Job >= 0 {
 		return s.insteadInGroup(ctx, m, r)
 	}
-	g, t, _, err := s.lookOf(ctx, m)
-	if err != nil {
-		return nil, err
-	}
+	g, t, _, err := s.look(ctx, m.ID, m.Run)
 	switch {
-	case g == nil:
+	case errors.Is(err, errGone):
+		return overtaken(), nil
+	case err != nil:
+		return nil, err
+	case t.Gen < m.Gen && m.Step < len(g.Steps) && g.Steps[m.Step].Kind == workflow.KindSignal: // of a retry that has not begun: it waits
+		return nil, nil //nolint:nilnil // as above
+	case t.Gen != m.Gen, m.Step >= len(g.Steps):
 		return overtaken(), nil
 	case t.At(m.Step) != workflow.Pending:
 		return endedAs(t.At(m.Step)), nil

@@ -75,10 +75,10 @@ func TestWritesWaitWhileOthersWrite(t *testing.T) {
 		do      func(b *bench, spec *workflow.Spec) error
 	}{
 		"the end of a step": {"millhand.workflow.tally.", func(b *bench, spec *workflow.Spec) error {
-			return b.Arrive(context.Background(), stepRecord(spec, 1, 0), job.EventSucceeded, nil)
+			return b.Arrive(context.Background(), queue.StepEnd{Record: stepRecord(spec, 1, 0), Kind: job.EventSucceeded})
 		}},
 		"its result": {"millhand.workflow.out.", func(b *bench, spec *workflow.Spec) error {
-			return b.Arrive(context.Background(), stepRecord(spec, 1, 0), job.EventSucceeded, []byte("1"))
+			return b.Arrive(context.Background(), queue.StepEnd{Record: stepRecord(spec, 1, 0), Kind: job.EventSucceeded, Result: []byte("1")})
 		}},
 		"a cancel": {"millhand.workflow.tally.", func(b *bench, spec *workflow.Spec) error {
 			return b.cancel(context.Background(), spec.ID, spec.Run, 1, job.ReasonRequested)

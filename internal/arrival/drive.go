@@ -29,7 +29,7 @@ func (s *Store) Drive(ctx context.Context, r *job.Record) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case is && inner:
-		return r.Payload, nil
+		return s.endInner(ctx, r, m)
 	case is:
 		if err := s.beginChild(ctx, r, m); err != nil {
 			return nil, err
@@ -143,7 +143,7 @@ func (s *Store) cancel(ctx context.Context, id, run string, gen int, reason stri
 		case err != nil:
 			return err
 		case t.Gen < gen:
-			return &job.LaterError{Err: errors.New("the retry has not begun"), Delay: time.Second}
+			return &job.LaterError{Err: errNotBegun, Delay: time.Second}
 		}
 		next, first := g.Cancel(&t, reason)
 		if first {

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/google/uuid"
-
-	"github.com/millhand/millhand/internal/job"
-	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/stream"
 	"github.com/millhand/millhand/internal/workflow"
 )
@@ -51,19 +47,34 @@ func (s *Store) readShard(ctx context.Context, m workflow.Member, step string, s
 }
 
 // arriveInGroup counts the end of a job of a group, and does what follows from that.
-func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, state workflow.State, result []byte) error {
+func (s *Store) arriveInGroup(ctx context.Context, m workflow.Member, end stepEnd) error {
 	g, err := s.graphOf(ctx, m)
 	if err != nil || g == nil {
 		return err
 	}
-	if state == workflow.Succeeded && keepsResult(&g.Steps[m.Step], m.Gen, result) {
-		if err := s.storeGroupResult(ctx, g, m, result); err != nil {
+	if end.state == workflow.Succeeded && keepsResult(&g.Steps[m.Step], m.Gen, end.result) {
+		if err := s.storeGroupResult(ctx, g, m, end.result); err != nil {
 			return err
 		}
 	}
 	w := s.shardWriter(m)
 	defer s.leaveShard(w)
-	return w.end(ctx, g, workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: state})
+	if err := w.end(ctx, g, heldEnd{workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: end.state}, end.held}); err != nil {
+		return err
+	}
+	return end.check()
+}
+
+// lostInGroup is [Store.Lost] of a job of a group.
+func (s *Store) lostInGroup(ctx context.Context, m workflow.Member) (succeeded bool, err error) {
+	g, err := s.graphOf(ctx, m)
+	if err != nil || g == nil {
+		return false, err
+	}
+	w := s.shardWriter(m)
+	defer s.leaveShard(w)
+	shard, err := w.bar(ctx, g)
+	return shard.Gen == m.Gen && shard.At(m.Job%workflow.ShardJobs) == workflow.Succeeded, err
 }
 
 // keepsResult reports whether what a job has returned is to be stored: in a later generation also nothing is, see
@@ -168,26 +179,8 @@ func (s *Store) endGroup(ctx context.Context, g *workflow.Graph, m workflow.Memb
 		return nil
 	}
 	m.Job, m.Again = -1, false
-	if err := s.count(ctx, m, state, nil); err != nil || !early {
+	if err := s.count(ctx, m, stepEnd{state: state}); err != nil || !early {
 		return err
 	}
-	r, err := groupRecord(g.Spec, m.Gen, m.Step, workflow.DropID(g.ID, g.Run, m.Gen, m.Step), "drop-"+uuid.NewString())
-	if err != nil {
-		return err
-	}
-	return s.publishOnce(ctx, r)
-}
-
-// publishOnce enqueues one of the jobs by which workflows drive themselves, unless it is there.
-func (s *Store) publishOnce(ctx context.Context, r *job.Record) error {
-	e, err := queue.NewEnqueue(r)
-	if err != nil {
-		return err
-	}
-	e.Once = true
-	err = s.queues.Enqueue(ctx, e)
-	if _, there := errors.AsType[*queue.DuplicateError](err); there {
-		return nil
-	}
-	return err
+	return s.dropLater(ctx, g.Spec, m)
 }

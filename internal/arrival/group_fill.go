@@ -248,9 +248,9 @@ func (f *filler) stopped(ctx context.Context, from int) (bool, error) {
 func (f *filler) skip(ctx context.Context, from workflow.Member, end int) error {
 	w := f.shardWriter(from)
 	defer f.leaveShard(w)
-	ends := make([]workflow.JobEnd, 0, end-from.Job)
+	ends := make([]heldEnd, 0, end-from.Job)
 	for n := from.Job; n < end; n++ {
-		ends = append(ends, workflow.JobEnd{At: n % workflow.ShardJobs, State: workflow.Skipped})
+		ends = append(ends, heldEnd{JobEnd: workflow.JobEnd{At: n % workflow.ShardJobs, State: workflow.Skipped}})
 	}
 	return w.end(ctx, f.graph, ends...)
 }
@@ -361,7 +361,7 @@ func (f *filler) publishAnyway(ctx context.Context, e queue.Enqueue, m workflow.
 		return err
 	}
 	f.log.ErrorContext(ctx, "a job of a group counts as failed: another job has its id", slog.String("id", e.Record.ID), slog.Any("err", duplicate))
-	return f.arriveInGroup(ctx, m, workflow.Failed, nil)
+	return f.arriveInGroup(ctx, m, stepEnd{state: workflow.Failed})
 }
 
 // jobOfGroup is a job of a group, whose step has a name.

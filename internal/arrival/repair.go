@@ -197,7 +197,7 @@ func (s *Store) repair(ctx context.Context, v *View, found []Fault) error {
 		if end == nil {
 			continue
 		}
-		if err := s.Arrive(ctx, r, end.Kind, end.Output()); err != nil {
+		if err := s.Arrive(ctx, queue.StepEnd{Record: r, Kind: end.Kind, Result: end.Output()}); err != nil {
 			return err
 		}
 	}

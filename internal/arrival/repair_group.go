@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millhand/millhand/internal/job"
+	"github.com/millhand/millhand/internal/queue"
 	"github.com/millhand/millhand/internal/workflow"
 )
 
@@ -110,7 +111,9 @@ func (s *Store) repairGroup(ctx context.Context, v *View, step int, faults []Fau
 	counting.SetLimit(repairsAtOnce)
 	for i, t := range traces {
 		if t.End != nil {
-			counting.Go(func() error { return s.Arrive(within, ended[i], t.End.Kind, t.End.Output()) })
+			counting.Go(func() error {
+				return s.Arrive(within, queue.StepEnd{Record: ended[i], Kind: t.End.Kind, Result: t.End.Output()})
+			})
 		}
 	}
 	if err := counting.Wait(); err != nil {

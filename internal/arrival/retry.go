@@ -88,6 +88,8 @@ func (s *Store) deadOf(ctx context.Context, v *View) (seqs []uint64, err error) 
 		of := died{queue.DeadFilter{Queue: r.Queue, Type: r.Type, ID: r.ID}, v.Run + "-"}
 		if v.Steps[i].Kind == workflow.KindGroup { // whose jobs have ids of their own
 			of.ID, of.life = "", workflow.StepLife(v.Run, v.Tally.Gen, i)+"-"
+			fill := workflow.FillID(v.ID, v.Run, v.Tally.Gen, i)
+			all = append(all, died{queue.DeadFilter{Queue: v.Queue, Type: job.WorkflowType, ID: fill}, v.Run + "-"})
 		}
 		all = append(all, of)
 	}

@@ -48,9 +48,17 @@ type shardWriter struct {
 	told  bool // that the group will fail
 }
 
+// A heldEnd is the end of a job of a group.
+type heldEnd struct {
+	workflow.JobEnd
+	held func() error // as that of [queue.StepEnd]
+}
+
 // A shardEnd is the ends of jobs that are to be counted.
 type shardEnd struct {
-	ends  []workflow.JobEnd
+	ends  []heldEnd
+	bars  bool           // the shard is written also if nothing changes: see [Store.Lost]
+	shard workflow.Shard // as it is then
 	graph *workflow.Graph
 	done  chan error    // capacity 1
 	lead  chan struct{} // capacity 1: it is to write
@@ -83,9 +91,22 @@ func (s *Store) leaveShard(w *shardWriter) {
 	w.users--
 }
 
-// end counts the ends of jobs, and returns once all is done that follows from that.
-func (w *shardWriter) end(ctx context.Context, g *workflow.Graph, ends ...workflow.JobEnd) error {
-	e := &shardEnd{ends: ends, graph: g, done: make(chan error, 1), lead: make(chan struct{}, 1)}
+// end counts the ends of jobs, but for those that are not held any more, and returns once all is done that follows from
+// that.
+func (w *shardWriter) end(ctx context.Context, g *workflow.Graph, ends ...heldEnd) error {
+	return w.add(ctx, &shardEnd{ends: ends, graph: g})
+}
+
+// bar has nobody count ends who had read the shard before, and does not hold the jobs any more. It returns what is
+// counted.
+func (w *shardWriter) bar(ctx context.Context, g *workflow.Graph) (workflow.Shard, error) {
+	e := &shardEnd{bars: true, graph: g}
+	err := w.add(ctx, e)
+	return e.shard, err
+}
+
+func (w *shardWriter) add(ctx context.Context, e *shardEnd) error {
+	e.done, e.lead = make(chan error, 1), make(chan struct{}, 1)
 	w.mu.Lock()
 	w.waiting = append(w.waiting, e)
 	if !w.busy {
@@ -178,6 +199,9 @@ func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*sh
 		if err != nil {
 			return err
 		}
+		for _, e := range *batch {
+			e.shard = next
+		}
 		if !w.told && willFail(&g.Steps[w.member.Step], &next) {
 			if err := w.store.tellFailing(ctx, w.member); err != nil {
 				return err
@@ -191,12 +215,17 @@ func (w *shardWriter) write(ctx context.Context, g *workflow.Graph, batch *[]*sh
 // count has the ends of a batch in the shard, as it is known, and returns what that is now.
 func (w *shardWriter) count(ctx context.Context, g *workflow.Graph, batch []*shardEnd) (workflow.Shard, error) {
 	w.shard.Gen = w.key.gen
-	ends := make([]workflow.JobEnd, 0, len(batch))
+	ends, bars := make([]workflow.JobEnd, 0, len(batch)), false
 	for _, e := range batch {
-		ends = append(ends, e.ends...)
+		bars = bars || e.bars
+		for i := range e.ends {
+			if held := e.ends[i].held; held == nil || held() == nil {
+				ends = append(ends, e.ends[i].JobEnd)
+			}
+		}
 	}
 	next, changed := w.shard.EndAll(ends)
-	if !changed {
+	if !changed && !bars {
 		w.known = true
 		return next, nil
 	}

@@ -114,22 +114,6 @@ func unknown(err error) error {
 // Job returns the job of a step, as it is when it is released.
 func (v *View) Job(step int) *job.Record { return stepRecord(v.Spec, v.Tally.Gen, step) }
 
-// SignalJob returns the job that whoever sends a signal enqueues, or an [*workflow.InvalidError].
-func (v *View) SignalJob(name string, payload []byte) (*job.Record, error) {
-	for i := range v.Steps {
-		if v.Steps[i].Name != name {
-			continue
-		}
-		if v.Steps[i].Kind != workflow.KindSignal {
-			return nil, &workflow.InvalidError{What: "step", Name: name, Rule: "is no signal"}
-		}
-		r := v.Job(i)
-		r.Payload = payload
-		return r, nil
-	}
-	return nil, &workflow.InvalidError{What: "workflow", Name: v.ID, Rule: "has no signal " + name}
-}
-
 // Generation returns which generation of a run goes on or ended last, 0 if nothing is known of it.
 func (s *Store) Generation(ctx context.Context, run string) (int, error) {
 	t, _, err := s.tally(ctx, run)

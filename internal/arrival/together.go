@@ -23,7 +23,7 @@ func (s *Store) Together(r *job.Record) bool {
 type shardEnds struct {
 	graph *workflow.Graph
 	of    workflow.Member // any of its jobs
-	ends  []workflow.JobEnd
+	ends  []heldEnd
 	at    []int // where each is among those that arrive
 }
 
@@ -62,7 +62,7 @@ func (s *Store) ArriveTogether(ctx context.Context, ends []queue.StepEnd) []erro
 		if shards[key] == nil {
 			shards[key] = &shardEnds{graph: g, of: members[i]}
 		}
-		shards[key].add(i, members[i])
+		shards[key].add(i, members[i], ends[i].Held)
 	}
 	var counting sync.WaitGroup
 	for _, sh := range shards {
@@ -71,7 +71,9 @@ func (s *Store) ArriveTogether(ctx context.Context, ends []queue.StepEnd) []erro
 			defer s.leaveShard(w)
 			err := w.end(ctx, sh.graph, sh.ends...)
 			for _, i := range sh.at {
-				errs[i] = err
+				if errs[i] = err; err == nil && ends[i].Held != nil {
+					errs[i] = ends[i].Held() // it may not be among those that were counted
+				}
 			}
 		})
 	}
@@ -79,7 +81,7 @@ func (s *Store) ArriveTogether(ctx context.Context, ends []queue.StepEnd) []erro
 	return errs
 }
 
-func (e *shardEnds) add(i int, m workflow.Member) {
-	e.ends = append(e.ends, workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: workflow.Succeeded})
+func (e *shardEnds) add(i int, m workflow.Member, held func() error) {
+	e.ends = append(e.ends, heldEnd{workflow.JobEnd{At: m.Job % workflow.ShardJobs, State: workflow.Succeeded}, held})
 	e.at = append(e.at, i)
 }

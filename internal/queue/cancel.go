@@ -229,10 +229,17 @@ func (r *removal) check(ctx context.Context) error {
 // end writes the event of the end, if the last event is still the one known. It reports false if it
 // is not.
 func (r *removal) end(ctx context.Context, m *Message, last uint64) (bool, error) {
+	succeeded, err := r.store.lost(ctx, &m.Record) // a worker that is cut off may have it in hand
+	if err != nil {
+		return false, wrap(err, "what was counted of %s in its workflow", r.place.ID)
+	}
 	e := Event{
 		Kind: job.EventCancelled, Life: r.life, Seq: m.Seq, Time: time.Now().UTC(), Node: r.store.cfg.Node,
 		Attempt: m.Attempt, Crashes: m.Crashes, Reason: job.ReasonRequested, Error: r.order.Reason,
 		EnqueuedAt: m.EnqueuedAt.UTC(),
+	}
+	if succeeded {
+		e.Kind, e.Reason, e.Error = job.EventSucceeded, "", ""
 	}
 	msg, err := r.store.eventMsg(r.place, &e)
 	if err != nil {
@@ -243,8 +250,8 @@ func (r *removal) end(ctx context.Context, m *Message, last uint64) (bool, error
 	if errors.Is(err, stream.ErrConflict) {
 		return false, nil
 	}
-	r.own = err == nil
-	return r.own, wrap(err, "event of %s", r.place.ID)
+	r.own = err == nil && !succeeded
+	return err == nil, wrap(err, "event of %s", r.place.ID)
 }
 
 // remove deletes a message of a life that has ended.

@@ -14,12 +14,22 @@ type Steps interface {
 	// Arrive counts the end of a job that is a step of a workflow, keeps what it returned, and releases
 	// what that opens. It is called between the event of the end and the removal of the message, by whoever
 	// does these, and so more than once if one of them dies.
-	Arrive(ctx context.Context, r *job.Record, end job.EventKind, result []byte) error
+	Arrive(ctx context.Context, e StepEnd) error
+
+	// Lost has whoever had a job in hand before count nothing of it any more that no event says, see
+	// [StepEnd.Held], and reports whether he has counted a success: then the job has succeeded. It is called before
+	// the job runs once more, or somebody else writes its end.
+	Lost(ctx context.Context, r *job.Record) (succeeded bool, err error)
 
 	// Requeue has the failed part of a workflow run again whose own job died in a life, and returns the life in which
 	// that goes on. To do it twice is to do it once. The error is a [*job.InvalidError] if it cannot be.
 	Requeue(ctx context.Context, id, died string) (life string, err error)
 
+	Groups
+}
+
+// Groups are the steps of many jobs.
+type Groups interface {
 	// Together reports whether r is one of many jobs whose ends are counted in one place.
 	Together(r *job.Record) bool
 
@@ -28,10 +38,16 @@ type Steps interface {
 	ArriveTogether(ctx context.Context, ends []StepEnd) []error
 }
 
-// A StepEnd is that of a job which has succeeded.
+// A StepEnd is that of a job.
 type StepEnd struct {
 	Record *job.Record
+	Kind   job.EventKind
 	Result []byte
+
+	// Held is of an end that no event says: it returns an error once the job may be in the hand of somebody else,
+	// whose run may end otherwise. So it is asked between what was read and the write that has it as its condition:
+	// who is handed the job writes there first. nil: an event says how the job ended, whoever counts it.
+	Held func() error
 }
 
 // CountSteps has c count the ends of steps. It is to be called before the store is used.
@@ -44,7 +60,16 @@ func (s *Store) arrive(ctx context.Context, r *job.Record, end job.EventKind, re
 	if !r.InWorkflow() || s.steps == nil || !end.Final() {
 		return nil
 	}
-	return s.steps.Arrive(ctx, r, end, result)
+	return s.steps.Arrive(ctx, StepEnd{Record: r, Kind: end, Result: result})
+}
+
+// lost has whoever had the job of a step in hand before, and may have had it end in silence, not count that any more.
+// It reports whether he did.
+func (s *Store) lost(ctx context.Context, r *job.Record) (succeeded bool, err error) {
+	if r.Workflow == "" || s.steps == nil || r.Awaited || r.LastEvent > 0 {
+		return false, nil
+	}
+	return s.steps.Lost(ctx, r)
 }
 
 func (s *Store) countsTogether(r *job.Record) bool { return s.steps != nil && s.steps.Together(r) }
@@ -56,7 +81,7 @@ func (s *Settler) countTogether(ctx context.Context, ts []*settlement) {
 	defer s.tracker.counted()
 	ends := make([]StepEnd, len(ts))
 	for i, t := range ts {
-		ends[i] = StepEnd{Record: &t.Record, Result: t.Result}
+		ends[i] = t.stepEnd()
 	}
 	errs := s.store.steps.ArriveTogether(ctx, ends)
 	done := make([]*settlement, 0, len(ts))
@@ -76,9 +101,22 @@ func (t *settlement) arrive(ctx context.Context) error {
 		return nil
 	}
 	_, err := readFor(ctx, t, "the end in its workflow", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, t.store.arrive(ctx, &t.Record, t.Kind, t.Result)
+		return struct{}{}, t.store.steps.Arrive(ctx, t.stepEnd())
 	})
 	return err
+}
+
+func (t *settlement) stepEnd() StepEnd {
+	e := StepEnd{Record: &t.Record, Kind: t.Kind, Result: t.Result}
+	if t.silent() {
+		e.Held = t.Alive
+	}
+	return e
+}
+
+// hasSucceeded is lost, for as long as the job is in hand.
+func (t *settlement) hasSucceeded(ctx context.Context) (bool, error) {
+	return readFor(ctx, t, "the end in its workflow", func(ctx context.Context) (bool, error) { return t.store.lost(ctx, &t.Record) })
 }
 
 // End ends a life that nobody is to run any more, whatever it waits for, unless it has ended: the job

@@ -40,9 +40,15 @@ func (t *settlement) runRedelivered(ctx context.Context) error {
 		}
 		return t.ack(ctx)
 	}
+	succeeded, err := t.hasSucceeded(ctx)
+	if err != nil {
+		return err
+	}
 	t.lastEvent = last.Sequence
 	t.Outcome = Outcome{Kind: job.EventLost}
 	switch {
+	case succeeded: // in silence
+		t.Outcome = Outcome{Kind: job.EventSucceeded}
 	case t.Malformed != nil:
 		t.Outcome = Outcome{Kind: job.EventDead, Reason: job.ReasonMalformed, Error: t.Malformed.Error()}
 	case t.Crashes >= job.MaxCrashes && t.Type != job.WorkflowType: // whose workflow would wait for ever

@@ -51,6 +51,9 @@ func (h *groupHolder) publishJob(i int, again bool) {
 			h.events[modelLife{i, w.gen}] = Failed
 		}
 		h.queue[i] = &groupMsg{seq: h.sequence(), gen: h.msg.gen, again: again}
+		if !again || h.published[modelLife{i, h.msg.gen}] == 0 {
+			h.published[modelLife{i, h.msg.gen}]++
+		}
 	}
 }
 
@@ -75,6 +78,7 @@ func (h *groupHolder) countShards() {
 		h.pause()
 		s := h.shards[k]
 		if (h.resumed && !h.weak.unfinished || h.msg.gen > 1) && s.Gen == h.msg.gen {
+			h.tellFailing(&s.Shard)
 			h.countShard(k, &s.Shard)
 		}
 	}
@@ -137,16 +141,21 @@ func (h *groupHolder) retryShards(old *Root) bool {
 // drop cancels the jobs that are there.
 func (h *groupHolder) drop() {
 	h.stops++
+	h.dropped[h.msg.gen] = true
 	h.pause()
 	for _, i := range slices.Sorted(maps.Keys(h.queue)) {
 		h.pause()
 		w, life := h.queue[i], modelLife{i, h.msg.gen}
-		if i < 0 || w == nil || w.gen != h.msg.gen {
+		if i < 0 || w == nil || w.gen != h.msg.gen || h.silent[i] && h.holds(i) { // who is told ends it himself
 			continue
 		}
-		seq := w.seq
+		seq, end := w.seq, Failed
+		if h.events[life] == Pending && h.hasSucceeded(i) {
+			end = Succeeded
+		}
+		h.pause()
 		if how := h.events[life]; how == Pending {
-			h.events[life] = Failed
+			h.events[life] = end
 		} else if how != Failed {
 			continue // whoever ended it removes it
 		}
@@ -162,7 +171,13 @@ func (m *generationModel) judge() {
 	failed, skipped := 0, 0
 	for i := range m.layout.Jobs {
 		s := m.shards[i/m.layout.Width]
-		switch s.At(i % m.layout.Width) {
+		state := s.At(i % m.layout.Width)
+		life := modelLife{i, m.tally.gen}
+		again := m.silent[i] && m.published[life] > 1 // by a filler that had lost it: it ran twice, and is counted once
+		if event := m.events[life]; event != Pending && state != event && state != Skipped && s.Gen == m.tally.gen && !again {
+			m.fail("job %d is %v, its event %v", i, state, event)
+		}
+		switch state {
 		case Failed:
 			failed++
 		case Skipped:

@@ -39,9 +39,12 @@ func TestGenerationModelFindsWhatIsMissing(t *testing.T) {
 		rules modelRules
 		seed  int
 	}{
-		"a look of a moment ago":        {modelRules{stale: true}, 4},
-		"shards of an older generation": {modelRules{unretried: true}, 4},
-		"what follows from a count":     {modelRules{unfinished: true}, 522},
+		"a look of a moment ago":        {modelRules{stale: true}, 2},
+		"shards of an older generation": {modelRules{unretried: true}, 6},
+		"what follows from a count":     {modelRules{unfinished: true}, 12505},
+		"an end in silence barred":      {modelRules{unbarredEnd: true}, 2698},
+		"an end in silence held":        {modelRules{unheld: true}, 2312},
+		"a failure that is told early":  {modelRules{untold: true}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			findsFault(t, weak.seed, func(seed uint64) string {
@@ -58,6 +61,7 @@ type stepTally struct {
 	gen       int
 	state     State
 	cancelled bool
+	failing   bool // the group will fail, and who waits for no more than that was told
 }
 
 // A groupMsg is the newest message of an id.
@@ -81,6 +85,9 @@ type generationModel struct {
 	queue         map[int]*groupMsg // jobs by their number, then fillers and droppers by their generation
 	events        map[modelLife]State
 	kept          map[modelLife]bool // jobs whose success a retry has kept
+	dropped       map[int]bool       // generations of which no job starts any more, by an order
+	published     map[modelLife]int  // how often, by whoever does not know whether they were before
+	silent        map[int]bool       // jobs of which a success in the first run leaves no event, in the first generation
 
 	wrong                 string
 	early, cancels, stops int
@@ -94,12 +101,16 @@ func newGenerationModel(rnd dice, weak modelRules) *generationModel {
 	m := &generationModel{
 		modelWorld: modelWorld{rnd: rnd}, weak: weak, tally: stepTally{gen: 1}, before: stepTally{gen: 1},
 		shards: make(map[int]modelShard), queue: make(map[int]*groupMsg), events: make(map[modelLife]State),
-		kept: make(map[modelLife]bool),
+		kept: make(map[modelLife]bool), silent: make(map[int]bool), dropped: make(map[int]bool),
+		published: make(map[modelLife]int),
 	}
 	m.layout = Layout{Jobs: m.rnd.IntN(7), Width: 1 + m.rnd.IntN(3)}
 	if m.chance(.5) {
 		n := m.rnd.IntN(3)
 		m.tolerate = &n
+	}
+	for i := range m.layout.Jobs {
+		m.silent[i] = m.chance(.2)
 	}
 	return m
 }
@@ -170,7 +181,7 @@ func (m *generationModel) deliveries() (all []func()) {
 		all = append(all, func() {
 			w.delivered++
 			h := &groupHolder{generationModel: m, id: id, msg: *w}
-			m.start(id, w.gen, func(pause func()) {
+			h.proc = m.start(id, w.gen, func(pause func()) {
 				h.pause = pause
 				h.settle()
 			})
@@ -224,10 +235,12 @@ func (m *generationModel) publish(id int, w groupMsg) {
 type groupHolder struct {
 	*generationModel
 	pause func()
+	proc  *modelProc
 	id    int
 	msg   groupMsg
 
-	resumed bool // somebody else may have counted jobs of the group, and not the shards that were full by that
+	inSilence bool // it counts what no event says
+	resumed   bool // somebody else may have counted jobs of the group, and not the shards that were full by that
 }
 
 func (h *groupHolder) ack() {
@@ -259,6 +272,13 @@ func (h *groupHolder) settleJob() {
 			h.ack()
 			return
 		}
+		if h.hasSucceeded(h.id) {
+			h.pause()
+			h.events[life] = Succeeded
+			h.arrive(h.id, Succeeded)
+			h.ack()
+			return
+		}
 		h.pause()
 		if w := h.queue[h.id]; w != nil && w.seq == h.msg.seq { // lost: its successor
 			h.queue[h.id] = &groupMsg{seq: h.sequence(), gen: h.msg.gen, again: true}
@@ -278,6 +298,10 @@ func (h *groupHolder) settleJob() {
 		if how = Succeeded; h.chance(.3) {
 			how = Failed
 		}
+	}
+	if how == Succeeded && run && h.msg.gen == 1 && !h.msg.again && h.silent[h.id] { // its bits are all that is written
+		h.arriveInSilence(how)
+		return
 	}
 	h.pause()
 	if h.events[life] != Pending {
@@ -313,7 +337,7 @@ func (h *groupHolder) instead() (how State, run, counted bool) {
 			return how, false, true
 		}
 	}
-	if t.state != Pending || t.cancelled {
+	if t.state != Pending || t.cancelled || h.dropped[h.msg.gen] {
 		return Failed, false, false
 	}
 	return Pending, true, false
@@ -340,6 +364,9 @@ func (h *groupHolder) arriveAll(k int, ends ...JobEnd) {
 		}
 		s.Gen = h.msg.gen
 		next, changed := s.EndAll(ends)
+		if changed && h.inSilence && !h.weak.unheld && !h.alive(h.proc) {
+			return
+		}
 		if changed {
 			h.pause()
 			if h.shards[k].seq != s.seq {
@@ -347,6 +374,7 @@ func (h *groupHolder) arriveAll(k int, ends ...JobEnd) {
 			}
 			h.shards[k] = modelShard{next, h.sequence(), 0}
 		}
+		h.tellFailing(&next)
 		h.countShard(k, &next)
 		return
 	}
@@ -419,6 +447,9 @@ func (h *groupHolder) count(state State, ended bool) bool {
 		if h.tallySeq != seq {
 			continue
 		}
+		if h.tolerate == nil && h.root.Failed > 0 && !t.failing {
+			h.fail("the group ended, and nobody was told before that it would fail")
+		}
 		if ended {
 			h.judgeEnd(t)
 		} else {
@@ -438,6 +469,8 @@ func (h *groupHolder) judgeEnd(t stepTally) {
 			how := h.events[modelLife{i, gen}]
 			known = known || how == Succeeded || how != Pending && gen == h.msg.gen
 		}
+		s := h.shards[i/h.layout.Width]
+		known = known || h.silent[i] && s.At(i%h.layout.Width) == Succeeded
 		if !known {
 			h.fail("the group ended before its job %d", i)
 		}

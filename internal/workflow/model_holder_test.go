@@ -118,9 +118,12 @@ func (m *model) release(pause func(), g *Graph, t *Tally, steps []int) {
 type modelHolder struct {
 	*model
 	pause func()
+	proc  *modelProc
 	step  int
 	msg   modelMsg
 	graph *Graph // as it was read last
+
+	inSilence bool // it counts what no event says
 }
 
 func (h *modelHolder) settle() {
@@ -137,6 +140,13 @@ func (h *modelHolder) settle() {
 		h.pause()
 		if how := h.events[life]; how != Pending {
 			h.arrive(how)
+			h.ack()
+			return
+		}
+		if h.hasSucceeded() {
+			h.pause()
+			h.events[life] = Succeeded
+			h.arrive(Succeeded)
 			h.ack()
 			return
 		}
@@ -164,7 +174,8 @@ func (h *modelHolder) settle() {
 	if h.chance(.15) && !h.grow() {
 		return
 	}
-	if how != Succeeded || h.msg.lost || !h.silent[h.step] { // else its bit is all that is written
+	h.inSilence = how == Succeeded && !h.msg.lost && h.msg.gen == 1 && h.silent[h.step]
+	if !h.inSilence { // else its bit is all that is written
 		h.pause()
 		if h.events[life] != Pending || !h.newest() {
 			return // lost: it writes nothing
@@ -174,8 +185,25 @@ func (h *modelHolder) settle() {
 	if h.weak.ackFirst {
 		h.ack()
 	}
-	h.arrive(how)
-	h.ack()
+	if h.arrive(how) {
+		h.ack()
+	}
+}
+
+// hasSucceeded writes the tally again, so that whoever had the job before counts nothing of it any more that no event
+// says, and reports whether he has.
+func (h *modelHolder) hasSucceeded() bool {
+	for !h.weak.unbarredEnd {
+		t, seq := h.look(h.pause, &h.graph)
+		if t.Gen != h.msg.gen || t.At(h.step) != Pending {
+			return t.Gen == h.msg.gen && t.At(h.step) == Succeeded
+		}
+		h.pause()
+		if h.write(t, seq) {
+			return false
+		}
+	}
+	return false
 }
 
 // counted does what follows from the end of a step that was counted: whoever did so may have died before that, and its
@@ -229,25 +257,29 @@ func (h *modelHolder) ack() {
 	}
 }
 
-// arrive counts the end of the step, and releases what that opens.
-func (h *modelHolder) arrive(how State) {
+// arrive counts the end of the step, and releases what that opens. It reports false if it was lost before that, and no
+// event says how it ended.
+func (h *modelHolder) arrive(how State) bool {
 	for {
 		t, seq := h.look(h.pause, &h.graph)
 		if t.Gen != h.msg.gen {
-			return
+			return true
 		}
 		next, first := h.graph.End(&t, h.step, how)
+		if first && h.inSilence && !h.weak.unheld && !h.alive(h.proc) {
+			return false
+		}
 		if first {
 			h.pause()
 			if !h.write(next, seq) {
 				continue
 			}
-		} else if was := t.At(h.step); was != how && !h.silent[h.step] && (was != Skipped || !h.graph.Steps[h.step].waits()) {
+		} else if was := t.At(h.step); was != how && !h.inSilence && (was != Skipped || !h.graph.Steps[h.step].waits()) {
 			h.fail("step %d counted as %v, ended %v", h.step, was, how)
 		}
 		h.stopLater(&next)
 		h.release(h.pause, h.graph, &next, h.graph.Opens(&next, h.step))
-		return
+		return true
 	}
 }
 

@@ -43,7 +43,7 @@ func (m *modelWorld) sequence() int {
 }
 
 // start has somebody do steps, between which others do something.
-func (m *modelWorld) start(id, gen int, steps func(pause func())) {
+func (m *modelWorld) start(id, gen int, steps func(pause func())) *modelProc {
 	next, stop := iter.Pull(func(yield func(struct{}) bool) {
 		defer func() {
 			if v := recover(); v != nil && v != any(errModelCrash) {
@@ -56,8 +56,13 @@ func (m *modelWorld) start(id, gen int, steps func(pause func())) {
 			}
 		})
 	})
-	m.procs = append(m.procs, &modelProc{next, stop, id, gen})
+	p := &modelProc{next, stop, id, gen}
+	m.procs = append(m.procs, p)
+	return p
 }
+
+// alive reports whether somebody has not lost what he has in hand.
+func (m *modelWorld) alive(p *modelProc) bool { return slices.Contains(m.procs, p) }
 
 // holds reports whether somebody has it in hand who has not lost it.
 func (m *modelWorld) holds(id int) bool {

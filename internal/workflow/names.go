@@ -156,6 +156,18 @@ func DropID(workflow, run string, gen, step int) string {
 // IsFill reports whether the job is one that publishes a group, by the second part of its id.
 func IsFill(step string) bool { return strings.HasPrefix(step, fillStep) }
 
+// ParseFill returns which group of which generation of which run a job publishes, by the second part of its id.
+func ParseFill(step string) (run string, gen, group int, ok bool) {
+	life, ok := strings.CutPrefix(step, fillStep)
+	at := strings.LastIndexByte(life, '-')
+	if !ok || at < 0 {
+		return "", 0, 0, false
+	}
+	group, err := strconv.Atoi(life[at+1:])
+	run, gen, ok = ParseLife(life[:at])
+	return run, gen, group, ok && err == nil && group >= 0 && StepLife(run, gen, group) == life
+}
+
 // IsDrop reports whether the job is one that cancels what is left of a group.
 func IsDrop(step string) bool { return strings.HasPrefix(step, dropStep) }
 
