@@ -85,7 +85,7 @@ func (s *session) showStatus(snap *view.Snapshot, rates *answer.Rates, report *p
 	}
 	lines = []string{" " + workersLine(snap.Workers)}
 	for i := range snap.Pipelines {
-		lines = append(lines, " "+pipelineLine(&snap.Pipelines[i]))
+		lines = append(lines, " "+s.pipelineLine(&snap.Pipelines[i]))
 	}
 	if err := s.printLines(lines); err != nil {
 		return err
@@ -145,7 +145,10 @@ func workersLine(workers []registry.Node) string {
 }
 
 // pipelineLine sums a pipeline up.
-func pipelineLine(p *view.Pipeline) string {
+func (s *session) pipelineLine(p *view.Pipeline) string {
+	if p.Unserved() {
+		return s.unservedLine(p)
+	}
 	parts := []string{thousands(int64(p.InHand)) + " in hand", plural(len(p.Processes), "process", "processes")}
 	of := "of jobs"
 	if p.Stream != "" {
@@ -160,4 +163,13 @@ func pipelineLine(p *view.Pipeline) string {
 		parts = append(parts, fmt.Sprintf("%d %s", held[state], state))
 	}
 	return fmt.Sprintf("pipeline %s %s: %s", p.Name, of, strings.Join(parts, ", "))
+}
+
+// unservedLine is a pipeline that was there, and could go on.
+func (s *session) unservedLine(p *view.Pipeline) string {
+	waits := lagText(p.Lag, nil)
+	if p.LagAbout {
+		waits = "≈ " + waits
+	}
+	return fmt.Sprintf("pipeline %s of stream %s (%s): no process serves it, %s, last active %s", p.Name, p.Stream, p.Consumer, waits, s.ago(p.LastActive))
 }

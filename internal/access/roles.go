@@ -34,7 +34,7 @@ func of(r Role) Permissions {
 				"{ns}.stats.node.*", "{ns}.stats.1m", "{ns}.stats.10m", "{ns}.stats.1h",
 				"$KV.{ns}-registry.node.*", "$KV.{ns}-registry.grant.*.*", "$KV.{ns}-registry.rate.*.*",
 				"$KV.{ns}-registry.cancel.>", "$KV.{ns}-registry.cron.*", "$KV.{ns}-registry.reserve.*",
-				"$KV.{ns}-registry.workflow.*", "$KV.{ns}-registry.own.*.*", "$KV.{ns}-registry.want.*.*",
+				"$KV.{ns}-registry.workflow.*", "$KV.{ns}-registry.own.*.*", "$KV.{ns}-registry.want.*.*", "$KV.{ns}-registry.pipe.*",
 			}),
 			DenyPublish: []string{
 				"$KV.{ns}-registry.grant.*._limit", "$KV.{ns}-registry.rate.*._limit",

@@ -50,6 +50,7 @@ func TestWhyNobodyServes(t *testing.T) {
 		reads := m.read("done")
 		m.want("done/j", job.Ready, "no_worker", "the pipeline books reads the stream done", "millhand.WithRetries")
 		reads()
+		m.want("done/j", job.Ready, "no_worker", "the pipeline books, which reads the stream done, runs nowhere")
 		time.Sleep(2 * time.Minute)
 		m.want("done/e", job.Ready, "expired no_worker", "within 1m")
 

@@ -130,6 +130,9 @@ func (e *explainer) noWorker() {
 	if of := e.readers(typ); of != "" {
 		text += "; the pipeline " + of + " reads the stream " + typ + ", and does not take its jobs: it needs millhand.WithRetries"
 	}
+	if of := e.unserved(typ); of != "" {
+		text += "; the pipeline " + of + ", which reads the stream " + typ + ", runs nowhere"
+	}
 	e.say(Reason{Code: NoWorker, Blocking: true, Text: text, Data: near})
 	e.advise("see which workers there are", "millhand workers")
 	e.advise("start a worker for it", "")
@@ -143,6 +146,16 @@ func (e *explainer) readers(typ string) string {
 			if p.Stream == typ {
 				return p.Name
 			}
+		}
+	}
+	return ""
+}
+
+// unserved names a pipeline of that kind which no process serves.
+func (e *explainer) unserved(typ string) string {
+	for _, k := range e.Registry.Unserved() {
+		if k.Stream == typ {
+			return k.Name
 		}
 	}
 	return ""

@@ -57,7 +57,7 @@ func (d *decision) known() {
 	s := d.Snapshot
 	d.workersKnown = !d.lacks(view.MissingRegistry)
 	if !d.workersKnown {
-		d.unknown("the registry does not answer: who works, and what is paused and limited", NoWorker, Stalled, NotPulled, UnclaimedInHand, PausedLong, QuotaIdle, Stuck, Rebuilt, Clock, Versions, StatsGap, DrainLong)
+		d.unknown("the registry does not answer: who works, and what is paused and limited", NoWorker, Stalled, NotPulled, UnclaimedInHand, PausedLong, QuotaIdle, Stuck, Rebuilt, Clock, Versions, StatsGap, DrainLong, Unserved)
 	}
 	d.countsKnown = !d.counted.until.IsZero() && d.at().Sub(d.counted.until) <= gapAfter
 	byCounts := []Code{Stalled, Dying, Failing, Lost, ScheduleLate}

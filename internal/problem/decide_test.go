@@ -259,6 +259,13 @@ func TestWorkersAndBroker(t *testing.T) {
 			s.runs(2 * time.Minute)
 			s.worker.State, s.worker.DrainingSince = registry.Draining, ago(59*time.Second)
 		}, ""},
+		{"P21", unserved(31*time.Second, 7), "P21 crm, 31s"},
+		{"P21 for a moment", unserved(29*time.Second, 7), ""},
+		{"P21 nothing waits", unserved(time.Hour, 0), ""},
+		{"P21 served", func(s *scene) {
+			unserved(time.Hour, 7)(s)
+			s.Snapshot.Pipelines[0].Processes = []view.PipelineProcess{{Worker: "crm-1"}}
+		}, ""},
 		{"P20 nothing is left", func(s *scene) { s.worker.State, s.worker.DrainingSince = registry.Draining, ago(time.Hour) }, ""},
 	})
 }
@@ -361,8 +368,15 @@ func TestKinds(t *testing.T) {
 	}
 	want := "P01 no_worker error\nP02 stalled error\nP03 not_pulled error\nP04 late warning\nP05 dying warning\nP06 failing warning\nP07 unclaimed_in_hand warning\n" +
 		"P08 lost warning\nP09 paused_long notice\nP10 quota_idle warning\nP11 schedule_late error\nP12 stuck warning\nP13 rebuilt warning\nP14 clock warning\n" +
-		"P15 leaderless error\nP16 lagging warning\nP17 disk warning\nP18 versions notice\nP19 stats_gap notice\nP20 drain_long warning"
+		"P15 leaderless error\nP16 lagging warning\nP17 disk warning\nP18 versions notice\nP19 stats_gap notice\nP20 drain_long warning\nP21 unserved error"
 	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// unserved has a pipeline that no process serves.
+func unserved(since time.Duration, lag int64) func(*scene) {
+	return func(s *scene) {
+		s.Snapshot.Pipelines = []view.Pipeline{{Name: "crm", Stream: "CHANGES", Consumer: "g", Lag: &lag, LastActive: ago(since)}}
 	}
 }

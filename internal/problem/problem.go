@@ -31,6 +31,7 @@ const (
 	Versions        Code = "versions"
 	StatsGap        Code = "stats_gap"
 	DrainLong       Code = "drain_long"
+	Unserved        Code = "unserved"
 )
 
 // A Level says how bad a problem is.
@@ -77,6 +78,7 @@ func Kinds() []Kind {
 		{"P18", Versions, Notice, "workers are of versions that differ in what they know, or the server is too old"},
 		{"P19", StatsGap, Notice, "statistics have not been summed up for three minutes"},
 		{"P20", DrainLong, Warning, "a worker drains for longer than it is to"},
+		{"P21", Unserved, Error, "messages of a stream wait for a pipeline, and no process serves it"},
 	}
 }
 

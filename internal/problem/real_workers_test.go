@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/natstest"
@@ -66,6 +67,18 @@ func faultsOfWorkers() []fault {
 			s.must(s.registry.Drain(s.Context(), s.worker))
 			time.Sleep(time.Minute)
 		}, "drain_long WORKER: worker WORKER: it drains, has 1 job in hand"},
+		{"P21", func(s *site) {
+			s.hire(ends)
+			js := s.js.JetStream()
+			_, err := js.CreateStream(s.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.*"}})
+			s.must(err)
+			_, err = js.CreateConsumer(s.Context(), "ORDERS", jetstream.ConsumerConfig{Durable: "warehouse"})
+			s.must(err)
+			s.write("pipe.1", registry.KnownPipeline{Name: "books", Stream: "ORDERS", Consumer: "warehouse"}, time.Hour)
+			time.Sleep(time.Minute)
+			_, err = js.Publish(s.Context(), "orders.eu", nil)
+			s.must(err)
+		}, "unserved books: pipeline books: no process serves it, and 1 message waits in stream ORDERS"},
 	}
 }
 

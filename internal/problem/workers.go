@@ -52,6 +52,9 @@ func (d *decision) workers() {
 		}
 		d.drainLong(n)
 	}
+	for i := range d.Snapshot.Pipelines {
+		d.unserved(&d.Snapshot.Pipelines[i])
+	}
 	d.versions()
 	d.statsGap()
 	for i := range d.Snapshot.Queues {
@@ -81,6 +84,22 @@ func (d *decision) drainLong(n *registry.Node) {
 		code: DrainLong, subject: n.ID, since: n.DrainingSince, lasts: timeout + drainGrace, about: "worker " + n.ID,
 		is:     fmt.Sprintf("it drains, has %s in hand, and waits %s for them when it stops", jobs(int64(inHand)), short(timeout)),
 		advice: command("see what it runs", "millhand running worker:%s", n.ID),
+	})
+}
+
+// unserved is P21. A process that is started again is there within seconds.
+func (d *decision) unserved(p *view.Pipeline) {
+	if !p.Unserved() || p.Lag == nil || *p.Lag == 0 {
+		return
+	}
+	waiting := count(int(*p.Lag), "message waits", "messages wait")
+	if p.LagAbout {
+		waiting = "about " + waiting
+	}
+	d.say(sign{
+		code: Unserved, subject: p.Name, since: p.LastActive, lasts: noWorkerAfter, about: "pipeline " + p.Name,
+		is:     fmt.Sprintf("no process serves it, and %s in stream %s", waiting, p.Stream),
+		advice: &Advice{Text: "start a process with it, or remove " + p.Position()},
 	})
 }
 

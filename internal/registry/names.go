@@ -35,6 +35,7 @@ const (
 	flowKeys   = "workflow"
 	ownKeys    = "own"  // of pipelines: who has a partition
 	wantKeys   = "want" // and who wants some
+	pipeKeys   = "pipe" // that there are
 	limitToken = "_limit"
 	manyToken  = "_many" // in the place of a type: an order for all jobs that match
 	lostToken  = "_lost" // in the place of a node: who has what was granted in a bucket that was lost

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -65,7 +66,13 @@ func (s *Store) tryReader(ctx context.Context, r Reader, snapshot func() Node) e
 	if err := first.present(ctx); err != nil {
 		return err
 	}
-	return agent.Run(ctx)
+	remembering, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { s.remember(remembering, r) })
+	err = agent.Run(ctx)
+	stop()
+	beside.Wait()
+	return err
 }
 
 func (r *Reader) node(started time.Time) Node {

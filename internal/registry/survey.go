@@ -14,6 +14,7 @@ type Survey struct {
 	Paused      map[string]Pause  // queues
 	PausedTypes map[string]Pause  // types that are paused in a queue, by [LoadOf]
 	Keys        map[string]string // whose limits a type shares, by type
+	Known       []KnownPipeline   // pipelines that read streams, which may have no process
 }
 
 // Survey reads the registry with one request, or a few where it has more than a thousand keys. It
@@ -29,7 +30,7 @@ func (s *Store) Survey(ctx context.Context) (Survey, error) {
 
 // surveyed are the keys of a survey.
 func surveyed() []string {
-	return []string{nodeKeys + ".*", keyKeys + ".*", pauseKeys + ".>", grantKeys + ".>", rateKeys + ".>"}
+	return []string{nodeKeys + ".*", keyKeys + ".*", pauseKeys + ".>", grantKeys + ".>", rateKeys + ".>", pipeKeys + ".*"}
 }
 
 func surveyOf(entries []stream.Entry) Survey {
@@ -41,6 +42,7 @@ func surveyOf(entries []stream.Entry) Survey {
 			v.Nodes = append(v.Nodes, n)
 		}
 	}
+	v.Known = knownOf(entries)
 	v.Paused, v.PausedTypes = pausedOf(entries)
 	for _, e := range entries {
 		if typ, key, ok := parseKey(e); ok {

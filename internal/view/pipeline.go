@@ -22,8 +22,15 @@ type Pipeline struct {
 	Lag    *int64   `json:"lag,omitempty"`
 	LagAge *float64 `json:"lag_s,omitempty"`
 
+	// LagAbout is set if Lag is an estimate: what was stored since the last message that a group without a process has
+	// settled.
+	LagAbout bool `json:"lag_about,omitempty"`
+
+	// LastActive is when a pipeline that no process serves last did something, as far as the broker knows.
+	LastActive time.Time `json:"last_active,omitzero"`
+
 	Partitions []OwnedPartition  `json:"partitions,omitempty"` // all there are, by number
-	Processes  []PipelineProcess `json:"processes"`            // sorted by worker
+	Processes  []PipelineProcess `json:"processes"`            // sorted by worker; none: nobody serves it
 }
 
 // An OwnedPartition is a partition, and who has it.
@@ -99,10 +106,12 @@ func pipelinesOf(workers, readers []registry.Node) (all []Pipeline) {
 		slices.SortFunc(p.Processes, func(a, b PipelineProcess) int { return cmp.Compare(a.Worker, b.Worker) })
 		all = append(all, *p)
 	}
-	slices.SortFunc(all, func(a, b Pipeline) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Consumer, b.Consumer))
-	})
+	slices.SortFunc(all, comparePipelines)
 	return all
+}
+
+func comparePipelines(a, b Pipeline) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Consumer, b.Consumer))
 }
 
 // alsoReads reports whether a worker's pipeline takes jobs beside a stream, where it is shown already.

@@ -34,8 +34,9 @@ type View struct {
 	cfg    Config
 	flight singleflight.Group
 
-	oldest oldestKnown
-	counts countedKnown
+	oldest   oldestKnown
+	counts   countedKnown
+	unserved unservedKnown
 
 	mu   sync.Mutex
 	last *Snapshot
@@ -99,6 +100,7 @@ func (v *View) take(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s := f.snapshot()
+	v.addUnserved(ctx, s, f.registry.Unserved())
 	v.countRest(ctx, s)
 	v.findOldest(ctx, s) // of types that were counted, too
 	s.Namespace, s.Server = v.cfg.Client.Namespace(), v.server()

@@ -151,9 +151,22 @@ func TestSharedIsShown(t *testing.T) {
 		if handled.Load() != 5 {
 			t.Errorf("%d handled", handled.Load())
 		}
+		unserved := func() []registry.KnownPipeline {
+			v, err := store.Survey(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v.Unserved()
+		}
+		if all := unserved(); len(all) > 0 {
+			t.Errorf("unserved %+v", all)
+		}
 		r.drain(t, 10*time.Second)
 		if all := s.readers(store); len(all) > 0 {
 			t.Errorf("readers %+v", all)
+		}
+		if all := unserved(); len(all) != 1 || all[0].Name != "warehouse" || all[0].Stream != "S" || all[0].Consumer != "d" || all[0].Of != 0 {
+			t.Errorf("unserved %+v", all)
 		}
 	})
 }
