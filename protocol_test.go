@@ -19,9 +19,10 @@ import (
 	"github.com/millhand/millhand"
 	"github.com/millhand/millhand/internal/modeltest"
 	"github.com/millhand/millhand/internal/natstest"
+	"github.com/millhand/millhand/pipeline"
 )
 
-// The protocol of a job's life, by whole workers over one broker, while workers crash
+// The protocol of a job's life, by whole workers and pipelines of jobs over one broker, while they crash
 // between any two writes, freeze past their leases and wake, lose their connection and
 // drain, and the broker restarts. The model is short, since it knows no protocol: it
 // remembers which enqueues were accepted and which handlers run, and at the end it reads
@@ -39,6 +40,7 @@ import (
 //	P5  the lives of an id follow each other
 //	P6  all that within a few leases of the last disturbance
 //	P7  an attempt is counted for an error and nothing else; who only drains loses nothing
+//	P8  each job that a pipeline was given is settled once, whatever its functions and its acker do
 
 const (
 	lease       = 6 * time.Second
@@ -68,8 +70,9 @@ type world struct {
 
 // A step is what one run of a job does: it takes a while and ends in a way.
 type step struct {
-	took time.Duration
-	end  string
+	took   time.Duration
+	end    string
+	bundle bool // in a batch, where jobs go through a pipeline
 }
 
 // run is a handler that has not returned.
@@ -79,12 +82,13 @@ type run struct {
 	began   time.Time
 }
 
-// process is a worker with what makes it a process of its own: a connection, and an end.
+// process is a worker, or a pipeline of jobs, with what makes it a process of its own: a connection, and an end.
 type process struct {
 	name   string
 	link   *natstest.Link
 	nc     *nats.Conn
-	worker *millhand.Worker
+	worker *millhand.Worker // nil: it has a pipeline
+	jobs   *audited         // of its pipeline
 	cancel context.CancelFunc
 	ended  chan error
 	dead   bool // by crash: what its goroutines still do, nobody sees
@@ -106,57 +110,48 @@ func newWorld(t *rapid.T, server *natstest.Server) *world {
 	return w
 }
 
-func (w *world) start() {
+// start starts a process, which lives by the run that of makes.
+func (w *world) start(of func(p *process) (run func(context.Context) error, err error)) {
 	p := &process{name: fmt.Sprintf("w%d", len(w.workers)+len(w.retired)), link: w.server.Link(), ended: make(chan error, 1)}
 	p.nc = p.link.Connect(w)
-	mux := millhand.NewMux()
-	mux.HandleFunc("t", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return w.handle(ctx, p, j) },
-		millhand.TypeConfig{MaxAttempts: maxAttempts, Backoff: millhand.Backoff{Initial: time.Second, Jitter: -1}})
-	var err error
-	p.worker, err = millhand.NewWorker(p.nc, millhand.WorkerConfig{
-		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)},
-		Mux:    mux, Name: p.name, Concurrency: 2, AckWait: lease, DrainTimeout: 4 * time.Second,
-	})
+	run, err := of(p)
 	if err != nil {
 		w.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	go func() { p.ended <- p.worker.Run(ctx) }()
+	go func() { p.ended <- run(ctx) }()
 	w.workers = append(w.workers, p)
+}
+
+// protocolType is that of all jobs.
+func protocolType() millhand.TypeConfig {
+	return millhand.TypeConfig{MaxAttempts: maxAttempts, Backoff: millhand.Backoff{Initial: time.Second, Jitter: -1}}
+}
+
+func (w *world) newWorker(p *process) (run func(context.Context) error, err error) {
+	mux := millhand.NewMux()
+	mux.HandleFunc("t", func(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, error) { return w.handle(ctx, p, j) }, protocolType())
+	p.worker, err = millhand.NewWorker(p.nc, millhand.WorkerConfig{
+		Config: millhand.Config{Logger: slog.New(slog.DiscardHandler)},
+		Mux:    mux, Name: p.name, Concurrency: 2, AckWait: lease, DrainTimeout: 4 * time.Second,
+	})
+	return p.worker.Run, err
 }
 
 // handle is the handler of all jobs: it does as the job's plan says for this run.
 func (w *world) handle(ctx context.Context, p *process, j *millhand.Job[millhand.Raw]) ([]byte, error) {
-	r := &run{process: p, job: j, began: time.Now()}
-	s := w.began(r)
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.runs, r)
-	}()
-	timer := time.NewTimer(s.took)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	switch s.end {
-	case "fail":
-		return nil, errors.New("boom")
-	case "panic":
-		panic("boom")
-	case "give up":
-		return nil, millhand.Permanent(errors.New("no"))
-	case "snooze":
-		return nil, millhand.Snooze(2 * time.Second)
+	r := w.began(p, j)
+	defer w.left(r)
+	if err := w.next(j.Life).do(ctx); err != nil {
+		return nil, err
 	}
 	return []byte(`"done"`), nil
 }
 
 // began notes a run that starts, and what it breaks.
-func (w *world) began(r *run) step {
+func (w *world) began(p *process, j *millhand.Job[millhand.Raw]) *run {
+	r := &run{process: p, job: j, began: time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !r.process.dead {
@@ -171,11 +166,24 @@ func (w *world) began(r *run) step {
 		}
 	}
 	w.runs[r] = true
-	plan := w.plans[r.job.Life]
+	return r
+}
+
+func (w *world) left(r *run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.runs, r)
+}
+
+// next is what the next run of a life does.
+func (w *world) next(life string) step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	plan := w.plans[life]
 	if len(plan) == 0 {
 		return step{took: 100 * time.Millisecond}
 	}
-	w.plans[r.job.Life] = plan[1:]
+	w.plans[life] = plan[1:]
 	return plan[0]
 }
 
@@ -265,8 +273,9 @@ func TestProtocol(t *testing.T) {
 		w := newWorld(t, server)
 		plan := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			return step{
-				took: rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 2 * time.Second, 15 * time.Second}).Draw(t, "took"),
-				end:  rapid.SampledFrom([]string{"succeed", "fail", "fail", "panic", "give up", "snooze"}).Draw(t, "end"),
+				took:   rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 2 * time.Second, 15 * time.Second}).Draw(t, "took"),
+				end:    rapid.SampledFrom([]string{"succeed", "fail", "fail", "panic", "exit", "give up", "snooze", "hand back", "acknowledge"}).Draw(t, "end"),
+				bundle: rapid.Bool().Draw(t, "in a batch"),
 			}
 		}), 0, 4)
 		ids := rapid.SampledFrom([]string{"a", "b", "c"})
@@ -279,7 +288,14 @@ func TestProtocol(t *testing.T) {
 		pass := func(t *rapid.T) {
 			time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, 300 * time.Millisecond, 2 * time.Second, 9 * time.Second}).Draw(t, "time"))
 		}
-		w.start()
+		start := func(t *rapid.T) {
+			if rapid.Bool().Draw(t, "with a pipeline") {
+				w.start(w.newPipeline(t))
+			} else {
+				w.start(w.newWorker)
+			}
+		}
+		start(t)
 		time.Sleep(time.Second)
 		steps := modeltest.Steps{
 			"enqueue": func(t *rapid.T) { w.enqueue(ids.Draw(t, "id"), plan.Draw(t, "plan")) },
@@ -288,12 +304,12 @@ func TestProtocol(t *testing.T) {
 				if len(w.workers) == maxWorkers {
 					t.Skip("enough")
 				}
-				w.start()
+				start(t)
 			},
 			"worker drains": func(t *rapid.T) {
 				p := some(t)
 				w.retire(p)
-				if rapid.Bool().Draw(t, "and hands back at once") {
+				if rapid.Bool().Draw(t, "and hands back at once") && p.worker != nil {
 					p.worker.StopNow()
 				}
 			},
@@ -336,7 +352,7 @@ func (w *world) calmDown() {
 			p.link.Up()
 		}
 	}
-	w.start()
+	w.start(w.newWorker)
 	began := time.Now()
 	for time.Sleep(time.Second); w.queued() > 0; time.Sleep(time.Second) {
 		if time.Since(began) > patience {
@@ -347,8 +363,11 @@ func (w *world) calmDown() {
 		w.retire(p)
 	}
 	for _, p := range w.retired {
-		if err := <-p.ended; err != nil && !p.dead && !errors.Is(err, millhand.ErrDrainTimeout) {
+		if err := <-p.ended; err != nil && !p.dead && !errors.Is(err, millhand.ErrDrainTimeout) && !errors.Is(err, pipeline.ErrDrainTimeout) {
 			w.Errorf("worker %s: %v", p.name, err)
+		}
+		if p.jobs != nil {
+			p.jobs.check(w)
 		}
 	}
 }
