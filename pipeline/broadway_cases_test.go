@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -22,6 +23,9 @@ type conformance struct {
 	Setup                           map[string]json.RawMessage
 	Steps                           []string
 	Expect                          map[string]json.RawMessage
+
+	Area, Legend, Note, Go string // for people
+	Source                 []string
 }
 
 // scripts are for what is not seen in the log of one pipeline, by what such a case expects or does. All
@@ -86,8 +90,13 @@ func readCases(t *testing.T) (all []conformance) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var area struct{ Cases []conformance }
-		if err := json.Unmarshal(data, &area); err != nil || len(area.Cases) == 0 {
+		var area struct {
+			Area  string
+			Cases []conformance
+		}
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.DisallowUnknownFields() // which would be something that nobody looks at
+		if err := dec.Decode(&area); err != nil || len(area.Cases) == 0 {
 			t.Fatalf("%s has %d cases, %v", file, len(area.Cases), err)
 		}
 		all = append(all, area.Cases...)
@@ -96,6 +105,9 @@ func readCases(t *testing.T) (all []conformance) {
 }
 
 func (s *scene) enact() {
+	if !slices.Contains([]string{"carry", "adapt", "avoid"}, s.Verdict) || !slices.Contains([]string{"exact", "set", "invariant", "timing"}, s.Determinism) {
+		s.Fatalf("%s: unknown verdict %q or determinism %q", s.ID, s.Verdict, s.Determinism)
+	}
 	for _, x := range scripts {
 		_, expects := s.Expect[x.expects]
 		_, setup := s.Setup[x.setup]
