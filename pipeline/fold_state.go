@@ -27,7 +27,7 @@ func (f *folding[K, V, A]) Begin(life context.Context, n int, state []byte) erro
 	p.life = life
 	if state != nil {
 		var st foldState[K, V, A]
-		err := json.Unmarshal(state, &st)
+		err := contained(func() error { return json.Unmarshal(state, &st) })
 		if err == nil {
 			err = p.op.Restore(st.Open)
 		}
@@ -68,7 +68,10 @@ func (f *folding[K, V, A]) Checkpoint(n int, seq uint64) (state []byte, changed 
 	for _, w := range p.windows {
 		w.Value.of = w.value
 	}
-	state, err = json.Marshal(foldState[K, V, A]{UpTo: p.upTo, Holes: p.holes, Open: p.op.State(), Windows: p.windows})
+	err = contained(func() (err error) {
+		state, err = json.Marshal(foldState[K, V, A]{UpTo: p.upTo, Holes: p.holes, Open: p.op.State(), Windows: p.windows})
+		return err
+	})
 	if err != nil {
 		return nil, false, nil, fmt.Errorf("pipeline: state of fold %s: %w", f.config.Name, err)
 	}
@@ -134,7 +137,7 @@ func encodeValue[A any](v A) ([]byte, error) {
 	if !ok {
 		appender, ok = any(&v).(encoding.BinaryAppender)
 	}
-	if !ok || reflect.ValueOf(appender).IsNil() {
+	if !ok || isNil(reflect.ValueOf(appender)) {
 		return []byte("null"), nil
 	}
 	b, err := appender.AppendBinary(nil)
@@ -142,6 +145,14 @@ func encodeValue[A any](v A) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(b)
+}
+
+func isNil(v reflect.Value) bool {
+	switch v.Kind() { //nolint:exhaustive // others are not nil
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Func:
+		return v.IsNil()
+	}
+	return false
 }
 
 func decodeValue[A any](b []byte) (v A, err error) {
@@ -171,11 +182,14 @@ func copied[A any](v A) A {
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
 		return v
 	}
-	b, err := encodeValue(v)
-	if err != nil {
-		return v
-	}
-	c, err := decodeValue[A](b)
+	var c A
+	err := contained(func() error {
+		b, err := encodeValue(v)
+		if err == nil {
+			c, err = decodeValue[A](b)
+		}
+		return err
+	})
 	if err != nil {
 		return v
 	}

@@ -2,7 +2,9 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,5 +79,28 @@ func TestProgressBeginsWithManyRanges(t *testing.T) {
 	next.settle(1)
 	if next.full() || next.seq != 1 {
 		t.Errorf("it is at %d, and full: %t", next.seq, next.full())
+	}
+}
+
+// fixed is a fold that always knows the same.
+type fixed []byte
+
+func (fixed) StateName() string                        { return "minutes" }
+func (fixed) Begin(context.Context, int, []byte) error { return nil }
+func (f fixed) Checkpoint(int, uint64) (state []byte, changed bool, kept func(), err error) {
+	return f, true, func() {}, nil
+}
+
+// The error of a state that is too large says whose it is, and what to do.
+func TestStateThatIsTooLarge(t *testing.T) {
+	s := states{encoded: map[string][]byte{}, fresh: map[string]bool{}}
+	_, err := s.take([]pipeline.Checkpointed{make(fixed, maxState+1<<20)}, 3, 1)
+	for _, want := range []string{"fold minutes", "65 MiB", "64 MiB", "AppendBinary", "windows", "stream.Regroup"} {
+		if !errors.Is(err, ErrStateTooLarge) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, without %q", err, want)
+		}
+	}
+	if changed, err := s.take([]pipeline.Checkpointed{make(fixed, maxState)}, 3, 1); err != nil || !changed {
+		t.Errorf("of as much as may be: %t, %v", changed, err)
 	}
 }

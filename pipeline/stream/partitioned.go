@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,9 @@ func Partitioned(cfg jetstream.StreamConfig, n, wildcard int) (jetstream.StreamC
 // madePartitions is what the broker's transform of subjects has of how many partitions it makes.
 var madePartitions = regexp.MustCompile(`\{\{\s*[Pp]artition\s*\(\s*(\d+)`)
 
+// manyTokens are the functions of transforms that make any number of tokens.
+var manyTokens = regexp.MustCompile(`(?i)\{\{\s*(split|slice)`)
+
 // fits returns what keeps a stream from being read in order.
 func (c *OrderedConfig) fits(of *jetstream.StreamConfig) error {
 	if of.Retention == jetstream.WorkQueuePolicy {
@@ -60,15 +64,56 @@ func (c *OrderedConfig) fits(of *jetstream.StreamConfig) error {
 	if of.SubjectTransform == nil || !strings.Contains(c.Subject, partitionToken) {
 		return nil
 	}
-	made := madePartitions.FindStringSubmatch(of.SubjectTransform.Destination)
+	return c.fitsTransform(of.Name, of.SubjectTransform.Destination)
+}
+
+// fitsTransform returns what keeps the partitions from being read that the broker makes.
+func (c *OrderedConfig) fitsTransform(stream, to string) error {
+	made := madePartitions.FindStringSubmatch(to)
 	if made == nil {
 		return nil // somebody else puts the numbers there
 	}
 	if n, err := strconv.Atoi(made[1]); err == nil && n > c.Partitions {
-		return fmt.Errorf("%w: stream %s has %d partitions (%s), and Partitions is %d: nobody would read the others",
-			ErrInvalid, of.Name, n, of.SubjectTransform.Destination, c.Partitions)
+		return fmt.Errorf("%w: stream %s has %d partitions (%s), and Partitions is %d: nobody would read the others; set Partitions to %d",
+			ErrInvalid, stream, n, to, c.Partitions, n)
 	}
-	return nil
+	tokens := strings.Split(to, ".")
+	at := slices.IndexFunc(tokens, madePartitions.MatchString)
+	if slices.ContainsFunc(tokens[:at], manyTokens.MatchString) {
+		return nil // where it is depends on the message
+	}
+	want := strings.Split(c.Subject, ".")
+	for i, token := range want[:min(len(want), at+1)] {
+		made := tokens[i]
+		switch {
+		case token == ">", i == at && token == partitionToken:
+			return nil
+		case token == "*" || i < at && strings.HasPrefix(made, "{{"):
+		case token != made:
+			return c.misplaced(stream, to)
+		}
+	}
+	return c.misplaced(stream, to)
+}
+
+// misplaced is the error of a Subject that no partition of the broker has.
+func (c *OrderedConfig) misplaced(stream, to string) error {
+	return fmt.Errorf("%w: stream %s stores its messages as %s, and Subject is %q: write %s where the broker puts the partition, such as %q",
+		ErrInvalid, stream, to, c.Subject, partitionToken, example(to))
+}
+
+// example is the Subject of partitions that are made so.
+func example(to string) string {
+	tokens := strings.Split(to, ".")
+	for i, token := range tokens {
+		switch {
+		case madePartitions.MatchString(token):
+			tokens[i] = partitionToken
+		case strings.HasPrefix(token, "{{"):
+			tokens[i] = "*"
+		}
+	}
+	return strings.Join(tokens, ".")
 }
 
 // ResetGroup has a group go on at a sequence of its stream, in all partitions, whatever it has handled, and

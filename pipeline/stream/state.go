@@ -14,8 +14,9 @@ import (
 	"github.com/millhand/millhand/pipeline"
 )
 
-// ErrStateTooLarge is what Run returns if what a fold knows of one partition is more than 64 MiB: more
-// partitions, or fewer keys, make it smaller.
+// ErrStateTooLarge is what Run returns if what a fold knows of one partition is more than 64 MiB. What was kept before
+// stays: a program whose accumulators are encoded smaller, or whose windows are shorter, goes on from there. More
+// partitions make the state of each smaller, too, but [Regroup] has folds begin anew.
 var ErrStateTooLarge = errors.New("pipeline/stream: the state of a fold is too large")
 
 const (
@@ -51,7 +52,8 @@ func (s *states) take(folds []pipeline.Checkpointed, partition int, seq uint64) 
 			continue
 		}
 		if len(body) > maxState {
-			return false, fmt.Errorf("%w: %d MiB of fold %s", ErrStateTooLarge, len(body)>>20, f.StateName())
+			return false, fmt.Errorf("%w: fold %s knows %d MiB of it, and %d MiB are the most: encode its accumulators smaller (AppendBinary), have fewer keys or shorter windows, or begin a group with more Partitions (stream.Regroup), in which folds begin anew",
+				ErrStateTooLarge, f.StateName(), len(body)>>20, maxState>>20)
 		}
 		s.encoded[f.StateName()], s.fresh[f.StateName()] = body, true
 		s.kept = append(s.kept, kept)
