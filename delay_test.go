@@ -44,7 +44,7 @@ func TestWaitsBeyondTheEndOfTime(t *testing.T) {
 				if name == "steep backoff" {
 					most = 2 // the first delay is a second
 				}
-				time.Sleep(10 * time.Minute)
+				time.Sleep(3 * time.Minute)
 				if n := runs.Load(); n != most {
 					t.Errorf("it ran %d times", n)
 				}
@@ -97,7 +97,7 @@ func TestStartedJobsDoNotExpire(t *testing.T) {
 					link.Cut()
 				}
 				start(t, s.Connect(t), cfg())
-				time.Sleep(10 * time.Minute)
+				time.Sleep(4 * time.Minute)
 				info, err := c.Get(t.Context(), millhand.Ref{Type: "email", ID: "a"})
 				if err != nil || info.State != millhand.Succeeded {
 					t.Errorf("the job is %s (%s), %v, after %d runs", info.State, info.Reason, err, runs.Load())

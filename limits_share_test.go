@@ -12,6 +12,7 @@ import (
 // Workers without jobs do not sit on the permits that another needs, of a key that types of
 // different workers share.
 func TestQuotaIsWithThoseWhoHaveJobs(t *testing.T) {
+	measured(t)
 	for _, limit := range []int{1, 2, 10} {
 		t.Run(strconv.Itoa(limit), func(t *testing.T) {
 			natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
@@ -57,6 +58,7 @@ func TestLastPermitGoesRound(t *testing.T) {
 // waits for the other's while another does the reverse. Of one permit, some time is lost when
 // both are passed on.
 func TestTwoLimitsDoNotBlockEachOther(t *testing.T) {
+	measured(t)
 	tests := []struct {
 		name     string
 		typ, key int // limits
@@ -103,6 +105,7 @@ func TestTwoLimitsDoNotBlockEachOther(t *testing.T) {
 // has work for as long: it starts as soon as two jobs' time has passed at most, and has its share
 // of the slots from then on.
 func TestLimitedTypeBesideABusyOne(t *testing.T) {
+	measured(t)
 	tests := []struct {
 		name                        string
 		workers, concurrency, limit int

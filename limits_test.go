@@ -29,6 +29,15 @@ type mill struct {
 	starts  map[string][]time.Time
 }
 
+// measured leaves a test out of a short run that is about how many jobs run at once: other tests run the same code, with
+// fewer jobs.
+func measured(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("measures what many jobs use of a quota")
+	}
+}
+
 func newMill(t *testing.T, s *natstest.Server) *mill {
 	t.Helper()
 	return &mill{
@@ -197,6 +206,7 @@ func TestQuotaIsUsed(t *testing.T) {
 // A worker that joins has its share within two seconds; the permits of one that vanishes
 // are the others' when its grant has expired.
 func TestQuotaIsShared(t *testing.T) {
+	measured(t)
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		const limit = 12
 		m := newMill(t, s)
@@ -225,6 +235,7 @@ func TestQuotaIsShared(t *testing.T) {
 
 // A limit goes up and down while jobs run, and holds within a second.
 func TestQuotaChanges(t *testing.T) {
+	measured(t)
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		m := newMill(t, s)
 		m.enqueue(t, 18_000, "import")
