@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
+
+	"github.com/millhand/millhand/pipeline"
 )
 
 // ErrCrashed is what a message has failed with that was delivered more often than Attempts says, and that
@@ -75,7 +78,7 @@ func reason(err error) (Reason, bool) {
 // bury calls a DeadFunc until it takes the message. It gives up when ctx ends, or when over does.
 func bury(ctx context.Context, over <-chan struct{}, log *slog.Logger, dead DeadFunc, d *Dead) error {
 	for pause := reopenPause; ; pause = min(2*pause, buryPauseMax) {
-		err := caught(func() error { return dead(ctx, d) })
+		err := contained(func() error { return dead(ctx, d) })
 		if err == nil {
 			return nil
 		}
@@ -95,6 +98,15 @@ func bury(ctx context.Context, over <-chan struct{}, log *slog.Logger, dead Dead
 }
 
 const buryPauseMax = 10 * time.Second
+
+// contained is caught of what is called rarely, and may end its goroutine: it gives f one of its own.
+func contained(f func() error) error {
+	err := pipeline.ErrExited
+	var call sync.WaitGroup
+	call.Go(func() { err = caught(f) })
+	call.Wait()
+	return err
+}
 
 // caught calls f and returns its panic as an error.
 func caught(f func() error) (err error) {

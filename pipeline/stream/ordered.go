@@ -100,6 +100,8 @@ type ordered struct {
 	mine   map[int]*partition // by number
 	budget budget
 	full   bool // nothing comes until something is settled
+
+	undecoded []*placed // were handed out, and have not come, since the decoder has ended the goroutine
 }
 
 // NewOrdered returns a source of messages in the order of their stream, of partitions that all processes with
@@ -240,7 +242,7 @@ func (o *ordered) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.end()
-	o.owned, o.isOver, o.over = nil, false, make(chan struct{})
+	o.owned, o.undecoded, o.isOver, o.over = nil, nil, false, make(chan struct{})
 	o.folds, o.mine = nil, map[int]*partition{}
 	o.budget.used, o.full = amount{}, false
 }
@@ -316,12 +318,8 @@ func (o *Ordered[T]) Release(context.Context) {
 // Pull waits for messages. The pipeline calls it.
 func (o *Ordered[T]) Pull(ctx context.Context, n int, out []pipeline.Delivery[T]) ([]pipeline.Delivery[T], error) {
 	for {
-		taken := o.take(n)
-		for _, p := range taken {
-			out = append(out, o.delivery(p))
-		}
-		if len(taken) > 0 {
-			return out, nil
+		if taken := o.take(n); len(taken) > 0 {
+			return o.deliveries(taken, out), nil
 		}
 		select {
 		case <-o.came:
@@ -335,6 +333,10 @@ func (o *Ordered[T]) Pull(ctx context.Context, n int, out []pipeline.Delivery[T]
 func (o *ordered) take(n int) (taken []*placed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if k := min(n, len(o.undecoded)); k > 0 {
+		taken, o.undecoded = o.undecoded[:k:k], o.undecoded[k:]
+		return taken
+	}
 	for i, p := range o.owned {
 		left := len(o.owned) - i
 		taken = p.handOut(taken, (n-len(taken)+left-1)/left)
@@ -351,10 +353,30 @@ func (o *ordered) take(n int) (taken []*placed) {
 	return taken
 }
 
+// deliveries decodes messages. If the decoder ends the goroutine the next call has them.
+func (o *Ordered[T]) deliveries(taken []*placed, out []pipeline.Delivery[T]) []pipeline.Delivery[T] {
+	next := 0
+	defer func() {
+		if next < len(taken) {
+			taken[next].exited = true
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.undecoded = append(taken, o.undecoded...)
+		}
+	}()
+	for ; next < len(taken); next++ {
+		out = append(out, o.delivery(taken[next]))
+	}
+	return out
+}
+
 // delivery decodes a message.
 func (o *Ordered[T]) delivery(m *placed) pipeline.Delivery[T] {
 	d := pipeline.Delivery[T]{Key: m.of.key, At: m.Time, Attempt: 1, Acker: &o.ordered, Ref: m, Context: m.of.lease}
-	err := caught(func() (err error) { d.Value, err = o.decode(m.Message); return err })
+	err := pipeline.ErrExited
+	if !m.exited {
+		err = caught(func() (err error) { d.Value, err = o.decode(m.Message); return err })
+	}
 	if err != nil {
 		d.Err = &DecodeError{Stream: o.cfg.Stream, Seq: m.Seq, Subject: m.Subject, Err: err}
 	}
@@ -367,6 +389,7 @@ type placed struct {
 	of      *partition
 	size    int  // bytes of it, with its subjects and headers
 	settled bool // under the mutex of the source
+	exited  bool // the decoder has ended its goroutine over it
 }
 
 func (m *placed) amount() amount { return amount{1, m.size} }

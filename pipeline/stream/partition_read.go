@@ -12,6 +12,7 @@ import (
 
 	"github.com/millhand/millhand/internal/hash"
 	internal "github.com/millhand/millhand/internal/stream"
+	"github.com/millhand/millhand/pipeline"
 )
 
 // readAll reads what is stored, from behind the cursor on.
@@ -176,9 +177,16 @@ func (p *partition) has(m *Message) (is bool, err error) {
 	if by == nil {
 		return true, nil
 	}
+	returned := false
+	defer func() {
+		if !returned { // nor will anything more be read on this goroutine
+			p.group.fail(fmt.Errorf("%s: message %d: PartitionBy: %w", p.group.name(p.n), m.Seq, pipeline.ErrExited))
+		}
+	}()
 	err = caught(func() error {
 		is = hash.Partition(by(*m), p.group.cfg.Partitions) == p.n
 		return nil
 	})
+	returned = true
 	return is, err
 }

@@ -21,6 +21,7 @@ type held struct {
 	attempt int
 	reply   string
 	lease   lease
+	exited  bool // the decoder has ended its goroutine over it
 
 	// Of renewals.
 	kept       bool
@@ -172,7 +173,7 @@ func (s *shared) delay(attempt int, err error) (d time.Duration) {
 	if l, ok := errors.AsType[later](err); ok {
 		return l.RetryAfter()
 	}
-	if err := caught(func() error { d = s.cfg.Backoff(attempt); return nil }); err != nil {
+	if err := contained(func() error { d = s.cfg.Backoff(attempt); return nil }); err != nil {
 		s.log.Error("a Backoff failed: the default is taken", slog.Any("err", err))
 		return backoff(attempt)
 	}

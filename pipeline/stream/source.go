@@ -260,12 +260,8 @@ func (s *shared) take(ms []*nats.Msg, sent time.Time) {
 // Pull waits for messages. The pipeline calls it.
 func (s *Source[T]) Pull(ctx context.Context, n int, out []pipeline.Delivery[T]) ([]pipeline.Delivery[T], error) {
 	for {
-		taken := s.pull(n)
-		for _, h := range taken {
-			out = append(out, s.delivery(h))
-		}
-		if len(taken) > 0 {
-			return out, nil
+		if taken := s.pull(n); len(taken) > 0 {
+			return s.deliveries(taken, out), nil
 		}
 		select {
 		case <-s.came:
@@ -325,6 +321,23 @@ func (s *shared) handBackReady() {
 	s.ready = nil
 }
 
+// deliveries decodes messages. If the decoder ends the goroutine they are ready again.
+func (s *Source[T]) deliveries(taken []*held, out []pipeline.Delivery[T]) []pipeline.Delivery[T] {
+	next := 0
+	defer func() {
+		if next < len(taken) {
+			taken[next].exited = true
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.ready = append(taken, s.ready...)
+		}
+	}()
+	for ; next < len(taken); next++ {
+		out = append(out, s.delivery(taken[next]))
+	}
+	return out
+}
+
 // delivery decodes a message.
 func (s *Source[T]) delivery(h *held) pipeline.Delivery[T] {
 	d := pipeline.Delivery[T]{At: h.Time, Attempt: h.attempt, Acker: &s.shared, Ref: h, Context: &h.lease}
@@ -332,7 +345,10 @@ func (s *Source[T]) delivery(h *held) pipeline.Delivery[T] {
 		d.Err = ErrCrashed
 		return d
 	}
-	err := caught(func() (err error) { d.Value, err = s.decode(h.Message); return err })
+	err := pipeline.ErrExited
+	if !h.exited {
+		err = caught(func() (err error) { d.Value, err = s.decode(h.Message); return err })
+	}
 	if err != nil {
 		d.Err = &DecodeError{Stream: s.cfg.Stream, Seq: h.Seq, Subject: h.Subject, Err: err}
 	}
