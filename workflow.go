@@ -17,6 +17,8 @@ type Workflow struct {
 	cfg   WorkflowConfig
 	steps []*Step
 	err   error // of the first step that breaks a rule
+
+	unsure *workflow.Spec // of a start of which nobody knows whether it began; nil: of none
 }
 
 // WorkflowConfig says how a workflow is run. The zero value is usable.
@@ -101,7 +103,7 @@ func (w *Workflow) Workflow(name string, child *Workflow, opts ...StepOption) *S
 
 func (w *Workflow) add(spec workflow.Step, opts []StepOption) *Step {
 	s := &Step{workflow: w, number: len(w.steps), spec: spec}
-	w.steps = append(w.steps, s)
+	w.steps, w.unsure = append(w.steps, s), nil
 	for i, set := range opts {
 		if set == nil {
 			w.refuse(job.Invalid("option of step "+spec.Name, i+1, "is nil"))

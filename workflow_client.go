@@ -29,25 +29,47 @@ const maxSignal = 64 << 10
 // or is dead with [ReasonStep] if one failed that it needs.
 //
 // It returns an [*InvalidError] for a workflow that breaks a rule, a [*DuplicateError] for an id that is
-// alive, and [ErrWorkflowAbandoned]. After any other error it may be started or not; with an id of the
-// caller's choice it can be started again without risk.
+// alive, and [ErrWorkflowAbandoned]. After any other error it may be started or not. To call Start with the same w again
+// then goes on with that start, as long as no step is added: it is started once, also if it has ended by then. Whoever
+// has lost w can start another one of the id, which is refused while the first is alive; [Client.FindWorkflow] finds
+// one that has ended.
 func (c *Client) Start(ctx context.Context, w *Workflow) (Ref, error) {
+	start, spec := c.flows.StartAgain, w.unsure
+	if spec == nil {
+		var err error
+		if spec, err = newRun(w); err != nil {
+			return Ref{}, err
+		}
+		start = c.flows.Start
+	}
+	err := workflowError(start(ctx, spec, w.cfg.Deadline))
+	switch {
+	case err != nil && !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrDuplicate) && !errors.Is(err, ErrWorkflowAbandoned):
+		w.unsure = spec
+	case w.unsure != nil:
+		w.unsure = nil
+	}
+	if err != nil {
+		return Ref{}, err
+	}
+	return Ref{ID: spec.ID, Type: job.WorkflowType, Queue: spec.Queue, Life: workflow.Life(spec.Run, spec.Gen)}, nil
+}
+
+// newRun returns the graph of a workflow that is started.
+func newRun(w *Workflow) (*workflow.Spec, error) {
 	spec, err := w.spec()
 	if err != nil {
-		return Ref{}, workflowError(err)
+		return nil, workflowError(err)
 	}
 	spec.ID, spec.Run = w.cfg.ID, strings.ReplaceAll(uuid.NewString(), "-", "")
 	if spec.ID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return Ref{}, err
+			return nil, err
 		}
 		spec.ID = id.String()
 	}
-	if err := c.flows.Start(ctx, spec, w.cfg.Deadline); err != nil {
-		return Ref{}, workflowError(err)
-	}
-	return Ref{ID: spec.ID, Type: job.WorkflowType, Queue: spec.Queue, Life: workflow.Life(spec.Run, spec.Gen)}, nil
+	return spec, nil
 }
 
 // workflowError shows an error of workflows as the public one.

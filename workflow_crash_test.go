@@ -85,6 +85,52 @@ func TestWorkflowCreatorDies(t *testing.T) {
 	})
 }
 
+// Whoever starts a workflow is cut off after any write, and calls again when that may have ended: it has run once.
+func TestWorkflowIsStartedAgain(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
+		sc := newWorkflowScene(t, s)
+		if _, err := sc.Start(t.Context(), chain("first")); err != nil {
+			t.Fatal(err)
+		}
+		for _, later := range []time.Duration{time.Second, 40 * time.Second} {
+			for n := 0; ; n++ {
+				id := fmt.Sprint("w", later.Seconds(), "-", n)
+				w := chain(id)
+				w.Group("group", tasks(id+" ", 2), millhand.After(w.Find("b")))
+				link := s.Link()
+				nc := link.Connect(t)
+				creator := client(t, nc)
+				writes := crashAfter(link, n)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				_, err := creator.Start(ctx, w)
+				cancel()
+				nc.Close()
+				if err == nil && writes.Load() <= int64(n) {
+					break
+				}
+				time.Sleep(later)
+				ref, err := sc.Start(t.Context(), w)
+				for errors.Is(err, millhand.ErrWorkflowAbandoned) {
+					ref, err = sc.Start(t.Context(), w)
+				}
+				if err != nil {
+					t.Fatalf("after write %d, started again: %v", n, err)
+				}
+				if _, err := sc.Await(t.Context(), ref); err != nil {
+					t.Errorf("after write %d: %v", n, err)
+				}
+				time.Sleep(5 * time.Second)
+				if ran := strings.Count(strings.Join(sc.order(), ","), id+" "); ran != 4 {
+					t.Errorf("after write %d, started again %v later: %d jobs ran, want 4", n, later, ran)
+				}
+				if _, err := sc.Start(t.Context(), w); err != nil {
+					t.Errorf("after write %d: once it has been started it cannot be again: %v", n, err)
+				}
+			}
+		}
+	})
+}
+
 // A worker dies after any write with which it ends steps: whoever is handed the job again goes on.
 func TestWorkflowWorkerDies(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {

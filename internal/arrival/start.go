@@ -91,6 +91,28 @@ func (s *Store) Start(ctx context.Context, spec *workflow.Spec, within time.Dura
 	return s.release(ctx, g, &t, g.Open(&t))
 }
 
+// StartAgain is Start of a run that an earlier call may have begun, which may even have ended: then it releases what may
+// run. It returns [ErrAbandoned] for one that is barred.
+func (s *Store) StartAgain(ctx context.Context, spec *workflow.Spec, within time.Duration) error {
+	t, _, err := s.tally(ctx, spec.Run)
+	switch {
+	case errors.Is(err, errGone):
+		return s.Start(ctx, spec, within)
+	case err != nil:
+		return err
+	case t.Abandoned:
+		return ErrAbandoned
+	}
+	g, t, _, err := s.look(ctx, spec.ID, spec.Run)
+	if errors.Is(err, errGone) { // it has ended, and its id is another one's
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.release(ctx, g, &t, g.Open(&t))
+}
+
 // prepare checks what the jobs of the steps are to be, makes what a workflow needs, and notes by the broker's
 // clock when this one begins.
 func (s *Store) prepare(ctx context.Context, spec *workflow.Spec, within time.Duration) error {
@@ -123,7 +145,9 @@ func (s *Store) prepareSteps(ctx context.Context, spec *workflow.Spec, from int,
 	own := make(map[string]bool)
 	for i := from; i < len(spec.Steps); i++ {
 		if step := &spec.Steps[i]; step.Kind == workflow.KindGroup {
-			step.Payloads, step.PayloadsRun = strings.ReplaceAll(uuid.NewString(), "-", ""), inside
+			if step.Payloads == "" { // of a start that goes on they may be stored
+				step.Payloads, step.PayloadsRun = strings.ReplaceAll(uuid.NewString(), "-", ""), inside
+			}
 			if step.Jobs == 0 { // and so no type
 				continue
 			}
