@@ -111,7 +111,10 @@ func allEvents(t *testing.T, nc *nats.Conn, js jetstream.JetStream) map[millhand
 	if err != nil {
 		t.Fatal(err)
 	}
-	events := make(map[millhand.Ref][]millhand.Event)
+	slow := make(chan string, 1)
+	late := time.AfterFunc(patience*9/10, func() { slow <- readers(ctx, st) }) // while they are there
+	defer late.Stop()
+	events, last := make(map[millhand.Ref][]millhand.Event), time.Now()
 	for e, err := range c.Events(ctx, time.Unix(0, 1)) {
 		if left == 0 {
 			break
@@ -119,15 +122,38 @@ func allEvents(t *testing.T, nc *nats.Conn, js jetstream.JetStream) map[millhand
 		if err != nil {
 			t.Fatal(err)
 		}
-		events[e.Ref] = append(events[e.Ref], e)
+		events[e.Ref], last = append(events[e.Ref], e), time.Now()
 		if left--; left == 0 {
 			break
 		}
 	}
 	if left > 0 {
-		t.Fatalf("%d events are missing", left)
+		t.Fatalf("%d events are missing, the last one came %v ago: %s", left, time.Since(last), <-slow)
 	}
 	return events
+}
+
+// readers describes how far those have come who read a stream.
+func readers(ctx context.Context, st jetstream.Stream) string {
+	info, err := st.Info(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	text := []string{fmt.Sprintf("%+v", info.State)}
+	if info.Cluster != nil {
+		text = append(text, "leader "+info.Cluster.Leader)
+		for _, r := range info.Cluster.Replicas {
+			text = append(text, fmt.Sprintf("replica %+v", *r))
+		}
+	}
+	for c := range st.ListConsumers(ctx).Info() {
+		on := ""
+		if c.Cluster != nil {
+			on = c.Cluster.Leader
+		}
+		text = append(text, fmt.Sprintf("consumer %s on %s since %s: delivered %d of %d, %d pending, %d pulls wait", c.Name, on, c.Created, c.Delivered.Consumer, c.Delivered.Stream, c.NumPending, c.NumWaiting))
+	}
+	return strings.Join(text, "\n")
 }
 
 func wantDeadRecord(t *testing.T, js jetstream.JetStream, r millhand.Ref) {

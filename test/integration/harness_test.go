@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		serveMember(args)
 		return
 	}
+	if args, ok := os.LookupEnv(growerEnv); ok {
+		serveGrower(args)
+		return
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("skipped by -short")
