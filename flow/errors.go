@@ -13,9 +13,12 @@ var (
 	// ErrTooManyKeys ends a flow that has more keys at once than [Keyed.MaxKeys] allows.
 	ErrTooManyKeys = errors.New("flow: too many keys")
 
-	errStopped = errors.New("flow: stopped from below")
-	errGoexit  = errors.New("flow: a function called runtime.Goexit")
+	errGoexit = errors.New("flow: a function called runtime.Goexit")
 )
+
+// newStopped returns why a part of a run ends of which nothing more is wanted. Each run has its own: for a
+// flow that is run by a step of another one, that of the other is an interruption.
+func newStopped() error { return errors.New("flow: stopped, as nothing more is wanted of it") }
 
 // ItemError says for which event a function failed that may: that of [Try], [FlatTry] or [MapBatch].
 type ItemError struct {

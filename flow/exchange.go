@@ -96,16 +96,18 @@ func (o *outlet[T]) push(events []T) error {
 	}
 }
 
-// mark hands a mark on behind what the lane has pushed. It needs no demand: a second one with no events
-// between them takes the place of the first. Of an exchange with several goroutines below, the first
-// gets all marks.
+// mark hands a mark on behind what the lane has pushed. It needs no demand: a second one of a lane with no
+// events between them takes the place of the first, so no more marks wait than there are lanes and events.
+// Of an exchange with several goroutines below, the first gets all marks.
 func (o *outlet[T]) mark(m mark) error {
 	o.ex.mu.Lock()
 	defer o.ex.mu.Unlock()
 	in := o.ex.inboxes[0]
-	if last := len(in.segments) - 1; last >= 0 && in.segments[last].marked && in.segments[last].mark.lane == m.lane {
-		in.segments[last].mark = m
-		return nil
+	for i := len(in.segments) - 1; i >= 0 && in.segments[i].marked; i-- {
+		if in.segments[i].mark.lane == m.lane {
+			in.segments[i].mark = m
+			return nil
+		}
 	}
 	in.segments = append(in.segments, segment{marked: true, mark: m})
 	in.g.awake()

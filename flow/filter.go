@@ -104,13 +104,13 @@ func (t *taker[T]) push(batch []T) error {
 	left := t.left.Add(-int64(len(batch)))
 	wanted := left + int64(len(batch))
 	if wanted <= 0 {
-		return errStopped
+		return t.plan.stopped
 	}
 	err := t.next.push(batch[:min(wanted, int64(len(batch)))])
 	t.plan.note(t.below.ctx, err) // above, errors may be due to the stop
 	if left <= 0 {
-		t.stop(errStopped)
-		return errStopped
+		t.stop(t.plan.stopped)
+		return t.plan.stopped
 	}
 	return err
 }

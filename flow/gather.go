@@ -166,7 +166,9 @@ func (m *merger[A, B]) emitUpTo(low int64) {
 func (m *merger[A, B]) due(w *merged[B]) int64 {
 	switch c := m.n.in.c; c.Kind {
 	case window.Fixed, window.Sliding, window.Session:
-		return w.id.end + int64(c.Late)
+		if late := w.id.end + int64(c.Late); late >= w.id.end {
+			return late
+		}
 	case window.Periodic:
 		return int64(w.id.number) + 1
 	case window.Global, window.Count:

@@ -109,6 +109,9 @@ func (m *flatMapper[T, U]) add(u U) bool {
 		return true
 	}
 	m.stopped = m.flush()
+	if m.stopped == nil && m.lane.ctx.Err() != nil { // nobody else looks, if all below is on this goroutine
+		m.stopped = context.Cause(m.lane.ctx)
+	}
 	m.begin()
 	m.pace.next()
 	return m.stopped == nil
@@ -155,7 +158,10 @@ func (t *flatTrier[T, U]) push(batch []T) error {
 }
 
 func (t *flatTrier[T, U]) addPair(u U, err error) bool {
-	if err != nil {
+	switch {
+	case t.failure != nil: // the sequence goes on all the same
+		return false
+	case err != nil:
 		t.failure = err
 		return false
 	}

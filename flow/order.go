@@ -95,8 +95,16 @@ func (a *ahead[T]) push(batch []T) error {
 	if err := a.release(); err != nil {
 		return err
 	}
-	r.g.source = a.source
-	return r.next.push(batch)
+	return a.pass(a.source, batch)
+}
+
+// pass hands events on, when it is this lane's turn.
+func (a *ahead[T]) pass(source int, events []T) error {
+	a.lane.g.below = a.r.g
+	a.r.g.source = source
+	err := a.r.next.push(events)
+	a.lane.g.below = nil
+	return err
 }
 
 // release hands on what was made before the turn came.
@@ -104,8 +112,7 @@ func (a *ahead[T]) release() error {
 	if len(a.events) == 0 {
 		return nil
 	}
-	a.r.g.source = a.source
-	err := a.r.next.push(a.events)
+	err := a.pass(a.source, a.events)
 	clear(a.events)
 	a.events = a.events[:0]
 	return err
@@ -120,7 +127,7 @@ func (a *ahead[T]) finish() error {
 			return err
 		}
 		a.at = 0
-		return r.advance()
+		return a.advance()
 	}
 	r.finished[a.at] = held[T]{by: a, source: a.source, events: a.events}
 	a.at, a.events = 0, nil
@@ -137,8 +144,8 @@ func (a *ahead[T]) finish() error {
 }
 
 // advance gives the turn to the next delivery that is not finished, after those that are.
-func (r *reorder[T]) advance() error {
-	for {
+func (a *ahead[T]) advance() error {
+	for r := a.r; ; {
 		r.mu.Lock()
 		r.head++
 		h, ok := r.finished[r.head]
@@ -146,16 +153,15 @@ func (r *reorder[T]) advance() error {
 		if ok {
 			h.by.finished--
 		}
-		for _, a := range r.waiting {
-			a.lane.g.awake()
+		for _, other := range r.waiting {
+			other.lane.g.awake()
 		}
 		r.mu.Unlock()
 		if !ok {
 			return nil
 		}
 		if len(h.events) > 0 {
-			r.g.source = h.source
-			if err := r.next.push(h.events); err != nil {
+			if err := a.pass(h.source, h.events); err != nil {
 				return err
 			}
 		}
@@ -203,9 +209,12 @@ func (a *ahead[T]) end() error {
 	if !last {
 		return nil
 	}
+	a.lane.g.below = r.g
 	var err error
 	if len(r.last) > 0 {
 		err = r.next.push(r.last)
 	}
-	return first(err, r.next.end())
+	err = first(err, r.next.end())
+	a.lane.g.below = nil
+	return err
 }

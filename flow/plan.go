@@ -12,6 +12,7 @@ import (
 type plan struct {
 	parent  context.Context //nolint:containedctx // a plan is one call of Run, and ends with it
 	stop    context.CancelCauseFunc
+	stopped error // see newStopped
 	tasks   []task
 	refused []error    // what is wrong with the description
 	finally []func()   // are called when the run has ended, or was refused
@@ -60,6 +61,7 @@ type goroutine struct {
 	source int           // which source the events come from that are being pushed
 	order  *order        // of a layer that keeps the order; else nil
 	turn   turn          // likewise
+	below  *goroutine    // whose steps it runs now, in its turn; nil: its own.
 
 	own   bool // it is a source itself: what it hands on is in an order of its own
 	depth int  // of a source: that of its env
@@ -71,6 +73,14 @@ type goroutine struct {
 	delivered []func(source int)
 	handled   []func() error
 	ended     []func()
+}
+
+// atWork is the step that the goroutine runs.
+func (g *goroutine) atWork() string {
+	for g.below != nil {
+		g = g.below
+	}
+	return g.step
 }
 
 // lane returns a lane of a goroutine of its own.
@@ -101,8 +111,8 @@ func (p *plan) refuse(format string, args ...any) {
 // run plans a flow and runs it.
 func run[T any](ctx context.Context, s Stream[T], connect func(e env, n node[T])) error {
 	inner, stop := context.WithCancelCause(ctx)
-	defer stop(errStopped)
-	p := &plan{parent: ctx, stop: stop}
+	p := &plan{parent: ctx, stop: stop, stopped: newStopped()}
+	defer stop(p.stopped)
 	defer p.release()
 	if s.node == nil {
 		p.refuse("a stream without a source: begin with From, FromErr, FromChan, FromFunc or Merge")
@@ -147,7 +157,7 @@ func (p *plan) runAll() {
 	}
 	defer func() {
 		if p.outside { // the body of the loop panicked: nobody will ask for more
-			p.stop(errStopped)
+			p.stop(p.stopped)
 		}
 	}()
 	for i := range p.tasks {
@@ -168,16 +178,16 @@ func (p *plan) perform(t *task) {
 			return
 		}
 		if v := recover(); v != nil {
-			p.fail(&PanicError{Step: t.lane.g.step, Value: v, Stack: debug.Stack()})
+			p.fail(&PanicError{Step: t.lane.g.atWork(), Value: v, Stack: debug.Stack()})
 		} else {
-			p.fail(fmt.Errorf("%w in %s", errGoexit, t.lane.g.step))
+			p.fail(fmt.Errorf("%w in %s", errGoexit, t.lane.g.atWork()))
 		}
 	}()
 	err := context.Cause(t.lane.ctx)
 	if err == nil {
 		err = t.work()
 	}
-	if err == nil || stopped(t.lane.ctx, err) {
+	if err == nil || p.isStopped(t.lane.ctx, err) {
 		err = t.end()
 	}
 	for _, f := range t.lane.g.ended {
@@ -189,15 +199,15 @@ func (p *plan) perform(t *task) {
 
 // note ends the run for an error of a part of the flow, unless there is none.
 func (p *plan) note(ctx context.Context, err error) {
-	if err != nil && !stopped(ctx, err) {
+	if err != nil && !p.isStopped(ctx, err) {
 		p.fail(err)
 	}
 }
 
-// stopped reports whether a part of the flow ended because nothing more is wanted of it: also if a step
+// isStopped reports whether a part of the flow ended because nothing more is wanted of it: also if a step
 // that was told so calls it an error.
-func stopped(ctx context.Context, err error) bool {
-	return errors.Is(err, errStopped) || errors.Is(context.Cause(ctx), errStopped)
+func (p *plan) isStopped(ctx context.Context, err error) bool {
+	return errors.Is(err, p.stopped) || errors.Is(context.Cause(ctx), p.stopped)
 }
 
 func (p *plan) isOutside(t *task) bool { return t.lane.g == p.caller && p.outside }

@@ -119,8 +119,8 @@ func (c *caller[T]) push(batch []T) error {
 	if more {
 		return nil
 	}
-	c.plan.stop(errStopped)
-	return errStopped
+	c.plan.stop(c.plan.stopped)
+	return c.plan.stopped
 }
 
 func (c *caller[T]) end() error { return nil }

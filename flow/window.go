@@ -40,7 +40,7 @@ func Periodic[T any](d time.Duration) Window[T] {
 
 // Fixed makes a window of each d of event time, which is what at returns. Windows start at multiples
 // of d since 1970 in UTC. An event time outside of the years 1678 to 2262, such as the zero time, ends the
-// flow with an [*ItemError].
+// flow with an [*ItemError], and so does one whose window, or one of whose [Sliding] windows, would start before.
 func Fixed[T any](d time.Duration, at func(T) time.Time) Window[T] {
 	return Window[T]{c: window.Config{Kind: window.Fixed, Size: d}, at: at}
 }

@@ -14,10 +14,11 @@ import (
 // its source is never late because another one has overtaken it, and of four files that are read at
 // once none is late because another one is read faster.
 type horizon struct {
-	delay int64
-	idle  time.Duration
-	first atomic.Int64 // event time of the first event of a source, the least of all
-	lanes []*progress
+	delay    int64
+	earliest int64 // event time that the windows take
+	idle     time.Duration
+	first    atomic.Int64 // event time of the first event that any source has shown
+	lanes    []*progress
 
 	goroutines []*goroutine // the sources
 	inputs     []*input
@@ -32,7 +33,7 @@ type horizon struct {
 type origin struct {
 	greatest int64     // event time of what has been dealt with
 	inHand   int       // deliveries that goroutines have in hand
-	seen     time.Time // when it was heard of
+	seen     time.Time // when it was heard of; at first, when it began
 	silent   bool
 	ended    bool
 }
@@ -57,7 +58,7 @@ func newHorizon(c window.Config, idle time.Duration) *horizon {
 	if !c.Kind.EventTime() {
 		return nil
 	}
-	h := &horizon{delay: int64(c.Delay), idle: idle}
+	h := &horizon{delay: int64(c.Delay), earliest: c.Earliest(), idle: idle}
 	h.first.Store(noTime)
 	return h
 }
@@ -109,8 +110,9 @@ func (h *horizon) start(beside env) {
 			in.to = h.inputs[i+1].from
 		}
 	}
+	now := time.Now()
 	for i, g := range h.goroutines {
-		h.origins[i].greatest = noTime
+		h.origins[i].greatest, h.origins[i].seen = noTime, now
 		h.index[g.source] = i
 		// All of its events are known of when it ends, unless another layer has some of them: then it
 		// counts as ended when its input has.
@@ -155,9 +157,6 @@ func (h *horizon) silence(now time.Time) (next time.Time) {
 	next = now.Add(h.idle)
 	for i := range h.origins {
 		o := &h.origins[i]
-		if o.seen.IsZero() {
-			o.seen = now
-		}
 		due := o.seen.Add(h.idle)
 		switch {
 		case o.silent || o.ended || o.inHand > 0:
@@ -204,7 +203,7 @@ func newLookout[T any](h *horizon, l lane, at func(T) time.Time) *lookout[T] {
 // event returns the time of an event and the watermark with it. A time that cannot be told is noTime.
 func (o *lookout[T]) event(v T) (at, low int64) {
 	at = nanoseconds(o.at(v))
-	if at == noTime {
+	if at == noTime || at < o.h.earliest {
 		return noTime, o.low
 	}
 	if o.batch == noTime && o.h.first.Load() == noTime {

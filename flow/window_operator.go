@@ -9,7 +9,7 @@ import (
 )
 
 // errEventTime is why an event without a time that can be told ends the flow.
-var errEventTime = errors.New("its time is outside of the years 1678 to 2262: is it set?")
+var errEventTime = errors.New("its time, or the start of a window of it, is outside of the years 1678 to 2262: is it set?")
 
 // timed is an event as it travels to a partition with windows.
 type timed[K comparable, T any] struct {

@@ -3,6 +3,7 @@ package window
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -84,6 +85,21 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%d sources: the number cannot be negative", c.Sources)
 	}
 	return nil
+}
+
+// Earliest is the first event time that an [Operator] takes: all windows of it start within 64 bits. A window
+// may end beyond them.
+func (c *Config) Earliest() int64 {
+	if c.Kind != Fixed && c.Kind != Sliding {
+		return math.MinInt64
+	}
+	step := c.step()
+	least := math.MinInt64 + int64(c.Size) - step // where the newest window of an event may start
+	r := least % step
+	if r > 0 {
+		r -= step
+	}
+	return least - r
 }
 
 // step is the distance between the starts of two windows.

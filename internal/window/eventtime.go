@@ -119,7 +119,7 @@ func (o *Operator[K, T, A]) schedule() (emptyEnd int64) {
 			if _, ok := o.search(o.empty); !ok {
 				break
 			}
-			o.empty += o.step
+			o.empty = add(o.empty, o.step)
 		}
 		if o.empty <= floor(o.greatest, o.step) {
 			emptyEnd = add(o.empty, o.size)

@@ -81,7 +81,8 @@ func (o *Operator[K, T, A]) Accumulators() int { return o.accumulators }
 func (o *Operator[K, T, A]) Dropped() int { return o.dropped }
 
 // Add folds an event into its windows and reports whether it has been. If not it is late: all its
-// windows are closed. The time is of no importance for windows that are not of event time.
+// windows are closed. The time is at least that of [Config.Earliest]; it is of no importance for windows that
+// are not of event time.
 func (o *Operator[K, T, A]) Add(key K, value T, at int64) bool {
 	taken := false
 	switch o.c.Kind {
@@ -94,9 +95,9 @@ func (o *Operator[K, T, A]) Add(key K, value T, at int64) bool {
 			taken = true
 		}
 	case Sliding:
-		newest := floor(at, o.step)
-		for start := newest - o.size + o.step; start <= newest; start += o.step {
-			if s := o.starting(start); s != nil {
+		oldest := floor(at, o.step) - o.size + o.step
+		for n := range o.size / o.step {
+			if s := o.starting(oldest + n*o.step); s != nil {
 				o.fold(s, key, value)
 				taken = true
 			}
@@ -167,11 +168,7 @@ func (o *Operator[K, T, A]) End() {
 		o.finishAll()
 		return
 	}
-	for i := range o.last.entries {
-		if e := &o.last.entries[i]; o.c.Kind != Count || e.n > 0 || o.c.Empty {
-			o.emit(o.last.start, o.last.end, e, Done, true)
-		}
-	}
+	o.emitAll(o.last, Done, true)
 	o.accumulators = 0
 	o.last.reset()
 }
@@ -203,15 +200,23 @@ func (o *Operator[K, T, A]) newEntry(s *slot[K, A], key K) int {
 }
 
 func (o *Operator[K, T, A]) emitKey(s *slot[K, A], key K, t Trigger) {
-	if i, ok := s.index[key]; ok {
+	if i, ok := s.index[key]; ok && o.isThere(&s.entries[i]) {
 		o.emit(s.start, s.end, &s.entries[i], t, false)
 	}
 }
 
 func (o *Operator[K, T, A]) emitAll(s *slot[K, A], t Trigger, final bool) {
 	for i := range s.entries {
-		o.emit(s.start, s.end, &s.entries[i], t, final)
+		if o.isThere(&s.entries[i]) {
+			o.emit(s.start, s.end, &s.entries[i], t, final)
+		}
 	}
+}
+
+// isThere reports whether there is something to be emitted. The entry of a Count window stays when it is
+// full, without events, for the number of the next one.
+func (o *Operator[K, T, A]) isThere(e *entry[K, A]) bool {
+	return o.c.Kind != Count || e.n > 0 || o.c.Empty
 }
 
 func (o *Operator[K, T, A]) emit(start, end int64, e *entry[K, A], t Trigger, final bool) {

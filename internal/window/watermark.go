@@ -113,11 +113,11 @@ func add(a, b int64) int64 {
 	return math.MaxInt64
 }
 
-// floor is the greatest multiple of step that is not beyond at.
+// floor is the greatest multiple of step that is not beyond at. There has to be one: see [Config.Earliest].
 func floor(at, step int64) int64 {
 	r := at % step
 	if r < 0 {
 		r += step
 	}
-	return sub(at, r)
+	return at - r
 }
