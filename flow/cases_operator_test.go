@@ -1,7 +1,6 @@
 package flow_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"iter"
 	"os"
@@ -155,6 +154,7 @@ type vector struct {
 		ID           any
 		Start        int `json:"window_start_ms"`
 		Trigger      string
+		Window       string // as the vector's kind has it
 	}
 }
 
@@ -165,7 +165,7 @@ func (s *script) replay() {
 		s.Fatal(err)
 	}
 	var vectors []vector
-	if err := json.Unmarshal(content, &vectors); err != nil || len(vectors) == 0 {
+	if err := strictly(content, &vectors); err != nil || len(vectors) == 0 {
 		s.Fatalf("%d vectors: %v", len(vectors), err)
 	}
 	s.out = "all"

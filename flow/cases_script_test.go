@@ -89,7 +89,7 @@ var clauses = []clauseOf{
 		s.stream = flow.Map(s.stream, s.function(args[0]))
 	}),
 	clause(`filter (.+)`, func(s *script, args []string) { s.filter(s.function(args[0]), true) }),
-	clause(`reject (\w+)`, func(s *script, args []string) { s.filter(s.function("x == "+args[0]), false) }),
+	clause(`reject (-?\w+)`, func(s *script, args []string) { s.filter(s.function("x == "+args[0]), false) }),
 	clause(`reject (.+)`, func(s *script, args []string) { s.filter(s.function(args[0]), false) }),
 	clause(`flat_map (.+)`, func(s *script, args []string) {
 		f := s.function(args[0])
@@ -119,6 +119,7 @@ var clauses = []clauseOf{
 	clause(`group(?:_| )by (.+)`, func(s *script, args []string) { s.groupBy(args[0]) }),
 	clause(`take_sort (\d+)( descending| desc)?`, func(s *script, args []string) { s.takeSort(s.int(args[0]), args[1] != "") }),
 	clause(`uniq`, func(s *script, _ []string) { s.stream = flow.Uniq(s.by(nil)) }),
+	clause(`uniq_by (x.*)`, func(s *script, args []string) { s.stream = flow.Uniq(s.by(s.function(args[0]))) }),
 	clause(`uniq_by key on (.+) one stage`, func(s *script, args []string) {
 		s.stream, s.partition = s.source("", s.literal(args[0])), 1
 		s.stream = flow.Uniq(s.by(func(x any) any { return x.([]any)[0] }))
@@ -128,6 +129,17 @@ var clauses = []clauseOf{
 	clause(`(sum|collect|count) per partition`, func(s *script, args []string) {
 		s.reduces(args[0], "")
 		s.parts = true
+	}),
+	clause(`emit_and_reduce (sum|count|collect)`, func(s *script, args []string) {
+		r := reductions(args[0])
+		all := func(any) any { return 0 } // one accumulator a partition: those of a hash are its keys
+		if s.text("hash") != "" {
+			all = nil
+		}
+		s.stream = flow.Scan(s.by(all), func(any) any { return r.zero }, func(acc, x any) (any, []any) {
+			acc = r.add(acc, valueOf(x))
+			return acc, []any{acc}
+		}, nil)
 	}),
 	clause(`kept|reset`, func(s *script, args []string) { s.reduce.keep = args[0] == "kept" }),
 	clause(`emit state`, func(s *script, _ []string) { s.parts = true }),

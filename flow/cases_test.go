@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ type flowCase struct {
 	Setup                           map[string]any
 	Steps                           []string
 	Expect                          json.RawMessage
+
+	Area, Note, Go string          // for who reads it
+	Source, Legend json.RawMessage // likewise: where it was observed
 }
 
 // expectation is a member of a case's expect, in the order of the file.
@@ -71,8 +75,11 @@ func readCases(t *testing.T) []flowCase {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var file struct{ Cases []flowCase }
-		if err := json.Unmarshal(content, &file); err != nil || len(file.Cases) == 0 {
+		var file struct {
+			Area  string
+			Cases []flowCase
+		}
+		if err := strictly(content, &file); err != nil || len(file.Cases) == 0 {
 			t.Fatalf("%s has %d cases, %v", name, len(file.Cases), err)
 		}
 		for i := range file.Cases {
@@ -86,6 +93,13 @@ func readCases(t *testing.T) []flowCase {
 		all = append(all, file.Cases...)
 	}
 	return all
+}
+
+// strictly decodes what has no fields that nobody knows.
+func strictly(content []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(content))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
 }
 
 // inherit fills in what "same" means: the source of the case before, and its window.
@@ -145,19 +159,32 @@ type outcome struct {
 	merges  map[string]int
 }
 
-// known are the words of a setup.
-var known = []string{
-	"source", "sources", "stages", "upstream_stages", "max_demand", "min_demand", "hash", "partitions", "window", "trigger", "trigger_ms",
-	"trigger_every", "every", "marker", "punctuation", "left", "right", "left_key", "right_key", "kind", "mode", "file",
+// known are the words of a setup, and what they may be.
+var known = map[string][]reflect.Kind{
+	"source": {reflect.String, reflect.Slice}, "sources": {reflect.Slice}, "left": {reflect.Slice}, "right": {reflect.Slice},
+	"stages": {reflect.Int}, "upstream_stages": {reflect.Int}, "max_demand": {reflect.Int}, "min_demand": {reflect.Int}, "partitions": {reflect.Int},
+	"trigger_ms": {reflect.Int}, "trigger_every": {reflect.Int}, "every": {reflect.Int},
+	"hash": {reflect.String}, "window": {reflect.String}, "trigger": {reflect.String}, "marker": {reflect.String}, "punctuation": {reflect.String},
+	"left_key": {reflect.String}, "right_key": {reflect.String}, "kind": {reflect.String}, "mode": {reflect.String}, "file": {reflect.String},
 }
 
-// check fails on words of the setup that nobody knows, and on expectations beside one of what is here instead.
+// check fails on words of the case that nobody knows, on values that they cannot have, and on expectations beside
+// one of what is here instead.
 func (c *flowCase) check(t *testing.T) {
 	t.Helper()
-	for word := range c.Setup {
-		if !slices.Contains(known, word) {
-			t.Fatalf("nobody knows %q of a setup", word)
+	for word, value := range c.Setup {
+		if !slices.Contains(known[word], reflect.ValueOf(value).Kind()) {
+			t.Fatalf("nobody knows %q of a setup as %v", word, value)
 		}
+	}
+	if p := c.Setup["punctuation"]; p != nil && p != "pre" && p != "post" {
+		t.Fatalf("nobody knows the punctuation %q", p)
+	}
+	if !slices.Contains([]string{"exact", "set", "invariant", "timing"}, c.Determinism) || !slices.Contains([]string{"carry", "adapt", "avoid"}, c.Verdict) {
+		t.Fatalf("nobody knows a case that is %q and to %q", c.Determinism, c.Verdict)
+	}
+	if len(c.Steps) == 0 || len(c.expectations(t)) == 0 {
+		t.Fatal("a case without steps, or without expectations")
 	}
 	for _, e := range c.expectations(t) {
 		if e.name != "go_expect" && e.name != "elixir" && c.expected(t, "go_expect") != nil {
