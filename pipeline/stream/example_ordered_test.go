@@ -15,7 +15,7 @@ import (
 // Changes of customers, in order for each of them, on any number of processes. One that fails holds its
 // customer, and nobody else.
 func ExampleNewOrdered() {
-	type change struct{ Field, Value string }
+	type change struct{ Customer, Field, Value string }
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	nc, end, err := connect()
@@ -36,7 +36,7 @@ func ExampleNewOrdered() {
 	}
 	for _, street := range []string{"Main Street", "High Street", "Church Road"} {
 		if err == nil {
-			_, err = js.Publish(ctx, "changes.ann", fmt.Appendf(nil, `{"field":"street","value":%q}`, street))
+			_, err = js.Publish(ctx, "changes.ann", fmt.Appendf(nil, `{"customer":"ann","field":"street","value":%q}`, street))
 		}
 	}
 	if err != nil {
@@ -44,15 +44,16 @@ func ExampleNewOrdered() {
 		return
 	}
 	changes, err := stream.NewOrdered(nc, stream.OrderedConfig{
-		Stream: "CHANGES", Group: "crm", Partitions: 16, Subject: "changes.{partition}.*", Dead: stream.Drop,
+		Stream: "CHANGES", Group: "crm", Partitions: 16, Subject: "changes.{partition}.>", Dead: stream.Drop,
 		Logger: slog.New(slog.DiscardHandler),
-	}, func(m stream.Message) (change, error) { return stream.JSON[change](m) })
+	}, stream.JSON[change])
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	p, err := pipeline.New(pipeline.Config[change]{
 		Name: "crm", Source: changes, Concurrency: 64,
+		OrderBy:   func(m *pipeline.Message[change]) string { return m.Value.Customer },
 		OnFailure: pipeline.Failure{Attempts: 8, HoldKey: true},
 		Process: func(_ context.Context, m *pipeline.Message[change]) error {
 			fmt.Println(m.ID(), m.Value.Value)
