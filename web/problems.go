@@ -70,7 +70,7 @@ func (l *look) has(p *problems.Problem) bool {
 		return false
 	case problems.NoWorker, problems.Stalled, problems.NotPulled, problems.Late, problems.UnclaimedInHand, problems.PausedLong,
 		problems.Stuck, problems.Rebuilt, problems.Clock, problems.Leaderless, problems.Lagging, problems.Disk, problems.Versions,
-		problems.StatsGap, problems.DrainLong:
+		problems.StatsGap, problems.DrainLong, problems.Unserved:
 	}
 	return true
 }
@@ -136,7 +136,7 @@ func whereOf(p *problems.Problem) (path, is string) {
 		if p.Subject == "server" {
 			return "/broker", "broker"
 		}
-	case problems.StatsGap:
+	case problems.StatsGap, problems.Unserved:
 	}
 	return "/workers", "workers"
 }
