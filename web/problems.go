@@ -130,6 +130,8 @@ func whereOf(p *problems.Problem) (path, is string) {
 		return "/limits", "limits"
 	case problems.Stuck, problems.Rebuilt, problems.Clock, problems.DrainLong:
 		return "/workers/" + url.PathEscape(p.Subject), "worker"
+	case problems.Unserved:
+		return "/workers?" + url.Values{"name": {p.Subject}}.Encode(), "pipelines"
 	case problems.Leaderless, problems.Lagging, problems.Disk:
 		return "/broker", "broker"
 	case problems.Versions:
