@@ -138,7 +138,7 @@ func whereOf(p *problems.Problem) (path, is string) {
 		if p.Subject == "server" {
 			return "/broker", "broker"
 		}
-	case problems.StatsGap, problems.Unserved:
+	case problems.StatsGap:
 	}
 	return "/workers", "workers"
 }
