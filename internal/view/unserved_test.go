@@ -19,7 +19,7 @@ import (
 )
 
 // follow runs a pipeline in a process of its own.
-func follow(t *testing.T, link *natstest.Link, c pipeline.Config[int]) (stop func()) {
+func follow(t *testing.T, c pipeline.Config[int]) (stop func() error) {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
 	c.Process = func(context.Context, *pipeline.Message[int]) error { return nil }
@@ -30,14 +30,10 @@ func follow(t *testing.T, link *natstest.Link, c pipeline.Config[int]) (stop fun
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
-	stop = func() {
+	return func() error {
 		cancel()
-		link.Release()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		return <-ended
 	}
-	return stop
 }
 
 // A pipeline that was there is shown while it could go on, whether its process has stopped or crashed, with what waits
@@ -79,17 +75,22 @@ func TestSnapshotHasPipelinesWithoutAProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stopOrders := follow(t, one, pipeline.Config[int]{Name: "books", Source: orders})
-		stopChanges := follow(t, other, pipeline.Config[int]{Name: "customers", Source: changes})
+		stopOrders := follow(t, pipeline.Config[int]{Name: "books", Source: orders})
+		stopChanges := follow(t, pipeline.Config[int]{Name: "customers", Source: changes})
 		time.Sleep(20 * time.Second)
 		served := m.snapshot(t)
 		if len(served.Pipelines) != 2 || served.Pipelines[0].Unserved() || served.Pipelines[1].Unserved() {
 			t.Fatalf("pipelines %+v", served.Pipelines)
 		}
 
-		stopOrders()
+		if err := stopOrders(); err != nil {
+			t.Error(err)
+		}
 		other.Hold() // it is gone when its presence has expired
-		defer stopChanges()
+		defer func() {
+			other.Release()
+			_ = stopChanges() // its stream is gone by then
+		}()
 		time.Sleep(20 * time.Second)
 		publish("changes", 3)
 		publish("orders", 5)
