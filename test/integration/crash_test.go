@@ -15,10 +15,15 @@ import (
 	"github.com/millhand/millhand"
 )
 
+// wantKinds wants the events of a job to be these. With a lease of seconds, a worker that has no processor time for as
+// long ends the job's command and hands it back, as often as that happens.
 func wantKinds(t *testing.T, events []millhand.Event, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, kinds(events)); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
+	told := slices.DeleteFunc(slices.Clone(events), func(e millhand.Event) bool {
+		return e.Kind == millhand.EventHandedBack && strings.Contains(e.Error, "lease")
+	})
+	if diff := cmp.Diff(want, kinds(told)); diff != "" {
+		t.Errorf("events (-want +got):\n%s%+v", diff, events)
 	}
 }
 
@@ -122,11 +127,7 @@ func TestFrozenWorkersCommandDies(t *testing.T) {
 	until(t, "the job starts", func() bool { return readFile(t, trail) == "begin\n" })
 	first.freeze(t)
 	startWorker(t, b.URL, work...)
-	// A worker that has no processor time for as long as a lease hands the job back: each run may be cut so.
-	events := slices.DeleteFunc(conserved(t, b.URL, []millhand.Ref{ref})[ref], func(e millhand.Event) bool {
-		return e.Kind == millhand.EventHandedBack && strings.Contains(e.Error, "lease")
-	})
-	wantKinds(t, events, "lost", "succeeded")
+	wantKinds(t, conserved(t, b.URL, []millhand.Ref{ref})[ref], "lost", "succeeded")
 	first.thaw(t)
 	first.awaitLog(t, "lease lost")
 	got := readFile(t, trail)
