@@ -37,6 +37,7 @@ func (s *Store) Feed(ctx context.Context, since time.Time) iter.Seq2[JobEvent, e
 const (
 	feedIdle       = 30 * time.Second
 	feedCheckEvery = 5 * time.Second
+	feedHeartbeat  = 2 * time.Second // twice that, which is less than a check, and nothing has come: its request was lost
 	feedRemove     = 2 * time.Second
 )
 
@@ -59,7 +60,7 @@ func (s *Store) feed(ctx context.Context, since time.Time, yield func(JobEvent) 
 		return wrap(err, "follow events")
 	}
 	defer s.unfollow(context.WithoutCancel(ctx), c)
-	msgs, err := c.Messages()
+	msgs, err := c.Messages(jetstream.PullHeartbeat(feedHeartbeat))
 	if err != nil {
 		return wrap(err, "follow events")
 	}
