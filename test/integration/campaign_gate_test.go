@@ -22,7 +22,9 @@ func lifeOf(spec *workflow.Spec, gen, i, n int) string {
 	return workflow.StepLife(spec.Run, gen, i)
 }
 
-// began judges the runs of a job: each belongs to the first life that ended behind it, whose gate was open by then.
+// began judges the runs of a job: each belongs to the first life that ended behind it, whose gate was open by then. One
+// that is cancelled may be about to ask the stage; and a job of a group is not looked up before it runs again that a broker
+// has forgotten to have handed out.
 func (j *judge) began(spec *workflow.Spec, tally *workflow.Tally, i, n int, id string, atLeastOnce bool) {
 	j.t.Helper()
 	runs := j.runs[id]
@@ -43,12 +45,17 @@ func (j *judge) began(spec *workflow.Spec, tally *workflow.Tally, i, n int, id s
 		switch {
 		case gen <= tally.Gen && !j.open(spec, gen, i, at):
 			j.fault("job %s ran before its gate was open, at %s in generation %d: %+v\n%s", id, at.UTC().Format(time.StampMicro), gen, spec.Steps[i].After, j.describe(spec, gen, at))
-		case gen > tally.Gen && last != nil && last.Kind != millhand.EventCancelled: // while it was about to ask the stage
+		case gen > tally.Gen && last != nil && last.Kind != millhand.EventCancelled && (spec.Steps[i].Kind != workflow.KindGroup || !j.forgot(last.Time, at)):
 			j.fault("job %s ran after its end, at %s: %s", id, at.UTC().Format(time.StampMicro), j.history(spec, tally.Gen, i, n))
 		case gen > tally.Gen && last == nil:
 			j.fault("job %s ran at %s, and has no end", id, at.UTC().Format(time.StampMicro))
 		}
 	}
+}
+
+// forgot reports whether a broker was killed in between.
+func (j *judge) forgot(from, to time.Time) bool {
+	return slices.ContainsFunc(j.kills, func(at time.Time) bool { return !at.Before(from) && !at.After(to) })
 }
 
 func (j *judge) history(spec *workflow.Spec, gens, i, n int) string {

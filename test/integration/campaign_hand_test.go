@@ -170,6 +170,7 @@ type cast struct {
 	config  string // of workers
 	workers []*process
 	done    map[string]int // what was done to them
+	kills   []time.Time    // of brokers
 }
 
 func newCast(t *testing.T, seed uint64, clustered bool) *cast {
@@ -249,6 +250,7 @@ func (c *cast) act(t *testing.T) {
 		if c.IntN(2) == 0 {
 			c.done["brokers killed"]++
 			b.kill(t)
+			c.kills = append(c.kills, time.Now())
 		} else {
 			c.done["brokers stopped"]++
 			b.stop(t)

@@ -26,6 +26,7 @@ type judge struct {
 	runs    map[string][]time.Time      // by the job's id
 	specs   map[string]*workflow.Spec   // by run
 	tallies map[string]workflow.Tally   // by run
+	kills   []time.Time                 // of a broker of its own
 
 	faults    int
 	repaired  int // workflows of which something was missing
@@ -138,6 +139,12 @@ func (j *judge) read() {
 	})
 	j.documents("tally.*", func(run string, data []byte) error {
 		tally, err := workflow.DecodeTally(data)
+		if spec := j.specs[run]; err == nil && spec != nil { // with what a step has added that had ended meanwhile
+			var g *workflow.Graph
+			if g, err = workflow.NewGraph(spec); err == nil {
+				tally = g.Extend(&tally)
+			}
+		}
 		j.tallies[run] = tally
 		return err
 	})

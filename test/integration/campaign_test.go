@@ -73,6 +73,9 @@ func campaign(t *testing.T, seed uint64, clustered bool) {
 	if err := <-failed; err != nil {
 		t.Error(err)
 	}
+	if !clustered { // which forgets nothing
+		j.kills = c.kills
+	}
 	j.judge(c.stage.runs())
 	again := 0
 	for _, caller := range callers {
