@@ -37,6 +37,10 @@ type WorkflowConfig struct {
 	// is kept after 10 s at the latest, and a negative one is refused. Defaults to none.
 	Deadline time.Duration
 
+	// Keep is for how long what is known of the workflow is kept after its end: its steps, what they returned, and
+	// what a retry needs. At least 1 h. A workflow that is a step is kept as long as the outer one. Defaults to 7 days.
+	Keep time.Duration
+
 	// FailFast has the failure of a step that is not [Optional] stop the others: their jobs are cancelled, and what
 	// has not begun does not, but for what cleans up. The workflow is dead when all have ended. Without it
 	// what does not need the failed step goes on.
@@ -88,6 +92,8 @@ func (w *Workflow) Workflow(name string, child *Workflow, opts ...StepOption) *S
 	switch {
 	case child == nil || child == w:
 		w.refuse(&job.InvalidError{What: "step", Name: name, Rule: "is a workflow, which must be another one"})
+	case child.cfg.Keep != 0:
+		w.refuse(&job.InvalidError{What: "step", Name: name, Rule: "is a workflow, which takes no Keep: it is kept as long as the outer one"})
 	case child.cfg.ID != "":
 		w.refuse(&job.InvalidError{What: "step", Name: name, Rule: "is a workflow, which takes no ID: it is made from those of workflow and step"})
 	default:
@@ -217,7 +223,7 @@ func Enqueue(opts ...EnqueueOption) StepOption {
 
 // spec returns the graph, without an id and a run.
 func (w *Workflow) spec() (*workflow.Spec, error) {
-	spec := &workflow.Spec{Gen: 1, Name: w.name, Queue: w.cfg.Queue, FailFast: w.cfg.FailFast, Steps: w.stepsFrom(0)}
+	spec := &workflow.Spec{Gen: 1, Name: w.name, Queue: w.cfg.Queue, FailFast: w.cfg.FailFast, KeepMS: w.cfg.Keep.Milliseconds(), Steps: w.stepsFrom(0)}
 	if spec.Queue == "" {
 		spec.Queue = job.DefaultQueue
 	}

@@ -148,7 +148,7 @@ func (c *Client) cancelWorkflow(ctx context.Context, ref Ref, view *arrival.View
 //
 // It returns an [*InvalidError] for a workflow that has not ended or has succeeded, a [*DuplicateError] if
 // another one has its id by now, and [ErrNotFound]. What is known of the steps is needed, so it can be called
-// for seven days after the end.
+// for as long after the end as the workflow is kept: seven days, unless [WorkflowConfig] says otherwise.
 func (c *Client) RetryWorkflow(ctx context.Context, ref Ref) (Ref, error) {
 	ref, _, err := ref.checked()
 	if err != nil {
@@ -235,7 +235,7 @@ type WorkflowInfo struct {
 }
 
 // FindWorkflow returns the ref of the workflow that has an id, of its newest start, in whatever queue it is. It costs two
-// reads, however many workflows there are. It returns [ErrNotFound] if none is known: seven days after its end none is.
+// reads, however many workflows there are. It returns [ErrNotFound] if none is known: once it is not kept any more, none is.
 func (c *Client) FindWorkflow(ctx context.Context, id string) (Ref, error) {
 	if workflow.CheckID(id) != nil {
 		return Ref{}, ErrNotFound // no workflow can have it
@@ -252,7 +252,7 @@ func refOfView(v *arrival.View) Ref {
 	return Ref{ID: v.ID, Type: job.WorkflowType, Queue: v.Queue, Life: workflow.Life(v.Run, v.Tally.Gen)}
 }
 
-// GetWorkflow returns what is known about a workflow and its steps, for seven days after its end. It returns
+// GetWorkflow returns what is known about a workflow and its steps, also after its end for as long as it is kept. It returns
 // [ErrNotFound] if nothing is. It reads what there is of each step that is released, and asks the workers what they run if
 // there is such a job, as [Client.Running] does.
 func (c *Client) GetWorkflow(ctx context.Context, ref Ref) (WorkflowInfo, error) {

@@ -6,5 +6,6 @@
 //	pipeline.Config[Order]{Use: []pipeline.Middleware{tracing.Pipelines(tracing.Options{Provider: otel.GetTracerProvider()})}, …}
 //
 // A run has a trace of its own, since a job may wait for days and run many times. Links lead from it
-// to the enqueue, and to the run before; the trace's id stands in the event of the run.
+// to the enqueue, to the run before and, of a step of a workflow, to the runs of those that it comes
+// after. The trace's id stands in the event of the run.
 package tracing

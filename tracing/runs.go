@@ -84,7 +84,8 @@ func (r *runs) run(ctx context.Context, j *millhand.Job[millhand.Raw]) ([]byte, 
 }
 
 // startRun begins the span of a run: below the enqueue, if that is to be its parent, or else in a trace of its own.
-// It is linked to the enqueue, unless that is the parent, and to the run before. Samplers see the links.
+// It is linked to the enqueue, unless that is the parent, to the run before, and to those of the steps of a workflow that it
+// comes after. Samplers see the links.
 func (t *tracer) startRun(ctx context.Context, k *kindOf, j *millhand.Job[millhand.Raw]) (context.Context, trace.Span) {
 	creation := extract(j.Trace)
 	b, _ := t.begins.Get().(*beginning)
@@ -105,6 +106,7 @@ func (t *tracer) startRun(ctx context.Context, k *kindOf, j *millhand.Job[millha
 			b.link(before)
 		}
 	}
+	b.linkAll(j.StepTraces(ctx))
 	return t.Start(ctx, k.name, b.all(k)...)
 }
 
@@ -127,6 +129,19 @@ func newBeginning() any {
 func (b *beginning) link(to trace.SpanContext) {
 	b.links[b.n] = trace.Link{SpanContext: to}
 	b.n++
+}
+
+// linkAll links to more than there is room for.
+func (b *beginning) linkAll(traceparents []string) {
+	links := make([]trace.Link, 0, len(traceparents))
+	for _, t := range traceparents {
+		if of := parseParent(t); of.IsValid() {
+			links = append(links, trace.Link{SpanContext: of})
+		}
+	}
+	if len(links) > 0 {
+		b.options = append(b.options, trace.WithLinks(links...))
+	}
 }
 
 func (b *beginning) all(k *kindOf) []trace.SpanStartOption {

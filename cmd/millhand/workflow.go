@@ -20,42 +20,101 @@ func isOver(phase string) bool {
 	return slices.Contains([]string{"succeeded", "dead", "cancelled"}, phase)
 }
 
+// phases are those of workflows, those of the ones that go on first.
+var phases = []string{"running", "cancelling", "undoing", "succeeded", "dead", "cancelled"} //nolint:gochecknoglobals // a constant
+
 func workflowCommand(a *app) *cobra.Command {
-	var all, stuck bool
+	c := &workflowLister{}
 	cmd := a.command(spec{
 		use:   "workflow",
 		short: "Workflows: what is started when something else has ended",
-		long: "The workflows that have not ended, with how many of their steps have. They are jobs of type _workflow, so\n" +
-			"list, inspect and watch know them, too. --stuck has those that nobody moves on, since a broker forgot what\n" +
-			"it had stored: workflow repair does.",
+		long: "The workflows that have not ended, with how many of their steps have, as workflow list does. They are jobs\n" +
+			"of type _workflow, so list, inspect and watch know them, too.",
 		example: "  millhand workflow\n  millhand workflow --all -o json\n  millhand workflow --stuck -o name",
 		formats: ofList(),
-		run: func(ctx context.Context, s *session, _ []string) error {
-			found := []millhand.WorkflowSummary{}
-			for w, err := range s.client.Workflows(ctx) {
-				if err != nil {
-					return err
-				}
-				if all && !stuck || !isOver(w.Phase) {
-					found = append(found, w)
-				}
-			}
-			if stuck {
-				var err error
-				if found, err = s.stuck(ctx, found); err != nil {
-					return err
-				}
-			}
-			listing := s.workflowListing()
-			if stuck {
-				listing.empty = "no workflow is stuck"
-			}
-			return listing.print(s.app, found)
-		},
+		run:     c.run,
 	})
-	cmd.Flags().BoolVar(&all, "all", false, "also those that have ended, for seven days")
-	cmd.Flags().BoolVar(&stuck, "stuck", false, "only those in which something has ended and is not counted, or may run and has no job")
-	return withCommands(cmd, workflowShowCommand(a), workflowStartCommand(a), workflowSignalCommand(a), workflowCancelCommand(a), workflowRetryCommand(a), workflowRepairCommand(a))
+	c.register(cmd)
+	return withCommands(cmd, workflowListCommand(a), workflowShowCommand(a), workflowStartCommand(a), workflowSignalCommand(a), workflowCancelCommand(a), workflowRetryCommand(a), workflowRepairCommand(a))
+}
+
+func workflowListCommand(a *app) *cobra.Command {
+	c := &workflowLister{}
+	cmd := a.command(spec{
+		use:   "list",
+		short: "Workflows, by their state",
+		long: "List the workflows that have not ended, with how many of their steps have, or those of some states. --stuck\n" +
+			"has those that nobody moves on, since a broker forgot what it had stored: workflow repair does.",
+		example: "  millhand workflow list --state dead,cancelled\n  millhand workflow list --stuck -o name",
+		formats: ofList(),
+		run:     c.run,
+	})
+	c.register(cmd)
+	return cmd
+}
+
+// A workflowLister lists workflows.
+type workflowLister struct {
+	all, stuck bool
+	states     []string
+}
+
+func (c *workflowLister) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&c.all, "all", false, "also those that have ended, for as long as they are kept")
+	fs.StringSliceVar(&c.states, "state", nil, "only those in `STATE`: "+strings.Join(phases, ", ")+"; several with commas")
+	fs.BoolVar(&c.stuck, "stuck", false, "only those in which something has ended and is not counted, or may run and has no job")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(phases, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+}
+
+// wants reports whether a workflow in a phase is listed.
+func (c *workflowLister) wants(phase string) bool {
+	if len(c.states) > 0 {
+		return slices.Contains(c.states, phase)
+	}
+	return c.all || !isOver(phase)
+}
+
+func (c *workflowLister) check() error {
+	for _, state := range c.states {
+		if !slices.Contains(phases, state) {
+			return cli.Usagef("--state %q: no workflow is that; want %s", state, strings.Join(phases, ", "))
+		}
+	}
+	switch {
+	case c.all && len(c.states) > 0:
+		return cli.Usagef("--all and --state: use one")
+	case c.stuck && slices.ContainsFunc(c.states, isOver):
+		return cli.Usagef("--stuck is of those that have not ended, and --state names others")
+	}
+	return nil
+}
+
+func (c *workflowLister) run(ctx context.Context, s *session, _ []string) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	found := []millhand.WorkflowSummary{}
+	for w, err := range s.client.Workflows(ctx) {
+		if err != nil {
+			return err
+		}
+		if c.wants(w.Phase) && (!c.stuck || !isOver(w.Phase)) {
+			found = append(found, w)
+		}
+	}
+	listing := s.workflowListing()
+	switch {
+	case c.stuck:
+		var err error
+		if found, err = s.stuck(ctx, found); err != nil {
+			return err
+		}
+		listing.empty = "no workflow is stuck"
+	case len(c.states) > 0:
+		listing.empty = "no workflow is " + strings.Join(c.states, " or ")
+	}
+	return listing.print(s.app, found)
 }
 
 func (s *session) workflowListing() *listing[millhand.WorkflowSummary] {

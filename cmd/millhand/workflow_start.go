@@ -25,6 +25,7 @@ type workflowFile struct {
 	Name     string         `json:"name"`
 	Queue    string         `json:"queue"`
 	Deadline string         `json:"deadline"`
+	Keep     string         `json:"keep"`
 	FailFast bool           `json:"fail_fast"`
 	Steps    []workflowStep `json:"steps"`
 }
@@ -58,7 +59,7 @@ func workflowStartCommand(a *app) *cobra.Command {
 		use:   "start FILE",
 		short: "Start a workflow that a file describes",
 		long: "Start a workflow that a file of JSON describes, - for standard input. It has name, id,\n" +
-			"queue, deadline and fail_fast, none of which it needs, and steps. Each step has a name and\n" +
+			"queue, deadline, keep and fail_fast, none of which it needs, and steps. Each step has a name and\n" +
 			"one of these: type and args of its job; type and items, the args of many jobs, with tolerate\n" +
 			"and keep_results; sleep with a duration; signal; workflow with one like this. after, after_end,\n" +
 			"after_failure, perhaps early, and after_any name steps above it; optional, queue, max_attempts\n" +
@@ -129,6 +130,11 @@ func (f *workflowFile) build() (*millhand.Workflow, error) {
 	if f.Deadline != "" {
 		if cfg.Deadline, err = filter.Duration(f.Deadline); err != nil {
 			return nil, cli.Usagef("deadline: %w", err)
+		}
+	}
+	if f.Keep != "" {
+		if cfg.Keep, err = filter.Duration(f.Keep); err != nil {
+			return nil, cli.Usagef("keep: %w", err)
 		}
 	}
 	w := millhand.NewWorkflow(f.Name, cfg)

@@ -15,9 +15,6 @@ import (
 	"github.com/millhand/millhand/internal/workflow"
 )
 
-// keepFor is how long what is known of a run is kept after its end.
-const keepFor = 7 * 24 * time.Hour
-
 // Arrive implements [queue.Steps].
 func (s *Store) Arrive(ctx context.Context, e queue.StepEnd) error {
 	m, is, err := s.member(ctx, e.Record)
@@ -33,7 +30,7 @@ func (s *Store) Arrive(ctx context.Context, e queue.StepEnd) error {
 	if err := s.driverEnded(ctx, e.Record, e.Kind); err != nil { // of a workflow that is a step
 		return err
 	}
-	end := stepEnd{state: workflow.Failed, result: e.Result, held: e.Held}
+	end := stepEnd{state: workflow.Failed, result: e.Result, trace: e.Trace, held: e.Held}
 	if e.Kind == job.EventSucceeded {
 		end.state = workflow.Succeeded
 	}
@@ -47,6 +44,7 @@ func (s *Store) Arrive(ctx context.Context, e queue.StepEnd) error {
 type stepEnd struct {
 	state  workflow.State
 	result []byte
+	trace  string       // of its run
 	held   func() error // as that of [queue.StepEnd]
 }
 
@@ -118,6 +116,7 @@ func (s *Store) writeEnd(ctx context.Context, g *workflow.Graph, m workflow.Memb
 			return err
 		}
 	}
+	s.keepTrace(ctx, m, g.Steps[m.Step].Name, end.trace)
 	if err := end.check(); err != nil {
 		return err
 	}
@@ -308,7 +307,7 @@ func (s *Store) end(ctx context.Context, spec *workflow.Spec, gen int, o workflo
 	if err != nil {
 		return err
 	}
-	if err := s.enqueueChore(ctx, cleanJob(spec, gen), keepFor); err != nil {
+	if err := s.enqueueChore(ctx, cleanJob(spec, gen), spec.KeepFor()); err != nil {
 		return err
 	}
 	return s.queues.End(ctx, place, workflow.Life(spec.Run, gen), outcomeOf(o))

@@ -117,7 +117,8 @@ func (s *Store) bar(ctx context.Context, r *job.Record, d driver) error {
 		return err
 	}
 	if t.Abandoned {
-		if err := s.enqueueChore(ctx, cleanJob(&workflow.Spec{ID: r.ID, Queue: r.Queue, Run: d.Run}, t.Gen), keepFor); err != nil {
+		barred := &workflow.Spec{ID: r.ID, Queue: r.Queue, Run: d.Run}
+		if err := s.enqueueChore(ctx, cleanJob(barred, t.Gen), barred.KeepFor()); err != nil {
 			return err
 		}
 	} else {
@@ -234,7 +235,7 @@ func (s *Store) clean(ctx context.Context, id, run string, gen int) error {
 	}
 	if err == nil && spec.Run == run && spec.Parent != nil {
 		if of, err := s.Generation(ctx, spec.Parent.Run); err != nil || of > 0 {
-			return cmp.Or(err, error(&job.LaterError{Err: errors.New("the workflow that it is a step of may be retried"), Delay: keepFor}))
+			return cmp.Or(err, error(&job.LaterError{Err: errors.New("the workflow that it is a step of may be retried"), Delay: spec.KeepFor()}))
 		}
 	}
 	if err == nil && spec.Run == run {

@@ -35,6 +35,7 @@ type Store struct {
 	graphs map[string]*workflow.Graph // by run
 	lately map[string]*looked         // by run
 	shards map[shardKey]*shardWriter
+	traces map[stepKey][]string // see Traces
 }
 
 // New returns a store over a client and the queues on it. It does no I/O, and has the ends of the queues'
@@ -47,6 +48,7 @@ func New(c *stream.Client, queues *queue.Store, registry interface {
 	s := &Store{
 		client: c, queues: queues, registry: registry, orders: registry, log: log,
 		graphs: make(map[string]*workflow.Graph), lately: make(map[string]*looked), shards: make(map[shardKey]*shardWriter),
+		traces: make(map[stepKey][]string),
 	}
 	queues.CountSteps(s)
 	return s

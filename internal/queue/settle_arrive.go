@@ -43,6 +43,7 @@ type StepEnd struct {
 	Record *job.Record
 	Kind   job.EventKind
 	Result []byte
+	Trace  string // the traceparent of the run, empty if it was not traced
 
 	// Held is of an end that no event says: it returns an error once the job may be in the hand of somebody else,
 	// whose run may end otherwise. So it is asked between what was read and the write that has it as its condition:
@@ -107,7 +108,7 @@ func (t *settlement) arrive(ctx context.Context) error {
 }
 
 func (t *settlement) stepEnd() StepEnd {
-	e := StepEnd{Record: &t.Record, Kind: t.Kind, Result: t.Result}
+	e := StepEnd{Record: &t.Record, Kind: t.Kind, Result: t.Result, Trace: t.RunTraced()}
 	if t.silent() {
 		e.Held = t.Alive
 	}

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"time"
 )
+
+// minKeepMS is an hour: a retry, and whoever looks what has failed, needs what is kept.
+const minKeepMS = 3600 * 1000
 
 // maxSleepMS is ten years of 365 days: no job is due later.
 const maxSleepMS = 3650 * 24 * 3600 * 1000
@@ -26,6 +30,8 @@ func (s *Spec) Check() error {
 	switch {
 	case s.Gen < 1 || s.Gen > maxGen:
 		return invalid("generation", "", "must be 1 to %d", maxGen)
+	case s.KeepMS != 0 && (s.KeepMS < minKeepMS || s.KeepMS > maxSleepMS):
+		return invalid("workflow", s.ID, "is to be kept for %v after its end: must be 1 hour to 3650 days", time.Duration(s.KeepMS)*time.Millisecond)
 	case s.Depth < 0 || s.Depth > 0 && s.Parent == nil:
 		return invalid("workflow", s.ID, "is inside %d others, and a step of none", s.Depth)
 	}

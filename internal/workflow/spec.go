@@ -97,6 +97,7 @@ type Spec struct {
 	Queue    string    `json:"queue"`
 	Deadline time.Time `json:"deadline,omitzero"`
 	WithinMS int64     `json:"within_ms,omitempty"` // from the start of each generation to its deadline; 0: it has none
+	KeepMS   int64     `json:"keep_ms,omitempty"`   // for how long what is known of it is kept after its end; 0: [keepFor]
 	FailFast bool      `json:"fail_fast,omitempty"` // the failure of a step that is not optional stops the others
 	Created  time.Time `json:"created,omitzero"`
 	Parent   *Member   `json:"parent,omitempty"` // the step that this one is, in another workflow
@@ -113,7 +114,19 @@ func (s *Spec) ChildOf(gen, step int) *Spec {
 	if child.Queue == "" {
 		child.Queue = s.Queue
 	}
+	child.KeepMS = s.KeepMS
 	return &child
+}
+
+// keepFor is for how long what is known of a workflow is kept after its end unless it says otherwise.
+const keepFor = 7 * 24 * time.Hour
+
+// KeepFor returns for how long what is known of the workflow is kept after its end.
+func (s *Spec) KeepFor() time.Duration {
+	if s.KeepMS == 0 {
+		return keepFor
+	}
+	return time.Duration(s.KeepMS) * time.Millisecond
 }
 
 // DeadlineFrom returns when a generation is to have ended that begins now, zero if there is no deadline.
