@@ -1,8 +1,11 @@
 package flow_test
 
 import (
+	"cmp"
+	"context"
 	"iter"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,6 +70,9 @@ func TestEventsAreNotAllocated(t *testing.T) {
 	low := func(n int) int { return n & 63 }
 	same := upTo(3)
 	three := func(int) iter.Seq[int] { return same }
+	tried := func(_ context.Context, n int) (int, error) { return n, nil }
+	whole := func(_ context.Context, batch []int) ([]int, error) { return batch, nil }
+	milliseconds := func(n int) time.Time { return time.UnixMilli(int64(n)) }
 	tests := map[string]func(n int) flow.Stream[int]{
 		"steps": func(n int) flow.Stream[int] {
 			return flow.Map(flow.From(upTo(n)), double).Filter(func(n int) bool { return n%3 == 0 }).Each(func(int) {})
@@ -93,6 +99,35 @@ func TestEventsAreNotAllocated(t *testing.T) {
 			return flow.Map(flow.Fold(keyed, func(int) weight { return weight{} }, weight.and), func(g flow.Group[int, weight]) int { return g.Value.n })
 		},
 		"flat": func(n int) flow.Stream[int] { return flow.FlatMap(flow.From(upTo(n)), three) },
+		"flat that may fail": func(n int) flow.Stream[int] {
+			pair := func(yield func(int, error) bool) { _ = yield(1, nil) && yield(2, nil) }
+			return flow.FlatTry(flow.From(upTo(n)), func(context.Context, int) iter.Seq2[int, error] { return pair })
+		},
+		"tried":   func(n int) flow.Stream[int] { return flow.Try(flow.From(upTo(n)).Stages(2), tried) },
+		"dropped": func(n int) flow.Stream[int] { return flow.MapBatch(flow.From(upTo(n)), whole).Take(1 << 30) },
+		"merged":  func(n int) flow.Stream[int] { return flow.Merge(flow.From(upTo(n/2)), flow.From(upTo(n/2))) },
+		"scanned": func(n int) flow.Stream[int] {
+			var none []int
+			return flow.Scan(flow.By(flow.From(upTo(n)), low).Partitions(2), double, func(a, n int) (int, []int) { return a + n, none }, nil)
+		},
+		"reduced": func(n int) flow.Stream[int] {
+			return flow.Reduce(flow.By(flow.From(upTo(n)), low).Partitions(2), func() int { return 0 }, func(a, n int) int { return a + n }).Emit()
+		},
+		"sliding windows": func(n int) flow.Stream[int] {
+			w := flow.Sliding(2*time.Hour, time.Hour, milliseconds)
+			return flow.Map(flow.CountBy(flow.By(flow.From(upTo(n)), low).Partitions(2).Within(w.Late(time.Hour))), weigh)
+		},
+		"sessions": func(n int) flow.Stream[int] {
+			counts := flow.CountBy(flow.By(flow.From(upTo(n)), low).Partitions(1).Within(flow.Session(time.Minute, milliseconds)))
+			return flow.Map(counts, weigh)
+		},
+		"late": func(n int) flow.Stream[int] {
+			w := flow.Fixed(time.Second, func(n int) time.Time { return time.UnixMilli(int64(n % 10_000)) }).OnLate(func(int) {})
+			return flow.Map(flow.CountBy(flow.By(flow.From(upTo(n)), low).Partitions(2).Within(w)), weigh)
+		},
+		"the greatest": func(n int) flow.Stream[int] {
+			return flow.FlatMap(flow.Top(flow.From(upTo(n)), 10, cmp.Compare[int]), slices.Values[[]int])
+		},
 	}
 	for name, of := range tests {
 		few, many := allocations(t, of(10_000)), allocations(t, of(60_000))

@@ -152,6 +152,6 @@
 //   - ctx has ended: its [context.Cause]. What ran until then is dropped.
 //
 // Leaving the loop over All, and [Stream.Take], are no errors. Both stop what is above and wait for it: so a
-// function that ignores its context, and a sequence that blocks, hold up the end. No goroutine is left
-// behind.
+// function that ignores its context, and a sequence that blocks, hold up the end. What windows and folds
+// above have by then is dropped, since it is not all. No goroutine is left behind.
 package flow

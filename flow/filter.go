@@ -102,6 +102,9 @@ type taker[T any] struct {
 
 func (t *taker[T]) push(batch []T) error {
 	left := t.left.Add(-int64(len(batch)))
+	if left <= 0 {
+		t.stop(t.plan.stopped) // before this lane ends: what it has kept is no result
+	}
 	wanted := left + int64(len(batch))
 	if wanted <= 0 {
 		return t.plan.stopped
@@ -109,7 +112,6 @@ func (t *taker[T]) push(batch []T) error {
 	err := t.next.push(batch[:min(wanted, int64(len(batch)))])
 	t.plan.note(t.below.ctx, err) // above, errors may be due to the stop
 	if left <= 0 {
-		t.stop(t.plan.stopped)
 		return t.plan.stopped
 	}
 	return err

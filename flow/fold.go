@@ -79,15 +79,17 @@ func (g *groups[K, A]) add(k K, v A) (place int, _ error) {
 }
 
 func (g *groups[K, A]) end() error {
-	for _, e := range g.list {
-		g.out = append(g.out, Group[K, A]{Key: e.key, Value: e.value, Pane: Pane{Trigger: Done, Final: true, Revision: 1, Partition: g.partition}})
-		if len(g.out) == maxDelivery {
-			if err := g.flush(); err != nil {
-				return first(err, g.next.end())
+	return g.finish(func() error {
+		for _, e := range g.list {
+			g.out = append(g.out, Group[K, A]{Key: e.key, Value: e.value, Pane: Pane{Trigger: Done, Final: true, Revision: 1, Partition: g.partition}})
+			if len(g.out) == maxDelivery {
+				if err := g.flush(); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	return first(g.flush(), g.next.end())
+		return g.flush()
+	})
 }
 
 type folder[K comparable, T, A any] struct {

@@ -177,7 +177,9 @@ func (m *merger[A, B]) due(w *merged[B]) int64 {
 }
 
 func (m *merger[A, B]) end() error {
-	m.begin()
-	m.emitUpTo(math.MaxInt64)
-	return first(m.flush(), m.next.end())
+	return m.finish(func() error {
+		m.begin()
+		m.emitUpTo(math.MaxInt64)
+		return m.flush()
+	})
 }

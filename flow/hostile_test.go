@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/millhand/millhand/flow"
 )
@@ -352,6 +355,70 @@ func TestTakeInAJoin(t *testing.T) {
 			if got := collect(t, tt.s); len(got) != tt.want && tt.want >= 0 {
 				t.Errorf("%s: %d events, want %d", name, len(got), tt.want)
 			}
+		}
+	})
+}
+
+// Whatever interrupts a flow, and wherever that is, it ends with that or with what it has come to, and no
+// goroutine is left.
+func TestFlowsEndHoweverTheyAreInterrupted(t *testing.T) {
+	all := steps()
+	maps.Copy(all, keyedSteps())
+	enough := errors.New("enough")
+	rapid.Check(t, func(rt *rapid.T) {
+		how := rapid.SampledFrom([]string{"cancel", "error", "panic", "Goexit", "leave"}).Draw(rt, "how")
+		at := int64(rapid.IntRange(1, 60).Draw(rt, "at"))
+		steps := rapid.IntRange(0, 5).Draw(rt, "steps")
+		place := rapid.IntRange(0, steps).Draw(rt, "place")
+		var cancel context.CancelCauseFunc
+		var calls atomic.Int64
+		s := drawSource(rt)
+		for i := range steps + 1 {
+			if i == place {
+				s.stream = flow.Try(s.stream, func(_ context.Context, v int) (int, error) {
+					if calls.Add(1) != at {
+						return v, nil
+					}
+					switch how {
+					case "cancel":
+						cancel(enough)
+					case "error":
+						return 0, enough
+					case "panic":
+						panic(enough)
+					case "Goexit":
+						runtime.Goexit()
+					}
+					return v, nil
+				})
+			}
+			if i < steps {
+				s = all[rapid.SampledFrom(slices.Sorted(maps.Keys(all))).Draw(rt, "step")](rt, s)
+			}
+		}
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			var ctx context.Context
+			ctx, cancel = context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			done := make(chan struct{})
+			go func() { // Goexit may be of this one
+				defer close(done)
+				seen := int64(0)
+				for _, err = range s.stream.All(ctx) {
+					if seen++; how == "leave" && seen == at {
+						break
+					}
+				}
+			}()
+			<-done
+		})
+		interrupted := calls.Load() >= at && how != "leave"
+		if err != nil && (!interrupted || how != "Goexit" && !errors.Is(err, enough)) {
+			rt.Fatalf("%s: got %v", how, err)
+		}
+		if err == nil && how == "panic" && interrupted {
+			rt.Fatal("the panic is not told")
 		}
 	})
 }

@@ -109,8 +109,8 @@ func (m *flatMapper[T, U]) add(u U) bool {
 		return true
 	}
 	m.stopped = m.flush()
-	if m.stopped == nil && m.lane.ctx.Err() != nil { // nobody else looks, if all below is on this goroutine
-		m.stopped = context.Cause(m.lane.ctx)
+	if m.stopped == nil { // nobody else looks, if all below is on this goroutine
+		m.stopped = m.lane.interrupted()
 	}
 	m.begin()
 	m.pace.next()

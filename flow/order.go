@@ -210,8 +210,8 @@ func (a *ahead[T]) end() error {
 		return nil
 	}
 	a.lane.g.below = r.g
-	var err error
-	if len(r.last) > 0 {
+	err := a.lane.interrupted()
+	if err == nil && len(r.last) > 0 {
 		err = r.next.push(r.last)
 	}
 	err = first(err, r.next.end())

@@ -54,6 +54,14 @@ type lane struct {
 	g   *goroutine
 }
 
+// interrupted returns why a lane ends before its input does, or nil.
+func (l lane) interrupted() error {
+	if l.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(l.ctx)
+}
+
 // goroutine is what the steps on it, and the exchanges it comes by, know of it.
 type goroutine struct {
 	wake   chan struct{} // capacity 1: what it waits for may have happened

@@ -109,13 +109,15 @@ func (r *reducer[T, A]) push(batch []T) error {
 }
 
 func (r *reducer[T, A]) end() error {
-	r.begin()
-	pane := Pane{Trigger: Done, Final: true, Revision: 1, Partition: r.partition}
-	r.out = append(r.out, fired[A]{&r.acc, pane})
-	err := r.flush()
-	r.keys.n.Add(-1)
-	r.gauge.empty()
-	return first(err, r.next.end())
+	return r.finish(func() error {
+		r.begin()
+		pane := Pane{Trigger: Done, Final: true, Revision: 1, Partition: r.partition}
+		r.out = append(r.out, fired[A]{&r.acc, pane})
+		err := r.flush()
+		r.keys.n.Add(-1)
+		r.gauge.empty()
+		return err
+	})
 }
 
 // Emit has each value as it is when a window is emitted, and keeps it: see [OnTrigger].

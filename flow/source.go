@@ -174,9 +174,7 @@ func (b *buffer[T]) add(v T) bool {
 		return false
 	}
 	b.pace.next()
-	if b.lane.ctx.Err() != nil {
-		b.failed = context.Cause(b.lane.ctx)
-	}
+	b.failed = b.lane.interrupted()
 	return b.failed == nil
 }
 

@@ -91,10 +91,10 @@ func (s *splitter[K, T, E]) marks(done bool) error {
 }
 
 func (s *splitter[K, T, E]) end() error {
-	if err := s.marks(true); err != nil {
-		return err
+	failed := s.lane.interrupted()
+	if failed == nil { // else a partition may lack events that the marks would tell to be there
+		failed = s.marks(true)
 	}
-	var failed error
 	for _, to := range s.to {
 		failed = first(failed, to.end())
 	}

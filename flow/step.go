@@ -129,6 +129,16 @@ func (w *worker[T]) flush() error {
 
 func (w *worker[T]) end() error { return w.next.end() }
 
+// finish ends a step that has results when all events have been there. If it was interrupted, what it has
+// is no result.
+func (w *worker[T]) finish(results func() error) error {
+	err := w.lane.interrupted()
+	if err == nil {
+		err = results()
+	}
+	return first(err, w.next.end())
+}
+
 // failed asks OnError what is to become of the flow.
 func (w *worker[T]) failed(item any, err error) error {
 	e := &ItemError{Step: w.settings.name, Item: item, Err: err}

@@ -31,7 +31,8 @@ type sink[T any] interface {
 	// below have enough to do. After an error nothing is pushed any more.
 	push(batch []T) error
 
-	// end is called once, after the last push, also if that was stopped from below.
+	// end is called once, after the last push, also if that was stopped from below. Then nothing more comes
+	// of what a step has kept of the events: that is not all of them.
 	end() error
 }
 
@@ -110,16 +111,19 @@ func (drop[T]) end() error     { return nil }
 type caller[T any] struct {
 	plan *plan
 	f    func(batch []T) bool
+	left bool // f wants no more
 }
 
 func (c *caller[T]) push(batch []T) error {
-	c.plan.outside = true
-	more := c.f(batch)
-	c.plan.outside = false
-	if more {
-		return nil
+	if !c.left {
+		c.plan.outside = true
+		c.left = !c.f(batch)
+		c.plan.outside = false
+		if !c.left {
+			return nil
+		}
+		c.plan.stop(c.plan.stopped)
 	}
-	c.plan.stop(c.plan.stopped)
 	return c.plan.stopped
 }
 

@@ -68,9 +68,11 @@ func (t *tops[T]) push(batch []T) error {
 }
 
 func (t *tops[T]) end() error {
-	t.begin()
-	t.out = append(t.out, t.best.sort())
-	return first(t.flush(), t.next.end())
+	return t.finish(func() error {
+		t.begin()
+		t.out = append(t.out, t.best.sort())
+		return t.flush()
+	})
 }
 
 type topOfTops[T any] struct {
@@ -89,7 +91,9 @@ func (t *topOfTops[T]) push(lists [][]T) error {
 }
 
 func (t *topOfTops[T]) end() error {
-	t.begin()
-	t.out = append(t.out, t.best.sort())
-	return first(t.flush(), t.next.end())
+	return t.finish(func() error {
+		t.begin()
+		t.out = append(t.out, t.best.sort())
+		return t.flush()
+	})
 }

@@ -205,10 +205,12 @@ func (o *windows[K, T, A, U]) tell(low int64) error {
 }
 
 func (o *windows[K, T, A, U]) end() error {
-	o.begin()
-	o.op.End()
-	o.gauge.empty()
-	return first(o.settle(), o.flush(), o.tell(math.MaxInt64), o.worker.end())
+	return o.finish(func() error {
+		o.begin()
+		o.op.End()
+		o.gauge.empty()
+		return first(o.settle(), o.flush(), o.tell(math.MaxInt64))
+	})
 }
 
 // timedWindows are windows with a clock.
