@@ -84,9 +84,11 @@ func (w Window[T]) OnLate(f func(T)) Window[T] {
 	return w
 }
 
-// IdleAfter lets a source that has been silent for d of processing time hold no window open. If all
-// are, windows close up to the greatest event time seen. By default, and if d is 0, a silent source
-// holds them for as long as it takes. So its results depend on the pace of the sources.
+// IdleAfter lets a source that has been silent for d of processing time hold no window open, also one that
+// has not shown anything since the run began. If all are, windows close up to the greatest event time seen. By
+// default, and if d is 0, a silent source holds them for as long as it takes. So its results depend on the pace
+// of the sources. Windows over the windows of another [Keyed] stream need it where sources do not end: a
+// partition that no key belongs to is silent for ever.
 func (w Window[T]) IdleAfter(d time.Duration) Window[T] {
 	w.idle = d
 	return w
