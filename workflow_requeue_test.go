@@ -99,7 +99,9 @@ func TestDeadWorkflowsAreRequeuedWithOthers(t *testing.T) {
 			t.Fatalf("%v", became)
 		}
 		for id, what := range became {
-			if inner := strings.HasPrefix(id, "w-"); inner && strings.Contains(id, "--") && what != "is a step" || inner && !strings.Contains(id, "--") && what != "is a workflow in one" {
+			switch {
+			case !strings.HasPrefix(id, "w-") || what == "is a step" && strings.Contains(id, "--"):
+			case what != "is a workflow in one" && what != "goes on": // as it does once the outer one was retried, which several at once may be
 				t.Errorf("%s %s", id, what)
 			}
 		}

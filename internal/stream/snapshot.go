@@ -160,19 +160,36 @@ func (c *Client) RestoreStream(ctx context.Context, stream string, config json.R
 // send sends a snapshot to who restores it.
 func (c *Client) send(ctx context.Context, to string, snapshot io.Reader) error {
 	chunk := make([]byte, min(snapshotChunk, c.nc.MaxPayload()))
-	for {
+	send := c.sendFirst
+	for ; ; send = c.sendChunk {
 		n, err := io.ReadFull(snapshot, chunk)
 		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !last {
 			return err
 		}
 		if n > 0 {
-			if err := c.sendChunk(ctx, to, chunk[:n], snapshotPatience); err != nil {
+			if err := send(ctx, to, chunk[:n], snapshotPatience); err != nil {
 				return err
 			}
 		}
 		if last {
 			return c.sendChunk(ctx, to, nil, restoredWithin)
+		}
+	}
+}
+
+// heardAgain is the pause before a first chunk is sent again that nobody heard.
+const heardAgain = 50 * time.Millisecond
+
+// sendFirst sends a first chunk. In a cluster another server may restore, of which the one that this client is connected
+// to does not know yet that it listens.
+func (c *Client) sendFirst(ctx context.Context, to string, chunk []byte, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := c.sendChunk(ctx, to, chunk, patience)
+		if !errors.Is(err, nats.ErrNoResponders) || Sleep(ctx, heardAgain) != nil {
+			return err
 		}
 	}
 }
