@@ -297,14 +297,8 @@ func (o *lookout[T]) handled() {
 
 // nanoseconds returns noTime for a time that has none in 64 bits.
 func nanoseconds(t time.Time) int64 {
-	if s := t.Unix(); s < minSecond || s > maxSecond {
-		return noTime
+	if at, ok := window.Nanoseconds(t); ok {
+		return at
 	}
-	return t.UnixNano()
+	return noTime
 }
-
-// The years 1678 to 2262, without what is near their ends.
-const (
-	minSecond = -9_200_000_000
-	maxSecond = 9_200_000_000
-)

@@ -114,6 +114,7 @@ const (
 	defaultDemand = 10               // what one processor asks for: Broadway's
 	drainTimeout  = 30 * time.Second // Broadway's
 	abandonAfter  = 10 * time.Second // as a worker's handlers are
+	settledWithin = time.Second      // of that, for what settles or hears of failures, once it is told to end
 )
 
 // New checks a configuration. Errors wrap [ErrInvalid].

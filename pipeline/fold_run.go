@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -410,6 +411,10 @@ func (p *foldPart[K, V, A]) takeReleased() (ended []*envelope) {
 	return ended
 }
 
+// errEventTime is why a message fails that has a value without a time that can be told: taken for another one, it would
+// have all that follows come late.
+var errEventTime = errors.New("its time, or the start of its window, is outside of the years 1678 to 2262: is it set?")
+
 // fold1 folds the values of a message.
 func (p *foldPart[K, V, A]) fold1(w *foldWaiting[V]) (ended []*envelope) {
 	c := p.fold.config
@@ -417,7 +422,11 @@ func (p *foldPart[K, V, A]) fold1(w *foldWaiting[V]) (ended []*envelope) {
 	for _, v := range w.values {
 		taken := false
 		err := contained(func() error {
-			at, key := c.At(v).UnixNano(), c.Key(v)
+			at, ok := window.Nanoseconds(c.At(v))
+			if !ok || at < math.MinInt64+int64(c.Size) {
+				return errEventTime
+			}
+			key := c.Key(v)
 			p.op.Observe(0, at)
 			taken = p.op.Add(key, v, at)
 			if taken && holds {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,40 @@ func TestFold(t *testing.T) {
 		}
 		if len(late) != 1 || late[0].At != 20 {
 			t.Errorf("late: %v", late)
+		}
+	})
+}
+
+// A value without a time fails its message, and no other comes late for it.
+func TestFoldOfValuesWithoutATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := map[string]time.Time{"unset": {}, "far": time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), "early": time.Date(1677, 1, 1, 0, 0, 0, 0, time.UTC)}
+		var sink tallied
+		c := minutes(sink.handle)
+		c.At = func(k click) time.Time {
+			if odd, is := at[k.Page]; is {
+				return odd
+			}
+			return k.time()
+		}
+		var failed []string
+		p := foldAll(t, pipeline.FromSeq(slices.Values([]click{{"a", 1}, {"unset", 2}, {"far", 3}, {"early", 4}, {"a", 5}, {"b", 6}})), pipeline.NewFold(c),
+			func(c *pipeline.Config[click]) {
+				c.Failed = func(_ context.Context, ms []*pipeline.Message[click]) {
+					for _, m := range ms {
+						failed = append(failed, m.Value.Page+": "+m.Err().Error())
+					}
+				}
+			})
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(failed)
+		if len(failed) != 3 || !strings.HasPrefix(failed[2], "unset: its time") {
+			t.Errorf("failed: %q", failed)
+		}
+		if sink.sum() != 3 {
+			t.Errorf("%d are counted, want 3: %q", sink.sum(), sink.calls)
 		}
 	})
 }

@@ -36,8 +36,10 @@ func (r *typedRun[T]) live(ctx context.Context) error {
 		b.close()
 	}
 	r.end()
-	if !r.partsEnd(err) {
+	if !r.partsEnd(err, abandonAfter-settledWithin) {
 		r.log.ErrorContext(ctx, "functions ignore the end of their context: they are abandoned")
+		give()
+		r.partsEnd(err, settledWithin)
 	}
 	give()
 	r.handBack()
@@ -142,8 +144,8 @@ func (r *typedRun[T]) end() {
 	r.over = true
 }
 
-// partsEnd waits for all goroutines: for as long as it takes if nothing is in hand.
-func (r *typedRun[T]) partsEnd(failed error) bool {
+// partsEnd waits for all goroutines: for as long as it takes if nothing is in hand, else for no longer than that.
+func (r *typedRun[T]) partsEnd(failed error, within time.Duration) bool {
 	ended := make(chan struct{})
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
@@ -154,7 +156,7 @@ func (r *typedRun[T]) partsEnd(failed error) bool {
 		waiter.Wait()
 		return true
 	}
-	timer := time.NewTimer(abandonAfter)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case <-ended:

@@ -3,7 +3,23 @@ package window
 import (
 	"math"
 	"slices"
+	"time"
 )
+
+// The years 1678 to 2262, without what is near their ends.
+const (
+	minSecond = -9_200_000_000
+	maxSecond = 9_200_000_000
+)
+
+// Nanoseconds returns a time as an [Operator] takes it, or false for one outside of the years 1678 to 2262, which it has
+// no number for.
+func Nanoseconds(t time.Time) (at int64, ok bool) {
+	if s := t.Unix(); s < minSecond || s > maxSecond {
+		return 0, false
+	}
+	return t.UnixNano(), true
+}
 
 // maxSpare is how many closed windows are kept for their memory.
 const maxSpare = 4
