@@ -88,7 +88,11 @@ func TestIDsAreKeptThroughKills(t *testing.T) {
 	work := []string{"-c", "50", "--ack-wait", "2s"}
 	first := startWorker(t, b.URL, work...)
 	held := make(chan *nats.Msg, jobs)
-	if _, err := connect(t, b.URL).ChanSubscribe("millhand.default.once.>", held); err != nil {
+	nc := connect(t, b.URL)
+	if _, err := nc.ChanSubscribe("millhand.default.once.>", held); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil { // the jobs take less time than the subscription may
 		t.Fatal(err)
 	}
 	var lines strings.Builder
