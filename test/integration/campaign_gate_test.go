@@ -23,8 +23,8 @@ func lifeOf(spec *workflow.Spec, gen, i, n int) string {
 }
 
 // began judges the runs of a job: each belongs to the first life that ended behind it, whose gate was open by then. One
-// that is cancelled may be about to ask the stage; and a job of a group is not looked up before it runs again that a broker
-// has forgotten to have handed out.
+// that is cancelled may be about to ask the stage; and one that a killed broker has forgotten to have handed out runs again
+// if its end is not counted yet, or it is of a group.
 func (j *judge) began(spec *workflow.Spec, tally *workflow.Tally, i, n int, id string, atLeastOnce bool) {
 	j.t.Helper()
 	runs := j.runs[id]
@@ -45,7 +45,7 @@ func (j *judge) began(spec *workflow.Spec, tally *workflow.Tally, i, n int, id s
 		switch {
 		case gen <= tally.Gen && !j.open(spec, gen, i, at):
 			j.fault("job %s ran before its gate was open, at %s in generation %d: %+v\n%s", id, at.UTC().Format(time.StampMicro), gen, spec.Steps[i].After, j.describe(spec, gen, at))
-		case gen > tally.Gen && last != nil && last.Kind != millhand.EventCancelled && (spec.Steps[i].Kind != workflow.KindGroup || !j.forgot(last.Time, at)):
+		case gen > tally.Gen && last != nil && last.Kind != millhand.EventCancelled && !j.forgot(last.Time, at):
 			j.fault("job %s ran after its end, at %s: %s", id, at.UTC().Format(time.StampMicro), j.history(spec, tally.Gen, i, n))
 		case gen > tally.Gen && last == nil:
 			j.fault("job %s ran at %s, and has no end", id, at.UTC().Format(time.StampMicro))
