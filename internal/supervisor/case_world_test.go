@@ -53,7 +53,10 @@ func (w *world) end(name, reason string) {
 	}
 	order <- reason
 	synctest.Wait()
-	if w.producer != nil {
+	w.mu.Lock()
+	produces := w.producer != nil
+	w.mu.Unlock()
+	if produces {
 		time.Sleep(10 * time.Millisecond) // for its consumers
 		synctest.Wait()
 	}
