@@ -23,7 +23,7 @@ func TestWorkflowCancellerDies(t *testing.T) {
 		if err := sc.stop(); err != nil {
 			t.Fatal(err)
 		}
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(1) {
 			sc.mu.Lock()
 			sc.ran = nil
 			sc.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 // again. f is given the client and whether it is the second one.
 func eachWrite(t *testing.T, s *natstest.Server, least int, begin func(n int), f func(c *millhand.Client, again bool) error, check func(n int)) {
 	t.Helper()
-	for n := 0; ; n++ {
+	for n := 0; ; n += strideOf(1) {
 		begin(n)
 		link := s.Link()
 		nc := link.Connect(t)

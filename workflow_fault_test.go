@@ -40,7 +40,7 @@ const faultLease = 5 * time.Second
 
 var faultStride = flag.Int("fault-stride", 0, "every so many-th write of a workflow's worker is the last; 0: some of them")
 
-// strideOf is how many of the writes lie between two behind which a worker is hit: in a plain run plain, twice that in a short one.
+// strideOf is how many of the writes lie between two behind which somebody is hit: in a plain run plain, twice that in a short one.
 func strideOf(plain int) int {
 	if testing.Short() {
 		plain *= 2

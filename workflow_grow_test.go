@@ -43,7 +43,7 @@ func TestWorkflowGrows(t *testing.T) {
 			t.Fatal(err)
 		}
 		sc.handleGrow()
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(1) {
 			id := fmt.Sprint("w", n)
 			ref, err := sc.Start(t.Context(), growing(id))
 			if err != nil {

@@ -105,7 +105,7 @@ func TestStepResultWorkerDies(t *testing.T) {
 			return strconv.Itoa(paid["paid"]), err
 		})
 		c := client(t, s.Connect(t))
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(1) {
 			w := millhand.NewWorkflow("", millhand.WorkflowConfig{ID: "w" + strconv.Itoa(n)})
 			w.Step("read", receipt{}, millhand.After(w.Step("charge", charge{250})))
 			ref, err := c.Start(t.Context(), w)

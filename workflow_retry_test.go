@@ -124,7 +124,7 @@ func TestUndoneWorkflowIsRetried(t *testing.T) {
 func TestWorkflowRetrierDies(t *testing.T) {
 	natstest.Bubble(t, func(t *testing.T, s *natstest.Server) {
 		sc := newWorkflowScene(t, s, "b")
-		for n := 0; ; n++ {
+		for n := 0; ; n += strideOf(1) {
 			time.Sleep(time.Second) // the one before has ended, and may not have left its queue
 			w := millhand.NewWorkflow("order", millhand.WorkflowConfig{ID: "one"})
 			a := w.Step("a", task("a"))
