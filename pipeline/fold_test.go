@@ -123,6 +123,8 @@ func TestFoldOfValuesWithoutATime(t *testing.T) {
 		p := foldAll(t, pipeline.FromSeq(slices.Values([]click{{"a", 1}, {"unset", 2}, {"far", 3}, {"early", 4}, {"a", 5}, {"b", 6}})), pipeline.NewFold(c),
 			func(c *pipeline.Config[click]) {
 				c.Failed = func(_ context.Context, ms []*pipeline.Message[click]) {
+					sink.mu.Lock()
+					defer sink.mu.Unlock()
 					for _, m := range ms {
 						failed = append(failed, m.Value.Page+": "+m.Err().Error())
 					}
